@@ -1,0 +1,50 @@
+# make setup | run | test | lint | bench | lock        (see CONTRIBUTING.md)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PACKAGES := api_roadbalancer producer_api workers jobs balancer
+
+.PHONY: setup run test test-fast lint types imports bench lock clean
+
+setup: $(VENV)/.ready
+
+# One hash-checked install of everything that runs; nothing is resolved or built from an index at this point.
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --no-deps -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.ready requirements-dev.lock
+	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+run: setup
+	@$(BIN)/roadbalancer run examples/prompts.jsonl -o out/results.jsonl --config examples/local.yaml
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+test: lint types imports
+	$(BIN)/python -m pytest -q --durations=10
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(BENCH)
+
+# Pins every package with its hashes; needs uv (`pip install uv`).
+lock:
+	printf 'hatchling\neditables\n' | uv pip compile pyproject.toml - --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
+	printf 'hatchling\neditables\n' | uv pip compile pyproject.toml - --extra dev -c requirements.lock --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
