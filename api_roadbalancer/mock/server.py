@@ -1,0 +1,86 @@
+"""Runs the simulated server: inside an event loop, or as a program of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import signal
+
+from api_roadbalancer.mock.behaviour import Behaviour
+from api_roadbalancer.mock.protocol import Connection
+from api_roadbalancer.mock.routes import Routes
+from api_roadbalancer.mock.simulation import Simulation
+
+__all__ = ["MockServer", "run", "serve"]
+
+DEFAULT_HOST = "127.0.0.1"
+BACKLOG = 4096  # connections that the kernel holds until they are accepted; a fleet opens many at once
+
+
+class MockServer:
+    """A server that listens. `simulation` has its behaviour and its counts, for use in the same loop."""
+
+    def __init__(self, server: asyncio.Server, connections: set[Connection], simulation: Simulation, host: str) -> None:
+        self.simulation = simulation
+        self.host = host
+        self.port: int = server.sockets[0].getsockname()[1]
+        self._server = server
+        self._connections = connections
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/v1"
+
+    async def close(self) -> None:
+        """At once: requests in flight lose their connection."""
+        self._server.close()
+        connections = tuple(self._connections)
+        for connection in connections:
+            connection.abort()
+        await asyncio.gather(*(connection.lost for connection in connections))
+        await self._server.wait_closed()
+
+
+async def serve(behaviour: Behaviour, host: str = DEFAULT_HOST, port: int = 0) -> MockServer:
+    """`port` 0 takes a free one. Raises OSError where the address is taken."""
+    loop = asyncio.get_running_loop()
+    simulation = Simulation(behaviour)
+    routes = Routes(simulation, loop)
+    connections: set[Connection] = set()
+
+    def connect() -> Connection:
+        return Connection(routes, simulation, loop, connections)
+
+    server = await loop.create_server(connect, host, port, backlog=BACKLOG)
+    return MockServer(server, connections, simulation, host)
+
+
+def run(behaviour: Behaviour, host: str = DEFAULT_HOST, port: int = 0) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    _allow_many_connections()
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_serve_until_stopped(behaviour, host, port))
+    else:
+        uvloop.run(_serve_until_stopped(behaviour, host, port))
+
+
+async def _serve_until_stopped(behaviour: Behaviour, host: str, port: int) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopped.set)
+    server = await serve(behaviour, host, port)
+    print(f"mock server listening on {server.url}", flush=True)
+    await stopped.wait()
+    await server.close()
+
+
+def _allow_many_connections() -> None:
+    """Each takes a file descriptor, and the usual limit of 1,024 is soon reached."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems call unlimited what they don't allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

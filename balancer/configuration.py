@@ -1,0 +1,264 @@
+"""The one place that reads settings: a YAML file, the environment and a `.env` file, checked and made into objects.
+
+The file's shape is described in docs/configuration.md. Everything that can't be used is refused with the file, the path in
+it and the reason; nothing is ignored in silence.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
+from balancer.errors import ConfigurationError
+from balancer.strategy import BalancingStrategy
+
+__all__ = ["PROVIDERS", "Configuration", "HealthCheck", "load_configuration"]
+
+PROVIDERS = ("openai", "vllm")
+"""Wire formats that an endpoint may name."""
+
+_ENDPOINT_NAME = re.compile(r"[^\s,/{}|][^,/{}|\x00-\x1f]{0,63}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """The active check of every endpoint, each `interval` seconds."""
+
+    enabled: bool = True
+    interval: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that can be set. `redis_url` None means an embedded server; no endpoints means a simulated one."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    strategy: BalancingStrategy = BalancingStrategy.WEIGHTED
+    timeout: float = 60.0
+    retry_count: int = 2
+    fallback_on_failure: bool = True
+    health_check: HealthCheck = HealthCheck()
+    redis_url: str | None = None
+    store: str = "./data"
+    api_keys: tuple[str, ...] = ()
+
+
+def load_configuration(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Configuration:
+    """Read the configuration from `path`, else from the file that `ROADBALANCER_CONFIG` names, and the environment.
+
+    Variables beat the file for `redis_url` and `store`; `LLM_*` and provider keys count only where the file names no
+    endpoints. `environ` replaces the process's environment and `.env`. Raises ConfigurationError.
+    """
+    env = environment() if environ is None else environ
+    source = path or env.get("ROADBALANCER_CONFIG") or None
+    settings = _read_file(Path(source), env) if source else {}
+    if not settings.get("endpoints"):
+        settings |= _settings_from_environment(env)
+    for key, variable in (("redis_url", "ROADBALANCER_REDIS_URL"), ("store", "ROADBALANCER_STORE")):
+        if env.get(variable):
+            settings[key] = env[variable]
+    keys = tuple(part.strip() for part in env.get("ROADBALANCER_API_KEYS", "").split(",") if part.strip())
+    return _build(settings, str(source or "environment"), keys)
+
+
+def environment() -> dict[str, str]:
+    """Return the process's environment over the variables of a `.env` file in the working directory."""
+    return {k: v for k, v in dotenv_values(".env").items() if v is not None} | dict(os.environ)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _PriceFile(_Strict):
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+
+class _EndpointFile(_Strict):
+    url: str
+    name: str | None = None
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    provider: str | None = None
+    models: list[str] | dict[str, str] = Field(default_factory=list)
+    api_key: str | None = None
+    max_concurrency: Annotated[int, Field(gt=0, le=100_000)] = DEFAULT_MAX_CONCURRENCY
+    priority: int = 0
+    rpm: Annotated[int, Field(gt=0)] | None = None
+    tpm: Annotated[int, Field(gt=0)] | None = None
+    price: _PriceFile | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_http(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", url):
+            raise ValueError("must be an http:// or https:// address without query, such as http://gpu1:8000/v1")
+        return url
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, name: str | None) -> str | None:
+        if name is not None and not _ENDPOINT_NAME.fullmatch(name):
+            raise ValueError("must be 1 to 64 characters without commas, slashes, braces, bars or control characters")
+        return name
+
+    @field_validator("provider")
+    @classmethod
+    def _provider_is_known(cls, provider: str | None) -> str | None:
+        if provider is not None and provider not in PROVIDERS:
+            raise ValueError(f"must be one of {', '.join(PROVIDERS)}")
+        return provider
+
+    def endpoint(self) -> Endpoint:
+        models = self.models if isinstance(self.models, dict) else {name: name for name in self.models}
+        fields = self.model_dump(exclude={"price", "models", "name", "provider"})
+        price = Price(self.price.input, self.price.output) if self.price else None
+        provider = self.provider or "openai"
+        name = self.name or default_name(self.url.rstrip("/"))
+        return Endpoint(**fields, name=name, provider=provider, models=dict(models), price=price)
+
+
+class _HealthCheckFile(_Strict):
+    enabled: bool = True
+    interval: Annotated[float, Field(ge=0.1)] = 30.0
+
+
+class _File(_Strict):
+    strategy: Literal["round_robin", "weighted", "least_connections", "random"] = "weighted"
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    retry_count: Annotated[int, Field(ge=0, le=100)] = 2
+    fallback_on_failure: bool = True
+    health_check: _HealthCheckFile = _HealthCheckFile()
+    redis_url: str | None = None
+    store: Annotated[str, Field(min_length=1)] = "./data"
+    endpoints: list[_EndpointFile] = Field(default_factory=list)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_one(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"(rediss?|unix)://", url):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
+
+
+def _build(settings: dict[str, Any], source: str, api_keys: tuple[str, ...]) -> Configuration:
+    try:
+        checked = _File.model_validate(settings)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise ConfigurationError(source, _path_of(first["loc"]), _reason_of(first)) from exc
+    endpoints = tuple(entry.endpoint() for entry in checked.endpoints)
+    _refuse_duplicates(endpoints, source)
+    return Configuration(
+        endpoints=endpoints,
+        strategy=BalancingStrategy(checked.strategy),
+        timeout=checked.timeout,
+        retry_count=checked.retry_count,
+        fallback_on_failure=checked.fallback_on_failure,
+        health_check=HealthCheck(checked.health_check.enabled, checked.health_check.interval),
+        redis_url=checked.redis_url,
+        store=checked.store,
+        api_keys=api_keys,
+    )
+
+
+def _path_of(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step not in ("list[str]", "dict[str,str]"):
+            path += f".{step}" if path else step
+    return path
+
+
+def _reason_of(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key; check the spelling against the list of keys in docs/configuration.md"
+    if error["type"] == "missing":
+        return "this key is required"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    return f"{message} (got {given!r})" if isinstance(given, str | int | float | bool) else message
+
+
+def _refuse_duplicates(endpoints: tuple[Endpoint, ...], source: str) -> None:
+    seen: dict[str, int] = {}
+    for index, endpoint in enumerate(endpoints):
+        if endpoint.name in seen:
+            reason = f"the name {endpoint.name!r} is endpoints[{seen[endpoint.name]}]'s already; give each its own"
+            raise ConfigurationError(source, f"endpoints[{index}].name", reason)
+        seen[endpoint.name] = index
+
+
+def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(str(path), "", f"can't be read: {exc}") from exc
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ConfigurationError(str(path), "", f"is not valid YAML: {exc}") from exc
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(str(path), "", "must be a mapping of keys, such as `endpoints:`")
+    settings: dict[str, Any] = _fill_variables(content, env, str(path), "")
+    return settings
+
+
+def _fill_variables(value: Any, env: Mapping[str, str], source: str, path: str) -> Any:
+    """Replace `${NAME}` in every string by the variable's value; a variable that isn't set is an error."""
+    if isinstance(value, dict):
+        return {k: _fill_variables(v, env, source, f"{path}.{k}" if path else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill_variables(v, env, source, f"{path}[{i}]") for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in env:
+            raise ConfigurationError(source, path, f"the environment variable {match[1]} is not set")
+        return env[match[1]]
+
+    return _VARIABLE.sub(fill, value)
+
+
+def _settings_from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """Make settings from `LLM_*`; without `LLM_ENDPOINTS`, endpoints from the provider keys found."""
+    settings: dict[str, Any] = {}
+    if env.get("LLM_ENDPOINTS"):
+        settings["endpoints"] = _endpoints_from_lists(env)
+    elif env.get("OPENAI_API_KEY"):
+        settings["endpoints"] = [{"url": "https://api.openai.com/v1", "name": "openai", "api_key": env["OPENAI_API_KEY"]}]
+    for key, variable in (("strategy", "LLM_STRATEGY"), ("timeout", "LLM_TIMEOUT")):
+        if env.get(variable):
+            settings[key] = env[variable]
+    if env.get("LLM_HEALTH_CHECK"):
+        settings["health_check"] = {"enabled": env["LLM_HEALTH_CHECK"]}
+    return settings
+
+
+def _endpoints_from_lists(env: Mapping[str, str]) -> list[dict[str, Any]]:
+    urls = [part.strip() for part in env["LLM_ENDPOINTS"].split(",") if part.strip()]
+    endpoints: list[dict[str, Any]] = [{"url": url} for url in urls]
+    for key, variable in (("api_key", "LLM_API_KEYS"), ("weight", "LLM_WEIGHTS")):
+        values = [part.strip() for part in env.get(variable, "").split(",")] if env.get(variable) else []
+        if values and len(values) != len(urls):
+            reason = f"names {len(values)} values for {len(urls)} endpoints in LLM_ENDPOINTS; give one for each"
+            raise ConfigurationError("environment", variable, reason)
+        for endpoint, value in zip(endpoints, values, strict=False):
+            if value:
+                endpoint[key] = value
+    return endpoints

@@ -1,0 +1,52 @@
+"""One place that answers chat requests."""
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+__all__ = ["DEFAULT_MAX_CONCURRENCY", "Endpoint", "Price"]
+
+DEFAULT_MAX_CONCURRENCY = 32
+"""Requests in flight at an endpoint that names no limit of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an endpoint charges, in USD per million tokens."""
+
+    input: float
+    output: float
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One place that answers chat requests: where it is, what it serves, and how much it can take.
+
+    `models` maps the names that users ask for to the names that the endpoint knows; empty means that the endpoint itself
+    is asked. `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too.
+    `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
+    """
+
+    url: str
+    name: str = ""
+    weight: float = 1.0
+    max_tokens: int | None = None
+    temperature: float | None = None
+    provider: str = "openai"
+    models: dict[str, str] = field(default_factory=dict)
+    api_key: str | None = field(default=None, repr=False)
+    max_concurrency: int = DEFAULT_MAX_CONCURRENCY
+    priority: int = 0
+    rpm: int | None = None
+    tpm: int | None = None
+    price: Price | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+        if not self.name:
+            object.__setattr__(self, "name", default_name(self.url))
+
+
+def default_name(url: str) -> str:
+    """Name an endpoint after its host and port: `http://gpu1:8000/v1` is `gpu1:8000`."""
+    parts = urlsplit(url)
+    return parts.netloc.rsplit("@", 1)[-1] or url

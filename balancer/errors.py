@@ -1,0 +1,34 @@
+"""Errors of the balancer.
+
+BalancerError
+├── ConfigurationError      a configuration file, variable or argument can't be used (also a ValueError)
+└── SharedStateUnavailable  Redis can't be reached or refuses to work
+"""
+
+__all__ = ["BalancerError", "ConfigurationError", "SharedStateUnavailable"]
+
+
+class BalancerError(Exception):
+    """Base of every error that this package raises."""
+
+
+class ConfigurationError(BalancerError, ValueError):
+    """A setting can't be used.
+
+    `source` is the file or variable it stands in, `path` the place in it (`endpoints[1].weight`), `reason` what is wrong.
+    """
+
+    def __init__(self, source: str, path: str, reason: str) -> None:
+        self.source = source
+        self.path = path
+        self.reason = reason
+        super().__init__(": ".join(part for part in (source, path, reason) if part))
+
+
+class SharedStateUnavailable(BalancerError):
+    """Redis can't be reached, or answers that it can't do the work (out of memory, read-only, wrong password)."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"Redis at {url} can't be used: {reason}")

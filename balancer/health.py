@@ -1,0 +1,239 @@
+"""What is known of every endpoint's health, shared by all processes.
+
+Each process tells Redis what it saw (failures at once, successes gathered) and reads what all of them know a few times a
+second. The circuit: closed (in use), open (left alone for a while after a run of failures), half open (its time is over; a
+few requests find out). An active check, made by one process, closes it too.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from balancer import keys
+from balancer.outcome import FailureKind, Outcome
+from balancer.redis_connection import AsyncRedis
+from balancer.scripts import Call, Scripts
+
+__all__ = ["Circuit", "Health", "HealthBoard", "HealthPolicy"]
+
+log = logging.getLogger(__name__)
+
+
+class Circuit(StrEnum):
+    """Whether an endpoint is used."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthPolicy:
+    """When a circuit opens and for how long (seconds). A connection error weighs as much as `connection_weight` failures."""
+
+    failures_to_open: int = 10
+    connection_weight: int = 3
+    first_open: float = 2.0
+    longest_open: float = 60.0
+    refresh_every: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One endpoint's health. `latency` is the moving average in seconds, None before the first answer; `limited_for` is how
+    many more seconds the endpoint has asked to be left alone, `open_for` how long its circuit stays open, `idle_for` how long
+    ago it last answered well."""
+
+    circuit: Circuit = Circuit.CLOSED
+    latency: float | None = None
+    limited_for: float = 0.0
+    open_for: float = 0.0
+    idle_for: float = math.inf
+    completed: int = 0
+    failed: int = 0
+    last_error: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether requests may go there now."""
+        return self.circuit is not Circuit.OPEN and self.limited_for <= 0
+
+
+def read_health(fields: dict[bytes, bytes], now: float) -> Health:
+    """Make Health of the Redis hash. `now` is the clock in seconds since the epoch."""
+
+    def number(name: bytes) -> float:
+        return float(fields.get(name) or 0)
+
+    circuit = Circuit((fields.get(b"state") or b"closed").decode())
+    open_for = max(0.0, number(b"open_until") / 1000 - now) if circuit is Circuit.OPEN else 0.0
+    if circuit is Circuit.OPEN and open_for == 0:
+        circuit = Circuit.HALF_OPEN
+    return Health(
+        circuit=circuit,
+        latency=float(fields[b"latency"]) if b"latency" in fields else None,
+        limited_for=max(0.0, number(b"limited_until") / 1000 - now),
+        open_for=open_for,
+        idle_for=max(0.0, now - number(b"last_ok_at") / 1000),
+        completed=int(number(b"ok")),
+        failed=int(number(b"failed")),
+        last_error=(fields.get(b"last_error") or b"").decode("utf-8", "replace"),
+    )
+
+
+class HealthBoard:
+    """This process's view of all endpoints. Use on one event loop; `start` before, `aclose` after."""
+
+    def __init__(self, redis: AsyncRedis, scripts: Scripts, endpoints: Iterable[str], policy: HealthPolicy | None = None) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._policy = policy or HealthPolicy()
+        self._known = {name: Health() for name in endpoints}
+        self._read_at = time.monotonic()
+        self._seen = {name: _Seen() for name in self._known}
+        self._urgent = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to report and to read."""
+        self._task = asyncio.create_task(self._exchange_forever(), name="health")
+
+    async def aclose(self) -> None:
+        """Report what is left, and stop."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        with suppress(RedisError):
+            await self._report()
+
+    def __getitem__(self, endpoint: str) -> Health:
+        """What is known of one endpoint, at most a fraction of a second old; waiting times are up to date."""
+        health = self._known[endpoint]
+        if health.limited_for <= 0 and health.circuit is not Circuit.OPEN:
+            return health
+        return _aged(health, time.monotonic() - self._read_at)
+
+    def note(self, outcome: Outcome) -> None:
+        """Take in what came of one request; it is shared within milliseconds if it is bad news."""
+        if self._seen[outcome.endpoint].add(outcome, self._policy):
+            self._urgent.set()
+
+    async def check_passed(self, endpoint: str) -> None:
+        """Share that an active check went well."""
+        await self._scripts.run(*self._call(endpoint, _Seen(), check=True))
+
+    async def check_failed(self, outcome: Outcome) -> None:
+        """Share that an active check failed: it opens the circuit at once."""
+        seen = _Seen()
+        seen.add(outcome, self._policy)
+        seen.run = self._policy.failures_to_open
+        await self._scripts.run(*self._call(outcome.endpoint, seen))
+
+    async def refresh(self) -> None:
+        """Read what all processes know."""
+        names = list(self._known)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(keys.health(name))
+            answers = await pipe.execute()
+        now = time.time()
+        self._read_at = time.monotonic()
+        self._known = {name: read_health(fields, now) for name, fields in zip(names, answers, strict=True)}
+
+    async def _exchange_forever(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), self._policy.refresh_every)
+            self._urgent.clear()
+            try:
+                await self._report()
+                await self.refresh()
+            except RedisError as exc:
+                log.warning("health: Redis can't be asked (%s); going on with what was known", exc)
+                await asyncio.sleep(0.5)
+
+    async def _report(self) -> None:
+        told = {name: seen for name, seen in self._seen.items() if seen.anything}
+        if not told:
+            return
+        for name in told:
+            self._seen[name] = _Seen()
+        try:
+            opened = await self._scripts.run_many([self._call(name, seen) for name, seen in told.items()])
+        except RedisError:
+            for name, seen in told.items():
+                self._seen[name].merge(seen)
+            raise
+        for (name, seen), was_opened in zip(told.items(), opened, strict=True):
+            if was_opened:
+                log.warning("endpoint %s is failing and is left alone for a while: %s", name, seen.error)
+
+    def _call(self, name: str, seen: "_Seen", check: bool = False) -> Call:
+        policy = self._policy
+        args: tuple[Any, ...] = (
+            seen.ok, f"{seen.latency_sum:.6f}", seen.run, seen.failed, seen.error,
+            policy.failures_to_open, int(policy.first_open * 1000), int(policy.longest_open * 1000),
+            int(seen.limited_for * 1000), int(check),
+        )  # fmt: skip
+        return "report", (keys.health(name),), args
+
+
+def _aged(health: Health, seconds: float) -> Health:
+    open_for = max(0.0, health.open_for - seconds)
+    circuit = Circuit.HALF_OPEN if health.circuit is Circuit.OPEN and open_for == 0 else health.circuit
+    return replace(health, circuit=circuit, open_for=open_for, limited_for=max(0.0, health.limited_for - seconds))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What this process saw of one endpoint since it last told."""
+
+    ok: int = 0
+    latency_sum: float = 0.0
+    run: int = 0
+    failed: int = 0
+    error: str = ""
+    limited_for: float = 0.0
+
+    @property
+    def anything(self) -> bool:
+        return bool(self.ok or self.failed)
+
+    def add(self, outcome: Outcome, policy: HealthPolicy) -> bool:
+        """Take one outcome in and return whether the others should know at once."""
+        failure = outcome.failure
+        if failure is None or not (failure.counts_against_endpoint or failure.kind is FailureKind.RATE_LIMIT):
+            self.ok += 1
+            self.latency_sum += outcome.latency
+            self.run = 0
+            return False
+        self.failed += 1
+        self.error = f"{failure.kind}: {failure.message}"[:300]
+        if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:
+            self.limited_for = max(self.limited_for, failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE)
+        if failure.counts_against_endpoint:
+            self.run += policy.connection_weight if failure.kind is FailureKind.CONNECTION else 1
+        return True
+
+    def merge(self, older: "_Seen") -> None:
+        """Take back what could not be told."""
+        self.run = self.run if self.ok else self.run + older.run
+        self.ok += older.ok
+        self.latency_sum += older.latency_sum
+        self.failed += older.failed
+        self.error = self.error or older.error
+        self.limited_for = max(self.limited_for, older.limited_for)
+
+
+DEFAULT_RATE_LIMIT_PAUSE = 1.0
+"""Seconds to leave an endpoint alone that answers 429 without saying for how long."""

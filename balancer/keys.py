@@ -1,0 +1,25 @@
+"""Every Redis key that the balancer uses."""
+
+__all__ = ["budget", "health", "models", "slots"]
+
+PREFIX = "rb:endpoint:"
+
+
+def slots(endpoint: str) -> str:
+    """Hash of process -> `allowed:wanted:expires_ms`: who may have how many requests in flight."""
+    return f"{PREFIX}{endpoint}:slots"
+
+
+def health(endpoint: str) -> str:
+    """Hash of what is known of an endpoint's health: circuit, failures, latency, last error."""
+    return f"{PREFIX}{endpoint}:health"
+
+
+def models(endpoint: str) -> str:
+    """Set of the models that the endpoint last listed."""
+    return f"{PREFIX}{endpoint}:models"
+
+
+def budget(endpoint: str) -> str:
+    """Hash of the token bucket for requests and tokens per minute."""
+    return f"{PREFIX}{endpoint}:budget"

@@ -1,0 +1,101 @@
+"""What came of one request to one endpoint."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["NO_USAGE", "Failure", "FailureKind", "Outcome", "Usage"]
+
+
+class FailureKind(StrEnum):
+    """Why a request failed."""
+
+    CONNECTION = "connection_error"
+    """No answer: refused, reset, unknown host."""
+    TIMEOUT = "request_timeout"
+    """No whole answer in time, or the endpoint says that it ran out of time."""
+    RATE_LIMIT = "rate_limit_exceeded"
+    """Too many requests for now."""
+    OVERLOADED = "server_overloaded"
+    """The endpoint has more work than it can take (503, 529)."""
+    SERVER = "server_error"
+    """The endpoint failed inside (other 5xx, 409)."""
+    INVALID_RESPONSE = "invalid_response"
+    """An answer that isn't what the wire format says."""
+    AUTHENTICATION = "authentication_error"
+    """The endpoint refuses the key."""
+    QUOTA = "insufficient_quota"
+    """The account has no money left."""
+    BAD_REQUEST = "invalid_request"
+    """The request itself is refused; it would be refused again."""
+    UNAVAILABLE = "no_endpoint_available"
+    """No endpoint that serves the request is healthy."""
+
+
+_RETRYABLE = {
+    FailureKind.CONNECTION,
+    FailureKind.TIMEOUT,
+    FailureKind.RATE_LIMIT,
+    FailureKind.OVERLOADED,
+    FailureKind.SERVER,
+    FailureKind.INVALID_RESPONSE,
+    FailureKind.UNAVAILABLE,
+}
+_ELSEWHERE_ONLY = {FailureKind.AUTHENTICATION, FailureKind.QUOTA}
+_COUNTS_AGAINST_ENDPOINT = {
+    FailureKind.CONNECTION,
+    FailureKind.TIMEOUT,
+    FailureKind.OVERLOADED,
+    FailureKind.SERVER,
+    FailureKind.INVALID_RESPONSE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt. `retry_after` is seconds, as the endpoint asked; `message` holds no prompt and no key."""
+
+    kind: FailureKind
+    message: str
+    status: int | None = None
+    retry_after: float | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later, here or elsewhere."""
+        return self.kind in _RETRYABLE
+
+    @property
+    def worth_trying_elsewhere(self) -> bool:
+        """Whether another endpoint may take what this one refused."""
+        return self.kind in _RETRYABLE or self.kind in _ELSEWHERE_ONLY
+
+    @property
+    def counts_against_endpoint(self) -> bool:
+        """Whether the circuit breaker should know."""
+        return self.kind in _COUNTS_AGAINST_ENDPOINT
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the endpoint counted them. Cached are part of the prompt's, reasoning part of the completion's."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+
+NO_USAGE = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt gave: a JSON `body` as bytes, or a `failure`, perhaps with the endpoint's body. `latency` in seconds."""
+
+    endpoint: str
+    latency: float
+    status: int | None = None
+    body: bytes = b""
+    request_id: str = ""
+    usage: Usage = NO_USAGE
+    failure: Failure | None = None

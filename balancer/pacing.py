@@ -1,0 +1,81 @@
+"""Pacing: a request waits for its endpoint's budget of requests and tokens per minute, which all processes share.
+
+Requests are taken from the budget in Redis in small blocks, so that a fast endpoint costs far less than a round trip for
+each; an endpoint without `rpm` and `tpm` costs nothing.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from balancer import keys
+from balancer.endpoint import Endpoint
+from balancer.outcome import Usage
+from balancer.scripts import Scripts
+
+__all__ = ["Pacer", "expected_tokens"]
+
+BLOCK_SECONDS = 0.1
+"""How much of the budget one process takes at a time."""
+LONGEST_WAIT = 2.0
+"""Seconds between looking again, however long the budget says to wait: it may have been corrected."""
+CHARACTERS_PER_TOKEN = 4
+EXPECTED_COMPLETION = 256
+"""Tokens that an answer is expected to have when the request sets no limit."""
+
+
+class Pacer:
+    """The budgets of all endpoints, for one process."""
+
+    def __init__(self, scripts: Scripts, endpoints: Iterable[Endpoint]) -> None:
+        self._scripts = scripts
+        self._lanes = {e.name: _Lane(e) for e in endpoints if e.rpm or e.tpm}
+
+    def is_paced(self, endpoint: str) -> bool:
+        """Whether the endpoint has a budget at all."""
+        return endpoint in self._lanes
+
+    async def take(self, endpoint: str, tokens: int) -> None:
+        """Wait until a request that is expected to need `tokens` may go."""
+        lane = self._lanes.get(endpoint)
+        if lane is None:
+            return
+        async with lane.turn:
+            while lane.prepaid < 1:
+                await self._refill(lane, max(1, tokens))
+            lane.prepaid -= 1
+
+    def settle(self, endpoint: str, expected: int, usage: Usage) -> None:
+        """Correct the token budget by what a request really used; it is told with the next question."""
+        lane = self._lanes.get(endpoint)
+        if lane is not None and lane.endpoint.tpm:
+            lane.correction += usage.prompt + usage.completion - expected
+
+    async def _refill(self, lane: "_Lane", tokens: int) -> None:
+        correction, lane.correction = lane.correction, 0
+        endpoint = lane.endpoint
+        args = (endpoint.rpm or 0, endpoint.tpm or 0, lane.block, tokens, correction)
+        try:
+            granted, wait_ms = await self._scripts.run("budget", (keys.budget(endpoint.name),), args)
+        except BaseException:
+            lane.correction += correction
+            raise
+        lane.prepaid += int(granted)
+        if not granted:
+            await asyncio.sleep(min(LONGEST_WAIT, max(0.005, int(wait_ms) / 1000)))
+
+
+class _Lane:
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.prepaid = 0
+        self.correction = 0
+        self.turn = asyncio.Lock()
+        # Tokens differ from request to request, so with a token budget each request asks for itself.
+        self.block = 1 if endpoint.tpm else max(1, int((endpoint.rpm or 0) / 60 * BLOCK_SECONDS))
+
+
+def expected_tokens(body: Mapping[str, Any], size: int) -> int:
+    """Guess what a request of `size` bytes will use: four characters a token, and its limit for the answer."""
+    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    return size // CHARACTERS_PER_TOKEN + (limit if isinstance(limit, int) else EXPECTED_COMPLETION)

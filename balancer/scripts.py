@@ -1,0 +1,61 @@
+"""Runs the Lua files that lie beside their callers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from balancer.redis_connection import AsyncRedis
+
+__all__ = ["Call", "Scripts"]
+
+Argument = str | int | float | bytes
+Call = tuple[str, Sequence[str], Sequence[Argument]]
+"""A script's name, its keys and its arguments."""
+
+
+class Scripts:
+    """The Lua scripts of one folder on one Redis. A server that has lost them (a restart) is given them again."""
+
+    def __init__(self, redis: AsyncRedis, folder: Path) -> None:
+        self._redis = redis
+        self._folder = folder
+        self._digests: dict[str, str] = {}
+
+    async def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run one script and return its answer."""
+        digest = self._digests.get(name) or await self._load(name)
+        try:
+            return await self._redis.evalsha(digest, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self._redis.evalsha(await self._load(name), len(keys), *keys, *args)
+
+    async def run_many(self, calls: Sequence[Call]) -> list[Any]:
+        """Run several scripts in one round trip and return their answers. Raises the first error among them."""
+        for name in {name for name, _, _ in calls} - self._digests.keys():
+            await self._load(name)
+        answers = await self._pipeline(calls)
+        lost = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if lost:
+            for name in {calls[i][0] for i in lost}:
+                await self._load(name)
+            for i, answer in zip(lost, await self._pipeline([calls[i] for i in lost]), strict=True):
+                answers[i] = answer
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+    async def _pipeline(self, calls: Sequence[Call]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name, keys, args in calls:
+                pipe.evalsha(self._digests[name], len(keys), *keys, *args)
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        return answers
+
+    async def _load(self, name: str) -> str:
+        source = (self._folder / f"{name}.lua").read_text(encoding="utf-8")
+        digest: str = await self._redis.script_load(source)
+        self._digests[name] = digest
+        return digest

@@ -1,0 +1,187 @@
+"""Slots: the right to have one request in flight at an endpoint, shared by all processes.
+
+A process is allowed a number of requests by Redis and hands them out by itself, so that a request costs no round trip: a
+slot that comes free goes straight to the next waiter. It asks again when it wants more or needs fewer, and at least every
+third of a lease. What a dead process was allowed comes back when its lease runs out.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+
+from balancer import keys
+from balancer.endpoint import Endpoint
+from balancer.scripts import Call, Scripts
+
+__all__ = ["SLOT_LEASE", "SharedSlots"]
+
+log = logging.getLogger(__name__)
+
+SLOT_LEASE = 10.0
+"""Seconds until the slots of a process that is gone are free again."""
+RENEW_EVERY = 1.0
+"""Seconds after which a process that holds slots asks again, and learns what the others want."""
+ASK_AGAIN_EVERY = 0.025
+"""Seconds between asking for slots that another process had a moment ago."""
+SETTLE = 0.002
+"""Seconds in which changes are gathered into one question."""
+
+
+class SharedSlots:
+    """The slots of one process at every endpoint. Use on one event loop; `start` before, `aclose` after."""
+
+    def __init__(self, scripts: Scripts, process: str, endpoints: Iterable[Endpoint]) -> None:
+        self._scripts = scripts
+        self._process = process
+        self._gauges = {e.name: _Gauge(e.max_concurrency) for e in endpoints}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to settle with the other processes."""
+        self._task = asyncio.create_task(self._settle_forever(), name="slots")
+
+    async def aclose(self) -> None:
+        """Stop, and give back what is held."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        for gauge in self._gauges.values():
+            gauge.announced = 0
+        with suppress(RedisError):
+            await self._settle([name for name, gauge in self._gauges.items() if gauge.allowed])
+
+    def announce(self, endpoint: str, change: int) -> None:
+        """Say that `change` more (or fewer) requests than are waiting now are going to want a slot."""
+        gauge = self._gauges[endpoint]
+        gauge.announced += change
+        if gauge.wanted != gauge.asked:
+            self._changed.set()
+
+    def try_acquire(self, endpoint: str) -> bool:
+        """Take a slot if one is at hand, else return False."""
+        gauge = self._gauges[endpoint]
+        if gauge.waiters or not gauge.has_room(time.monotonic()):
+            return False
+        gauge.in_use += 1
+        return True
+
+    async def acquire(self, endpoint: str) -> None:
+        """Wait for a slot. Each needs one `release`."""
+        if self.try_acquire(endpoint):
+            return
+        gauge = self._gauges[endpoint]
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        gauge.waiters.append(waiter)
+        self._changed.set()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.release(endpoint)
+            else:
+                gauge.waiters.remove(waiter)
+            raise
+
+    def release(self, endpoint: str) -> None:
+        """Give a slot back."""
+        gauge = self._gauges[endpoint]
+        gauge.in_use -= 1
+        gauge.hand_out(time.monotonic())
+        if gauge.held < gauge.allowed:
+            self._changed.set()
+
+    def in_use(self, endpoint: str) -> int:
+        """Requests that this process has in flight at `endpoint`."""
+        return self._gauges[endpoint].in_use
+
+    async def _settle_forever(self) -> None:
+        renewed_at = 0.0
+        while True:
+            short = any(gauge.is_short for gauge in self._gauges.values())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), ASK_AGAIN_EVERY if short else RENEW_EVERY)
+                await asyncio.sleep(SETTLE)
+            self._changed.clear()
+            now = time.monotonic()
+            everyone = now - renewed_at >= RENEW_EVERY
+            names = [n for n, g in self._gauges.items() if g.needs_settling or (everyone and g.allowed)]
+            try:
+                await self._settle(names)
+            except RedisError as exc:
+                log.warning("slots: Redis can't be asked (%s); going on with what is held until it expires", exc)
+                await asyncio.sleep(0.5)
+                continue
+            if everyone:
+                renewed_at = now
+
+    async def _settle(self, names: list[str]) -> None:
+        if not names:
+            return
+        asked_at = time.monotonic()
+        answers = await self._scripts.run_many([self._question(name) for name in names])
+        for name, answer in zip(names, answers, strict=True):
+            gauge = self._gauges[name]
+            gauge.allowed, gauge.share = int(answer[0]), int(answer[1])
+            gauge.valid_until = asked_at + SLOT_LEASE
+            gauge.hand_out(time.monotonic())
+
+    def _question(self, name: str) -> Call:
+        gauge = self._gauges[name]
+        gauge.asked = gauge.wanted
+        args = (self._process, gauge.held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000))
+        return "slots", (keys.slots(name),), args
+
+
+class _Gauge:
+    """One endpoint as this process sees it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.allowed = 0
+        """What Redis counts as ours."""
+        self.share = 0
+        """What is fair now; what is held beyond it goes back as requests end."""
+        self.in_use = 0
+        self.announced = 0
+        self.asked = 0
+        self.valid_until = 0.0
+        self.waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def wanted(self) -> int:
+        return min(self.limit, self.in_use + max(self.announced, len(self.waiters)))
+
+    @property
+    def usable(self) -> int:
+        return min(self.allowed, self.share)
+
+    @property
+    def held(self) -> int:
+        """What can't be given away in a question: slots in use, and those that may be taken while it is under way."""
+        return max(self.in_use, min(self.usable, self.wanted))
+
+    @property
+    def is_short(self) -> bool:
+        return bool(self.waiters) and self.usable < self.wanted
+
+    @property
+    def needs_settling(self) -> bool:
+        return self.is_short or self.wanted != self.asked or self.held < self.allowed
+
+    def has_room(self, now: float) -> bool:
+        return self.in_use < self.usable and now < self.valid_until
+
+    def hand_out(self, now: float) -> None:
+        while self.waiters and self.has_room(now):
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                self.in_use += 1
+                waiter.set_result(None)

@@ -1,0 +1,165 @@
+"""Dispatch: gives endpoints with credit the next shards of the jobs whose turn it is.
+
+Runs wherever something changed: a job was opened, a shard ended. The janitor runs it too, as a safety net. Any number of
+processes may dispatch at once: a plan that another one has overtaken is made again.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import orjson
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from balancer.fleet import Fleet
+from balancer.health import Circuit
+from balancer.redis_connection import AsyncRedis
+from balancer.strategy import BalancingStrategy
+from jobs import keys
+from jobs.planning import EndpointLoad, JobNeed, Plan, plan
+from jobs.queueing import ShardQueue
+from jobs.shards import ShardTable
+
+__all__ = ["Dispatcher", "announce_serving"]
+
+JOBS_LOOKED_AT = 32
+"""Jobs in the order of their turns that one round considers."""
+RETURNED_LOOKED_AT = 64
+TRIES = 20
+"""Plans that may be overtaken before the rest is left to whoever overtakes."""
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Plans, reserves and publishes."""
+
+    def __init__(
+        self, redis: AsyncRedis, fleet: Fleet, shards: ShardTable, queue: ShardQueue, strategy: BalancingStrategy
+    ) -> None:
+        self._redis = redis
+        self._fleet = fleet
+        self._shards = shards
+        self._queue = queue
+        self._strategy = strategy
+        self._running = asyncio.Lock()
+        self._asked_again = False
+
+    async def run(self) -> int:
+        """Give out all that can be given out now and return the number of shards.
+
+        Calls that come while one is under way make it look once more and return at once. Trouble with Redis is logged;
+        the janitor's next round makes up for it.
+        """
+        if self._running.locked():
+            self._asked_again = True
+            return 0
+        async with self._running:
+            given = 0
+            self._asked_again = True
+            while self._asked_again:
+                self._asked_again = False
+                try:
+                    given += await self._round()
+                except (RedisError, OperationalError, OSError) as exc:
+                    log.warning("dispatch: Redis can't be asked (%s); the next round makes up for it", exc)
+                    break
+            return given
+
+    async def _round(self) -> int:
+        given = 0
+        for _ in range(TRIES):
+            version, planned = await self._plan()
+            if not planned.shards:
+                return given
+            shards = await self._shards.reserve(planned, version)
+            if shards is None:
+                continue
+            await self._queue.publish(shards)
+            given += len(shards)
+        return given
+
+    async def _plan(self) -> tuple[str, Plan]:
+        """Read what matters in two round trips and plan on it."""
+        names = list(self._fleet.endpoints)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(keys.TURNS)
+            pipe.hgetall(keys.SERVING)
+            pipe.zrange(keys.READY, 0, JOBS_LOOKED_AT - 1)
+            for name in names:
+                pipe.hvals(keys.open_lines(name))
+            turns, serving, ready, *opened = await pipe.execute()
+        version = turns.pop(b"version", b"0").decode()
+        served = _served(serving)
+        loads = [self._load(n, values) for n, values in zip(names, opened, strict=True) if n in served]
+        needs = await self._needs([job_id.decode() for job_id in ready], frozenset(load.name for load in loads))
+        return version, plan(
+            self._strategy, needs, loads, {n.decode(): float(t) for n, t in turns.items() if n.decode() in served}
+        )
+
+    def _load(self, name: str, open_lines: list[bytes]) -> EndpointLoad:
+        endpoint, health = self._fleet.endpoints[name], self._fleet.health[name]
+        counts = [int(lines) for lines in open_lines]
+        return EndpointLoad(
+            name=name,
+            weight=endpoint.weight,
+            max_concurrency=endpoint.max_concurrency,
+            priority=endpoint.priority,
+            latency=health.latency,
+            open_lines=sum(counts),
+            open_shards=len(counts),
+            probing=health.circuit is Circuit.HALF_OPEN,
+            idle_for=health.idle_for,
+        )
+
+    async def _needs(self, job_ids: list[str], served: frozenset[str]) -> list[JobNeed]:
+        usable = frozenset(name for name in served if self._fleet.health[name].usable)
+        if not job_ids or not usable:
+            return []
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for job_id in job_ids:
+                pipe.hmget(keys.job(job_id), "status", "cursor", "total", "bytes", "models", "names_no_model")
+                pipe.zrange(keys.returned(job_id), 0, RETURNED_LOOKED_AT - 1)
+            answers = await pipe.execute()
+        needs = [self._need(i, answers[2 * n], answers[2 * n + 1], usable) for n, i in enumerate(job_ids)]
+        return [need for need in needs if need is not None and need.remaining > 0 and need.endpoints]
+
+    def _need(self, job_id: str, record: list[Any], returned: list[bytes], usable: frozenset[str]) -> JobNeed | None:
+        status, cursor, total, size, models, no_model = record
+        if status != b"in_progress":
+            return None
+        wanted: list[str | None] = list(orjson.loads(models))
+        if no_model == b"1":
+            wanted.append(None)
+        serving = {name for model in wanted for name in self._fleet.serving(model)}
+        ranges = sorted(tuple(int(part) for part in entry.split(b":")) for entry in returned)
+        return JobNeed(
+            job_id=job_id,
+            cursor=int(cursor),
+            total=int(total),
+            returned=tuple((r[0], r[1], r[2]) for r in ranges),
+            endpoints=usable & serving,
+            line_bytes=int(size) / max(1, int(total)),
+        )
+
+
+async def announce_serving(redis: AsyncRedis, process: str, endpoints: list[str], seconds: float) -> None:
+    """Say that `process` listens to these endpoints' queues for the next `seconds`; no endpoints: that it has stopped."""
+    if endpoints:
+        expires = int((time.time() + seconds) * 1000)
+        await redis.hset(keys.SERVING, process, f"{expires}|" + "|".join(endpoints))
+    else:
+        await redis.hdel(keys.SERVING, process)
+
+
+def _served(serving: dict[bytes, bytes]) -> set[str]:
+    """Return the endpoints that somebody listens to."""
+    now = time.time() * 1000
+    found: set[str] = set()
+    for value in serving.values():
+        expires, *names = value.decode().split("|")
+        if float(expires) > now:
+            found.update(names)
+    return found

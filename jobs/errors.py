@@ -1,0 +1,40 @@
+"""Errors of bulk jobs.
+
+JobError
+├── NotFound        no such job or file
+├── InvalidRequest  what was asked can't be done; `param` names the field, `code` the kind
+├── NotReady        results that are not there yet
+└── LedgerBroken    inputs != completed + failed + cancelled + expired: a bug, never hidden
+"""
+
+__all__ = ["InvalidRequest", "JobError", "LedgerBroken", "NotFound", "NotReady"]
+
+
+class JobError(Exception):
+    """Base of every error that this package raises."""
+
+
+class NotFound(JobError):
+    """There is no such `kind` (job, file) with this id."""
+
+    def __init__(self, kind: str, identifier: str) -> None:
+        self.kind = kind
+        self.identifier = identifier
+        super().__init__(f"there is no {kind} with the id {identifier!r}")
+
+
+class InvalidRequest(JobError):
+    """What was asked can't be done as it was asked."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        self.param = param
+        self.code = code
+        super().__init__(message)
+
+
+class NotReady(JobError):
+    """The results that were asked for are not there yet."""
+
+
+class LedgerBroken(JobError):
+    """A job's lines do not add up."""

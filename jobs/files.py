@@ -1,0 +1,158 @@
+"""Files: inputs that were uploaded, outputs that were made. Bytes in the object store, records in Redis."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+from balancer.redis_connection import AsyncRedis
+from jobs import keys, objects
+from jobs.errors import NotFound
+from jobs.ids import is_file_id, new_file_id
+from jobs.intake import Form, Intake, IntakeResult
+from jobs.objects import Objects
+from jobs.records import BadLine, FileRecord, decode_fields
+
+__all__ = ["BATCH_PURPOSE", "DEFAULT_TTL", "Files", "Upload"]
+
+BATCH_PURPOSE = "batch"
+DEFAULT_TTL = 30 * 24 * 3600
+"""Seconds until an input or output of a batch expires, as at OpenAI."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What comes with a file. `ttl` is seconds; `form` None leaves the content unchecked (it is no input)."""
+
+    filename: str
+    purpose: str = BATCH_PURPOSE
+    ttl: int | None = None
+    form: Form | None = Form.BATCH
+    file_id: str | None = None
+
+
+class Files:
+    """Keeps files."""
+
+    def __init__(self, redis: AsyncRedis, store: Objects) -> None:
+        self._redis = redis
+        self._store = store
+
+    async def add(self, upload: Upload, chunks: AsyncIterator[bytes]) -> FileRecord:
+        """Take a file in as it streams; its lines are checked on the way and the errors kept in the record.
+
+        An error in the stream (a client that went away, a full disk) leaves nothing behind.
+        """
+        file_id = upload.file_id or new_file_id()
+        now = int(time.time())
+        record = FileRecord(file_id, upload.filename, upload.purpose, 0, now)
+        if upload.form is None:
+            counted = _Counted(chunks)
+            await self._store.write_stream(objects.content_path(file_id), counted.stream())
+            record = replace(record, size=counted.size)
+        else:
+            result = await self._check_in(file_id, upload.form, chunks)
+            record = replace(
+                record, size=result.size, lines=result.lines, models=result.models, paths=result.paths, errors=result.errors
+            )
+        ttl = upload.ttl or (DEFAULT_TTL if upload.purpose == BATCH_PURPOSE else None)
+        record = replace(record, expires_at=now + ttl if ttl else None)
+        await self.register(record)
+        return record
+
+    async def _check_in(self, file_id: str, form: Form, chunks: AsyncIterator[bytes]) -> IntakeResult:
+        with Intake(form) as intake:
+
+            async def checked() -> AsyncIterator[bytes]:
+                async for chunk in chunks:
+                    # Checking is work for the processor; in a thread it doesn't hold up other requests.
+                    if kept := await asyncio.to_thread(intake.feed, chunk):
+                        yield kept
+                if kept := intake.finish():
+                    yield kept
+
+            await self._store.write_stream(objects.content_path(file_id), checked())
+            result = await asyncio.to_thread(intake.result)
+        await self._store.write(objects.index_path(file_id), result.index)
+        return result
+
+    async def register(self, record: FileRecord) -> None:
+        """Put a file's record in place; its content has been written."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(keys.file(record.id), mapping=record.to_fields())
+            pipe.zadd(keys.FILES, {record.id: record.created_at})
+            await pipe.execute()
+
+    async def refuse(self, file_id: str, errors: tuple[BadLine, ...]) -> None:
+        """Keep further errors with a file's record."""
+        record = replace(await self.get(file_id), errors=errors)
+        await self.register(record)
+
+    async def get(self, file_id: str) -> FileRecord:
+        """Look a file up. Raises NotFound."""
+        fields = await self._redis.hgetall(keys.file(file_id)) if is_file_id(file_id) else {}
+        if not fields:
+            raise NotFound("file", file_id)
+        return FileRecord.from_fields(file_id, decode_fields(fields))
+
+    async def page(
+        self, limit: int, after: str | None = None, purpose: str | None = None, newest_first: bool = True
+    ) -> tuple[list[FileRecord], bool]:
+        """List files by age, those after the file `after`, and say whether there are more. Raises NotFound for `after`."""
+        ids = await ids_after(self._redis, keys.FILES, after, newest_first, "file")
+        found: list[FileRecord] = []
+        for file_id in ids:
+            fields = await self._redis.hgetall(keys.file(file_id))
+            if not fields or (purpose is not None and fields[b"purpose"].decode() != purpose):
+                continue
+            if len(found) == limit:
+                return found, True
+            found.append(FileRecord.from_fields(file_id, decode_fields(fields)))
+        return found, False
+
+    def content(self, record: FileRecord) -> AsyncIterator[bytes]:
+        """Stream a file's bytes."""
+        return self._store.stream(objects.content_path(record.id), 0, record.size)
+
+    async def delete(self, file_id: str) -> None:
+        """Delete a file and its record. Raises NotFound."""
+        await self.get(file_id)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(keys.file(file_id))
+            pipe.zrem(keys.FILES, file_id)
+            await pipe.execute()
+        await self._store.delete(objects.content_path(file_id), objects.index_path(file_id))
+
+    async def expired(self, now: float) -> list[str]:
+        """Return the files whose time is over."""
+        ids = [i.decode() for i in await self._redis.zrange(keys.FILES, 0, -1)]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for file_id in ids:
+                pipe.hget(keys.file(file_id), "expires_at")
+            times = await pipe.execute()
+        return [i for i, at in zip(ids, times, strict=True) if at and int(at) <= now]
+
+
+async def ids_after(redis: AsyncRedis, index: str, after: str | None, newest_first: bool, kind: str) -> list[str]:
+    """Return the ids of an index by age, those behind `after`. Raises NotFound if `after` is not in it."""
+    start = 0
+    if after is not None:
+        rank = await (redis.zrevrank(index, after) if newest_first else redis.zrank(index, after))
+        if rank is None:
+            raise NotFound(kind, after)
+        start = int(rank) + 1
+    ids = await (redis.zrevrange(index, start, -1) if newest_first else redis.zrange(index, start, -1))
+    return [i.decode() for i in ids]
+
+
+class _Counted:
+    """A stream that counts its bytes."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self.size = 0
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            self.size += len(chunk)
+            yield chunk

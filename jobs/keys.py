@@ -1,0 +1,66 @@
+"""Every Redis key that jobs use. A job takes a constant number of them, and a few more for each open shard."""
+
+__all__ = [
+    "FILES", "JANITOR", "JOBS", "LEASES", "READY", "SERVING", "TURNS",
+    "buffer", "file", "finalizer", "job", "open_lines", "open_shards", "returned", "shard", "shard_member",
+]  # fmt: skip
+
+JOBS = "rb:jobs"
+"""Sorted set of all jobs by creation time (s)."""
+READY = "rb:jobs:ready"
+"""Sorted set of the jobs in progress by whose turn it is: lines served so far, less a large sum for each priority."""
+LEASES = "rb:leases"
+"""Sorted set of the open shards (`job:first line`) by the time (ms) at which they are taken back."""
+TURNS = "rb:turns"
+"""Hash of endpoint -> the turns of the strategy (see balancer.strategy.pick), and `version`."""
+SERVING = "rb:serving"
+"""Hash of worker process -> `expires_ms endpoint,endpoint`: whose queues somebody listens to."""
+JANITOR = "rb:janitor"
+"""The process that is the janitor now; expires."""
+FILES = "rb:files"
+"""Sorted set of all files by creation time (s)."""
+
+
+def job(job_id: str) -> str:
+    """Hash: the job's record."""
+    return f"rb:job:{job_id}"
+
+
+def open_shards(job_id: str) -> str:
+    """Set of the first lines of the job's open shards."""
+    return f"rb:job:{job_id}:open"
+
+
+def returned(job_id: str) -> str:
+    """Sorted set of ranges that were cut and came back (`first:end:attempt`), by first line."""
+    return f"rb:job:{job_id}:returned"
+
+
+def finalizer(job_id: str) -> str:
+    """The process that puts the job's output together; expires."""
+    return f"rb:job:{job_id}:finalizer"
+
+
+def shard(job_id: str, first: int) -> str:
+    """Hash: an open shard's record."""
+    return f"rb:shard:{job_id}:{first}"
+
+
+def buffer(job_id: str, first: int) -> str:
+    """Hash of line number -> `0` or `1` (failed) and the result line: the finished lines of an open shard."""
+    return f"rb:buffer:{job_id}:{first}"
+
+
+def shard_member(job_id: str, first: int) -> str:
+    """The name of a shard in LEASES."""
+    return f"{job_id}:{first}"
+
+
+def open_lines(endpoint: str) -> str:
+    """Hash of shard -> lines of it that are not finished: what an endpoint has been given."""
+    return f"rb:endpoint:{endpoint}:open"
+
+
+def file(file_id: str) -> str:
+    """Hash: a file's record."""
+    return f"rb:file:{file_id}"

@@ -1,0 +1,109 @@
+"""The form of an input line: what makes it good, and the shorthand that stands for a whole one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from jobs.records import BadLine
+
+__all__ = ["CHAT_PATH", "MAX_LINE_BYTES", "PATHS", "InputLine", "LineRefused", "check_line", "expand_shorthand"]
+
+MAX_LINE_BYTES = 8 * 1024 * 1024
+"""A longer line is refused, since a worker holds some dozens of them in memory."""
+MAX_CUSTOM_ID = 512
+"""Characters of a custom_id."""
+CHAT_PATH = "/v1/chat/completions"
+PATHS = (CHAT_PATH,)
+"""The API paths that a line may ask for."""
+_SHORTHAND = ("prompt", "messages")
+
+
+@dataclass(frozen=True, slots=True)
+class InputLine:
+    """One request of a job, checked."""
+
+    custom_id: str
+    path: str
+    model: str
+    body: dict[str, Any]
+
+
+class LineRefused(ValueError):
+    """A line can't be used. `bad` says why, without the line's content."""
+
+    def __init__(self, bad: BadLine) -> None:
+        self.bad = bad
+        super().__init__(bad.message)
+
+
+def parse_json(raw: bytes, number: int) -> Any:
+    """Parse one line of JSON. Raises LineRefused with the column."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            raise _refused("invalid_json_line", f"is not UTF-8 (byte {wrong.start + 1}); save the file as UTF-8", number) from exc
+        raise _refused("invalid_json_line", f"is not valid JSON: {exc.msg} (column {exc.colno})", number) from exc
+
+
+def check_line(entry: Any, number: int) -> InputLine:
+    """Check one parsed line of OpenAI's batch format. `number` counts from 1. Raises LineRefused."""
+    if not isinstance(entry, dict):
+        raise _refused("invalid_json_line", "must be a JSON object", number)
+    custom_id = entry.get("custom_id")
+    if not isinstance(custom_id, str) or not custom_id:
+        problem = "is missing" if custom_id is None else "must be a string that is not empty"
+        raise _refused("missing_required_parameter", f"`custom_id` {problem}", number, "custom_id")
+    if len(custom_id) > MAX_CUSTOM_ID:
+        raise _refused("invalid_value", f"`custom_id` is longer than {MAX_CUSTOM_ID} characters", number, "custom_id")
+    if entry.get("method") != "POST":
+        raise _refused("invalid_method", '`method` must be "POST"', number, "method")
+    path = entry.get("url")
+    if path not in PATHS:
+        raise _refused("invalid_url", f"`url` must be {' or '.join(PATHS)}", number, "url")
+    return InputLine(custom_id, path, _check_body(entry.get("body"), number), entry["body"])
+
+
+def _check_body(body: Any, number: int) -> str:
+    """Check a chat request and return its model, "" if it names none."""
+    if not isinstance(body, dict):
+        problem = "is missing" if body is None else "must be a JSON object"
+        raise _refused("missing_required_parameter", f"`body` {problem}", number, "body")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        raise _refused("invalid_value", "`body.messages` must be a list of messages that is not empty", number, "body.messages")
+    if body.get("stream"):
+        raise _refused("invalid_value", "`body.stream` can't be true in a batch", number, "body.stream")
+    model = body.get("model", "")
+    if not isinstance(model, str):
+        raise _refused("invalid_value", "`body.model` must be a string", number, "body.model")
+    return model
+
+
+def expand_shorthand(entry: Any, number: int) -> Any:
+    """Make a whole line of `{"prompt": ...}` or `{"messages": [...]}`; other lines are returned as they are.
+
+    Every other field of a shorthand line is a chat field. A missing custom_id becomes `line-N`. Raises LineRefused.
+    """
+    if not isinstance(entry, dict) or "body" in entry or not any(name in entry for name in _SHORTHAND):
+        return entry
+    body = {name: value for name, value in entry.items() if name not in ("custom_id", "prompt", "method", "url")}
+    if "prompt" in entry:
+        if not isinstance(entry["prompt"], str) or "messages" in entry:
+            problem = "must be a string" if "messages" not in entry else "and `messages` exclude each other"
+            raise _refused("invalid_value", f"`prompt` {problem}", number, "prompt")
+        body["messages"] = [{"role": "user", "content": entry["prompt"]}]
+    custom_id = entry.get("custom_id", f"line-{number}")
+    return {
+        "custom_id": custom_id,
+        "method": entry.get("method", "POST"),
+        "url": entry.get("url", CHAT_PATH),
+        "body": body,
+    }
+
+
+def _refused(code: str, problem: str, number: int, param: str | None = None) -> LineRefused:
+    return LineRefused(BadLine(code, f"line {number}: {problem}", number, param))

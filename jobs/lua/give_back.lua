@@ -1,0 +1,25 @@
+-- Takes a shard away from its endpoint, so that it can be cut again. What it has recorded stays.
+-- KEYS: 1 shard record, 2 leases, 3 open set of the job, 4 returned set of the job
+-- ARGV: 1 token ('' for any), 2 member of leases, 3 first line, 4 'expired' to act only if the lease is over, or 'queued' to act
+--       only if no worker has it, else ''
+-- Returns 1 if it came back, else 0.
+local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end', 'attempt', 'state')
+if not known[1] or (ARGV[1] ~= '' and known[1] ~= ARGV[1]) then
+  return 0
+end
+if ARGV[4] == 'queued' and known[5] ~= 'queued' then
+  return 0
+end
+if ARGV[4] == 'expired' then
+  local clock = redis.call('TIME')
+  local lease = redis.call('ZSCORE', KEYS[2], ARGV[2])
+  if lease and tonumber(lease) > clock[1] * 1000 + math.floor(clock[2] / 1000) then
+    return 0
+  end
+end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[2])
+redis.call('SREM', KEYS[3], ARGV[3])
+redis.call('HDEL', 'rb:endpoint:' .. known[2] .. ':open', ARGV[2])
+redis.call('ZADD', KEYS[4], ARGV[3], ARGV[3] .. ':' .. known[3] .. ':' .. known[4])
+return 1

@@ -1,0 +1,135 @@
+"""The object store: a folder, or a bucket, with the places of everything in it.
+
+obstore serves folders, S3, GCS and Azure behind one interface.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError as ObjectStoreError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+__all__ = ["ObjectInfo", "ObjectStoreError", "Objects", "part_range"]
+
+CHUNK = 4 * 1024 * 1024
+"""Bytes that are held in memory of an object that streams through."""
+MULTIPART_CHUNK = 8 * 1024 * 1024
+"""Bytes of one part of a multipart upload: with S3's 10,000 parts, objects of up to 80 GB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object's path and its size in bytes."""
+
+    path: str
+    size: int
+
+
+class Objects:
+    """Reads and writes whole objects, ranges and streams. Raises FileNotFoundError and ObjectStoreError."""
+
+    def __init__(self, store: "ObjectStore") -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, location: str) -> "Objects":
+        """Open a folder (made if need be) or a URL such as `s3://bucket/prefix`.
+
+        The usual variables are read for buckets (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP` and so on).
+        """
+        if "://" in location:
+            return cls(from_url(location))
+        return cls(LocalStore(Path(location).expanduser().absolute(), mkdir=True))
+
+    async def write(self, path: str, content: bytes) -> None:
+        """Write an object whole; readers see all of it or none."""
+        await obstore.put_async(self._store, path, content, use_multipart=False)
+
+    async def write_stream(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        """Write an object from a stream. An error in the stream leaves no object."""
+        await obstore.put_async(
+            self._store, path, _gathered(chunks), use_multipart=True, chunk_size=MULTIPART_CHUNK, max_concurrency=2
+        )
+
+    async def read(self, path: str) -> bytes:
+        """Read an object whole."""
+        answer = await obstore.get_async(self._store, path)
+        return bytes(await answer.bytes_async())
+
+    async def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Read bytes `start` up to `end`."""
+        if end <= start:
+            return b""
+        return bytes(await obstore.get_range_async(self._store, path, start=start, end=end))
+
+    async def stream(self, path: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Read an object, or a range of it, in chunks of bounded size."""
+        size = end if end is not None else (await self.info(path)).size
+        while start < size:
+            stop = min(size, start + CHUNK)
+            yield await self.read_range(path, start, stop)
+            start = stop
+
+    async def info(self, path: str) -> ObjectInfo:
+        """Look an object up."""
+        meta = await obstore.head_async(self._store, path)
+        return ObjectInfo(path, int(meta["size"]))
+
+    async def folder(self, path: str) -> list[ObjectInfo]:
+        """List the objects in a folder, in the order of their names."""
+        found = []
+        async for batch in obstore.list(self._store, path, chunk_size=1000):
+            found += [ObjectInfo(entry["path"], int(entry["size"])) for entry in batch]
+        return sorted(found, key=lambda entry: entry.path)
+
+    async def delete(self, *paths: str) -> None:
+        """Delete objects; those that are not there are passed over."""
+        for path in paths:
+            try:
+                await obstore.delete_async(self._store, path)
+            except FileNotFoundError:
+                continue
+
+
+def content_path(file_id: str) -> str:
+    """Where a file's bytes are."""
+    return f"files/{file_id}/content"
+
+
+def index_path(file_id: str) -> str:
+    """Where an input's line index is."""
+    return f"files/{file_id}/index"
+
+
+def parts_folder(job_id: str) -> str:
+    """Where a job's parts are."""
+    return f"jobs/{job_id}/parts"
+
+
+def part_path(job_id: str, first: int, end: int, kind: str) -> str:
+    """Where the results of lines `first` up to `end` are; `kind` is `out` or `err`."""
+    return f"{parts_folder(job_id)}/{first:012d}-{end:012d}.{kind}"
+
+
+def part_range(path: str) -> tuple[int, int, str]:
+    """Read (first, end, kind) back from a part's path."""
+    name, _, kind = path.rpartition("/")[2].rpartition(".")
+    first, _, end = name.partition("-")
+    return int(first), int(end), kind
+
+
+async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """Gather small chunks, since each one costs a crossing into the store's own runtime."""
+    held: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= CHUNK:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)

@@ -1,0 +1,204 @@
+"""What is known of a file and of a job, as frozen objects; Redis holds them as hashes of text."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from jobs.states import FINAL, JobStatus
+
+__all__ = ["BadLine", "FileRecord", "Job", "Ledger", "Shard"]
+
+Fields = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """Why an input can't be used. `line` counts from 1; None where the whole file is meant."""
+
+    code: str
+    message: str
+    line: int | None = None
+    param: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the shape that OpenAI's batch object lists under `errors.data`."""
+        return {"code": self.code, "message": self.message, "param": self.param, "line": self.line}
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """An uploaded or produced file. Times are seconds since the epoch. `lines` counts requests, None if it is no input.
+
+    `models` has each model that the input names with the first line that names it ("" for lines without a model), and
+    `paths` likewise each API path; `errors` has what the check found.
+    """
+
+    id: str
+    filename: str
+    purpose: str
+    size: int
+    created_at: int
+    expires_at: int | None = None
+    lines: int | None = None
+    models: dict[str, int] = field(default_factory=dict)
+    paths: dict[str, int] = field(default_factory=dict)
+    errors: tuple[BadLine, ...] = ()
+
+    def to_fields(self) -> Fields:
+        """Return the record as a Redis hash."""
+        return {
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "size": str(self.size),
+            "created_at": str(self.created_at),
+            "expires_at": _text(self.expires_at),
+            "lines": _text(self.lines),
+            "models": orjson.dumps(self.models).decode(),
+            "paths": orjson.dumps(self.paths).decode(),
+            "errors": orjson.dumps([e.as_dict() for e in self.errors]).decode(),
+        }
+
+    @classmethod
+    def from_fields(cls, file_id: str, fields: Fields) -> "FileRecord":
+        """Make the record from a Redis hash."""
+        return cls(
+            id=file_id,
+            filename=fields["filename"],
+            purpose=fields["purpose"],
+            size=int(fields["size"]),
+            created_at=int(fields["created_at"]),
+            expires_at=_number(fields.get("expires_at")),
+            lines=_number(fields.get("lines")),
+            models=orjson.loads(fields.get("models") or "{}"),
+            paths=orjson.loads(fields.get("paths") or "{}"),
+            errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The account of a job's lines: in the end, total = completed + failed + cancelled + expired."""
+
+    total: int
+    completed: int
+    failed: int
+    cancelled: int = 0
+    expired: int = 0
+
+    @property
+    def done(self) -> int:
+        """Lines that have come to their end."""
+        return self.completed + self.failed + self.cancelled + self.expired
+
+    @property
+    def balances(self) -> bool:
+        """Whether every line has come to exactly one end."""
+        return self.done == self.total
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens as the endpoints counted them, summed over a job's lines."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One submitted input file. Times are seconds since the epoch, None for what has not happened."""
+
+    id: str
+    status: JobStatus
+    input_file_id: str
+    path: str
+    window: str
+    created_at: int
+    expires_at: int
+    ledger: Ledger
+    cursor: int = 0
+    priority: int = 0
+    models: tuple[str, ...] = ()
+    metadata: dict[str, str] | None = None
+    tokens: Tokens = Tokens()
+    retries: int = 0
+    ending: str = ""
+    errors: tuple[BadLine, ...] = ()
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    output_ttl: int | None = None
+    times: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is going to change any more."""
+        return self.status in FINAL
+
+    @classmethod
+    def from_fields(cls, job_id: str, fields: Fields) -> "Job":
+        """Make the job from its Redis hash."""
+
+        def count(name: str) -> int:
+            return int(fields.get(name) or 0)
+
+        return cls(
+            id=job_id,
+            status=JobStatus(fields["status"]),
+            input_file_id=fields["file"],
+            path=fields["path"],
+            window=fields["window"],
+            created_at=count("created_at"),
+            expires_at=count("expires_at"),
+            ledger=Ledger(count("total"), count("completed"), count("failed"), count("cancelled_lines"), count("expired_lines")),
+            cursor=count("cursor"),
+            priority=count("priority"),
+            models=tuple(orjson.loads(fields.get("models") or "[]")),
+            metadata=orjson.loads(fields.get("metadata") or "null"),
+            tokens=Tokens(*(count(f"{kind}_tokens") for kind in ("prompt", "completion", "cached", "reasoning"))),
+            retries=count("retries"),
+            ending=fields.get("ending", ""),
+            errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),
+            output_file_id=fields.get("output_file") or None,
+            error_file_id=fields.get("error_file") or None,
+            output_ttl=_number(fields.get("output_ttl")),
+            times={name: int(fields[name]) for name in TIMES if fields.get(name)},
+        )
+
+
+TIMES = (
+    "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Lines `first` up to (not including) `end` of a job, given to one endpoint. The token fences: whoever has an older one
+    is out of the game."""
+
+    job_id: str
+    first: int
+    end: int
+    endpoint: str
+    token: str
+    attempt: int = 0
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has."""
+        return self.end - self.first
+
+
+def decode_fields(fields: dict[bytes, bytes]) -> Fields:
+    """Decode a Redis hash of text."""
+    return {name.decode(): value.decode() for name, value in fields.items()}
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None

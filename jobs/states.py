@@ -1,0 +1,36 @@
+"""The states of a job, as the OpenAI API names them, and of a shard."""
+
+from enum import StrEnum
+
+__all__ = ["FINAL", "JobStatus", "ShardState"]
+
+
+class JobStatus(StrEnum):
+    """Where a job is on its way."""
+
+    VALIDATING = "validating"
+    """Taken in, being checked against the fleet."""
+    FAILED = "failed"
+    """Refused as a whole; `errors` says why. Nothing was sent."""
+    IN_PROGRESS = "in_progress"
+    """Lines are being sent."""
+    FINALIZING = "finalizing"
+    """Every line is done; the output is being put together."""
+    COMPLETED = "completed"
+    """Every line is in the output or in the error file."""
+    EXPIRED = "expired"
+    """Its time ran out; what was finished is kept, the rest stands in the error file."""
+    CANCELLING = "cancelling"
+    """Being stopped: lines in flight may still finish."""
+    CANCELLED = "cancelled"
+    """Stopped; what was finished is kept, the rest stands in the error file."""
+
+
+FINAL = frozenset({JobStatus.FAILED, JobStatus.COMPLETED, JobStatus.EXPIRED, JobStatus.CANCELLED})
+
+
+class ShardState(StrEnum):
+    """Whether a shard is waiting for a worker or has one."""
+
+    QUEUED = "queued"
+    RUNNING = "running"

@@ -1,0 +1,146 @@
+"""The records of jobs in Redis."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from redis.exceptions import ResponseError
+
+from balancer.redis_connection import AsyncRedis
+from balancer.scripts import Scripts
+from jobs import keys
+from jobs.errors import NotFound
+from jobs.files import ids_after
+from jobs.ids import is_job_id
+from jobs.records import BadLine, FileRecord, Job, decode_fields
+from jobs.states import FINAL, JobStatus
+
+__all__ = ["JobStore", "NewJob", "job_scripts"]
+
+
+def job_scripts(redis: AsyncRedis) -> Scripts:
+    """Return the Lua scripts of this package."""
+    return Scripts(redis, Path(__file__).parent / "lua")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What makes a job of an input. `window_seconds` is how long it may take; higher `priority` goes first."""
+
+    job_id: str
+    input: FileRecord
+    path: str
+    window: str = "24h"
+    window_seconds: float = 86400.0
+    priority: int = 0
+    metadata: dict[str, str] | None = None
+    output_ttl: int | None = None
+    errors: tuple[BadLine, ...] = ()
+
+
+class JobStore:
+    """Opens, finds, stops and ends jobs."""
+
+    def __init__(self, redis: AsyncRedis, scripts: Scripts) -> None:
+        self._redis = redis
+        self._scripts = scripts
+
+    async def open(self, new: NewJob) -> Job:
+        """Open a job; one with errors is refused: it is kept as failed and nothing of it is sent.
+
+        A job that exists already is returned as it is.
+        """
+        now = int(time.time())
+        refused = bool(new.errors)
+        file = new.input
+        fields: dict[str, str | int | float] = {
+            "status": JobStatus.FAILED if refused else JobStatus.IN_PROGRESS,
+            "file": file.id,
+            "path": new.path,
+            "window": new.window,
+            "created_at": now,
+            "expires_at": now + int(new.window_seconds),
+            "total": 0 if refused else file.lines or 0,
+            "cursor": 0,
+            "bytes": file.size,
+            "priority": new.priority,
+            "models": orjson.dumps([m for m in file.models if m]).decode(),
+            "names_no_model": int("" in file.models),
+            "metadata": orjson.dumps(new.metadata).decode(),
+            "errors": orjson.dumps([e.as_dict() for e in new.errors]).decode(),
+            "failed_at" if refused else "in_progress_at": now,
+        }
+        if new.output_ttl:
+            fields["output_ttl"] = new.output_ttl
+        flat = [part for pair in fields.items() for part in pair]
+        state = "" if refused else "ready"
+        job_keys = (keys.job(new.job_id), keys.JOBS, keys.READY)
+        await self._scripts.run("open_job", job_keys, (new.job_id, f"{time.time():.6f}", new.priority, state, *flat))
+        await self.make_durable()
+        return await self.get(new.job_id)
+
+    async def make_durable(self) -> None:
+        """Wait until Redis has what was written on its disk, where it can say so (Redis 7.2 and Valkey, with AOF)."""
+        try:
+            await self._redis.execute_command("WAITAOF", 1, 0, 2000)
+        except ResponseError:
+            return
+
+    async def get(self, job_id: str) -> Job:
+        """Look a job up. Raises NotFound."""
+        fields = await self._redis.hgetall(keys.job(job_id)) if is_job_id(job_id) else {}
+        if not fields:
+            raise NotFound("batch", job_id)
+        return Job.from_fields(job_id, decode_fields(fields))
+
+    async def page(self, limit: int, after: str | None = None) -> tuple[list[Job], bool]:
+        """List jobs, newest first, those after the job `after`, and say whether there are more. Raises NotFound."""
+        ids = await ids_after(self._redis, keys.JOBS, after, newest_first=True, kind="batch")
+        found = [await self.get(job_id) for job_id in ids[:limit]]
+        return found, len(ids) > limit
+
+    async def unfinished(self) -> list[Job]:
+        """Return the jobs that are not final, oldest first."""
+        ids = [i.decode() for i in await self._redis.zrange(keys.JOBS, 0, -1)]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hget(keys.job(job_id), "status")
+            states = await pipe.execute()
+        final = {status.value.encode() for status in FINAL}
+        return [await self.get(i) for i, state in zip(ids, states, strict=True) if state and state not in final]
+
+    async def stop(self, job_id: str, ending: str) -> Job:
+        """Stop a job: no more of its lines are cut. `ending` is `cancelled` or `expired`. Raises NotFound."""
+        await self.get(job_id)
+        await self._scripts.run("stop_job", (keys.job(job_id), keys.READY), (job_id, ending, int(time.time())))
+        await self.make_durable()
+        return await self.get(job_id)
+
+    async def begin_finalizing(self, job: Job) -> None:
+        """Say that the output is being put together."""
+        if job.status is JobStatus.IN_PROGRESS:
+            now = int(time.time())
+            await self._redis.hset(keys.job(job.id), mapping={"status": JobStatus.FINALIZING, "finalizing_at": now})
+
+    async def finish(self, job: Job, status: JobStatus, fields: dict[str, str | int]) -> bool:
+        """Set a job's end with `fields` of its record, and say whether this call did it."""
+        flat = [part for pair in fields.items() for part in pair]
+        job_keys = (keys.job(job.id), keys.READY, keys.open_shards(job.id), keys.returned(job.id))
+        ended = await self._scripts.run("finish_job", job_keys, (job.id, status, f"{status}_at", int(time.time()), *flat))
+        await self.make_durable()
+        return bool(ended)
+
+    async def take_finalizer(self, job_id: str, process: str, seconds: float) -> bool:
+        """Take (or keep) the sole right to put a job's output together."""
+        key = keys.finalizer(job_id)
+        if await self._redis.set(key, process, nx=True, px=int(seconds * 1000)):
+            return True
+        if await self._redis.get(key) == process.encode():
+            await self._redis.pexpire(key, int(seconds * 1000))
+            return True
+        return False
+
+    async def drop_finalizer(self, job_id: str) -> None:
+        """Give that right back."""
+        await self._redis.delete(keys.finalizer(job_id))

@@ -1,0 +1,83 @@
+"""Finds a name that stands twice among millions, in bounded memory.
+
+Names are kept as 16-byte digests (BLAKE2b: two names share one with a chance of 2^-128) with their line numbers. Beyond
+`IN_MEMORY` names they go to scattered temporary files, each small enough to be sorted by itself.
+"""
+
+import hashlib
+import tempfile
+from contextlib import ExitStack
+from types import TracebackType
+from typing import IO
+
+__all__ = ["Duplicate", "UniqueNames"]
+
+IN_MEMORY = 200_000
+"""Names that are held in memory (some 30 MB) before the disk is used."""
+BUCKETS = 256
+RECORD = 24
+"""Bytes of a digest and a line number."""
+BUFFER = 32 * 1024
+"""Bytes gathered for each bucket before they are written: 8 MB in all."""
+
+Duplicate = tuple[int, int]
+"""The lines of a name's second and first use."""
+
+
+class UniqueNames:
+    """Takes names with their line numbers in ascending order. A context manager: its files go away at the end."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+        self._buckets: list[bytearray] = []
+        self._files: list[IO[bytes]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "UniqueNames":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def add(self, name: str, line: int) -> int | None:
+        """Take a name in. Returns the line of its first use if that is known by now; later finds come from `duplicates`."""
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if self._files:
+            self._spill(digest, line)
+            return None
+        first = self._seen.setdefault(digest, line)
+        if first != line:
+            return first
+        if len(self._seen) >= IN_MEMORY:
+            self._move_to_disk()
+        return None
+
+    def duplicates(self, most: int) -> list[Duplicate]:
+        """Return up to `most` second uses that `add` has not told, by line. Blocks for the reading of the files."""
+        found: list[Duplicate] = []
+        for file, bucket in zip(self._files, self._buckets, strict=True):
+            file.seek(0)
+            content = file.read() + bytes(bucket)
+            firsts: dict[bytes, int] = {}
+            for start in range(0, len(content), RECORD):
+                digest, line = content[start : start + 16], int.from_bytes(content[start + 16 : start + RECORD])
+                first = firsts.setdefault(digest, line)
+                if first != line:
+                    found.append((line, first))
+        return sorted(found)[:most]
+
+    def _move_to_disk(self) -> None:
+        for _ in range(BUCKETS):
+            self._files.append(self._stack.enter_context(tempfile.TemporaryFile()))
+        self._buckets = [bytearray() for _ in range(BUCKETS)]
+        for digest, line in self._seen.items():
+            self._spill(digest, line)
+        self._seen = {}
+
+    def _spill(self, digest: bytes, line: int) -> None:
+        bucket = self._buckets[digest[0]]
+        bucket += digest
+        bucket += line.to_bytes(8)
+        if len(bucket) >= BUFFER:
+            self._files[digest[0]].write(bucket)
+            bucket.clear()
