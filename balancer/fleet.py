@@ -49,7 +49,7 @@ class Fleet:
         self._listed: dict[str, frozenset[str]] = {}
         self.endpoints = {e.name: e for e in endpoints}
         self.slots = SharedSlots(scripts, process, endpoints)
-        self.health = HealthBoard(redis, scripts, self.endpoints, health_policy)
+        self.health = HealthBoard(redis, scripts, self.endpoints, health_policy, self.slots.turn_away)
         self.pacer = Pacer(scripts, endpoints)
 
     async def __aenter__(self) -> "Fleet":

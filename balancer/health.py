@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -92,10 +92,18 @@ def read_health(fields: dict[bytes, bytes], now: float) -> Health:
 class HealthBoard:
     """This process's view of all endpoints. Use on one event loop; `start` before, `aclose` after."""
 
-    def __init__(self, redis: AsyncRedis, scripts: Scripts, endpoints: Iterable[str], policy: HealthPolicy | None = None) -> None:
+    def __init__(
+        self,
+        redis: AsyncRedis,
+        scripts: Scripts,
+        endpoints: Iterable[str],
+        policy: HealthPolicy | None = None,
+        on_unusable: Callable[[str], None] | None = None,
+    ) -> None:
         self._redis = redis
         self._scripts = scripts
         self._policy = policy or HealthPolicy()
+        self._on_unusable = on_unusable
         self._known = {name: Health() for name in endpoints}
         self._read_at = time.monotonic()
         self._seen = {name: _Seen() for name in self._known}
@@ -149,6 +157,10 @@ class HealthBoard:
         now = time.time()
         self._read_at = time.monotonic()
         self._known = {name: read_health(fields, now) for name, fields in zip(names, answers, strict=True)}
+        if self._on_unusable:
+            for name, health in self._known.items():
+                if not health.usable:
+                    self._on_unusable(name)
 
     async def _exchange_forever(self) -> None:
         while True:

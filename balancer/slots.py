@@ -73,22 +73,30 @@ class SharedSlots:
         gauge.in_use += 1
         return True
 
-    async def acquire(self, endpoint: str) -> None:
-        """Wait for a slot. Each needs one `release`."""
+    async def acquire(self, endpoint: str) -> bool:
+        """Wait for a slot, which needs a `release`; False if the wait was ended by `turn_away`."""
         if self.try_acquire(endpoint):
-            return
+            return True
         gauge = self._gauges[endpoint]
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         gauge.waiters.append(waiter)
         self._changed.set()
         try:
-            await waiter
+            return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
+            if not waiter.cancelled() and waiter.done() and waiter.result():
                 self.release(endpoint)
-            else:
+            elif waiter in gauge.waiters:
                 gauge.waiters.remove(waiter)
             raise
+
+    def turn_away(self, endpoint: str) -> None:
+        """End all waits for slots of an endpoint that has turned bad, so that the waiters can go elsewhere."""
+        waiters = self._gauges[endpoint].waiters
+        while waiters:
+            waiter = waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(False)
 
     def release(self, endpoint: str) -> None:
         """Give a slot back."""
@@ -153,7 +161,7 @@ class _Gauge:
         self.announced = 0
         self.asked = 0
         self.valid_until = 0.0
-        self.waiters: deque[asyncio.Future[None]] = deque()
+        self.waiters: deque[asyncio.Future[bool]] = deque()
 
     @property
     def wanted(self) -> int:
@@ -184,4 +192,4 @@ class _Gauge:
             waiter = self.waiters.popleft()
             if not waiter.done():
                 self.in_use += 1
-                waiter.set_result(None)
+                waiter.set_result(True)

@@ -109,16 +109,15 @@ def parts_folder(job_id: str) -> str:
     return f"jobs/{job_id}/parts"
 
 
-def part_path(job_id: str, first: int, end: int, kind: str) -> str:
-    """Where the results of lines `first` up to `end` are; `kind` is `out` or `err`."""
-    return f"{parts_folder(job_id)}/{first:012d}-{end:012d}.{kind}"
+def part_path(job_id: str, first: int, end: int) -> str:
+    """Where the results of lines `first` up to `end` are: one line each, in order, `0` (completed) or `1` (failed) before it."""
+    return f"{parts_folder(job_id)}/{first:012d}-{end:012d}"
 
 
-def part_range(path: str) -> tuple[int, int, str]:
-    """Read (first, end, kind) back from a part's path."""
-    name, _, kind = path.rpartition("/")[2].rpartition(".")
-    first, _, end = name.partition("-")
-    return int(first), int(end), kind
+def part_range(path: str) -> tuple[int, int]:
+    """Read (first, end) back from a part's path."""
+    first, _, end = path.rpartition("/")[2].partition("-")
+    return int(first), int(end)
 
 
 async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:

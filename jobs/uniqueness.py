@@ -68,7 +68,7 @@ class UniqueNames:
 
     def _move_to_disk(self) -> None:
         for _ in range(BUCKETS):
-            self._files.append(self._stack.enter_context(tempfile.TemporaryFile()))
+            self._files.append(self._stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115 (the stack closes it)
         self._buckets = [bytearray() for _ in range(BUCKETS)]
         for digest, line in self._seen.items():
             self._spill(digest, line)

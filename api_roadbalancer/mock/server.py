@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import resource
 import signal
+import socket
 
 from api_roadbalancer.mock.behaviour import Behaviour
+from api_roadbalancer.mock.listener import Listener
 from api_roadbalancer.mock.protocol import Connection
 from api_roadbalancer.mock.routes import Routes
 from api_roadbalancer.mock.simulation import Simulation
@@ -15,17 +17,17 @@ from api_roadbalancer.mock.simulation import Simulation
 __all__ = ["MockServer", "run", "serve"]
 
 DEFAULT_HOST = "127.0.0.1"
-BACKLOG = 4096  # connections that the kernel holds until they are accepted; a fleet opens many at once
 
 
 class MockServer:
     """A server that listens. `simulation` has its behaviour and its counts, for use in the same loop."""
 
-    def __init__(self, server: asyncio.Server, connections: set[Connection], simulation: Simulation, host: str) -> None:
+    def __init__(
+        self, listener: Listener, connections: set[Connection], simulation: Simulation, address: tuple[str, int]
+    ) -> None:
         self.simulation = simulation
-        self.host = host
-        self.port: int = server.sockets[0].getsockname()[1]
-        self._server = server
+        self.host, self.port = address
+        self._listener = listener
         self._connections = connections
 
     @property
@@ -35,12 +37,11 @@ class MockServer:
 
     async def close(self) -> None:
         """At once: requests in flight lose their connection."""
-        self._server.close()
+        await self._listener.close()
         connections = tuple(self._connections)
         for connection in connections:
             connection.abort()
         await asyncio.gather(*(connection.lost for connection in connections))
-        await self._server.wait_closed()
 
 
 async def serve(behaviour: Behaviour, host: str = DEFAULT_HOST, port: int = 0) -> MockServer:
@@ -53,8 +54,9 @@ async def serve(behaviour: Behaviour, host: str = DEFAULT_HOST, port: int = 0) -
     def connect() -> Connection:
         return Connection(routes, simulation, loop, connections)
 
-    server = await loop.create_server(connect, host, port, backlog=BACKLOG)
-    return MockServer(server, connections, simulation, host)
+    address = await _bound_socket(host, port)
+    listener = Listener(loop, address, connect)
+    return MockServer(listener, connections, simulation, (host, address.getsockname()[1]))
 
 
 def run(behaviour: Behaviour, host: str = DEFAULT_HOST, port: int = 0) -> None:
@@ -66,6 +68,20 @@ def run(behaviour: Behaviour, host: str = DEFAULT_HOST, port: int = 0) -> None:
         asyncio.run(_serve_until_stopped(behaviour, host, port))
     else:
         uvloop.run(_serve_until_stopped(behaviour, host, port))
+
+
+async def _bound_socket(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = found[0]
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 async def _serve_until_stopped(behaviour: Behaviour, host: str, port: int) -> None:

@@ -34,6 +34,17 @@ async def test_requests_wait_side_by_side_and_are_seen_in_flight(start: StartSer
     assert (await running.get("keys_in_flight"))["keys"] == {}
 
 
+async def test_an_aborted_request_is_not_answered_when_its_time_comes(start: StartServer) -> None:
+    running = await start(latency=0.05)
+    left = asyncio.create_task(running.chat())
+    await running.until_in_flight(1)
+    left.cancel()
+    await running.until_in_flight(0)
+    assert (await running.chat()).status_code == 200  # is due later than the other was
+    stats = await running.stats()
+    assert (stats["requests"], stats["aborted"], stats["completed"]) == (2, 1, 1)
+
+
 async def test_more_than_the_concurrency_is_refused(start: StartServer) -> None:
     running = await start(latency=LONG_S, max_concurrency=2)
     waiting = [asyncio.create_task(running.chat()) for _ in range(2)]

@@ -6,8 +6,10 @@ import orjson
 import pytest
 from simulated_server import Running, StartServer, until
 
-from api_roadbalancer.mock import protocol
-from api_roadbalancer.mock.protocol import MAX_PIPELINED
+from api_roadbalancer.mock import Behaviour, Fault, protocol
+from api_roadbalancer.mock.protocol import MAX_PIPELINED, Connection
+from api_roadbalancer.mock.routes import Routes
+from api_roadbalancer.mock.simulation import Simulation
 
 
 def chat_body(prompt: str) -> bytes:
@@ -165,3 +167,28 @@ async def test_requests_behind_one_that_is_cut_off_are_never_served(start: Start
     await running.until_in_flight(0)
     await until(lambda: running.simulation.tally.aborted == 1)
     assert running.simulation.tally.requests == 1
+
+
+class Recorder(asyncio.Transport):
+    """The other side of a connection that is fed by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+
+async def test_a_request_that_comes_between_two_answers_does_not_jump_the_queue() -> None:
+    loop = asyncio.get_running_loop()
+    simulation = Simulation(Behaviour(fault=Fault.HANG))
+    connection = Connection(Routes(simulation, loop), simulation, loop, set())
+    transport = Recorder()
+    connection.connection_made(transport)
+    connection.data_received(post("first") + post("second"))
+    simulation.change(Behaviour())  # answers the first; the second is due in the loop's next turn
+    connection.data_received(post("third"))
+    await until(lambda: b"third" in transport.written)
+    first, second, third = (transport.written.index(word) for word in (b"first", b"second", b"third"))
+    assert first < second < third

@@ -1,0 +1,139 @@
+"""Ends a job: joins its results into the output and the error file, in line order, and checks the ledger."""
+
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Container
+
+from jobs import objects
+from jobs.errors import LedgerBroken
+from jobs.files import BATCH_PURPOSE, DEFAULT_TTL, Files
+from jobs.objects import Objects
+from jobs.records import FileRecord, Job, Ledger
+from jobs.results import Results, Source
+from jobs.shards import ShardTable
+from jobs.states import JobStatus
+from jobs.store import JobStore
+
+__all__ = ["Assembly", "output_file_id"]
+
+FINALIZER_LEASE = 30.0
+"""Seconds until another process may end a job whose finalizer is gone."""
+KEEP_EVERY = 5.0
+"""Seconds between renewals of that lease."""
+
+log = logging.getLogger(__name__)
+
+
+class Assembly:
+    """Ends jobs. Several processes may try at once; one of them does it, and a second time changes nothing."""
+
+    def __init__(self, process: str, jobs: JobStore, shards: ShardTable, files: Files, store: Objects) -> None:
+        self._process = process
+        self._jobs = jobs
+        self._shards = shards
+        self._files = files
+        self._store = store
+        self._results = Results(store, shards)
+
+    async def end_if_done(self, job_id: str) -> bool:
+        """End a job if nothing of it is left to do, and say whether it was ended here.
+
+        Raises LedgerBroken if its lines do not add up, and FileNotFoundError or ObjectStoreError if the object store fails;
+        the job then stays as it is and can be ended later.
+        """
+        job = await self._jobs.get(job_id)
+        if job.is_final or not await self._is_done(job):
+            return False
+        if not await self._jobs.take_finalizer(job_id, self._process, FINALIZER_LEASE):
+            return False
+        try:
+            job = await self._jobs.get(job_id)
+            if job.is_final or not await self._is_done(job):
+                return False
+            await self._jobs.begin_finalizing(job)
+            return await self._end(job)
+        finally:
+            await self._jobs.drop_finalizer(job_id)
+
+    async def _is_done(self, job: Job) -> bool:
+        """Whether no worker has anything of it. Shards of a stopped job that still wait in a queue are taken back here."""
+        for first in await self._shards.open_of(job.id):
+            if not job.ending or not await self._shards.give_back(job.id, first, only_if="queued"):
+                return False
+        if job.ending:
+            return True
+        return job.cursor >= job.ledger.total and not await self._shards.returned_of(job.id)
+
+    async def _end(self, job: Job) -> bool:
+        counts: Counter[Source] = Counter()
+        output = await self._write(job, "output", {Source.COMPLETED}, counts)
+        errors = None
+        if counts[Source.FAILED] or counts[Source.STOPPED]:
+            errors = await self._write(job, "error", {Source.FAILED, Source.STOPPED}, Counter())
+        ledger = _ledger(job, counts)
+        if not ledger.balances:
+            raise LedgerBroken(f"job {job.id} has {ledger.total} lines, and {ledger.done} of them came to an end: {ledger}")
+        if (job.ledger.completed, job.ledger.failed) != (ledger.completed, ledger.failed):
+            log.warning("job %s: the counts in Redis were %s; its parts say %s", job.id, job.ledger, ledger)
+        status = JobStatus(job.ending) if job.ending else JobStatus.COMPLETED
+        ended = await self._jobs.finish(job, status, _fields(ledger, output, errors))
+        if ended:
+            found = await self._store.folder(objects.parts_folder(job.id))
+            await self._store.delete(*(entry.path for entry in found))
+        return ended
+
+    async def _write(self, job: Job, kind: str, wanted: Container[Source], counts: Counter[Source]) -> str | None:
+        """Write one of the two files and count all lines on the way. Returns its id, None if it would be empty."""
+        file_id = output_file_id(job.id, kind)
+        size = 0
+
+        async def lines() -> AsyncIterator[bytes]:
+            nonlocal size
+            kept_at = time.monotonic()
+            async for result in self._results.all_lines(job):
+                counts[result.source] += 1
+                if result.source in wanted:
+                    size += len(result.line) + 1
+                    yield result.line + b"\n"
+                if counts.total() % 1000 == 0 and time.monotonic() - kept_at > KEEP_EVERY:
+                    await self._jobs.take_finalizer(job.id, self._process, FINALIZER_LEASE)
+                    kept_at = time.monotonic()
+
+        await self._store.write_stream(objects.content_path(file_id), lines())
+        if not size:
+            await self._store.delete(objects.content_path(file_id))
+            return None
+        now = int(time.time())
+        ttl = job.output_ttl or DEFAULT_TTL
+        name = f"{job.id}_{kind}.jsonl"
+        await self._files.register(FileRecord(file_id, name, f"{BATCH_PURPOSE}_output", size, now, now + ttl))
+        return file_id
+
+
+def output_file_id(job_id: str, kind: str) -> str:
+    """Return the id of a job's `output` or `error` file: always the same, so that writing it again replaces it."""
+    return "file-" + hashlib.sha256(f"{job_id}:{kind}".encode()).hexdigest()[:32]
+
+
+def _ledger(job: Job, counts: Counter[Source]) -> Ledger:
+    stopped = counts[Source.STOPPED]
+    return Ledger(
+        total=job.ledger.total,
+        completed=counts[Source.COMPLETED],
+        failed=counts[Source.FAILED],
+        cancelled=stopped if job.ending == "cancelled" else 0,
+        expired=stopped if job.ending == "expired" else 0,
+    )
+
+
+def _fields(ledger: Ledger, output: str | None, errors: str | None) -> dict[str, str | int]:
+    return {
+        "completed": ledger.completed,
+        "failed": ledger.failed,
+        "cancelled_lines": ledger.cancelled,
+        "expired_lines": ledger.expired,
+        "output_file": output or "",
+        "error_file": errors or "",
+    }

@@ -1,0 +1,173 @@
+"""The janitor: takes back what dead workers held, ends what is done, expires what is late, checks health, dispatches.
+
+Every worker stands for the office; whoever holds a lock in Redis has it. All that it does is safe to do twice.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import RedisError
+
+from balancer.configuration import HealthCheck
+from balancer.fleet import Fleet
+from balancer.health import Circuit
+from balancer.redis_connection import AsyncRedis
+from jobs import keys
+from jobs.assembly import Assembly
+from jobs.dispatch import Dispatcher
+from jobs.errors import JobError
+from jobs.files import Files
+from jobs.objects import ObjectStoreError
+from jobs.queueing import queue_name
+from jobs.shards import LEASE, QUEUE_LEASE, ShardTable
+from jobs.states import ShardState
+from jobs.store import JobStore
+
+__all__ = ["Janitor"]
+
+OFFICE_LEASE = 4.0
+"""Seconds until another worker becomes janitor when this one is gone."""
+ROUND_EVERY = 1.0
+FAILING_CHECK_EVERY = 2.0
+"""Seconds between checks of an endpoint whose circuit is not closed."""
+FILES_EVERY = 300.0
+
+log = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Run `run_forever` on every worker's loop."""
+
+    def __init__(
+        self,
+        process: str,
+        redis: AsyncRedis,
+        fleet: Fleet,
+        jobs: JobStore,
+        shards: ShardTable,
+        files: Files,
+        assembly: Assembly,
+        dispatcher: Dispatcher,
+        health_check: HealthCheck,
+    ) -> None:
+        self._process = process
+        self._redis = redis
+        self._fleet = fleet
+        self._jobs = jobs
+        self._shards = shards
+        self._files = files
+        self._assembly = assembly
+        self._dispatcher = dispatcher
+        self._health_check = health_check
+        self._checked_at = dict.fromkeys(fleet.endpoints, 0.0)
+        self._checks: set[asyncio.Task[None]] = set()
+        self._files_at = 0.0
+        self._wait_until = 0.0
+        """Nothing is taken back before: after Redis was away, its leases are old for no worker's fault."""
+
+    async def run_forever(self) -> None:
+        """Do a round each second while in office."""
+        while True:
+            try:
+                if await self._in_office():
+                    await self._round()
+            except RedisError as exc:
+                log.warning("janitor: Redis can't be asked (%s)", exc)
+                self._wait_until = time.monotonic() + LEASE
+            await asyncio.sleep(ROUND_EVERY)
+
+    async def leave(self) -> None:
+        """Give the office up, so that another worker has it at once."""
+        if await self._redis.get(keys.JANITOR) == self._process.encode():
+            await self._redis.delete(keys.JANITOR)
+
+    async def _in_office(self) -> bool:
+        if await self._redis.set(keys.JANITOR, self._process, nx=True, px=int(OFFICE_LEASE * 1000)):
+            return True
+        if await self._redis.get(keys.JANITOR) == self._process.encode():
+            await self._redis.pexpire(keys.JANITOR, int(OFFICE_LEASE * 1000))
+            return True
+        return False
+
+    async def _round(self) -> None:
+        await self._each(self._take_back, self._end_and_expire, self._delete_old_files)
+        self._start_checks()
+        await self._fleet.refresh_models()
+        await self._dispatcher.run()
+
+    async def _each(self, *duties: Callable[[], Awaitable[None]]) -> None:
+        for duty in duties:
+            try:
+                await duty()
+            except (JobError, ObjectStoreError, OSError) as exc:
+                log.error("janitor: %s failed: %s", duty.__name__.strip("_"), exc)
+
+    async def _take_back(self) -> None:
+        if time.monotonic() < self._wait_until:
+            return
+        now = time.time()
+        overdue = await self._shards.overdue(now)
+        if not overdue:
+            return
+        waiting: Counter[str] = Counter()
+        states = [(job_id, first, await self._shards.state(job_id, first)) for job_id, first in overdue]
+        for _, _, state in states:
+            if state.get("state") == ShardState.QUEUED:
+                waiting[state["endpoint"]] += 1
+        for job_id, first, state in states:
+            if not state:
+                await self._shards.forget_lease(job_id, first)
+            elif state["state"] == ShardState.QUEUED and await self._message_may_wait(state["endpoint"], waiting):
+                await self._shards.extend(job_id, first, now + QUEUE_LEASE)
+            elif await self._shards.give_back(job_id, first, state["token"], only_if="expired"):
+                log.warning("took back lines from %d of %s (%s at %s)", first + 1, job_id, state["state"], state["endpoint"])
+
+    async def _message_may_wait(self, endpoint: str, waiting: Counter[str]) -> bool:
+        """Whether the queue is long enough to hold the messages of all overdue shards of a healthy endpoint."""
+        if self._fleet.endpoints.get(endpoint) is None or self._fleet.health[endpoint].circuit is Circuit.OPEN:
+            return False
+        return int(await self._redis.llen(queue_name(endpoint))) >= waiting[endpoint]
+
+    async def _end_and_expire(self) -> None:
+        now = time.time()
+        for job in await self._jobs.unfinished():
+            if not job.ending and job.expires_at <= now:
+                log.warning("job %s has reached the end of its time (%s)", job.id, job.window)
+                await self._jobs.stop(job.id, "expired")
+            await self._assembly.end_if_done(job.id)
+
+    async def _delete_old_files(self) -> None:
+        if time.monotonic() - self._files_at < FILES_EVERY:
+            return
+        self._files_at = time.monotonic()
+        in_use = {job.input_file_id for job in await self._jobs.unfinished()}
+        for file_id in await self._files.expired(time.time()):
+            if file_id not in in_use:
+                log.info("file %s has expired and is deleted", file_id)
+                await self._files.delete(file_id)
+
+    def _start_checks(self) -> None:
+        """Check the endpoints that are due, side by side, without holding up the round."""
+        if not self._health_check.enabled:
+            return
+        now = time.monotonic()
+        for name in self._fleet.endpoints:
+            healthy = self._fleet.health[name].circuit is Circuit.CLOSED
+            every = self._health_check.interval if healthy else min(FAILING_CHECK_EVERY, self._health_check.interval)
+            if now - self._checked_at[name] >= every:
+                self._checked_at[name] = now
+                task = asyncio.create_task(self._check(name))
+                self._checks.add(task)
+                task.add_done_callback(self._checks.discard)
+
+    async def _check(self, name: str) -> None:
+        try:
+            outcome = await self._fleet.check(name)
+        except RedisError as exc:
+            log.warning("janitor: the check of %s can't be shared (%s)", name, exc)
+            return
+        if outcome.failure:
+            log.info("endpoint %s failed its check: %s", name, outcome.failure.message)

@@ -1,0 +1,126 @@
+"""A job's results in line order: from its parts, from what open shards have recorded, and while it ends, from the input.
+
+Every line of a job stands in exactly one place: a part, the buffer of an open or returned shard, or (not finished) only the
+input. A Redis that lost its last second may have had a range cut twice, so parts can overlap; whichever covers a line first
+is taken, which is why parts keep the line order.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import Enum
+
+import orjson
+
+from jobs import objects
+from jobs.index import read_lines
+from jobs.objects import Objects, part_range
+from jobs.records import Job
+from jobs.shards import ShardTable
+
+__all__ = ["Result", "Results", "Source", "error_line", "request_id"]
+
+
+class Source(Enum):
+    """How a line came to its end."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    """It did not: its job was cancelled or expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the output or the error file, without its line break."""
+
+    number: int
+    line: bytes
+    source: Source
+
+
+class Results:
+    """Reads results of jobs."""
+
+    def __init__(self, store: Objects, shards: ShardTable) -> None:
+        self._store = store
+        self._shards = shards
+
+    async def finished(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
+        """Yield what is finished, by line number from `start` on; lines that aren't are passed over."""
+        # A shard that is closed between the two stands in both, never in neither.
+        buffers = await self._buffers(job)
+        parts = await self._parts(job)
+        ranges = sorted([*parts, *buffers], key=lambda r: (r[0], -r[1]))
+        position = start
+        for first, end in ranges:
+            if end <= position:
+                continue
+            if (first, end) in parts:
+                async for result in self._read_part(job, first, end, position):
+                    yield result
+            else:
+                for number, (failed, line) in sorted((await self._shards.recorded(job.id, first)).items()):
+                    if number >= position:
+                        yield Result(number, line, Source.FAILED if failed else Source.COMPLETED)
+            position = end
+
+    async def all_lines(self, job: Job) -> AsyncIterator[Result]:
+        """Yield every line of a job that has ended; those that nobody finished are made error lines of the way it ended."""
+        position = 0
+        async for result in self.finished(job):
+            async for stopped in self._stopped(job, position, result.number):
+                yield stopped
+            yield result
+            position = result.number + 1
+        async for stopped in self._stopped(job, position, job.ledger.total):
+            yield stopped
+
+    async def _stopped(self, job: Job, first: int, end: int) -> AsyncIterator[Result]:
+        if first >= end:
+            return
+        code, message = _ENDINGS[job.ending]
+        async for number, raw in read_lines(self._store, job.input_file_id, first, end):
+            custom_id = orjson.loads(raw)["custom_id"]
+            yield Result(number, error_line(job.id, number, custom_id, code, message), Source.STOPPED)
+
+    async def _parts(self, job: Job) -> set[tuple[int, int]]:
+        found = await self._store.folder(objects.parts_folder(job.id))
+        return {part_range(entry.path) for entry in found}
+
+    async def _buffers(self, job: Job) -> list[tuple[int, int]]:
+        opened = [(first, int(state["end"])) for first in await self._shards.open_of(job.id)
+                  if (state := await self._shards.state(job.id, first))]  # fmt: skip
+        return opened + await self._shards.returned_of(job.id)
+
+    async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
+        number, rest = first, b""
+        async for chunk in self._store.stream(objects.part_path(job.id, first, end)):
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                if number >= position:
+                    yield Result(number, line[1:], Source.FAILED if line[:1] == b"1" else Source.COMPLETED)
+                number += 1
+
+
+_ENDINGS = {
+    "cancelled": ("batch_cancelled", "The batch was cancelled before this request was finished."),
+    "expired": ("batch_expired", "The batch's time ran out before this request was finished."),
+}
+
+
+def request_id(job_id: str, number: int) -> str:
+    """Return the id of a line's result, the same whenever it is made."""
+    return f"batch_req_{job_id.removeprefix('batch_')[:16]}{number:09d}"
+
+
+def error_line(job_id: str, number: int, custom_id: str, code: str, message: str) -> bytes:
+    """Make the error file's line for a request that has no answer (OpenAI's shape: `response` null, `error` set)."""
+    return orjson.dumps(
+        {
+            "id": request_id(job_id, number),
+            "custom_id": custom_id,
+            "response": None,
+            "error": {"code": code, "message": message},
+        }
+    )

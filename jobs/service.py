@@ -1,0 +1,154 @@
+"""Bulk jobs from the outside: take files, open jobs, watch, read and cancel them."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from balancer.fleet import Fleet
+from balancer.redis_connection import AsyncRedis
+from balancer.strategy import BalancingStrategy
+from jobs.assembly import Assembly
+from jobs.dispatch import Dispatcher
+from jobs.errors import InvalidRequest, NotFound, NotReady
+from jobs.files import BATCH_PURPOSE, Files
+from jobs.ids import new_job_id
+from jobs.lines import PATHS
+from jobs.objects import Objects
+from jobs.queueing import ShardQueue
+from jobs.records import BadLine, FileRecord, Job
+from jobs.results import Result, Results
+from jobs.shards import ShardTable
+from jobs.store import JobStore, NewJob, job_scripts
+
+__all__ = ["JobRequest", "JobService", "parse_window"]
+
+MAX_METADATA = 16
+MAX_METADATA_KEY = 64
+MAX_METADATA_VALUE = 512
+_WINDOW = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_PRIORITY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What makes a job. `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first."""
+
+    input_file_id: str
+    path: str
+    window: str = "24h"
+    priority: int = 0
+    metadata: dict[str, str] | None = None
+    output_ttl: int | None = None
+    job_id: str | None = None
+
+
+class JobService:
+    """Everything that producers do."""
+
+    def __init__(
+        self,
+        process: str,
+        redis: AsyncRedis,
+        objects: Objects,
+        fleet: Fleet,
+        strategy: BalancingStrategy,
+        queue: ShardQueue,
+    ) -> None:
+        scripts = job_scripts(redis)
+        self._fleet = fleet
+        self.files = Files(redis, objects)
+        self.shards = ShardTable(redis, scripts)
+        self.jobs = JobStore(redis, scripts)
+        self.dispatcher = Dispatcher(redis, fleet, self.shards, queue, strategy)
+        self.assembly = Assembly(process, self.jobs, self.shards, self.files, objects)
+        self.results = Results(objects, self.shards)
+
+    async def submit(self, request: JobRequest) -> Job:
+        """Open a job on an uploaded file. An input with errors gives a job that has failed, with the errors in it.
+
+        Raises InvalidRequest for a request that can't be meant.
+        """
+        seconds = parse_window(request.window)
+        _check_metadata(request.metadata)
+        if abs(request.priority) > MAX_PRIORITY:
+            raise InvalidRequest(f"priority must lie between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority")
+        if request.path not in PATHS:
+            raise InvalidRequest(f"endpoint must be {' or '.join(PATHS)}", "endpoint", "invalid_value")
+        try:
+            file = await self.files.get(request.input_file_id)
+        except NotFound as exc:
+            raise InvalidRequest(f"{exc}; upload the input first", "input_file_id", "file_not_found") from exc
+        if file.purpose != BATCH_PURPOSE or file.lines is None:
+            raise InvalidRequest(f"file {file.id} has the purpose {file.purpose!r}, not {BATCH_PURPOSE!r}", "input_file_id")
+        new = NewJob(
+            job_id=request.job_id or new_job_id(),
+            input=file,
+            path=request.path,
+            window=request.window,
+            window_seconds=seconds,
+            priority=request.priority,
+            metadata=request.metadata,
+            output_ttl=request.output_ttl,
+            errors=file.errors or await self._errors_against_fleet(file, request.path),
+        )
+        job = await self.jobs.open(new)
+        await self.dispatcher.run()
+        return job
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job; what is finished is kept. A job that has ended stays as it is. Raises NotFound."""
+        job = await self.jobs.stop(job_id, "cancelled")
+        await self.assembly.end_if_done(job_id)
+        await self.dispatcher.run()
+        return await self.jobs.get(job.id)
+
+    def finished_lines(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
+        """Yield what is finished of a job that is under way, in line order."""
+        return self.results.finished(job, start)
+
+    async def output(self, job: Job, kind: str) -> AsyncIterator[bytes] | None:
+        """Return the bytes of an ended job's `output` or `error` file, None if it has none. Raises NotReady, NotFound."""
+        if not job.is_final:
+            raise NotReady(f"{job.id} is {job.status}; its files are there when it has ended")
+        file_id = job.output_file_id if kind == "output" else job.error_file_id
+        return self.files.content(await self.files.get(file_id)) if file_id else None
+
+    async def _errors_against_fleet(self, file: FileRecord, path: str) -> tuple[BadLine, ...]:
+        """Say which lines no endpoint could take."""
+        errors = [
+            BadLine("url_mismatch", f"line {line}: `url` is {other}, but the batch's endpoint is {path}", line, "url")
+            for other, line in file.paths.items()
+            if other != path
+        ]
+        await self._fleet.refresh_models()
+        known = ", ".join(sorted(self._fleet.models())[:20]) or "none"
+        errors += [
+            BadLine(
+                "model_not_found", f"line {line}: no endpoint serves the model {model!r} (known: {known})", line, "body.model"
+            )
+            for model, line in file.models.items()
+            if model and not self._fleet.serving(model)
+        ]
+        return tuple(errors)
+
+
+def parse_window(window: str) -> float:
+    """Return the seconds of a completion window such as `24h`, `30m` or `90s`. Raises InvalidRequest."""
+    match = _WINDOW.fullmatch(window)
+    if not match or not int(match[1]):
+        raise InvalidRequest(
+            f"completion_window must be a number and s, m, h or d, such as 24h (got {window!r})", "completion_window"
+        )
+    return float(int(match[1]) * _UNITS[match[2]])
+
+
+def _check_metadata(metadata: dict[str, str] | None) -> None:
+    if metadata is None:
+        return
+    if len(metadata) > MAX_METADATA:
+        raise InvalidRequest(f"metadata may have {MAX_METADATA} entries", "metadata")
+    for name, value in metadata.items():
+        if len(name) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE:
+            message = f"metadata keys may have {MAX_METADATA_KEY} characters, values {MAX_METADATA_VALUE}"
+            raise InvalidRequest(message, "metadata")

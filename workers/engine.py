@@ -1,0 +1,252 @@
+"""The engine: one asyncio loop for each worker process, on a thread of its own, that runs all shards of the process."""
+
+import asyncio
+import concurrent.futures
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+from celery import Celery
+from redis.exceptions import RedisError
+
+from balancer.configuration import Configuration
+from balancer.redis_connection import without_password
+from jobs.dispatch import announce_serving
+from jobs.errors import JobError
+from jobs.janitor import Janitor
+from jobs.node import Node, open_node
+from jobs.objects import ObjectStoreError
+from jobs.records import Shard
+from jobs.shards import Order
+from workers.recorder import Recorder
+from workers.retrying import RetryPolicy
+from workers.shard_run import Ending, ShardEnd, ShardRun, Tools
+
+__all__ = ["Engine", "Progress"]
+
+BEAT_EVERY = 1.0
+"""Seconds between keeping leases, which is also how long a cancelled job's lines go on being begun."""
+SERVING_SECONDS = 6.0
+"""Seconds until nobody counts on a worker that has gone silent."""
+STOP_GRACE = 7.0
+"""Seconds that lines in flight have when the worker is told to stop; the rest of ten is for handing back."""
+START_SECONDS = 30.0
+STORE_PAUSE = 5.0
+"""Seconds that a shard waits when the object store failed it."""
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """How far a shard is, for whoever shows it."""
+
+    def __init__(self, lines: int) -> None:
+        self.lines = lines
+        self.run: ShardRun | None = None
+
+    def __str__(self) -> str:
+        return f"{self.run.done if self.run else 0}/{self.lines} lines"
+
+
+class Engine:
+    """`start` it once, then `run_shard` from any thread; `drain` before `stop`."""
+
+    def __init__(self, configuration: Configuration, redis_url: str, celery: Celery, endpoints: Sequence[str]) -> None:
+        self._configuration = configuration
+        self._redis_url = redis_url
+        self._celery = celery
+        self._endpoints = list(endpoints)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="engine", daemon=True)
+        self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._closing = asyncio.Event()
+        self._draining = threading.Event()
+        self._drained = False
+        self._runs: set[ShardRun] = set()
+        self._background: set[asyncio.Task[object]] = set()
+        self.heard_at = time.monotonic()
+        """When a message last came."""
+
+    @property
+    def running(self) -> int:
+        """Shards that run now."""
+        return len(self._runs)
+
+    def start(self) -> None:
+        """Start the loop and connect. Raises SharedStateUnavailable if Redis does not answer."""
+        self._thread.start()
+        self._ready.result(START_SECONDS)
+
+    def begin_drain(self) -> None:
+        """Take no more lines on and hand back what is left within ten seconds. Safe in a signal handler: it sets a flag."""
+        self._draining.set()
+
+    def stop(self) -> None:
+        """Close everything; running shards have ended by then."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join(10)
+
+    def submit(
+        self, job_id: str, first: int, end: int, token: str, delivery: str, waits: int, progress: Progress
+    ) -> "concurrent.futures.Future[ShardEnd]":
+        """Begin a shard, from any thread, and return the future of its end."""
+        self.heard_at = time.monotonic()
+        shard = Shard(job_id, first, end, "", token)
+        return asyncio.run_coroutine_threadsafe(self._run_shard(shard, delivery, waits, progress), self._loop)
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._live())
+        except Exception as exc:
+            if not self._ready.done():
+                self._ready.set_exception(exc)
+            else:
+                log.exception("the engine died")
+        finally:
+            self._loop.close()
+
+    async def _live(self) -> None:
+        async with open_node(self._configuration, self._redis_url, self._celery) as node:
+            self._node = node
+            recorder = Recorder(node.service.shards)
+            recorder.start()
+            self._tools = Tools(node.fleet, node.service.shards, node.objects, recorder, RetryPolicy(), random.Random())
+            janitor = _janitor(node)
+            beat = asyncio.create_task(self._beat_forever(node), name="beat")
+            sweep = asyncio.create_task(janitor.run_forever(), name="janitor")
+            for name, task in (("beat", beat), ("janitor", sweep)):
+                task.add_done_callback(lambda ended, name=name: _report_death(name, ended))
+            self._ready.set_result(None)
+            log.info("engine %s ready: redis %s", node.process, without_password(self._redis_url))
+            await self._closing.wait()
+            for task in (beat, sweep, *self._background):
+                task.cancel()
+            await asyncio.gather(beat, sweep, *self._background, return_exceptions=True)
+            await recorder.aclose()
+            try:
+                await janitor.leave()
+                await announce_serving(node.redis, node.process, [], 0)
+            except RedisError as exc:
+                log.warning("leaving without saying so: Redis can't be asked (%s)", exc)
+
+    async def _run_shard(self, message: Shard, delivery: str, waits: int, progress: Progress) -> ShardEnd:
+        try:
+            return await self._claim_and_run(message, delivery, waits, progress)
+        except (ObjectStoreError, OSError, RedisError) as exc:
+            log.error("shard %s:%d can't go on for now: %s", message.job_id, message.first, exc)
+            return await self._put_off(progress)
+
+    async def _claim_and_run(self, message: Shard, delivery: str, waits: int, progress: Progress) -> ShardEnd:
+        table = self._node.service.shards
+        claim = await table.claim(message.job_id, message.first, message.end, message.token, delivery)
+        if claim.shard is None:
+            if claim.reason == "stopped":
+                await table.give_back(message.job_id, message.first, message.token)
+                self._in_background(self._node.service.assembly.end_if_done(message.job_id))
+            log.info("message for %s:%d dropped: %s", message.job_id, message.first, claim.reason)
+            return ShardEnd(Ending.LOST)
+        job = await self._node.service.jobs.get(message.job_id)
+        run = ShardRun(claim.shard, job.input_file_id, waits, self._tools)
+        progress.run = run
+        self._runs.add(run)
+        if self._draining.is_set():
+            run.stop()
+        try:
+            end = await run.run()
+        finally:
+            self._runs.discard(run)
+        if end.ending in (Ending.LAST, Ending.RETURNED):
+            self._in_background(self._node.service.assembly.end_if_done(message.job_id))
+        self._in_background(self._node.service.dispatcher.run())
+        return end
+
+    async def _put_off(self, progress: Progress) -> ShardEnd:
+        """Let a shard wait that Redis or the object store failed; if that can't be said either, its lease runs out."""
+        run = progress.run
+        if run is None:
+            return ShardEnd(Ending.LOST)
+        try:
+            waiting = await self._node.service.shards.send_to_wait(run.shard, run.shard.endpoint, run.shard.attempt, STORE_PAUSE)
+        except RedisError:
+            return ShardEnd(Ending.LOST)
+        return ShardEnd(Ending.RETRY, waiting, STORE_PAUSE) if waiting else ShardEnd(Ending.LOST)
+
+    def _in_background(self, work: object) -> None:
+        task = asyncio.ensure_future(_logged(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _beat_forever(self, node: Node) -> None:
+        """Keep the leases of running shards, carry out orders, say whose queues are listened to, and drain when told."""
+        while True:
+            if self._draining.is_set():
+                await self._drain(node)
+                return
+            try:
+                await announce_serving(node.redis, node.process, self._endpoints, SERVING_SECONDS)
+                await self._keep_leases(node)
+            except RedisError as exc:
+                log.warning("leases can't be kept: %s", exc)
+            await asyncio.to_thread(self._draining.wait, BEAT_EVERY)
+
+    async def _keep_leases(self, node: Node) -> None:
+        runs = [run for run in self._runs if not run.lost]
+        if not runs:
+            return
+        orders = await node.service.shards.renew([run.shard for run in runs])
+        for run, order in zip(runs, orders, strict=True):
+            if order is Order.LOST:
+                log.warning("shard %s is somebody else's now", run.shard)
+                run.lose()
+            elif order is Order.STOP:
+                run.stop()
+
+    async def _drain(self, node: Node) -> None:
+        log.info("stopping: %d shards are handed back within %.0f s", len(self._runs), STOP_GRACE)
+        deadline = time.monotonic() + STOP_GRACE
+        with_redis = True
+        while self._runs or with_redis:
+            for run in self._runs:
+                run.stop()
+                if time.monotonic() > deadline:
+                    run.abandon()
+            try:
+                await announce_serving(node.redis, node.process, [], 0)
+                await self._keep_leases(node)
+                with_redis = False
+            except RedisError as exc:
+                log.warning("leases can't be kept: %s", exc)
+                with_redis = False
+            await asyncio.sleep(0.1)
+
+
+def _janitor(node: Node) -> Janitor:
+    service = node.service
+    return Janitor(
+        node.process,
+        node.redis,
+        node.fleet,
+        service.jobs,
+        service.shards,
+        service.files,
+        service.assembly,
+        service.dispatcher,
+        node.configuration.health_check,
+    )
+
+
+async def _logged(work: object) -> object:
+    try:
+        return await work  # type: ignore[misc]
+    except (RedisError, ObjectStoreError, OSError, JobError) as exc:
+        log.error("left to the janitor: %s", exc)
+        return None
+
+
+def _report_death(name: str, task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("the engine's %s died; this worker must be restarted", name, exc_info=error)

@@ -1,0 +1,106 @@
+"""Keeps finished lines in Redis in small groups, for all shards of the process at once."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Protocol
+
+from redis.exceptions import RedisError
+
+from jobs.records import Shard
+from jobs.shards import FinishedLine, ShardTable
+
+__all__ = ["Recorder"]
+
+GROUP_SECONDS = 0.1
+"""How long a finished line waits for company; with the round trip, a crash repeats at most a quarter of a second."""
+GROUP_LINES = 256
+"""Lines that end the wait."""
+GROUP_BYTES = 8 * 1024 * 1024
+RETRY_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Owner(Protocol):
+    """Who is told when a shard turns out to be somebody else's."""
+
+    shard: Shard
+
+    def lose(self) -> None:
+        """The shard is somebody else's now."""
+
+
+class Recorder:
+    """Takes finished lines of all running shards. `start` before, `aclose` after."""
+
+    def __init__(self, shards: ShardTable) -> None:
+        self._shards = shards
+        self._waiting: dict[Owner, list[FinishedLine]] = {}
+        self._count = 0
+        self._bytes = 0
+        self._full = asyncio.Event()
+        self._flushed = asyncio.Condition()
+        self._in_flight: set[Owner] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._task = asyncio.create_task(self._flush_forever(), name="recorder")
+
+    async def aclose(self) -> None:
+        """Stop. What should be kept has been waited for with `settle`."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def add(self, owner: Owner, line: FinishedLine) -> None:
+        """Take a finished line; it is in Redis within a fraction of a second."""
+        self._waiting.setdefault(owner, []).append(line)
+        self._count += 1
+        self._bytes += len(line.result)
+        if self._count >= GROUP_LINES or self._bytes >= GROUP_BYTES:
+            self._full.set()
+
+    async def settle(self, owner: Owner) -> None:
+        """Wait until every line of `owner` is in Redis."""
+        async with self._flushed:
+            while owner in self._waiting or owner in self._in_flight:
+                self._full.set()
+                await self._flushed.wait()
+
+    def forget(self, owner: Owner) -> None:
+        """Drop the lines of a shard that is lost."""
+        self._waiting.pop(owner, None)
+
+    async def _flush_forever(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), GROUP_SECONDS)
+            self._full.clear()
+            if not self._waiting:
+                continue
+            try:
+                await self._flush()
+            except RedisError as exc:
+                log.warning("finished lines can't be recorded yet: %s", exc)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _flush(self) -> None:
+        groups, self._waiting = self._waiting, {}
+        self._count = self._bytes = 0
+        self._in_flight = set(groups)
+        try:
+            kept = await self._shards.record([(owner.shard, lines) for owner, lines in groups.items()])
+        except BaseException:
+            for owner, lines in groups.items():
+                self._waiting[owner] = lines + self._waiting.get(owner, [])
+            raise
+        finally:
+            self._in_flight = set()
+            async with self._flushed:
+                self._flushed.notify_all()
+        for owner, is_ours in zip(groups, kept, strict=True):
+            if not is_ours:
+                owner.lose()

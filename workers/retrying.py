@@ -1,0 +1,55 @@
+"""When a shard's failed lines are tried again, and when they are given up: a pure decision."""
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from balancer.outcome import Failure, FailureKind
+
+__all__ = ["RetryDecision", "RetryPolicy", "backoff", "decide"]
+
+_NOT_THE_LINES_FAULT = {FailureKind.CONNECTION, FailureKind.UNAVAILABLE, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
+"""Failures that say nothing about the request: they cost waiting, but no attempt. The job's window bounds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`attempts` passes over the fleet may fail a line; seconds between them grow from `first` to `longest`."""
+
+    attempts: int = 5
+    first: float = 0.5
+    longest: float = 30.0
+    longest_outage: float = 8.0
+    """Seconds between looks at a fleet that is down as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDecision:
+    """Try again in `countdown` seconds as attempt number `attempt`, or give the lines up."""
+
+    give_up: bool
+    attempt: int
+    countdown: float = 0.0
+
+
+def decide(failures: Collection[Failure], attempt: int, waits: int, policy: RetryPolicy, rng: random.Random) -> RetryDecision:
+    """Decide on lines that failed everywhere.
+
+    `attempt` counts the passes that failed before, `waits` all the times the shard has waited (the exponent of the backoff).
+    """
+    blamed = any(failure.kind not in _NOT_THE_LINES_FAULT for failure in failures)
+    next_attempt = attempt + 1 if blamed else attempt
+    if next_attempt >= policy.attempts:
+        return RetryDecision(True, next_attempt)
+    longest = policy.longest if blamed else policy.longest_outage
+    asked = max((failure.retry_after or 0.0 for failure in failures), default=0.0)
+    return RetryDecision(False, next_attempt, max(asked, backoff(waits, policy.first, longest, rng)))
+
+
+def backoff(waits: int, first: float, longest: float, rng: random.Random) -> float:
+    """Return the seconds of the wait number `waits` (from 0): exponential, capped, half of it random.
+
+    Equal jitter: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog 2015.
+    """
+    whole = min(longest, first * 2.0 ** min(waits, 30))
+    return whole / 2 + rng.uniform(0, whole / 2)

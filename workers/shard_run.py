@@ -1,0 +1,328 @@
+"""Runs the lines of one shard: reads them, sends them, records what came of them, and closes the shard."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import orjson
+
+from balancer.fleet import Fleet
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.pacing import expected_tokens
+from jobs import objects
+from jobs.index import read_lines
+from jobs.objects import Objects
+from jobs.records import Shard
+from jobs.results import error_line, request_id
+from jobs.shards import FinishedLine, ShardTable
+from workers.recorder import Recorder
+from workers.retrying import RetryPolicy, decide
+
+__all__ = ["Ending", "ShardEnd", "ShardRun", "Tools"]
+
+ENDPOINTS_A_PASS = 3
+"""Endpoints that a line is sent to before it waits."""
+SHORT_WAIT = 5.0
+"""Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
+
+log = logging.getLogger(__name__)
+
+
+class Ending(Enum):
+    """How a run of a shard ended."""
+
+    COMMITTED = "committed"
+    """Every line is terminal and the part is written."""
+    LAST = "last"
+    """The same, and it was the last one of its job."""
+    RETRY = "retry"
+    """Some lines failed everywhere and wait for another attempt."""
+    RETURNED = "returned"
+    """Stopped early and handed back."""
+    LOST = "lost"
+    """Somebody else has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEnd:
+    """How a run ended; for RETRY, the shard as it waits and for how many seconds."""
+
+    ending: Ending
+    waiting: Shard | None = None
+    countdown: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all runs of a process share."""
+
+    fleet: Fleet
+    shards: ShardTable
+    objects: Objects
+    recorder: Recorder
+    policy: RetryPolicy
+    rng: random.Random
+
+
+@dataclass(slots=True)
+class _Line:
+    number: int
+    custom_id: str
+    path: str
+    body: Mapping[str, Any]
+    size: int
+
+    @property
+    def model(self) -> str | None:
+        return self.body.get("model") or None
+
+
+class ShardRun:
+    """One claimed shard. `run` it once; `stop` hands it back early, `lose` drops it."""
+
+    def __init__(self, shard: Shard, input_file_id: str, waits: int, tools: Tools) -> None:
+        self.shard = shard
+        self.lost = False
+        self._file = input_file_id
+        self._waits = waits
+        self._tools = tools
+        self._results: dict[int, tuple[bool, bytes]] = {}
+        self._failures: dict[int, tuple[str, Failure]] = {}
+        """Lines that failed everywhere: number -> (custom_id, the last failure)."""
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._feeding: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._announced = 0
+
+    @property
+    def done(self) -> int:
+        """Lines that are terminal."""
+        return len(self._results)
+
+    def stop(self) -> None:
+        """Begin no more lines; those in flight may finish (see `abandon`)."""
+        self._stopped = True
+        if self._feeding:
+            self._feeding.cancel()
+
+    def abandon(self) -> None:
+        """Give the lines in flight up; they will be sent again."""
+        self.stop()
+        for task in self._in_flight:
+            task.cancel()
+
+    def lose(self) -> None:
+        """Drop everything: the shard is somebody else's."""
+        self.lost = True
+        self._tools.recorder.forget(self)
+        self.abandon()
+
+    async def run(self) -> ShardEnd:
+        """Run the lines that are not finished yet. Raises RedisError, ObjectStoreError and OSError; what was recorded stays."""
+        self._results = await self._tools.shards.finished(self.shard)
+        await self._send_lines()
+        await self._tools.recorder.settle(self)
+        if self.lost:
+            return ShardEnd(Ending.LOST)
+        if self._stopped:
+            returned = await self._tools.shards.give_back(self.shard.job_id, self.shard.first, self.shard.token)
+            return ShardEnd(Ending.RETURNED if returned else Ending.LOST)
+        if len(self._results) < self.shard.lines:
+            waiting = await self._wait_or_give_up()
+            if waiting:
+                return waiting
+        return await self._close()
+
+    async def _send_lines(self) -> None:
+        self._announce(self.shard.lines - len(self._results))
+        self._feeding = asyncio.create_task(self._feed())
+        if self._stopped:
+            self._feeding.cancel()
+        try:
+            await asyncio.wait([self._feeding])
+            self._announce(-self._announced)
+            while self._in_flight:
+                await asyncio.wait(self._in_flight)
+        finally:
+            self._announce(-self._announced)
+            for task in (self._feeding, *self._in_flight):
+                task.cancel()
+        if not self._feeding.cancelled():
+            self._feeding.result()
+
+    def _announce(self, change: int) -> None:
+        if change:
+            self._announced += change
+            self._tools.fleet.slots.announce(self.shard.endpoint, change)
+
+    async def _feed(self) -> None:
+        """Begin each line as soon as there is a slot for it."""
+        async for number, raw in read_lines(self._tools.objects, self._file, self.shard.first, self.shard.end):
+            if number in self._results:
+                continue
+            line = _parse(number, raw)
+            endpoint = await self._slot_for(line)
+            if endpoint is None:
+                return
+            self._announce(-1)
+            task = asyncio.create_task(self._run_line(line, endpoint))
+            self._in_flight.add(task)
+            task.add_done_callback(self._line_ended)
+
+    def _line_ended(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            # A bug or a store that fails: nothing was recorded of this line, so the shard must not be closed.
+            log.error("a line of shard %s failed inside", self.shard, exc_info=error)
+            self.stop()
+
+    async def _slot_for(self, line: _Line) -> str | None:
+        """Wait for a slot and return its endpoint: the shard's own if it can be used, else another one; None if none can be."""
+        fleet = self._tools.fleet
+        while True:
+            endpoint = self._preferred(line)
+            if endpoint is None:
+                pause = self._usable_in(line)
+                if pause > SHORT_WAIT:
+                    return None
+                await asyncio.sleep(pause)
+                continue
+            if fleet.pacer.is_paced(endpoint):
+                await fleet.pacer.take(endpoint, expected_tokens(line.body, line.size))
+            if await fleet.slots.acquire(endpoint):
+                return endpoint
+
+    def _preferred(self, line: _Line) -> str | None:
+        own = self.shard.endpoint
+        serving = self._tools.fleet.serving(line.model)
+        if own in serving and self._tools.fleet.health[own].usable:
+            return own
+        return self._least_used(serving, set())
+
+    def _least_used(self, serving: list[str], tried: set[str]) -> str | None:
+        """Return the usable endpoint of the first tier that is least used from here, None without any."""
+        fleet = self._tools.fleet
+        usable = [name for name in serving if name not in tried and fleet.health[name].usable]
+        if not usable:
+            return None
+        endpoints = fleet.endpoints
+        return min(
+            usable,
+            key=lambda n: (endpoints[n].priority, fleet.slots.in_use(n) / endpoints[n].max_concurrency),
+        )
+
+    def _usable_in(self, line: _Line) -> float:
+        """Return the seconds until an endpoint that serves the line may be used again."""
+        healths = [self._tools.fleet.health[name] for name in self._tools.fleet.serving(line.model)]
+        return max(0.05, min((max(h.open_for, h.limited_for) for h in healths), default=SHORT_WAIT * 2))
+
+    async def _run_line(self, line: _Line, endpoint: str) -> None:
+        """Send a line; if that fails in a way that another endpoint may not, send it there at once."""
+        fleet = self._tools.fleet
+        tried: set[str] = set()
+        while True:
+            outcome = await self._send(line, endpoint)
+            failure = outcome.failure
+            if failure is None:
+                self._record(line, outcome, failed=False)
+                return
+            if not failure.worth_trying_elsewhere:
+                self._record(line, outcome, failed=True)
+                return
+            tried.add(endpoint)
+            other = self._least_used(fleet.serving(line.model), tried) if len(tried) < ENDPOINTS_A_PASS else None
+            if other is None or not await self._slot_at(line, other):
+                break
+            endpoint = other
+        if failure.retryable:
+            self._failures[line.number] = (line.custom_id, failure)
+        else:
+            self._record(line, outcome, failed=True)
+
+    async def _slot_at(self, line: _Line, endpoint: str) -> bool:
+        fleet = self._tools.fleet
+        if fleet.pacer.is_paced(endpoint):
+            await fleet.pacer.take(endpoint, expected_tokens(line.body, line.size))
+        return await fleet.slots.acquire(endpoint)
+
+    async def _send(self, line: _Line, endpoint: str) -> Outcome:
+        """Send a line to an endpoint whose slot is held, and give the slot back."""
+        fleet = self._tools.fleet
+        try:
+            outcome = await fleet.send(endpoint, line.path, line.body)
+        finally:
+            fleet.slots.release(endpoint)
+        if fleet.pacer.is_paced(endpoint):
+            fleet.pacer.settle(endpoint, expected_tokens(line.body, line.size), outcome.usage)
+        return outcome
+
+    def _record(self, line: _Line, outcome: Outcome, failed: bool) -> None:
+        if outcome.body:
+            result = _answer_line(self.shard.job_id, line.number, line.custom_id, outcome)
+        else:
+            failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
+            result = error_line(self.shard.job_id, line.number, line.custom_id, failure.kind, failure.message)
+        self._keep(FinishedLine(line.number, result, failed, outcome.usage))
+
+    def _keep(self, line: FinishedLine) -> None:
+        self._results[line.number] = (line.failed, line.result)
+        self._tools.recorder.add(self, line)
+
+    async def _wait_or_give_up(self) -> ShardEnd | None:
+        """Send the failed lines to wait for their next attempt, or make them error lines when they have had their attempts."""
+        left = self.shard.lines - len(self._results)
+        failures = [failure for _, failure in self._failures.values()]
+        if left > len(failures):
+            failures.append(Failure(FailureKind.UNAVAILABLE, "no endpoint that serves these lines is healthy"))
+        decision = decide(failures, self.shard.attempt, self._waits, self._tools.policy, self._tools.rng)
+        if decision.give_up and left == len(self._failures):
+            for number, (custom_id, failure) in self._failures.items():
+                result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
+                self._keep(FinishedLine(number, result, True, NO_USAGE))
+            await self._tools.recorder.settle(self)
+            return None
+        attempt = min(decision.attempt, self._tools.policy.attempts - 1)
+        waiting = await self._tools.shards.send_to_wait(self.shard, self._elsewhere(), attempt, decision.countdown)
+        log.info("%d lines of shard %s wait %.1f s: %s", left, self.shard, decision.countdown, failures[-1].kind)
+        return ShardEnd(Ending.RETRY, waiting, decision.countdown) if waiting else ShardEnd(Ending.LOST)
+
+    def _elsewhere(self) -> str:
+        fleet = self._tools.fleet
+        others = [name for name in fleet.endpoints if name != self.shard.endpoint]
+        return self._least_used(others, set()) or self.shard.endpoint
+
+    async def _close(self) -> ShardEnd:
+        """Write the part and commit."""
+        part = bytearray()
+        for number in range(self.shard.first, self.shard.end):
+            failed, result = self._results[number]
+            part += b"1" if failed else b"0"
+            part += result
+            part += b"\n"
+        path = objects.part_path(self.shard.job_id, self.shard.first, self.shard.end)
+        await self._tools.objects.write(path, bytes(part))
+        ours, last = await self._tools.shards.commit(self.shard)
+        if not ours:
+            return ShardEnd(Ending.LOST)
+        return ShardEnd(Ending.LAST if last else Ending.COMMITTED)
+
+
+def _parse(number: int, raw: bytes) -> _Line:
+    entry = orjson.loads(raw)
+    return _Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), entry["body"], len(raw))
+
+
+def _answer_line(job_id: str, number: int, custom_id: str, outcome: Outcome) -> bytes:
+    """Make an output line around the endpoint's own body, which is put in as it came."""
+    identifier = request_id(job_id, number)
+    return b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null}' % (
+        identifier.encode(),
+        orjson.dumps(custom_id),
+        outcome.status or 0,
+        orjson.dumps(outcome.request_id or identifier),
+        outcome.body,
+    )
