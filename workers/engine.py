@@ -2,11 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import functools
 import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Any
 
 from celery import Celery
 from redis.exceptions import RedisError
@@ -118,14 +120,15 @@ class Engine:
             janitor = _janitor(node)
             beat = asyncio.create_task(self._beat_forever(node), name="beat")
             sweep = asyncio.create_task(janitor.run_forever(), name="janitor")
-            for name, task in (("beat", beat), ("janitor", sweep)):
-                task.add_done_callback(lambda ended, name=name: _report_death(name, ended))
+            for name, duty in (("beat", beat), ("janitor", sweep)):
+                duty.add_done_callback(functools.partial(_report_death, name))
             self._ready.set_result(None)
             log.info("engine %s ready: redis %s", node.process, without_password(self._redis_url))
             await self._closing.wait()
-            for task in (beat, sweep, *self._background):
+            ending: list[asyncio.Task[Any]] = [beat, sweep, *self._background]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(beat, sweep, *self._background, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
             await recorder.aclose()
             try:
                 await janitor.leave()
@@ -175,7 +178,7 @@ class Engine:
             return ShardEnd(Ending.LOST)
         return ShardEnd(Ending.RETRY, waiting, STORE_PAUSE) if waiting else ShardEnd(Ending.LOST)
 
-    def _in_background(self, work: object) -> None:
+    def _in_background(self, work: Awaitable[object]) -> None:
         task = asyncio.ensure_future(_logged(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -239,9 +242,9 @@ def _janitor(node: Node) -> Janitor:
     )
 
 
-async def _logged(work: object) -> object:
+async def _logged(work: Awaitable[object]) -> object:
     try:
-        return await work  # type: ignore[misc]
+        return await work
     except (RedisError, ObjectStoreError, OSError, JobError) as exc:
         log.error("left to the janitor: %s", exc)
         return None

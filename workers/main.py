@@ -1,0 +1,71 @@
+"""Runs one worker process."""
+
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+# The pool is looked up when Celery's concurrency module is imported.
+os.environ.setdefault("CELERY_CUSTOM_WORKER_POOL", "workers.pool:ShardThreadPool")
+
+from celery.signals import worker_shutting_down
+
+from balancer.configuration import Configuration
+from balancer.errors import ConfigurationError
+from jobs.queueing import make_celery, queue_name
+from workers.engine import Engine
+from workers.redis_guard import guard_redis_restarts
+from workers.task import register_shard_task
+from workers.watchdog import Watchdog
+
+__all__ = ["run_worker"]
+
+SHARDS_AT_ONCE = 16
+"""Shards that one process runs at once; requests are bounded by slots, not by these."""
+
+log = logging.getLogger(__name__)
+
+
+def run_worker(
+    configuration: Configuration, redis_url: str, endpoints: Sequence[str] = (), name: str = "", log_level: str = "INFO"
+) -> None:
+    """Serve the queues of `endpoints` (all, when none is named) until SIGTERM; then hand back what is left within ten seconds.
+
+    Raises ConfigurationError for an endpoint that is not configured and SharedStateUnavailable if Redis does not answer.
+    """
+    configured = [endpoint.name for endpoint in configuration.endpoints]
+    for endpoint in endpoints:
+        if endpoint not in configured:
+            raise ConfigurationError("--endpoints", endpoint, f"is not configured; there are {', '.join(configured) or 'none'}")
+    served = list(endpoints) or configured
+    guard_redis_restarts()
+    app = make_celery(redis_url, served)
+    engine = Engine(configuration, redis_url, app, served)
+    register_shard_task(app, engine)
+    engine.start()
+    watchdog = Watchdog(engine, redis_url, served, SHARDS_AT_ONCE)
+    watchdog.start()
+
+    def on_shutdown(**_: Any) -> None:
+        watchdog.stop()
+        engine.begin_drain()
+
+    worker_shutting_down.connect(on_shutdown, weak=False)
+    try:
+        app.worker_main(
+            [
+                "worker",
+                "--pool=custom",
+                f"--concurrency={SHARDS_AT_ONCE}",
+                f"--queues={','.join(queue_name(endpoint) for endpoint in served)}",
+                f"--hostname={name or f'worker-{os.getpid()}'}@%h",
+                "--without-gossip",
+                "--without-mingle",
+                "--task-events",
+                f"--loglevel={log_level}",
+            ]
+        )
+    finally:
+        engine.stop()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,49 @@
+"""The shard task: wakes the engine up for one shard, waits for its end, and lets Celery retry what should be."""
+
+import concurrent.futures
+import logging
+from typing import Any
+
+from celery import Celery, Task
+
+from jobs.queueing import LONGEST_COUNTDOWN, SHARD_TASK, message
+from workers.engine import Engine, Progress
+from workers.shard_run import Ending
+
+__all__ = ["register_shard_task"]
+
+PROGRESS_EVERY = 1.0
+"""Seconds between the events that move a shard's row in Flower."""
+
+log = logging.getLogger(__name__)
+
+
+def register_shard_task(app: Celery, engine: Engine) -> Task:
+    """Register the task on `app`."""
+
+    @app.task(name=SHARD_TASK, bind=True, acks_late=True, max_retries=None, ignore_result=True)
+    def run_shard(self: Task, job_id: str, first: int, end: int, token: str) -> str:
+        progress = Progress(end - first)
+        delivery = f"{self.request.delivery_info.get('delivery_tag') or self.request.properties.get('delivery_tag')}"
+        future = engine.submit(job_id, first, end, token, delivery, self.request.retries, progress)
+        outcome = _wait(self, future, progress)
+        if outcome.ending is Ending.RETRY and outcome.waiting:
+            raise self.retry(countdown=min(outcome.countdown, LONGEST_COUNTDOWN), **_retry_options(message(outcome.waiting)))
+        return f"{outcome.ending.value}: {progress}"
+
+    return run_shard
+
+
+def _wait(task: Task, future: "concurrent.futures.Future[Any]", progress: Progress) -> Any:
+    """Wait for the shard and tell the monitor how far it is."""
+    while True:
+        try:
+            return future.result(PROGRESS_EVERY)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise
+            task.send_event("task-progress", result=str(progress))
+
+
+def _retry_options(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: told[name] for name in ("args", "queue", "routing_key", "argsrepr", "kwargsrepr")}

@@ -1,0 +1,68 @@
+"""Notices a worker that is alive but deaf.
+
+After a reconnect, Celery's consumer has been seen to run on without ever taking a message again (celery issues 8091 and 10302).
+A worker that has room, and queues with messages in them that only stand there, ends itself; whoever supervises it starts it
+again, and its leases run out meanwhile.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+import redis
+from redis.exceptions import RedisError
+
+from jobs.queueing import queue_name
+from workers.engine import Engine
+
+__all__ = ["DEAF_EXIT_CODE", "Watchdog", "is_deaf"]
+
+LOOK_EVERY = 5.0
+DEAF_AFTER = 30.0
+"""Seconds in which messages wait, there is room, and none is taken."""
+DEAF_EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: start me again."""
+
+log = logging.getLogger(__name__)
+
+
+def is_deaf(waiting: int, running: int, concurrency: int, silent_for: float) -> bool:
+    """Decide: `waiting` messages, room for more shards, and nothing heard for `silent_for` seconds."""
+    return waiting > 0 and running < concurrency and silent_for >= DEAF_AFTER
+
+
+class Watchdog:
+    """Looks every few seconds from a thread of its own."""
+
+    def __init__(self, engine: Engine, redis_url: str, endpoints: Sequence[str], concurrency: int) -> None:
+        self._engine = engine
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=5.0)
+        self._queues = [queue_name(name) for name in endpoints]
+        self._concurrency = concurrency
+        self._stopped = threading.Event()
+        self._empty_at = time.monotonic()
+        """When the queues were last seen empty: a message that has just come has not waited."""
+
+    def start(self) -> None:
+        """Begin to look."""
+        threading.Thread(target=self._look_forever, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+
+    def _look_forever(self) -> None:
+        while not self._stopped.wait(LOOK_EVERY):
+            try:
+                waiting = sum(int(self._redis.llen(queue)) for queue in self._queues)
+            except RedisError:
+                self._empty_at = time.monotonic()
+                continue
+            if waiting == 0:
+                self._empty_at = time.monotonic()
+            silent = time.monotonic() - max(self._engine.heard_at, self._empty_at)
+            if is_deaf(waiting, self._engine.running, self._concurrency, silent):
+                log.critical("%d messages have waited %.0f s and none came here; this worker ends itself", waiting, silent)
+                os._exit(DEAF_EXIT_CODE)
