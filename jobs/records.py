@@ -109,7 +109,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One submitted input file. Times are seconds since the epoch, None for what has not happened."""
+    """One submitted input file. Times are seconds since the epoch, None for what has not happened.
+
+    `cost` is in USD, without the `unpriced` lines whose price is unknown; `shares` are lines by the endpoint that answered.
+    """
 
     id: str
     status: JobStatus
@@ -124,6 +127,9 @@ class Job:
     models: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
     tokens: Tokens = Tokens()
+    cost: float = 0.0
+    unpriced: int = 0
+    shares: dict[str, int] = field(default_factory=dict)
     retries: int = 0
     ending: str = ""
     errors: tuple[BadLine, ...] = ()
@@ -158,6 +164,9 @@ class Job:
             models=tuple(orjson.loads(fields.get("models") or "[]")),
             metadata=orjson.loads(fields.get("metadata") or "null"),
             tokens=Tokens(*(count(f"{kind}_tokens") for kind in ("prompt", "completion", "cached", "reasoning"))),
+            cost=count("cost_nano") / 1e9,
+            unpriced=count("unpriced"),
+            shares={name.removeprefix("at:"): int(lines) for name, lines in fields.items() if name.startswith("at:")},
             retries=count("retries"),
             ending=fields.get("ending", ""),
             errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),

@@ -69,6 +69,15 @@ class JobService:
 
         Raises InvalidRequest for a request that can't be meant.
         """
+        job = await self.jobs.open(await self._prepare(request))
+        await self.dispatcher.run()
+        return job
+
+    async def check(self, request: JobRequest) -> tuple[BadLine, ...]:
+        """Say why a job would be refused, without opening it. Raises InvalidRequest as `submit` does."""
+        return (await self._prepare(request)).errors
+
+    async def _prepare(self, request: JobRequest) -> NewJob:
         seconds = parse_window(request.window)
         _check_metadata(request.metadata)
         if abs(request.priority) > MAX_PRIORITY:
@@ -81,7 +90,7 @@ class JobService:
             raise InvalidRequest(f"{exc}; upload the input first", "input_file_id", "file_not_found") from exc
         if file.purpose != BATCH_PURPOSE or file.lines is None:
             raise InvalidRequest(f"file {file.id} has the purpose {file.purpose!r}, not {BATCH_PURPOSE!r}", "input_file_id")
-        new = NewJob(
+        return NewJob(
             job_id=request.job_id or new_job_id(),
             input=file,
             path=request.path,
@@ -92,9 +101,6 @@ class JobService:
             output_ttl=request.output_ttl,
             errors=file.errors or await self._errors_against_fleet(file, request.path),
         )
-        job = await self.jobs.open(new)
-        await self.dispatcher.run()
-        return job
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job; what is finished is kept. A job that has ended stays as it is. Raises NotFound."""

@@ -24,12 +24,15 @@ QUEUE_LEASE = 8.0
 
 @dataclass(frozen=True, slots=True)
 class FinishedLine:
-    """A line that has come to its end: its number, the line for the output or the error file, and its tokens."""
+    """A line that has come to its end: its number, the line for the output or the error file, its tokens, the endpoint that
+    answered, and what that cost in USD (None: unknown)."""
 
     number: int
     result: bytes
     failed: bool
     usage: Usage
+    endpoint: str = ""
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,9 @@ class ShardTable:
             args: list[str | int | float | bytes] = [shard.token, _member(shard)]
             for line in lines:
                 u = line.usage
-                tokens = f"{u.prompt}:{u.completion}:{u.cached}:{u.reasoning}"
-                args += [line.number, (b"1" if line.failed else b"0") + line.result, tokens]
+                cost = "-" if line.cost is None else round(line.cost * 1e9)
+                spent = f"{u.prompt}:{u.completion}:{u.cached}:{u.reasoning}:{cost}"
+                args += [line.number, (b"1" if line.failed else b"0") + line.result, spent, line.endpoint]
             script_keys = (keys.shard(shard.job_id, shard.first), keys.buffer(shard.job_id, shard.first), keys.job(shard.job_id))
             calls.append(("record", script_keys, args))
         return [bool(kept) for kept in await self._scripts.run_many(calls)]

@@ -122,6 +122,8 @@ class Engine:
             sweep = asyncio.create_task(janitor.run_forever(), name="janitor")
             for name, duty in (("beat", beat), ("janitor", sweep)):
                 duty.add_done_callback(functools.partial(_report_death, name))
+            await announce_serving(node.redis, node.process, self._endpoints, SERVING_SECONDS)
+            self._in_background(node.service.dispatcher.run())
             self._ready.set_result(None)
             log.info("engine %s ready: redis %s", node.process, without_password(self._redis_url))
             await self._closing.wait()

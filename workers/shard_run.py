@@ -13,6 +13,7 @@ import orjson
 from balancer.fleet import Fleet
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
+from balancer.pricing import cost_of
 from jobs import objects
 from jobs.index import read_lines
 from jobs.objects import Objects
@@ -266,7 +267,8 @@ class ShardRun:
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
             result = error_line(self.shard.job_id, line.number, line.custom_id, failure.kind, failure.message)
-        self._keep(FinishedLine(line.number, result, failed, outcome.usage))
+        cost = cost_of(outcome.usage, self._tools.fleet.endpoints[outcome.endpoint].price)
+        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
 
     def _keep(self, line: FinishedLine) -> None:
         self._results[line.number] = (line.failed, line.result)
@@ -282,7 +284,7 @@ class ShardRun:
         if decision.give_up and left == len(self._failures):
             for number, (custom_id, failure) in self._failures.items():
                 result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
-                self._keep(FinishedLine(number, result, True, NO_USAGE))
+                self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
             await self._tools.recorder.settle(self)
             return None
         attempt = min(decision.attempt, self._tools.policy.attempts - 1)

@@ -1,0 +1,94 @@
+"""One part each, for containers and services: `api`, `worker`, `flower`, `mock`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api_roadbalancer.mock import Behaviour
+from api_roadbalancer.mock import run as run_mock
+from api_roadbalancer.session import open_session
+from balancer.errors import ConfigurationError
+
+__all__ = ["Config", "api", "flower", "mock", "worker"]
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
+]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def api(
+    config: Config = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 4000,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
+) -> None:
+    """Serve the OpenAI-compatible API."""
+    from producer_api import run_api
+
+    with open_session(config) as session:
+        if host not in LOOPBACK and not session.configuration.api_keys and not insecure:
+            reason = "would let anybody in: set ROADBALANCER_API_KEYS, or pass --insecure if the network is yours alone"
+            raise ConfigurationError("--host", host, reason)
+        run_api(session.configuration, session.redis_url, host, port)
+
+
+def worker(
+    config: Config = None,
+    endpoints: Annotated[str, typer.Option(help="Serve only these endpoints' queues: names by comma.")] = "",
+    name: Annotated[str, typer.Option(help="Name shown in Flower.")] = "",
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Work off the endpoints' queues until SIGTERM."""
+    from workers.main import run_worker
+
+    with open_session(config) as session:
+        chosen = [part.strip() for part in endpoints.split(",") if part.strip()]
+        run_worker(session.configuration, session.redis_url, chosen, name, log_level.upper())
+
+
+def flower(
+    config: Config = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5555,
+    basic_auth: Annotated[str, typer.Option(envvar="FLOWER_BASIC_AUTH", help="user:password; needed beyond this machine.")] = "",
+) -> None:
+    """Serve Flower, the monitor of queues, workers and shards."""
+    from jobs.queueing import make_celery
+
+    if host not in LOOPBACK and not basic_auth:
+        raise ConfigurationError("--host", host, "would let anybody in: set FLOWER_BASIC_AUTH=user:password")
+    with open_session(config) as session:
+        app = make_celery(session.redis_url, [endpoint.name for endpoint in session.configuration.endpoints])
+        if basic_auth:
+            # By the environment, so that the password does not stand in the list of processes.
+            os.environ["FLOWER_BASIC_AUTH"] = basic_auth
+        else:
+            os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
+        app.start(["flower", f"--address={host}", f"--port={port}", "--purge_offline_workers=60", "--max_tasks=5000"])
+
+
+def mock(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    latency: Annotated[float, typer.Option(help="Seconds before an answer.")] = 0.0,
+    jitter: Annotated[float, typer.Option(help="Up to this many seconds more, at random.")] = 0.0,
+    error_rate: Annotated[float, typer.Option(help="Share of requests answered 500.")] = 0.0,
+    rate_limit: Annotated[float, typer.Option(help="Requests a minute; more get 429 with Retry-After. 0: no limit.")] = 0.0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    models: Annotated[str, typer.Option(help="Model names by comma; * takes any name.")] = "simulated,*",
+    max_concurrency: Annotated[int, typer.Option(help="More at once get 503. 0: no limit.")] = 0,
+    track_keys: Annotated[bool, typer.Option(help="Count by request (GET /mock/requests).")] = True,
+) -> None:
+    """Serve a simulated model: OpenAI's chat format, with delays and faults to order."""
+    behaviour = Behaviour(
+        latency=latency,
+        jitter=jitter,
+        error_rate=error_rate,
+        rate_limit=rate_limit,
+        models=tuple(part.strip() for part in models.split(",") if part.strip()),
+        max_concurrency=max_concurrency,
+        track_keys=track_keys,
+    )
+    run_mock(behaviour, host, port)

@@ -1,0 +1,71 @@
+"""`up`: everything in the foreground."""
+
+import logging
+import os
+import signal
+import threading
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.session import Session, open_session
+from api_roadbalancer.supervisor import Child, Supervisor
+
+__all__ = ["default_workers", "up", "worker_child"]
+
+
+def default_workers() -> int:
+    """Return how many worker processes make sense here: one for each core, at most four."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+def worker_child(session: Session, number: int, quiet: bool) -> Child:
+    """Return a worker process of this session."""
+    log = session.run_folder / f"worker-{number}.log" if quiet else None
+    arguments = ["worker", "--config", str(session.settings_file()), "--name", f"worker-{number}"]
+    return Child(f"worker {number}", [*arguments, *(["--log-level", "INFO"] if quiet else ["--log-level", "WARNING"])], log)
+
+
+def up(
+    config: Config = None,
+    port: Annotated[int, typer.Option(help="Port of the API.")] = 4000,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one for each core (at most four).")] = None,
+    flower_port: Annotated[int, typer.Option(help="Port of Flower; 0 for none.")] = 5555,
+    host: Annotated[str, typer.Option(help="Address that API and Flower listen on.")] = "127.0.0.1",
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
+) -> None:
+    """Run everything in the foreground: Redis (if none is configured), workers, API, Flower. SIGTERM or Ctrl-C stops it."""
+    logging.getLogger().setLevel(logging.WARNING)
+    console = Console(stderr=True)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with open_session(config) as session, Supervisor() as supervisor:
+        simulated = not session.configuration.endpoints
+        session.start_simulations(supervisor)
+        settings = str(session.settings_file())
+        where = ["--config", settings, "--host", host]
+        for worker in range(1, (workers or default_workers()) + 1):
+            supervisor.start(worker_child(session, worker, quiet=False))
+        supervisor.start(Child("api", ["api", *where, "--port", str(port), *(["--insecure"] if insecure else [])]))
+        if flower_port:
+            supervisor.start(Child("flower", ["flower", *where, "--port", str(flower_port)], session.run_folder / "flower.log"))
+        _say_hello(console, session, simulated, host, port, flower_port, len(supervisor.children))
+        stopped.wait()
+        console.print("stopping: lines in flight may finish, the rest is handed back (10 s at most)")
+
+
+def _say_hello(
+    console: Console, session: Session, simulated: bool, host: str, port: int, flower_port: int, processes: int
+) -> None:
+    if simulated:
+        console.print("[bold yellow]No endpoint is configured: a SIMULATED one answers, with invented text.[/]")
+    names = ", ".join(endpoint.name for endpoint in session.configuration.endpoints)
+    console.print(f"endpoints  {names}", highlight=False)
+    console.print(f"API        http://{host}:{port}/v1   (OpenAI files, batches; docs at /docs)", highlight=False)
+    if flower_port:
+        console.print(f"Flower     http://{host}:{flower_port}", highlight=False)
+    console.print(f"files      {session.configuration.store}   logs {session.run_folder}", highlight=False)
+    console.print(f"{processes} processes; Ctrl-C stops them", highlight=False)

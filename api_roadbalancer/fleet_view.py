@@ -1,0 +1,31 @@
+"""Reads what all endpoints are doing."""
+
+from api_roadbalancer.progress import EndpointView
+from balancer import keys as balancer_keys
+from jobs.node import Node
+from jobs.queueing import queue_name
+
+__all__ = ["fleet_views"]
+
+
+async def fleet_views(node: Node) -> list[EndpointView]:
+    """Return every endpoint's state, as all processes share it."""
+    await node.fleet.health.refresh()
+    views = []
+    for name, endpoint in node.fleet.endpoints.items():
+        health = node.fleet.health[name]
+        # The slots that processes are allowed: what is in flight, and what is about to be.
+        held = await node.redis.hvals(balancer_keys.slots(name))
+        views.append(
+            EndpointView(
+                name=name,
+                circuit=health.circuit,
+                in_flight=sum(int(value.split(b":")[0]) for value in held),
+                max_concurrency=endpoint.max_concurrency,
+                latency=health.latency,
+                failed=health.failed,
+                queued=int(await node.redis.llen(queue_name(name))),
+                last_error=health.last_error,
+            )
+        )
+    return views

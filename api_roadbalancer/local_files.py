@@ -1,0 +1,41 @@
+"""Files of the user's: read in chunks, written whole or not at all."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+__all__ = ["digest_of", "errors_path", "read_chunks", "write_whole"]
+
+CHUNK = 1024 * 1024
+
+
+async def read_chunks(path: Path) -> AsyncIterator[bytes]:
+    """Yield a file in chunks of 1 MB."""
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK):
+            yield chunk
+
+
+def digest_of(path: Path) -> str:
+    """Return a digest of a file's content (BLAKE2b, 32 hexadecimal digits)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+async def write_whole(path: Path, chunks: AsyncIterator[bytes]) -> None:
+    """Write a file beside its place and move it there when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def errors_path(out: Path) -> Path:
+    """Return the errors file that belongs to an output file: `results.jsonl` has `results.errors.jsonl`."""
+    return out.with_name(f"{out.stem}.errors{out.suffix or '.jsonl'}")

@@ -1,0 +1,119 @@
+"""The picture of a job under way: how far it is, how fast, and what each endpoint does."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from balancer.health import Circuit
+from jobs.records import Job
+
+__all__ = ["EndpointView", "Rate", "duration", "job_line", "job_view", "money"]
+
+RATE_SECONDS = 10.0
+"""The rate shown is that of the last seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """What is shown of an endpoint. `latency` in seconds."""
+
+    name: str
+    circuit: Circuit
+    in_flight: int
+    max_concurrency: int
+    latency: float | None
+    failed: int
+    queued: int
+    last_error: str = ""
+
+
+class Rate:
+    """Lines per second over the last seconds."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def __call__(self, done: int) -> float:
+        """Take a new count in and return the rate."""
+        now = time.monotonic()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > RATE_SECONDS:
+            self._seen.popleft()
+        seconds = now - self._seen[0][0]
+        return (done - self._seen[0][1]) / seconds if seconds > 0 else 0.0
+
+
+def job_view(job: Job, rate: float, endpoints: Sequence[EndpointView]) -> RenderableType:
+    """Draw a job and the fleet."""
+    ledger = job.ledger
+    bar = Table.grid(padding=(0, 1))
+    share = ledger.done / ledger.total if ledger.total else 0.0
+    bar.add_row(
+        ProgressBar(total=max(1, ledger.total), completed=ledger.done, width=44),
+        f"{share:6.1%}",
+        f"{ledger.done:,}/{ledger.total:,}",
+    )
+    return Group(bar, Text(job_line(job, rate)), Text(""), fleet_table(endpoints, job.shares))
+
+
+def job_line(job: Job, rate: float) -> str:
+    """Say in one line how far a job is."""
+    ledger = job.ledger
+    left = ledger.total - ledger.done
+    eta = duration(left / rate) if rate > 0 and left else ("0 s" if not left else "?")
+    tokens = f"{job.tokens.prompt:,} in, {job.tokens.completion:,} out"
+    parts = [str(job.status), f"{ledger.completed:,} done", f"{ledger.failed:,} failed", f"{rate:,.1f} lines/s", f"ETA {eta}"]
+    return " · ".join([*parts, f"tokens {tokens}", money(job)])
+
+
+def fleet_table(endpoints: Sequence[EndpointView], shares: dict[str, int] | None = None) -> Table:
+    """Draw the endpoints; with `shares` (lines by endpoint), each one's part of the job."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    columns = ["endpoint", "health", "in flight", "queue", "latency", "errors"]
+    for column in [*columns[:2], *(["share"] if shares is not None else []), *columns[2:], "last error"]:
+        table.add_column(column, justify="left" if column in ("endpoint", "health", "last error") else "right")
+    total = sum((shares or {}).values())
+    for view in endpoints:
+        part = [f"{shares.get(view.name, 0) / total:.0%}" if total else "-"] if shares is not None else []
+        table.add_row(
+            view.name,
+            Text(_HEALTH[view.circuit][0], style=_HEALTH[view.circuit][1]),
+            *part,
+            f"{view.in_flight}/{view.max_concurrency}",
+            str(view.queued),
+            f"{view.latency:.3f} s" if view.latency is not None else "-",
+            f"{view.failed:,}",
+            Text(view.last_error[:60] if view.circuit is not Circuit.CLOSED else "", style="dim"),
+        )
+    return table
+
+
+_HEALTH = {
+    Circuit.CLOSED: ("● up", "green"),
+    Circuit.HALF_OPEN: ("◐ trying", "yellow"),
+    Circuit.OPEN: ("○ down", "red"),
+}
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def money(job: Job) -> str:
+    """Return a job's cost for people; what has no known price is said, not counted as nothing."""
+    if job.unpriced and not job.cost:
+        return "cost unknown (no price configured)"
+    known = f"cost ${job.cost:,.4f}"
+    return f"{known} + {job.unpriced:,} lines without a price" if job.unpriced else known
