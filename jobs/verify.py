@@ -1,4 +1,4 @@
-"""Proves that a job that has ended lost nothing: every input line stands exactly once in the output or the error file, in order."""
+"""Proves that a job that has ended lost nothing: each input line stands once in the output or the error file, in order."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -66,7 +66,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Show how far a job is. Exit code 1 if it has ended and some lines did not complete, 2 if it was refused."""
-    console = Console()
+    console = _wide_console()
 
     async def work(node: Node) -> Job:
         job = await node.service.jobs.get(job_id)
@@ -193,7 +193,7 @@ def list_jobs(config: Config = None, limit: Annotated[int, typer.Option(min=1, h
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.created_at))
         counts = (f"{n:,}" for n in (job.ledger.total, job.ledger.completed, job.ledger.failed))
         table.add_row(job.id, str(job.status), *counts, created)
-    Console().print(table)
+    _wide_console().print(table)
 
 
 def verify(job_id: JobId, config: Config = None) -> None:
@@ -205,9 +205,8 @@ def verify(job_id: JobId, config: Config = None) -> None:
             raise InvalidRequest(f"{job.id} was refused as a whole; there is nothing to verify")
         verdict = await verify_job(node.service, node.objects, job)
         if verdict.holds:
-            print(
-                f"{job.id}: {verdict.lines:,} lines = {verdict.in_output:,} output + {verdict.in_errors:,} errors; each once, in order"
-            )
+            found = f"{verdict.in_output:,} output + {verdict.in_errors:,} errors"
+            print(f"{job.id}: {verdict.lines:,} lines = {found}; each once, in order")
         else:
             print(f"{job.id}: BROKEN after {verdict.lines:,} lines: {verdict.problem}", file=sys.stderr)
         return verdict.holds
@@ -226,7 +225,7 @@ def endpoints(
             names = ("name", "circuit", "in_flight", "max_concurrency", "latency", "failed", "queued", "last_error")
             print(json.dumps([{name: getattr(view, name) for name in names} for view in views], ensure_ascii=False))
         else:
-            Console().print(fleet_table(views))
+            _wide_console().print(fleet_table(views))
 
     _with_node(config, work)
 
@@ -238,6 +237,11 @@ def _with_node(config: Path | None, work: Callable[[Node], Awaitable[T]]) -> T:
 
     with open_session(config) as session:
         return asyncio.run(go(session.redis_url))
+
+
+def _wide_console() -> Console:
+    """Return a console that cuts nothing off where no terminal sets a width."""
+    return Console() if sys.stdout.isatty() else Console(width=250)
 
 
 def _as_dict(job: Job) -> dict[str, object]:
