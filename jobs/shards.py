@@ -76,10 +76,10 @@ class ShardTable:
         done = await self._scripts.run("reserve", script_keys, args)
         return shards if done else None
 
-    async def claim(self, job_id: str, first: int, end: int, token: str, delivery: str) -> Claim:
-        """Take a queued shard for work. `delivery` tells one delivery of a message from another."""
+    async def claim(self, job_id: str, first: int, end: int, token: str, claimant: str) -> Claim:
+        """Take a queued shard for work. `claimant` tells one execution of a message from another."""
         script_keys = (keys.shard(job_id, first), keys.LEASES, keys.job(job_id))
-        args = (token, keys.shard_member(job_id, first), delivery, int(LEASE * 1000))
+        args = (token, keys.shard_member(job_id, first), claimant, int(LEASE * 1000))
         answer = [part.decode() for part in await self._scripts.run("claim", script_keys, args)]
         if answer[0] == "claimed":
             return Claim(Shard(job_id, first, end, answer[2], token, int(answer[1])))

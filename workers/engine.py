@@ -17,6 +17,7 @@ from balancer.configuration import Configuration
 from balancer.redis_connection import without_password
 from jobs.dispatch import announce_serving
 from jobs.errors import JobError
+from jobs.ids import new_token
 from jobs.janitor import Janitor
 from jobs.node import Node, open_node
 from jobs.objects import ObjectStoreError
@@ -92,12 +93,12 @@ class Engine:
             self._thread.join(10)
 
     def submit(
-        self, job_id: str, first: int, end: int, token: str, delivery: str, waits: int, progress: Progress
+        self, job_id: str, first: int, end: int, token: str, waits: int, progress: Progress
     ) -> "concurrent.futures.Future[ShardEnd]":
         """Begin a shard, from any thread, and return the future of its end."""
         self.heard_at = time.monotonic()
         shard = Shard(job_id, first, end, "", token)
-        return asyncio.run_coroutine_threadsafe(self._run_shard(shard, delivery, waits, progress), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._run_shard(shard, waits, progress), self._loop)
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -138,16 +139,17 @@ class Engine:
             except RedisError as exc:
                 log.warning("leaving without saying so: Redis can't be asked (%s)", exc)
 
-    async def _run_shard(self, message: Shard, delivery: str, waits: int, progress: Progress) -> ShardEnd:
+    async def _run_shard(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
         try:
-            return await self._claim_and_run(message, delivery, waits, progress)
+            return await self._claim_and_run(message, waits, progress)
         except (ObjectStoreError, OSError, RedisError) as exc:
             log.error("shard %s:%d can't go on for now: %s", message.job_id, message.first, exc)
             return await self._put_off(progress)
 
-    async def _claim_and_run(self, message: Shard, delivery: str, waits: int, progress: Progress) -> ShardEnd:
+    async def _claim_and_run(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
         table = self._node.service.shards
-        claim = await table.claim(message.job_id, message.first, message.end, message.token, delivery)
+        # A copy of a message has everything in common with it, so the claim is named after this very execution.
+        claim = await table.claim(message.job_id, message.first, message.end, message.token, new_token())
         if claim.shard is None:
             if claim.reason == "stopped":
                 await table.give_back(message.job_id, message.first, message.token)

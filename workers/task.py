@@ -24,8 +24,7 @@ def register_shard_task(app: Celery, engine: Engine) -> Task:
     @app.task(name=SHARD_TASK, bind=True, acks_late=True, max_retries=None, ignore_result=True)
     def run_shard(self: Task, job_id: str, first: int, end: int, token: str) -> str:
         progress = Progress(end - first)
-        delivery = f"{self.request.delivery_info.get('delivery_tag') or self.request.properties.get('delivery_tag')}"
-        future = engine.submit(job_id, first, end, token, delivery, self.request.retries, progress)
+        future = engine.submit(job_id, first, end, token, self.request.retries, progress)
         outcome = _wait(self, future, progress)
         if outcome.ending is Ending.RETRY and outcome.waiting:
             raise self.retry(countdown=min(outcome.countdown, LONGEST_COUNTDOWN), **_retry_options(message(outcome.waiting)))

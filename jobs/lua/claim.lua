@@ -1,6 +1,6 @@
 -- Gives a queued shard to the worker that got its message. A stale or second message finds it taken.
 -- KEYS: 1 shard record, 2 leases, 3 job
--- ARGV: 1 token, 2 member of leases, 3 worker's claim (unique for each delivery), 4 lease (ms)
+-- ARGV: 1 token, 2 member of leases, 3 claimant (unique for each execution), 4 lease (ms)
 -- Returns {'claimed', attempt, endpoint}, {'stopped'} if the job is no longer in progress, or {'stale'}.
 local known = redis.call('HMGET', KEYS[1], 'token', 'state', 'claim', 'attempt', 'endpoint')
 if known[1] ~= ARGV[1] then

