@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from balancer.redis_connection import AsyncRedis
@@ -10,7 +11,7 @@ from jobs import keys, objects
 from jobs.errors import NotFound
 from jobs.ids import is_file_id, new_file_id
 from jobs.intake import Form, Intake, IntakeResult
-from jobs.objects import Objects
+from jobs.objects import Objects, ObjectStoreError
 from jobs.records import BadLine, FileRecord, decode_fields
 
 __all__ = ["BATCH_PURPOSE", "DEFAULT_TTL", "Files", "Upload"]
@@ -18,6 +19,9 @@ __all__ = ["BATCH_PURPOSE", "DEFAULT_TTL", "Files", "Upload"]
 BATCH_PURPOSE = "batch"
 DEFAULT_TTL = 30 * 24 * 3600
 """Seconds until an input or output of a batch expires, as at OpenAI."""
+
+ASK_AT_ONCE = 500
+"""Records that are asked for in one round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +42,45 @@ class Files:
         self._redis = redis
         self._store = store
 
-    async def add(self, upload: Upload, chunks: AsyncIterator[bytes]) -> FileRecord:
+    async def add(
+        self, upload: Upload, chunks: AsyncIterator[bytes], settle: Callable[[Upload], Upload] | None = None
+    ) -> FileRecord:
         """Take a file in as it streams; its lines are checked on the way and the errors kept in the record.
 
-        An error in the stream (a client that went away, a full disk) leaves nothing behind.
+        `settle` is asked after the last byte, for what a client says behind the content: it returns the upload as it is meant.
+        An error in the stream (a client that went away, a full disk) or in `settle` leaves nothing behind.
         """
         file_id = upload.file_id or new_file_id()
+        try:
+            record = await self._take_in(file_id, upload, chunks, settle or _unchanged)
+            await self.register(record)
+        except BaseException:
+            # What stood under a given id before belongs to whoever gave it.
+            if upload.file_id is None:
+                with suppress(ObjectStoreError, OSError):
+                    await self._store.delete(objects.content_path(file_id), objects.index_path(file_id))
+            raise
+        return record
+
+    async def _take_in(
+        self, file_id: str, upload: Upload, chunks: AsyncIterator[bytes], settle: Callable[[Upload], Upload]
+    ) -> FileRecord:
         now = int(time.time())
-        record = FileRecord(file_id, upload.filename, upload.purpose, 0, now)
+        result: IntakeResult | None = None
         if upload.form is None:
             counted = _Counted(chunks)
             await self._store.write_stream(objects.content_path(file_id), counted.stream())
-            record = replace(record, size=counted.size)
+            size = counted.size
         else:
             result = await self._check_in(file_id, upload.form, chunks)
-            record = replace(
-                record, size=result.size, lines=result.lines, models=result.models, paths=result.paths, errors=result.errors
-            )
+            size = result.size
+        upload = settle(upload)
         ttl = upload.ttl or (DEFAULT_TTL if upload.purpose == BATCH_PURPOSE else None)
-        record = replace(record, expires_at=now + ttl if ttl else None)
-        await self.register(record)
-        return record
+        record = FileRecord(file_id, upload.filename, upload.purpose, size, now, now + ttl if ttl else None)
+        if result is None or upload.form is None:
+            return record
+        await self._store.write(objects.index_path(file_id), result.index)
+        return replace(record, lines=result.lines, models=result.models, paths=result.paths, errors=result.errors)
 
     async def _check_in(self, file_id: str, form: Form, chunks: AsyncIterator[bytes]) -> IntakeResult:
         with Intake(form) as intake:
@@ -72,15 +94,14 @@ class Files:
                     yield kept
 
             await self._store.write_stream(objects.content_path(file_id), checked())
-            result = await asyncio.to_thread(intake.result)
-        await self._store.write(objects.index_path(file_id), result.index)
-        return result
+            return await asyncio.to_thread(intake.result)
 
     async def register(self, record: FileRecord) -> None:
         """Put a file's record in place; its content has been written."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.file(record.id), mapping=record.to_fields())
-            pipe.zadd(keys.FILES, {record.id: record.created_at})
+            # The first time counts, and its fraction: files of one second are listed in their order.
+            pipe.zadd(keys.FILES, {record.id: time.time()}, nx=True)
             await pipe.execute()
 
     async def refuse(self, file_id: str, errors: tuple[BadLine, ...]) -> None:
@@ -101,14 +122,22 @@ class Files:
         """List files by age, those after the file `after`, and say whether there are more. Raises NotFound for `after`."""
         ids = await ids_after(self._redis, keys.FILES, after, newest_first, "file")
         found: list[FileRecord] = []
-        for file_id in ids:
-            fields = await self._redis.hgetall(keys.file(file_id))
-            if not fields or (purpose is not None and fields[b"purpose"].decode() != purpose):
-                continue
-            if len(found) == limit:
-                return found, True
-            found.append(FileRecord.from_fields(file_id, decode_fields(fields)))
+        for start in range(0, len(ids), ASK_AT_ONCE):
+            for record in await self._records(ids[start : start + ASK_AT_ONCE]):
+                if purpose is not None and record.purpose != purpose:
+                    continue
+                if len(found) == limit:
+                    return found, True
+                found.append(record)
         return found, False
+
+    async def _records(self, ids: list[str]) -> list[FileRecord]:
+        """Look several files up in one round trip; those that have gone are left out."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for file_id in ids:
+                pipe.hgetall(keys.file(file_id))
+            answers = await pipe.execute()
+        return [FileRecord.from_fields(i, decode_fields(fields)) for i, fields in zip(ids, answers, strict=True) if fields]
 
     def content(self, record: FileRecord) -> AsyncIterator[bytes]:
         """Stream a file's bytes."""
@@ -143,6 +172,10 @@ async def ids_after(redis: AsyncRedis, index: str, after: str | None, newest_fir
         start = int(rank) + 1
     ids = await (redis.zrevrange(index, start, -1) if newest_first else redis.zrange(index, start, -1))
     return [i.decode() for i in ids]
+
+
+def _unchanged(upload: Upload) -> Upload:
+    return upload
 
 
 class _Counted:

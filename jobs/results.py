@@ -6,6 +6,7 @@ is taken, which is why parts keep the line order.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,7 +18,7 @@ from jobs.objects import Objects, part_range
 from jobs.records import Job
 from jobs.shards import ShardTable
 
-__all__ = ["Result", "Results", "Source", "error_line", "request_id"]
+__all__ = ["Result", "Results", "Source", "error_line", "line_number", "request_id"]
 
 
 class Source(Enum):
@@ -59,10 +60,29 @@ class Results:
                 async for result in self._read_part(job, first, end, position):
                     yield result
             else:
-                for number, (failed, line) in sorted((await self._shards.recorded(job.id, first)).items()):
-                    if number >= position:
-                        yield Result(number, line, Source.FAILED if failed else Source.COMPLETED)
+                async for result in self._read_buffer(job, first, end, position):
+                    yield result
             position = end
+
+    async def first_unfinished(self, job: Job, start: int = 0) -> int:
+        """Return the number of the first line from `start` on that is not finished (of a job that is under way)."""
+        buffers = await self._buffers(job)
+        parts = await self._parts(job)
+        position = start
+        for first, end in sorted([*parts, *buffers], key=lambda r: (r[0], -r[1])):
+            if end <= position:
+                continue
+            if first > position:
+                break
+            if (first, end) in parts:
+                position = end
+                continue
+            recorded = await self._shards.recorded(job.id, first)
+            while position < end and position in recorded:
+                position += 1
+            if position < end:
+                break
+        return position
 
     async def all_lines(self, job: Job) -> AsyncIterator[Result]:
         """Yield every line of a job that has ended; those that nobody finished are made error lines of the way it ended."""
@@ -92,6 +112,18 @@ class Results:
                   if (state := await self._shards.state(job.id, first))]  # fmt: skip
         return opened + await self._shards.returned_of(job.id)
 
+    async def _read_buffer(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
+        recorded = await self._shards.recorded(job.id, first)
+        if not recorded:
+            # Nothing is finished, or the shard was closed since the parts were listed: then its part is there.
+            with suppress(FileNotFoundError):
+                async for result in self._read_part(job, first, end, position):
+                    yield result
+            return
+        for number, (failed, line) in sorted(recorded.items()):
+            if number >= position:
+                yield Result(number, line, Source.FAILED if failed else Source.COMPLETED)
+
     async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
         number, rest = first, b""
         async for chunk in self._store.stream(objects.part_path(job.id, first, end)):
@@ -112,6 +144,12 @@ _ENDINGS = {
 def request_id(job_id: str, number: int) -> str:
     """Return the id of a line's result, the same whenever it is made."""
     return f"batch_req_{job_id.removeprefix('batch_')[:16]}{number:09d}"
+
+
+def line_number(job_id: str, line: bytes) -> int:
+    """Read the number back from a line of a job's output or error file; `id` stands first in it."""
+    start = len(b'{"id":"') + len(request_id(job_id, 0)) - 9
+    return int(line[start : line.index(b'"', start)])
 
 
 def error_line(job_id: str, number: int, custom_id: str, code: str, message: str) -> bytes:

@@ -1,0 +1,100 @@
+"""`/api/v1/jobs`: bulk jobs with their requests in the body, progress and partial results."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
+
+from jobs.errors import InvalidRequest
+from jobs.records import Job
+from jobs.service import JobRequest
+from producer_api.context import Api, ApiContext
+from producer_api.inline_input import inline_lines, inline_upload
+from producer_api.job_results import files_of, next_line, results_of
+from producer_api.job_wire import JobCreate, JobList, JobObject
+from producer_api.json_body import JsonRoute
+from producer_api.progress_events import progress_events
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
+
+STATUS_HEADER = "x-roadbalancer-job-status"
+NEXT_HEADER = "x-roadbalancer-next"
+
+
+@router.post("", status_code=201, summary="Open a job: requests in the body, or an uploaded file")
+async def create_job(body: JobCreate, api: Api) -> JobObject:
+    """Open a job. Requests that can't be used make one that has failed, with the reasons in `errors`."""
+    if body.input_file_id is not None:
+        return JobObject.of(await _submit(api, body, body.input_file_id))
+    files = api.node.service.files
+    record = await files.add(inline_upload(), inline_lines(body))
+    try:
+        return JobObject.of(await _submit(api, body, record.id))
+    except InvalidRequest:
+        await files.delete(record.id)
+        raise
+
+
+@router.get("", summary="List jobs, newest first")
+async def list_jobs(api: Api, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> JobList:
+    """List jobs, those made before the job `after`."""
+    return JobList.of(*await api.node.service.jobs.page(limit, after))
+
+
+@router.get("/{job_id}", summary="Look a job up")
+async def get_job(job_id: str, api: Api) -> JobObject:
+    """Return a job as it is now."""
+    return JobObject.of(await api.node.service.jobs.get(job_id))
+
+
+@router.delete("/{job_id}", summary="Cancel a job; what is finished is kept")
+async def cancel_job(job_id: str, api: Api) -> JobObject:
+    """Stop a job. One that has ended stays as it is."""
+    return JobObject.of(await api.cancellations.cancel(job_id))
+
+
+@router.get(
+    "/{job_id}/results",
+    summary="Read results, also while the job runs",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {}}}},
+)
+async def read_results(job_id: str, api: Api, start: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+    """Stream the finished lines from number `start` on (counted from 0), in line order, failed ones among them.
+
+    `x-roadbalancer-next` says where to go on: every line before it has been sent. Lines behind a gap are sent now, and
+    again from there; their `id` tells them apart. `x-roadbalancer-job-status` is the status as the answer begins.
+    """
+    service = api.node.service
+    job = await service.jobs.get(job_id)
+    if job.is_final:
+        await files_of(service, job)
+    headers = {STATUS_HEADER: job.status.value, NEXT_HEADER: str(await next_line(service, job, start))}
+    return StreamingResponse(results_of(service, job, start), media_type="application/x-ndjson", headers=headers)
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Watch a job's progress (server-sent events)",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def watch_job(job_id: str, api: Api) -> StreamingResponse:
+    """Send `progress` with the job at each change, at most twice a second, and `end` when it has ended."""
+    job = await api.node.service.jobs.get(job_id)
+    events = progress_events(api.node.service.jobs, job, api.stopping)
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+async def _submit(api: ApiContext, body: JobCreate, file_id: str) -> Job:
+    request = JobRequest(
+        input_file_id=file_id,
+        path=body.endpoint,
+        window=body.completion_window,
+        priority=body.priority,
+        metadata=body.metadata,
+    )
+    return await api.node.service.submit(request)

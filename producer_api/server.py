@@ -1,0 +1,54 @@
+"""Runs the app under uvicorn."""
+
+import socket
+
+import uvicorn
+
+from balancer.configuration import Configuration
+from producer_api.app import create_app
+from producer_api.context import Limits
+
+__all__ = ["make_server", "run_api"]
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than the minute of usual proxies, so that they are the ones who close."""
+GRACE = 20
+"""Seconds that requests under way have to end when the server stops."""
+
+
+def run_api(configuration: Configuration, redis_url: str, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SystemExit if the port can't be used or Redis does not answer."""
+    server = make_server(configuration, redis_url, host, port)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)
+
+
+def make_server(
+    configuration: Configuration, redis_url: str, host: str, port: int, limits: Limits | None = None
+) -> uvicorn.Server:
+    """Return a server that has not been started."""
+    config = uvicorn.Config(
+        create_app(configuration, redis_url, limits),
+        host=host,
+        port=port,
+        loop="auto",  # uvloop, where it is installed (not on Windows)
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the streams without an end of their own, then wait for the requests under way."""
+        app = self.config.app
+        app.state.stopping.set()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
