@@ -7,6 +7,7 @@ file and use it too.
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
@@ -39,6 +40,8 @@ class EmbeddedRedis:
     folder: Path
     url: str = ""
     process: "subprocess.Popen[bytes] | None" = None
+    adopted: int | None = None
+    """The process id of a server whose owner was killed: it is stopped here too."""
     max_memory: str = "0"
 
     def start(self) -> str:
@@ -57,15 +60,24 @@ class EmbeddedRedis:
         with (self.folder / "redis.log").open("ab") as log:
             # A session of its own: Ctrl-C at the terminal stops the workers first and this one last.
             self.process = subprocess.Popen(
-                [str(get_binary_path()), str(configuration)], stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+                [str(get_binary_path()), str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
             )
         self._wait_until_ready()
-        address = {"url": self.url, "pid": self.process.pid}
+        address = {"url": self.url, "pid": self.process.pid, "owner": os.getpid()}
         write_private(self._address_file, orjson.dumps(address))
         return self.url
 
     def stop(self) -> None:
         """Stop the server if it was started here; what it holds is on the disk."""
+        if self.adopted is not None:
+            self._address_file.unlink(missing_ok=True)
+            os.kill(self.adopted, signal.SIGTERM)
+            self.adopted = None
         if self.process is None:
             return
         self._address_file.unlink(missing_ok=True)
@@ -83,10 +95,16 @@ class EmbeddedRedis:
 
     def _find(self) -> str | None:
         try:
-            url = str(orjson.loads(self._address_file.read_bytes())["url"])
+            address = orjson.loads(self._address_file.read_bytes())
+            url, pid, owner = str(address["url"]), int(address["pid"]), int(address["owner"])
         except (FileNotFoundError, orjson.JSONDecodeError, KeyError):
             return None
-        return url if _answers(url) else None
+        if not _answers(url):
+            return None
+        if not _is_alive(owner):
+            self.adopted = pid
+            write_private(self._address_file, orjson.dumps({"url": url, "pid": pid, "owner": os.getpid()}))
+        return url
 
     def _settings(self, port: int, password: str) -> str:
         settings = {
@@ -121,6 +139,16 @@ def _answers(url: str) -> bool:
         return False
     finally:
         client.close()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Child", "Supervisor"]
+__all__ = ["Child", "Supervisor", "end_with_parent"]
 
 STOP_SECONDS = 12.0
 """Seconds between SIGTERM and SIGKILL: a worker hands back within ten."""
@@ -22,7 +22,23 @@ LONGEST_PAUSE = 30.0
 STEADY_AFTER = 60.0
 """Seconds after which a death is no longer counted with the one before."""
 
+SUPERVISED = "ROADBALANCER_SUPERVISED"
+"""Set in the environment of supervised children."""
+
 log = logging.getLogger(__name__)
+
+
+def end_with_parent() -> None:
+    """In a supervised child: stop (with SIGTERM, thus in order) when the supervisor is gone, even if it was killed."""
+    if os.environ.pop(SUPERVISED, None) is None:
+        return
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 @dataclass(slots=True)
@@ -87,10 +103,11 @@ class Supervisor:
             # Ctrl-C at the terminal is for this process, which then stops the children in order.
             child.process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                # The other end of this pipe closes when this process ends, however it ends: see `end_with_parent`.
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
-                env={**os.environ, **child.environment},
+                env={**os.environ, **child.environment, SUPERVISED: "1"},
                 start_new_session=True,
             )
         child.started_at = time.monotonic()

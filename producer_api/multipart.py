@@ -4,12 +4,16 @@ Nothing is spooled: memory is a chunk or two, whatever the size of the file.
 """
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from producer_api.errors import ApiError, Problem
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 __all__ = ["UploadForm"]
 
@@ -87,7 +91,7 @@ class _Parts:
         self._name: str | None = None
         self._value = bytearray()
 
-    def callbacks(self) -> MultipartCallbacks:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._part_begins,
             "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),

@@ -1,12 +1,15 @@
 """The command line's entry: the commands, and what an error looks like."""
 
 import logging
+import os
 import sys
+from typing import NoReturn
 
 import typer
 from redis.exceptions import RedisError
 
 from api_roadbalancer.cli import jobs, oneshot, parts, together
+from api_roadbalancer.supervisor import end_with_parent
 from balancer.errors import BalancerError
 from balancer.redis_connection import without_password
 from jobs.errors import JobError
@@ -15,6 +18,7 @@ from jobs.objects import ObjectStoreError
 __all__ = ["app", "main"]
 
 BAD_USAGE = 2
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="roadbalancer",
@@ -39,17 +43,40 @@ app.command("endpoints")(jobs.endpoints)
 app.command("mock")(parts.mock)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run a command; what the user can mend is told in one line, with exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    end_with_parent()
+    code = _run()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without the interpreter's own end: threads of the Rust clients (HTTP, object store) that come for the GIL while it is
+    # being taken down abort the process (CPython before 3.14 ends such threads with pthread_exit).
+    os._exit(code)
+
+
+def _run() -> int:
+    """Run a command and return its exit code."""
     try:
         app()
+    except SystemExit as exc:
+        return _code(exc)
     except (BalancerError, JobError, ObjectStoreError, OSError, ValueError) as exc:
-        _fail(str(exc))
+        return _tell(str(exc))
     except RedisError as exc:
-        _fail(f"Redis can't be used: {without_password(str(exc))}")
+        return _tell(f"Redis can't be used: {without_password(str(exc))}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
 
 
-def _fail(message: str) -> None:
+def _code(ending: SystemExit) -> int:
+    if ending.code is None or isinstance(ending.code, int):
+        return ending.code or 0
+    return _tell(str(ending.code))
+
+
+def _tell(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(BAD_USAGE)
+    return BAD_USAGE

@@ -114,7 +114,7 @@ async def test_an_endpoint_dead_at_start_that_comes_later_is_used(cluster: Clust
         await until(late.answers, what="the dead endpoint to return")
         await until(lambda: late.stats["completed"] > 20, 30, "the returned endpoint to be given work")
         job = await ended(node, job)
-        output, errors = await check_each_once(node, job, names)
+        _, errors = await check_each_once(node, job, names)
     assert not errors
 
 

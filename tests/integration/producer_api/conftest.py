@@ -1,50 +1,70 @@
 """A server under test, and clients for it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from live_server import PATIENCE_S, LiveServer
+from live_server import PATIENCE_S, LiveServer, StartServer
 
 from balancer.configuration import Configuration
 from balancer.endpoint import Endpoint
 from jobs.node import Node, open_node
 from producer_api.context import Limits
 
-StartServer = Callable[..., LiveServer]
+
+@pytest.fixture(scope="session")
+def api_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("api-store")
 
 
 @pytest.fixture
-def configuration(store_folder: Path) -> Configuration:
+def store_folder(api_store: Path) -> Path:
+    """The folder of the object store, emptied."""
+    for entry in api_store.iterdir():
+        shutil.rmtree(entry)
+    return api_store
+
+
+@pytest.fixture(scope="session")
+def configuration(api_store: Path) -> Configuration:
     """Two endpoints that nobody calls, as no worker runs."""
     endpoints = (
         Endpoint("http://user:secret@127.0.0.1:9/v1", "one", models={"m": "m", "org/long-name": "x"}, api_key="sk-upstream"),
         Endpoint("http://127.0.0.1:9/v1", "two", models={"m": "m"}, provider="vllm"),
     )
-    return Configuration(endpoints=endpoints, store=str(store_folder))
+    return Configuration(endpoints=endpoints, store=str(api_store))
+
+
+@pytest.fixture(scope="session")
+def shared_server(configuration: Configuration, redis_server: str) -> Iterator[LiveServer]:
+    server = LiveServer(configuration, redis_server).start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
-def start(configuration: Configuration, redis_url: str) -> Iterator[StartServer]:
-    """Starts servers, and stops them at the end of the test."""
+def server(shared_server: LiveServer, redis_url: str, store_folder: Path) -> LiveServer:
+    """A server that knows of nothing yet."""
+    return shared_server
+
+
+@pytest.fixture
+def start(configuration: Configuration, redis_url: str, store_folder: Path) -> Iterator[StartServer]:
+    """Starts servers of a test's own, and stops them at its end."""
     with ExitStack() as stack:
 
         def start_server(limits: Limits | None = None, url: str = redis_url, **changes: Any) -> LiveServer:
-            fields = {name: getattr(configuration, name) for name in configuration.__slots__} | changes
-            server = LiveServer(Configuration(**fields), url, limits).start()
+            server = LiveServer(replace(configuration, **changes), url, limits).start()
             stack.callback(server.stop)
             return server
 
         yield start_server
-
-
-@pytest.fixture
-def server(start: StartServer) -> LiveServer:
-    return start()
 
 
 @pytest.fixture
@@ -61,7 +81,7 @@ def sdk(server: LiveServer) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture
-async def node(configuration: Configuration, redis_url: str) -> AsyncIterator[Node]:
+async def node(configuration: Configuration, redis_url: str, store_folder: Path) -> AsyncIterator[Node]:
     """Another process's view of the same Redis and store."""
     async with open_node(configuration, redis_url) as opened:
         yield opened

@@ -47,6 +47,9 @@ class LiveServer:
         assert not self._thread.is_alive()
 
 
+StartServer = Callable[..., LiveServer]
+
+
 class Hands:
     """Does by hand what workers do: claims the shards of a job, records lines, closes what is done."""
 

@@ -76,12 +76,12 @@ def test_a_file_with_bad_lines_says_so(sdk: openai.OpenAI) -> None:
 
 
 def test_the_content_comes_with_its_length_and_a_name(http: httpx.Client) -> None:
-    made = upload(http, b"x" * 100_000, "user_data", 'späť "q".bin')
+    made = upload(http, b"x" * 100_000, "user_data", "späť q;.bin")
     response = http.get(f"/files/{made['id']}/content")
     assert (response.headers["content-length"], len(response.content)) == ("100000", 100_000)
     assert response.headers["content-type"] == "application/octet-stream"
     disposition = response.headers["content-disposition"]
-    assert disposition == "attachment; filename=\"sp__ _q_.bin\"; filename*=UTF-8''sp%C3%A4%C5%A5%20%22q%22.bin"
+    assert disposition == "attachment; filename=\"sp__ q;.bin\"; filename*=UTF-8''sp%C3%A4%C5%A5%20q%3B.bin"
 
 
 def test_content_that_has_left_the_store_is_not_found(http: httpx.Client, store_folder: Path) -> None:
@@ -119,5 +119,5 @@ def test_an_input_is_not_deleted_under_its_job(http: httpx.Client) -> None:
 def test_ids_that_are_none_are_not_found(http: httpx.Client, file_id: str, tail: str) -> None:
     for method in ("GET", "DELETE") if not tail else ("GET",):
         response = http.request(method, f"/v1/files/{file_id}{tail}")
-        assert response.status_code == (404 if "%2f" not in file_id or method == "GET" else 404)
+        assert response.status_code == 404
         assert len(error_of(response)["message"]) < 1100

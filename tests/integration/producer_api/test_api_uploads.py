@@ -6,8 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 import redis as sync_redis
-from conftest import StartServer
-from live_server import LiveServer, batch_line, batch_lines, error_of, until
+from live_server import LiveServer, StartServer, batch_line, batch_lines, error_of, until
 
 from producer_api.context import Limits
 
@@ -81,7 +80,10 @@ ANCHOR = part("expires_after[anchor]", b"created_at")
         ([FILE, part("purpose", b"fun")], "purpose"),
         ([FILE, PURPOSE, ANCHOR], "expires_after[seconds]"),
         ([FILE, PURPOSE, part("expires_after[seconds]", b"7200")], "expires_after[anchor]"),
-        ([FILE, PURPOSE, part("expires_after[anchor]", b"now"), part("expires_after[seconds]", b"7200")], "expires_after[anchor]"),
+        (
+            [FILE, PURPOSE, part("expires_after[anchor]", b"now"), part("expires_after[seconds]", b"7200")],
+            "expires_after[anchor]",
+        ),
         ([FILE, PURPOSE, ANCHOR, part("expires_after[seconds]", b"3599")], "expires_after[seconds]"),
         ([FILE, PURPOSE, ANCHOR, part("expires_after[seconds]", b"2592001")], "expires_after[seconds]"),
         ([FILE, PURPOSE, ANCHOR, part("expires_after[seconds]", b"2592000" * 9)], "expires_after[seconds]"),

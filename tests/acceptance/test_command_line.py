@@ -1,0 +1,257 @@
+"""The commands of the contract, as a user types them: what they print, what they write, and their exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+
+from tests.acceptance.cluster import Cluster, ModelServer, until
+
+COMMAND = [sys.executable, "-m", "api_roadbalancer"]
+
+
+class Shell:
+    """Runs commands in a folder with a configuration of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("LLM_", "ROADBALANCER_", "OPENAI_"))}
+
+    def __call__(self, *arguments: str, seconds: float = 60) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*COMMAND, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=seconds
+        )
+
+    def begin(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        with (self.folder / "begun.log").open("wb") as log:
+            return subprocess.Popen([*COMMAND, *arguments], cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+
+    def write(self, name: str, content: bytes | str) -> Path:
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def configure(self, **settings: Any) -> None:
+        self.write("config.yaml", yaml.safe_dump({"store": "store", **settings}))
+        self.environment["ROADBALANCER_CONFIG"] = "config.yaml"
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in (self.folder / name).read_bytes().splitlines()]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+async def model(tmp_path: Path) -> Any:
+    """One model server, without anything else."""
+    cluster = Cluster(tmp_path)
+    server = await cluster.start_model("m", latency=0.05)
+    yield server
+    cluster.end()
+
+
+def prompts(count: int) -> str:
+    return "".join(orjson.dumps({"prompt": f"number {n}", "user": f"line-{n}"}).decode() + "\n" for n in range(1, count + 1))
+
+
+async def test_run_writes_results_in_order_and_the_second_run_says_that_it_is_done(shell: Shell, model: ModelServer) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m"}])
+    shell.write("in.jsonl", prompts(40))
+    first = shell("run", "in.jsonl", "-o", "out/results.jsonl")
+    assert first.returncode == 0, first.stderr
+    assert "40 of 40 lines completed" in first.stderr
+    rows = shell.rows("out/results.jsonl")
+    assert [row["custom_id"] for row in rows] == [f"line-{n}" for n in range(1, 41)]
+    assert all("number" in row["response"]["body"]["choices"][0]["message"]["content"] for row in rows)
+    assert not (shell.folder / "out/results.errors.jsonl").exists()
+    again = shell("run", "in.jsonl", "-o", "out/results.jsonl")
+    assert again.returncode == 0
+    assert "is done already" in again.stderr
+    assert model.stats["requests"] == 40
+
+
+async def test_run_with_failed_lines_says_so_and_writes_them_beside_the_output(shell: Shell, model: ModelServer) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m"}])
+    model.behave(fail_custom=["line-7"])
+    shell.write("in.jsonl", prompts(9))
+    done = shell("run", "in.jsonl")
+    assert done.returncode == 1, done.stderr
+    assert "1 failed" in done.stderr
+    assert len(shell.rows("in.results.jsonl")) == 8
+    assert [row["custom_id"] for row in shell.rows("in.results.errors.jsonl")] == ["line-7"]
+
+
+async def test_run_that_was_killed_goes_on_where_it_was(shell: Shell, model: ModelServer) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m", "max_concurrency": 4}])
+    shell.write("in.jsonl", prompts(300))
+    running = shell.begin("run", "in.jsonl", "-o", "out.jsonl", "--workers", "1")
+    await until(lambda: model.stats["completed"] > 60, what="the run to be under way")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    await until(lambda: model.stats["in_flight"] == 0, what="its workers to end with it")
+    answered_before = model.stats["completed"]
+    done = shell("run", "in.jsonl", "-o", "out.jsonl", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert "going on with" in done.stderr
+    assert [row["custom_id"] for row in shell.rows("out.jsonl")] == [f"line-{n}" for n in range(1, 301)]
+    assert model.stats["completed"] - answered_before < 300 - 40, "it began from the start"
+
+
+async def test_run_that_is_interrupted_stops_within_ten_seconds_and_goes_on(shell: Shell, model: ModelServer) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m", "max_concurrency": 4}])
+    shell.write("in.jsonl", prompts(200))
+    running = shell.begin("run", "in.jsonl", "-o", "out.jsonl")
+    await until(lambda: model.stats["completed"] > 40, what="the run to be under way")
+    told_at = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    assert running.wait(15) == 130
+    assert time.monotonic() - told_at < 10
+    assert shell("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
+    assert len(shell.rows("out.jsonl")) == 200
+    assert max(model.seen().values()) == 1, "lines in flight were given up although there was time"
+
+
+def test_without_any_endpoint_a_simulated_one_answers_and_says_so(shell: Shell) -> None:
+    shell.write("in.jsonl", prompts(3))
+    done = shell("run", "in.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "SIMULATED" in done.stderr
+
+
+GOOD = '{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"x"}]}}\n'
+BAD_INPUTS: list[tuple[str, bytes | str, str]] = [
+    ("malformed JSON", GOOD + "{nonsense\n", "line 2"),
+    ("missing custom_id", GOOD.replace('"custom_id":"a",', ""), "line 1: `custom_id` is missing"),
+    ("duplicate custom_id", GOOD + "\n" + GOOD, "line 3: `custom_id` is line 1's already"),
+    ("wrong url", GOOD.replace("chat/completions", "images"), "line 1: `url`"),
+    ("wrong method", GOOD.replace("POST", "GET"), "line 1: `method`"),
+    ("stream", GOOD.replace('"messages"', '"stream":true,"messages"'), "line 1: `body.stream`"),
+    ("empty file", "", "no requests"),
+    ("a line of 10 MB", GOOD + '{"prompt":"' + "x" * 10_000_000 + '"}\n', "line 2: is longer than"),
+    ("invalid UTF-8", GOOD.encode() + b'{"prompt":"\xff\xfe"}\n', "line 2: is not UTF-8"),
+    (
+        "unknown model",
+        GOOD.replace('"messages"', '"model":"no-such","messages"'),
+        "no endpoint serves the model 'no-such'",
+    ),
+    ("prompt that is no text", '{"prompt": 5}\n', "line 1: `prompt`"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "told"), BAD_INPUTS, ids=[name for name, _, _ in BAD_INPUTS])
+def test_bad_input_is_refused_with_its_line_and_exit_code_2(shell: Shell, name: str, content: bytes | str, told: str) -> None:
+    shell.configure(endpoints=[{"url": "http://127.0.0.1:9/v1", "name": "m", "models": ["served"]}])
+    shell.write("in.jsonl", content)
+    refused = shell("run", "in.jsonl")
+    assert refused.returncode == 2
+    assert told in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (shell.folder / "in.results.jsonl").exists()
+    assert not list((shell.folder / "store").glob("files/*/content")), "something half done was left"
+
+
+FINE_INPUTS = [b"\xef\xbb\xbf" + GOOD.encode(), GOOD.replace("\n", "\r\n").encode(), GOOD.strip().encode()]
+
+
+@pytest.mark.parametrize("content", FINE_INPUTS, ids=["byte order mark", "CRLF", "no last line break"])
+async def test_harmless_oddities_of_a_file_are_fine(shell: Shell, model: ModelServer, content: bytes) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m"}])
+    shell.write("in.jsonl", content)
+    done = shell("run", "in.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert [row["custom_id"] for row in shell.rows("in.results.jsonl")] == ["a"]
+
+
+BAD_USAGE: list[tuple[list[str], dict[str, Any], str]] = [
+    (["run", "no-such.jsonl"], {}, "there is no file no-such.jsonl"),
+    (["status", "batch_00000000000000000000000000000000"], {}, "there is no batch"),
+    (["status", "../../etc/passwd"], {}, "there is no batch"),
+    (["run", "in.jsonl", "--window", "soon"], {}, "completion_window"),
+    (["worker", "--endpoints", "x"], {"endpoints": [{"url": "http://127.0.0.1:9/v1", "name": "m"}]}, "is not configured"),
+    (["list"], {"surprise": 1}, "config.yaml: surprise: unknown key"),
+    (["list"], {"endpoints": [{"url": "http://h/v1", "wieght": 2}]}, "endpoints[0].wieght: unknown key"),
+    (["list"], {"redis_url": "redis://:secret@127.0.0.1:1/0"}, "Redis at redis://127.0.0.1:1/0 can't be used"),
+    (["api", "--host", "0.0.0.0"], {}, "would let anybody in"),
+    (["flower", "--host", "0.0.0.0"], {}, "would let anybody in"),
+    (["no-such-command"], {}, "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "settings", "told"), BAD_USAGE, ids=[" ".join(a) for a, _, _ in BAD_USAGE])
+def test_bad_usage_is_told_in_a_line_with_exit_code_2(
+    shell: Shell, arguments: list[str], settings: dict[str, Any], told: str
+) -> None:
+    shell.configure(**settings)
+    shell.write("in.jsonl", GOOD)
+    refused = shell(*arguments)
+    assert refused.returncode == 2, refused.stderr
+    assert told in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "secret" not in refused.stderr
+
+
+@pytest.fixture
+def serving(cluster: Cluster, shell: Shell) -> Iterator[Cluster]:
+    """A cluster that the shell's commands use."""
+    shell.environment["ROADBALANCER_CONFIG"] = str(cluster.config)
+    yield cluster
+
+
+async def test_submit_status_results_cancel_list_verify_endpoints(serving: Cluster, shell: Shell) -> None:
+    await serving.start_model("m", {"max_concurrency": 8}, latency=0.02)
+    serving.write_config()
+    await serving.start_worker()
+    shell.write("in.jsonl", prompts(50))
+    submitted = shell("submit", "in.jsonl")
+    assert submitted.returncode == 0, submitted.stderr
+    job_id = submitted.stdout.strip()
+    followed = shell("results", job_id, "--follow")
+    assert followed.returncode == 0, followed.stderr
+    assert [orjson.loads(line)["custom_id"] for line in followed.stdout.splitlines()] == [f"line-{n}" for n in range(1, 51)]
+    status = orjson.loads(shell("status", job_id, "--json").stdout)
+    assert (status["status"], status["completed"], status["shares"]) == ("completed", 50, {"m": 50})
+    assert "50 lines = 50 output + 0 errors" in shell("verify", job_id).stdout
+    assert job_id in shell("list").stdout
+    assert "m " in shell("endpoints").stdout
+    assert shell("results", job_id, "-o", "copy.jsonl").returncode == 0
+    assert len(shell.rows("copy.jsonl")) == 50
+    assert shell("cancel", job_id).stdout.split()[1] == "completed", "a job that has ended stays as it is"
+
+
+async def test_a_worker_serves_only_the_endpoints_it_was_told(serving: Cluster, shell: Shell) -> None:
+    served = await serving.start_model("served", {"max_concurrency": 8}, latency=0.02)
+    other = await serving.start_model("other", {"max_concurrency": 8}, latency=0.02)
+    serving.write_config()
+    await serving.start_worker("--endpoints", "served")
+    shell.write("in.jsonl", prompts(60))
+    job_id = shell("submit", "in.jsonl").stdout.strip()
+    assert shell("results", job_id, "--follow").returncode == 0
+    assert (served.stats["completed"], other.stats["completed"]) == (60, 0)
+
+
+async def test_an_object_store_that_fails_for_a_while_loses_nothing(serving: Cluster, shell: Shell) -> None:
+    model = await serving.start_model("m", {"max_concurrency": 8}, latency=0.02)
+    serving.write_config()
+    obstacle = Path(serving.settings["store"]) / "jobs"
+    obstacle.parent.mkdir(parents=True, exist_ok=True)
+    obstacle.write_text("a file where the parts' folder should be: no part can be written")
+    worker = await serving.start_worker()
+    shell.write("in.jsonl", prompts(30))
+    job_id = shell("submit", "in.jsonl").stdout.strip()
+    await until(lambda: b"can't go on for now" in worker.log.read_bytes(), what="the store's failure to be noticed")
+    assert orjson.loads(shell("status", job_id, "--json").stdout)["status"] == "in_progress"
+    obstacle.unlink()
+    assert shell("results", job_id, "--follow").returncode == 0
+    assert "each once, in order" in shell("verify", job_id).stdout
+    assert max(model.seen().values()) == 1, "finished lines were sent again"
