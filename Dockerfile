@@ -26,7 +26,6 @@ COPY --from=build /opt/roadbalancer /opt/roadbalancer
 ENV PATH=/opt/roadbalancer/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 WORKDIR /data
-EXPOSE 4000 5555
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["roadbalancer"]
 CMD ["--help"]

@@ -41,5 +41,5 @@ def _started(endpoint: Endpoint, start: Callable[[Child], None]) -> Endpoint:
             reason = f"{name!r} is no option of a simulated endpoint; there are {', '.join(_OPTIONS)}"
             raise ConfigurationError("configuration", f"the url of endpoint {endpoint.name}", reason)
         arguments += [f"--{name.replace('_', '-')}", value]
-    start(Child(f"simulated endpoint {endpoint.name}", arguments))
+    start(Child(f"simulated endpoint {endpoint.name}", arguments, stops_last=True))
     return replace(endpoint, url=f"http://127.0.0.1:{port}/v1")

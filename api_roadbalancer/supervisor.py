@@ -49,6 +49,8 @@ class Child:
     arguments: Sequence[str]
     log: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    stops_last: bool = False
+    """The others need it while they stop."""
     process: "subprocess.Popen[bytes] | None" = None
     deaths: int = 0
     started_at: float = 0.0
@@ -56,7 +58,7 @@ class Child:
 
 
 class Supervisor:
-    """A context manager: leaving it stops the children, last started first."""
+    """A context manager: leaving it stops the children."""
 
     def __init__(self) -> None:
         self.children: list[Child] = []
@@ -84,17 +86,8 @@ class Supervisor:
         if self._thread:
             self._thread.join()
         with self._lock:
-            running = [child.process for child in self.children if child.process and child.process.poll() is None]
-            for process in running:
-                process.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + STOP_SECONDS
-            for process in running:
-                try:
-                    process.wait(max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    log.warning("process %d did not stop in time and is killed", process.pid)
-                    process.kill()
-                    process.wait()
+            for last in (False, True):
+                _stop_all([child for child in self.children if child.stops_last is last])
 
     def _spawn(self, child: Child) -> None:
         command = [sys.executable, "-m", "api_roadbalancer", *child.arguments]
@@ -130,6 +123,22 @@ class Supervisor:
             log.warning("%s ended (%s); it is started again in %.1f s", child.name, _ending(code), pause)
         elif now >= child.start_again_at:
             self._spawn(child)
+
+
+def _stop_all(children: Sequence[Child]) -> None:
+    running = [child for child in children if child.process and child.process.poll() is None]
+    deadline = time.monotonic() + STOP_SECONDS
+    for child in running:
+        assert child.process
+        child.process.send_signal(signal.SIGTERM)
+    for child in running:
+        assert child.process
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.warning("%s did not stop in time and is killed", child.name)
+            child.process.kill()
+            child.process.wait()
 
 
 def _ending(code: int) -> str:

@@ -165,7 +165,9 @@ class HealthBoard:
     async def _exchange_forever(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), self._policy.refresh_every)
+                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
+                async with asyncio.timeout(self._policy.refresh_every):
+                    await self._urgent.wait()
             self._urgent.clear()
             try:
                 await self._report()

@@ -1,6 +1,6 @@
 """Every Redis key that the balancer uses."""
 
-__all__ = ["budget", "health", "models", "slots"]
+__all__ = ["budget", "health", "models", "slot_turns", "slots"]
 
 PREFIX = "rb:endpoint:"
 
@@ -8,6 +8,11 @@ PREFIX = "rb:endpoint:"
 def slots(endpoint: str) -> str:
     """Hash of process -> `allowed:wanted:expires_ms`: who may have how many requests in flight."""
     return f"{PREFIX}{endpoint}:slots"
+
+
+def slot_turns(endpoint: str) -> str:
+    """Sorted set of the processes that wait for their first slot, by the time (ms) they began to."""
+    return f"{PREFIX}{endpoint}:slots:turns"
 
 
 def health(endpoint: str) -> str:

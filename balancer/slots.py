@@ -30,6 +30,8 @@ ASK_AGAIN_EVERY = 0.025
 """Seconds between asking for slots that another process had a moment ago."""
 SETTLE = 0.002
 """Seconds in which changes are gathered into one question."""
+UNKNOWN = -1
+"""What was asked for when it is not known whether the question arrived."""
 
 
 class SharedSlots:
@@ -56,7 +58,7 @@ class SharedSlots:
         for gauge in self._gauges.values():
             gauge.announced = 0
         with suppress(RedisError):
-            await self._settle([name for name, gauge in self._gauges.items() if gauge.allowed])
+            await self._settle([name for name, gauge in self._gauges.items() if gauge.known])
 
     def announce(self, endpoint: str, change: int) -> None:
         """Say that `change` more (or fewer) requests than are waiting now are going to want a slot."""
@@ -115,8 +117,10 @@ class SharedSlots:
         while True:
             short = any(gauge.is_short for gauge in self._gauges.values())
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), ASK_AGAIN_EVERY if short else RENEW_EVERY)
-                await asyncio.sleep(SETTLE)
+                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
+                async with asyncio.timeout(ASK_AGAIN_EVERY if short else RENEW_EVERY):
+                    await self._changed.wait()
+                    await asyncio.sleep(SETTLE)
             self._changed.clear()
             now = time.monotonic()
             everyone = now - renewed_at >= RENEW_EVERY
@@ -134,7 +138,13 @@ class SharedSlots:
         if not names:
             return
         asked_at = time.monotonic()
-        answers = await self._scripts.run_many([self._question(name) for name in names])
+        questions = [self._question(name) for name in names]
+        try:
+            answers = await self._scripts.run_many(questions)
+        except RedisError:
+            for name in names:
+                self._gauges[name].asked = UNKNOWN
+            raise
         for name, answer in zip(names, answers, strict=True):
             gauge = self._gauges[name]
             gauge.allowed, gauge.share = int(answer[0]), int(answer[1])
@@ -143,9 +153,13 @@ class SharedSlots:
 
     def _question(self, name: str) -> Call:
         gauge = self._gauges[name]
+        held = gauge.held
+        # What is not held may be somebody else's before the answer is here.
+        gauge.allowed = min(gauge.allowed, held)
         gauge.asked = gauge.wanted
-        args = (self._process, gauge.held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000))
-        return "slots", (keys.slots(name),), args
+        gauge.known = True
+        args = (self._process, held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000))
+        return "slots", (keys.slots(name), keys.slot_turns(name)), args
 
 
 class _Gauge:
@@ -160,6 +174,8 @@ class _Gauge:
         self.in_use = 0
         self.announced = 0
         self.asked = 0
+        self.known = False
+        """Whether Redis may have counted something as ours."""
         self.valid_until = 0.0
         self.waiters: deque[asyncio.Future[bool]] = deque()
 

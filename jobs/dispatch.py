@@ -92,12 +92,11 @@ class Dispatcher:
                 pipe.hvals(keys.open_lines(name))
             turns, serving, ready, *opened = await pipe.execute()
         version = turns.pop(b"version", b"0").decode()
-        served = _served(serving)
+        served, workers = _served(serving)
         loads = [self._load(n, values) for n, values in zip(names, opened, strict=True) if n in served]
         needs = await self._needs([job_id.decode() for job_id in ready], frozenset(load.name for load in loads))
-        return version, plan(
-            self._strategy, needs, loads, {n.decode(): float(t) for n, t in turns.items() if n.decode() in served}
-        )
+        known_turns = {name.decode(): float(turn) for name, turn in turns.items() if name.decode() in served}
+        return version, plan(self._strategy, needs, loads, known_turns, workers)
 
     def _load(self, name: str, open_lines: list[bytes]) -> EndpointLoad:
         endpoint, health = self._fleet.endpoints[name], self._fleet.health[name]
@@ -154,12 +153,14 @@ async def announce_serving(redis: AsyncRedis, process: str, endpoints: list[str]
         await redis.hdel(keys.SERVING, process)
 
 
-def _served(serving: dict[bytes, bytes]) -> set[str]:
-    """Return the endpoints that somebody listens to."""
+def _served(serving: dict[bytes, bytes]) -> tuple[set[str], int]:
+    """Return the endpoints that somebody listens to, and how many processes do."""
     now = time.time() * 1000
     found: set[str] = set()
+    workers = 0
     for value in serving.values():
         expires, *names = value.decode().split("|")
         if float(expires) > now:
             found.update(names)
-    return found
+            workers += 1
+    return found, workers

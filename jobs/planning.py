@@ -1,9 +1,9 @@
 """What to cut next, for whom, and how large: pure functions over a snapshot.
 
-A shard is about `SHARD_SECONDS` of work at its endpoint's measured pace, and smaller near the end of the job (guided
-self-scheduling, Polychronopoulos and Kuck 1987), so that the last ones end together. An endpoint is given no more lines than
-its credit: what it can have in flight, plus what it gets done while a new shard is on its way. Everything else stays with
-the job, where health, pauses, priorities and fairness can still change its course.
+An endpoint is given no more lines than its credit: what it can have in flight, plus what it gets done in `CREDIT_SECONDS` at its
+measured pace. Everything else stays with the job, where health, pauses, priorities and fairness can still change its course.
+The credit is cut into a few shards, so that all worker processes share the work, and these shrink near the end of the job
+(guided self-scheduling, Polychronopoulos and Kuck 1987), so that the last ones end together.
 """
 
 import math
@@ -14,7 +14,6 @@ from balancer.strategy import BalancingStrategy, Candidate, pick
 
 __all__ = ["EndpointLoad", "JobNeed", "Plan", "Planned", "credit", "plan", "shard_size"]
 
-SHARD_SECONDS = 2.0
 CREDIT_SECONDS = 4.0
 """Work that an endpoint holds beyond what is in flight."""
 MAX_SHARD = 2000
@@ -22,7 +21,9 @@ MAX_SHARD = 2000
 MAX_SHARD_BYTES = 64 * 1024 * 1024
 """Bytes of input, by the job's average line."""
 MIN_SHARDS = 4
-"""Shards that an endpoint's credit is cut into, so that several worker processes share its work."""
+"""Shards that an endpoint's credit is cut into at least; two for each worker process, if that is more."""
+MAX_PARTS = 100_000
+"""Parts that a job has at most, by and large: bounds what has to be listed to read its results."""
 SLOWER_COUNTS = 1.5
 """How many times slower than the fastest an endpoint is before it counts for less; below, it is taken for noise."""
 STALLED_AFTER = 2.0
@@ -93,6 +94,7 @@ def plan(
     needs: Sequence[JobNeed],
     loads: Iterable[EndpointLoad],
     turns: Mapping[str, float],
+    workers: int = 1,
     most: int = 64,
 ) -> Plan:
     """Plan up to `most` shards. `needs` come in the order of their turns and take one shard each, round after round."""
@@ -106,7 +108,7 @@ def plan(
             endpoint = _choose(strategy, need, state, now_turns)
             if endpoint is None or len(shards) >= most:
                 continue
-            shard, need = _cut(need, state[endpoint], state.values())
+            shard, need = _cut(need, state[endpoint], state.values(), workers)
             shards.append(shard)
             now_turns = _advance(strategy, need, state, now_turns, endpoint, shard.end - shard.first)
             load = state[endpoint]
@@ -134,15 +136,17 @@ def credit(load: EndpointLoad, remaining: int, fleet_pace: float) -> int:
     return load.max_concurrency + math.ceil(min(ahead, remaining * share / 2))
 
 
-def shard_size(load: EndpointLoad, remaining: int, fleet_pace: float, line_bytes: float) -> int:
-    """Return how many lines the next shard for `load` has."""
-    wanted = max(load.pace * SHARD_SECONDS / MIN_SHARDS, load.max_concurrency / MIN_SHARDS)
+def shard_size(load: EndpointLoad, need: JobNeed, fleet_pace: float, workers: int = 1) -> int:
+    """Return how many lines the next shard of `need` for `load` has, with `workers` processes to share the work."""
+    shards = max(MIN_SHARDS, 2 * workers)
+    allowed = credit(load, need.remaining, fleet_pace)
     share = load.pace / fleet_pace if fleet_pace and load.pace else 1.0
-    guided = math.ceil(remaining * share / (2 * MIN_SHARDS))
-    by_bytes = int(MAX_SHARD_BYTES / max(line_bytes, 1.0))
-    room = credit(load, remaining, fleet_pace) - load.open_lines
-    smallest = max(1, load.max_concurrency // (2 * MIN_SHARDS))
-    return max(1, min(max(guided, smallest), math.ceil(wanted), MAX_SHARD, by_bytes, remaining, max(room, 1)))
+    guided = math.ceil(need.remaining * share / (2 * shards))
+    smallest = max(1, load.max_concurrency // (2 * shards), need.total // MAX_PARTS)
+    wanted = max(math.ceil(allowed / shards), smallest)
+    by_bytes = int(MAX_SHARD_BYTES / max(need.line_bytes, 1.0))
+    room = max(allowed - load.open_lines, smallest)
+    return max(1, min(max(guided, smallest), wanted, MAX_SHARD, by_bytes, need.remaining, room))
 
 
 def _choose(
@@ -213,13 +217,13 @@ def _candidates(strategy: BalancingStrategy, loads: Sequence[EndpointLoad], flee
     return found
 
 
-def _cut(need: JobNeed, load: EndpointLoad, fleet: Iterable[EndpointLoad]) -> tuple[Planned, JobNeed]:
+def _cut(need: JobNeed, load: EndpointLoad, fleet: Iterable[EndpointLoad], workers: int) -> tuple[Planned, JobNeed]:
     """Cut the next shard off a job: what came back first, as it was; else new lines."""
     if need.returned:
         first, end, attempt = need.returned[0]
         shard = Planned(need.job_id, first, end, load.name, attempt, came_back=True)
         return shard, replace(need, returned=need.returned[1:])
     tier = _first_tier([other for other in fleet if other.name in need.endpoints])
-    size = shard_size(load, need.remaining, _fleet_pace(tier), need.line_bytes)
+    size = shard_size(load, need, _fleet_pace(tier), workers)
     shard = Planned(need.job_id, need.cursor, need.cursor + size, load.name)
     return shard, replace(need, cursor=need.cursor + size)

@@ -27,6 +27,7 @@ def queue_name(endpoint: str) -> str:
 
 def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> Celery:
     """Return a Celery app on `redis_url` with a queue for each endpoint, set for at-least-once delivery."""
+    queues = [queue_name(name) for name in endpoints]
     app = Celery("roadbalancer", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(
         task_acks_late=True,
@@ -42,7 +43,9 @@ def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_create_missing_queues=True,
-        task_queues=[Queue(queue_name(name), routing_key=queue_name(name)) for name in endpoints] or None,
+        task_queues=[Queue(name, routing_key=name) for name in queues] or None,
+        # No queue but the endpoints' own is ever made.
+        task_default_queue=queues[0] if queues else "celery",
         task_serializer="json",
         accept_content=["json"],
         broker_transport_options={
@@ -85,6 +88,6 @@ def message(shard: Shard) -> dict[str, object]:
         "args": [shard.job_id, shard.first, shard.end, shard.token],
         "queue": queue_name(shard.endpoint),
         "routing_key": queue_name(shard.endpoint),
-        "argsrepr": f"{shard.job_id} lines {shard.first + 1}-{shard.end} at {shard.endpoint}",
+        "argsrepr": str(shard),
         "kwargsrepr": "{}",
     }

@@ -194,6 +194,9 @@ class Shard:
     token: str
     attempt: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.job_id} lines {self.first + 1}-{self.end} at {self.endpoint}"
+
     @property
     def lines(self) -> int:
         """How many lines it has."""

@@ -130,13 +130,14 @@ async def _on_not_ready(_: Request, exc: NotReady) -> Response:
 
 
 async def _on_redis_error(request: Request, exc: Exception) -> Response:
-    log.warning("%s %s: Redis: %s", request.method, request.url.path, exc)
+    log.warning("%s %r: Redis: %s", request.method, request.url.path, exc)
     message = "Redis can't be reached or refuses to work; nothing is lost, try again in a moment"
     return problem_response(Problem(503, message, UNAVAILABLE, code="redis_unavailable"))
 
 
 async def _on_store_error(request: Request, exc: Exception) -> Response:
-    log.error("%s %s: object store: %s", request.method, request.url.path, exc)
+    # obstore adds some lines on its own inside.
+    log.error("%s %r: object store: %s", request.method, request.url.path, str(exc).partition("\n")[0])
     if isinstance(exc, FileNotFoundError):
         return problem_response(Problem(404, "the content is not in the object store any more", code="content_not_found"))
     if _is_full(exc):

@@ -49,7 +49,7 @@ class Framing:
             if started:
                 # The server cuts the connection, so that nobody takes the half for the whole.
                 raise
-            log.exception("request %s failed (%s %s)", request_id, scope["method"], scope["path"])
+            log.exception("request %s failed (%s %r)", request_id, scope["method"], scope["path"])
             problem = Problem(500, f"something went wrong here; the log tells more of request {request_id}", SERVER_ERROR)
             await problem_response(problem)(scope, receive, framed)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from jobs.lines import CHAT_PATH
 from jobs.records import Job
 from jobs.service import MAX_PRIORITY
-from producer_api.wire import BatchError, Page, _ends
+from producer_api.wire import BatchError, Page, ends
 
 __all__ = ["JobCreate", "JobList", "JobObject"]
 
@@ -166,7 +166,7 @@ class JobList(Page):
     @classmethod
     def of(cls, jobs: list[Job], more: bool) -> "JobList":
         """Make it of jobs."""
-        return cls(data=[JobObject.of(job) for job in jobs], has_more=more, **_ends([job.id for job in jobs]))
+        return cls(data=[JobObject.of(job) for job in jobs], has_more=more, **ends([job.id for job in jobs]))
 
 
 def _counts(job: Job) -> JobCounts:

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.records import BadLine, FileRecord, Job
 
 __all__ = [
-    "LONGEST_TTL", "PURPOSES", "SHORTEST_TTL", "BatchCreate", "BatchList", "BatchObject", "ErrorEnvelope", "FileDeleted",
+    "LONGEST_TTL", "PURPOSES", "SHORTEST_TTL", "BatchCreate", "BatchError", "BatchList", "BatchObject", "ErrorEnvelope", "FileDeleted",
     "FileList", "FileObject", "ModelList", "ModelObject", "Page",
+    "ends",
 ]  # fmt: skip
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -64,7 +65,7 @@ class FileList(Page):
     def of(cls, records: list[FileRecord], more: bool) -> "FileList":
         """Make it of records."""
         data = [FileObject.of(record) for record in records]
-        return cls(data=data, has_more=more, **_ends([file.id for file in data]))
+        return cls(data=data, has_more=more, **ends([file.id for file in data]))
 
 
 class FileDeleted(BaseModel):
@@ -205,7 +206,7 @@ class BatchList(Page):
     @classmethod
     def of(cls, jobs: list[Job], more: bool) -> "BatchList":
         """Make it of jobs."""
-        return cls(data=[BatchObject.of(job) for job in jobs], has_more=more, **_ends([job.id for job in jobs]))
+        return cls(data=[BatchObject.of(job) for job in jobs], has_more=more, **ends([job.id for job in jobs]))
 
 
 class ModelObject(BaseModel):
@@ -239,7 +240,8 @@ class ErrorEnvelope(BaseModel):
     error: ErrorDetail
 
 
-def _ends(ids: list[str]) -> dict[str, str]:
+def ends(ids: list[str]) -> dict[str, str]:
+    """Return the fields that say where a page begins and ends."""
     return {"first_id": ids[0], "last_id": ids[-1]} if ids else {}
 
 

@@ -143,7 +143,7 @@ class Engine:
         try:
             return await self._claim_and_run(message, waits, progress)
         except (ObjectStoreError, OSError, RedisError) as exc:
-            log.error("shard %s:%d can't go on for now: %s", message.job_id, message.first, exc)
+            log.error("lines from %d of %s can't go on for now: %s", message.first + 1, message.job_id, exc)
             return await self._put_off(progress)
 
     async def _claim_and_run(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
@@ -207,7 +207,7 @@ class Engine:
         orders = await node.service.shards.renew([run.shard for run in runs])
         for run, order in zip(runs, orders, strict=True):
             if order is Order.LOST:
-                log.warning("shard %s is somebody else's now", run.shard)
+                log.info("%s is somebody else's now", run.shard)
                 run.lose()
             elif order is Order.STOP:
                 run.stop()

@@ -3,12 +3,14 @@
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 # The pool is looked up when Celery's concurrency module is imported.
 os.environ.setdefault("CELERY_CUSTOM_WORKER_POOL", "workers.pool:ShardThreadPool")
 
+from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 
 from balancer.configuration import Configuration
@@ -40,6 +42,8 @@ def run_worker(
             raise ConfigurationError("--endpoints", endpoint, f"is not configured; there are {', '.join(configured) or 'none'}")
     served = list(endpoints) or configured
     guard_redis_restarts()
+    # Celery warns a root user of pickled messages; here only JSON is taken.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app = make_celery(redis_url, served)
     engine = Engine(configuration, redis_url, app, served)
     register_shard_task(app, engine)
@@ -55,6 +59,7 @@ def run_worker(
     try:
         app.worker_main(
             [
+                "--quiet",
                 "worker",
                 "--pool=custom",
                 f"--concurrency={SHARDS_AT_ONCE}",

@@ -77,7 +77,9 @@ class Recorder:
     async def _flush_forever(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), GROUP_SECONDS)
+                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
+                async with asyncio.timeout(GROUP_SECONDS):
+                    await self._full.wait()
             self._full.clear()
             if not self._waiting:
                 continue

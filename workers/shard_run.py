@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 import orjson
+from redis.exceptions import RedisError
 
 from balancer.fleet import Fleet
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
@@ -170,16 +171,19 @@ class ShardRun:
             if endpoint is None:
                 return
             self._announce(-1)
-            task = asyncio.create_task(self._run_line(line, endpoint))
+            task = asyncio.create_task(self._run_safely(line, endpoint))
             self._in_flight.add(task)
-            task.add_done_callback(self._line_ended)
+            task.add_done_callback(self._in_flight.discard)
 
-    def _line_ended(self, task: asyncio.Task[None]) -> None:
-        self._in_flight.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            # A bug or a store that fails: nothing was recorded of this line, so the shard must not be closed.
-            log.error("a line of shard %s failed inside", self.shard, exc_info=error)
-            self.stop()
+    async def _run_safely(self, line: _Line, endpoint: str) -> None:
+        """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
+        try:
+            await self._run_line(line, endpoint)
+        except RedisError as exc:
+            self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, f"Redis can't be asked: {exc}"))
+        except Exception as exc:
+            log.exception("line %d of %s failed inside", line.number + 1, self.shard.job_id)
+            self._failures[line.number] = (line.custom_id, Failure(FailureKind.SERVER, f"internal error: {type(exc).__name__}"))
 
     async def _slot_for(self, line: _Line) -> str | None:
         """Wait for a slot and return its endpoint: the shard's own if it can be used, else another one; None if none can be."""
@@ -289,7 +293,7 @@ class ShardRun:
             return None
         attempt = min(decision.attempt, self._tools.policy.attempts - 1)
         waiting = await self._tools.shards.send_to_wait(self.shard, self._elsewhere(), attempt, decision.countdown)
-        log.info("%d lines of shard %s wait %.1f s: %s", left, self.shard, decision.countdown, failures[-1].kind)
+        log.info("%d lines of %s wait %.1f s: %s", left, self.shard, decision.countdown, failures[-1].kind)
         return ShardEnd(Ending.RETRY, waiting, decision.countdown) if waiting else ShardEnd(Ending.LOST)
 
     def _elsewhere(self) -> str:

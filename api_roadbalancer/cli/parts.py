@@ -16,6 +16,7 @@ __all__ = ["Config", "api", "flower", "mock", "worker"]
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
 ]
+FLOWER_COLUMNS = "name,args,state,result,retries,received,runtime,worker,uuid"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -67,7 +68,16 @@ def flower(
             os.environ["FLOWER_BASIC_AUTH"] = basic_auth
         else:
             os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
-        app.start(["flower", f"--address={host}", f"--port={port}", "--purge_offline_workers=60", "--max_tasks=5000"])
+        app.start(
+            [
+                "flower",
+                f"--address={host}",
+                f"--port={port}",
+                "--purge_offline_workers=60",
+                "--max_tasks=5000",
+                f"--tasks_columns={FLOWER_COLUMNS}",
+            ]
+        )
 
 
 def mock(

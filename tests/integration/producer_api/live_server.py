@@ -58,15 +58,15 @@ class Hands:
         self._job_id = job_id
         self._claimed: dict[int, Shard] = {}
 
-    async def finish(self, numbers: Iterable[int], failed: Iterable[int] = ()) -> None:
-        """Record lines as completed or failed. A shard whose lines are all there is closed."""
+    async def finish(self, numbers: Iterable[int], failed: Iterable[int] = (), size: int = 0) -> None:
+        """Record lines (of at least `size` bytes) as completed or failed. A shard whose lines are all there is closed."""
         failed = set(failed)
         wanted = {*numbers, *failed}
         await self._claim()
         for shard in list(self._claimed.values()):
             lines = [n for n in range(shard.first, shard.end) if n in wanted]
             wanted.difference_update(lines)
-            await self._record(shard, lines, failed)
+            await self._record(shard, lines, failed, size)
         assert not wanted, f"lines {wanted} are in no open shard"
 
     async def _claim(self) -> None:
@@ -79,9 +79,11 @@ class Hands:
             assert claim.shard is not None
             self._claimed[first] = claim.shard
 
-    async def _record(self, shard: Shard, numbers: list[int], failed: set[int]) -> None:
+    async def _record(self, shard: Shard, numbers: list[int], failed: set[int], size: int) -> None:
         table = self._node.service.shards
-        done = [FinishedLine(n, result_line(self._job_id, n, n in failed), n in failed, Usage(10, 5, 2, 1)) for n in numbers]
+        done = [
+            FinishedLine(n, result_line(self._job_id, n, n in failed, size), n in failed, Usage(10, 5, 2, 1)) for n in numbers
+        ]
         if done:
             await table.record([(shard, done)])
         recorded = await table.finished(shard)
@@ -102,8 +104,9 @@ async def open_for_work(node: Node, seconds: float = 60.0) -> None:
     await announce_serving(node.redis, "by-hand", list(node.fleet.endpoints), seconds)
 
 
-def result_line(job_id: str, number: int, failed: bool = False) -> bytes:
-    body = {"error": {"message": "no"}} if failed else {"choices": [{"message": {"role": "assistant", "content": f"a{number}"}}]}
+def result_line(job_id: str, number: int, failed: bool = False, size: int = 0) -> bytes:
+    answer = {"role": "assistant", "content": f"a{number}" + "." * size}
+    body = {"error": {"message": "no"}} if failed else {"choices": [{"message": answer}]}
     response = {"status_code": 400 if failed else 200, "request_id": "r", "body": body}
     custom_id = f"c{number}"
     return orjson.dumps({"id": request_id(job_id, number), "custom_id": custom_id, "response": response, "error": None})

@@ -1,0 +1,383 @@
+"""Slots of several simulated processes on one real server."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as sync_redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as RedisConnectionError
+from waiting import until
+
+from balancer import keys, slots
+from balancer.endpoint import Endpoint
+from balancer.redis_connection import AsyncRedis
+from balancer.scripts import Call, Scripts
+from balancer.slots import SharedSlots
+
+LUA = Path(slots.__file__).parent / "lua"
+NAME = "e"
+
+StartProcess = Callable[..., SharedSlots]
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settle more often than in production, so that tests are short."""
+    monkeypatch.setattr(slots, "RENEW_EVERY", 0.05)
+    monkeypatch.setattr(slots, "ASK_AGAIN_EVERY", 0.005)
+
+
+@pytest.fixture
+async def start(redis: AsyncRedis) -> AsyncIterator[StartProcess]:
+    """Starts simulated processes; they end with the test."""
+    started: list[SharedSlots] = []
+
+    def start_process(limit: int, scripts: Scripts | None = None) -> SharedSlots:
+        process = SharedSlots(scripts or Scripts(redis, LUA), f"process-{len(started)}", [endpoint(limit)])
+        process.start()
+        started.append(process)
+        return process
+
+    yield start_process
+    for process in started:
+        await process.aclose()
+
+
+def endpoint(limit: int) -> Endpoint:
+    return Endpoint("http://gpu1:8000/v1", name=NAME, max_concurrency=limit)
+
+
+def kill(process: SharedSlots) -> None:
+    """End a process as SIGKILL does: nothing is given back."""
+    assert process._task is not None
+    process._task.cancel()
+    process._task = None
+
+    async def nothing(names: list[str]) -> None:
+        return None
+
+    process._settle = nothing  # type: ignore[method-assign]
+
+
+class Load:
+    """Requests that take slots and give them back, with a count of all that are in flight."""
+
+    def __init__(self, processes: Sequence[SharedSlots], waiters: int) -> None:
+        self.done = [0] * len(processes)
+        self.in_flight = 0
+        self.most = 0
+        self._tasks = [asyncio.create_task(self._work(p, i)) for i, p in enumerate(processes) for _ in range(waiters)]
+
+    async def _work(self, process: SharedSlots, index: int) -> None:
+        while True:
+            assert await process.acquire(NAME)
+            self.in_flight += 1
+            self.most = max(self.most, self.in_flight)
+            try:
+                await asyncio.sleep(0.002)
+            finally:
+                self.in_flight -= 1
+                process.release(NAME)
+            self.done[index] += 1
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "processes"),
+    [
+        (8, 1),  # one alone
+        (8, 2),  # shares without remainder
+        (8, 3),  # with one
+        (5, 5),  # one each
+        (1, 2),  # fewer slots than processes: they take turns
+        (1, 3),
+        (3, 5),
+    ],
+)
+async def test_no_process_starves_and_the_limit_holds(start: StartProcess, limit: int, processes: int) -> None:
+    load = Load([start(limit) for _ in range(processes)], waiters=limit + 2)
+    await until(lambda: min(load.done) >= 20)
+    await load.end()
+    assert load.most == limit
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+async def test_all_slots_are_used_when_they_are_wanted(start: StartProcess, processes: int) -> None:
+    limit = 7
+    crowd = [start(limit) for _ in range(processes)]
+    waiters = [asyncio.create_task(p.acquire(NAME)) for p in crowd for _ in range(limit)]
+    await until(lambda: sum(p.in_use(NAME) for p in crowd) == limit)
+    for task in waiters:
+        task.cancel()
+    await asyncio.gather(*waiters, return_exceptions=True)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4])
+async def test_a_latecomer_gets_its_share_as_requests_end(start: StartProcess, processes: int) -> None:
+    limit = 12
+    crowd = [start(limit) for _ in range(processes)]
+    first = Load(crowd[:1], waiters=2 * limit)
+    await until(lambda: crowd[0].in_use(NAME) == limit)
+    others = Load(crowd[1:], waiters=2 * limit)
+    await until(lambda: all(p.in_use(NAME) >= limit // processes - 1 for p in crowd))
+    before = first.done + others.done
+    await until(lambda: sum(first.done + others.done) - sum(before) >= 400)
+    shares = [now - then for now, then in zip(first.done + others.done, before, strict=True)]
+    await first.end()
+    await others.end()
+    assert min(shares) >= 0.5 * sum(shares) / processes
+
+
+async def test_slots_of_a_dead_process_come_back_with_its_lease(start: StartProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "SLOT_LEASE", 0.4)
+    dead, living = start(4), start(4)
+    for _ in range(4):
+        assert await dead.acquire(NAME)
+    kill(dead)
+    waiters = [asyncio.create_task(living.acquire(NAME)) for _ in range(4)]
+    began = asyncio.get_running_loop().time()
+    await until(lambda: living.in_use(NAME) == 4)
+    assert asyncio.get_running_loop().time() - began > 0.2
+    assert all(await asyncio.gather(*waiters))
+
+
+async def test_a_dead_process_that_waited_holds_nobody_up(start: StartProcess) -> None:
+    holder, dead, living = start(1), start(1), start(1)
+    assert await holder.acquire(NAME)
+    waiting_dead = asyncio.create_task(dead.acquire(NAME))
+    await until(lambda: dead._gauges[NAME].valid_until > 0)
+    kill(dead)
+    waiting = asyncio.create_task(living.acquire(NAME))
+    holder.release(NAME)
+    async with asyncio.timeout(3):  # far below the lease
+        assert await waiting
+    waiting_dead.cancel()
+
+
+async def test_a_process_that_redis_has_forgotten_hands_out_no_more(
+    start: StartProcess, redis: AsyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "SLOT_LEASE", 0.1)
+    process = start(3)
+    assert await process.acquire(NAME)
+    kill(process)
+    process.release(NAME)
+    await until(lambda: not process.try_acquire(NAME) or process.release(NAME) is not None)
+    assert not process.try_acquire(NAME)
+
+
+async def test_turning_away_ends_all_waits(start: StartProcess) -> None:
+    process = start(1)
+    assert await process.acquire(NAME)
+    waiters = [asyncio.create_task(process.acquire(NAME)) for _ in range(3)]
+    await until(lambda: len(process._gauges[NAME].waiters) == 3)
+    process.turn_away(NAME)
+    assert await asyncio.gather(*waiters) == [False, False, False]
+    process.release(NAME)
+    assert await process.acquire(NAME)
+
+
+async def test_cancelled_waits_lose_no_slot(start: StartProcess) -> None:
+    rng = random.Random(7)
+    process = start(3)
+    for _ in range(40):
+        waiters = [asyncio.create_task(process.acquire(NAME)) for _ in range(8)]
+        for _ in range(rng.randrange(6)):
+            await asyncio.sleep(0)
+        for task in rng.sample(waiters, 6):
+            task.cancel()
+        left = [task for task in waiters if not task.cancelling()]
+        for task in left:
+            assert await task
+            process.release(NAME)
+        results = await asyncio.gather(*waiters, return_exceptions=True)
+        for task, result in zip(waiters, results, strict=True):
+            if task.cancelling() and result is True:
+                process.release(NAME)
+        assert process.in_use(NAME) == 0
+
+
+async def test_a_slot_given_in_the_moment_of_the_cancellation_goes_to_the_next(start: StartProcess) -> None:
+    process = start(1)
+    assert await process.acquire(NAME)
+    first, second = (asyncio.create_task(process.acquire(NAME)) for _ in range(2))
+    await until(lambda: len(process._gauges[NAME].waiters) == 2)
+    process.release(NAME)
+    first.cancel()
+    with suppress(asyncio.CancelledError):
+        await first
+    assert await second
+    assert process.in_use(NAME) == 1
+
+
+class HeldUp(Scripts):
+    """Scripts whose answers can be held up on their way back."""
+
+    def __init__(self, redis: AsyncRedis, folder: Path) -> None:
+        super().__init__(redis, folder)
+        self.on_way_back: Callable[[], Awaitable[None]] | None = None
+
+    async def run_many(self, calls: Sequence[Call]) -> list[Any]:
+        answers = await super().run_many(calls)
+        if self.on_way_back:
+            await self.on_way_back()
+        return answers
+
+
+async def test_slots_that_a_question_gives_back_are_not_taken_meanwhile(redis: AsyncRedis, start: StartProcess) -> None:
+    """Between question and answer another process may get what was given back, so it must not be handed out here."""
+    scripts = HeldUp(redis, LUA)
+    mine, other = start(4, scripts), start(4)
+    for _ in range(4):
+        assert await mine.acquire(NAME)
+    taken_meanwhile: list[bool] = []
+
+    async def meanwhile() -> None:
+        scripts.on_way_back = None
+        taken = [asyncio.create_task(other.acquire(NAME)) for _ in range(4)]
+        await until(lambda: other.in_use(NAME) == 4, 2.0)
+        taken_meanwhile.extend(mine.try_acquire(NAME) for _ in range(4))
+        assert all(await asyncio.gather(*taken))
+
+    scripts.on_way_back = meanwhile
+    for _ in range(4):
+        mine.release(NAME)
+    await until(lambda: len(taken_meanwhile) == 4)
+    assert taken_meanwhile == [False] * 4
+
+
+async def test_closing_gives_everything_back_at_once(start: StartProcess, redis: AsyncRedis) -> None:
+    process = start(4)
+    assert await process.acquire(NAME)
+    process.release(NAME)
+    process.announce(NAME, 3)
+    await process.aclose()
+    assert await redis.hgetall(keys.slots(NAME)) == {}
+
+
+async def test_closing_ends_even_when_something_changes_at_the_same_time(start: StartProcess) -> None:
+    for _ in range(5):
+        process = start(1)
+        assert await process.acquire(NAME)
+        process._changed.set()
+        async with asyncio.timeout(3):
+            await process.aclose()
+
+
+class Failing(Scripts):
+    """Scripts on a Redis that is away for a while."""
+
+    failures = 0
+
+    async def run_many(self, calls: Sequence[Call]) -> list[Any]:
+        if self.failures:
+            self.failures -= 1
+            raise RedisConnectionError("away")
+        return await super().run_many(calls)
+
+
+async def test_waiters_are_served_when_redis_is_back(redis: AsyncRedis, start: StartProcess) -> None:
+    scripts = Failing(redis, LUA)
+    scripts.failures = 1
+    process = start(2, scripts)
+    async with asyncio.timeout(5):
+        assert await process.acquire(NAME)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_the_limit_holds_and_nothing_leaks(
+    start: StartProcess, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Random acquiring, releasing, cancelling, turning away and dying; then all slots are there again."""
+    monkeypatch.setattr(slots, "SLOT_LEASE", 0.5)
+    rng = random.Random(seed)
+    limit = rng.choice([1, 3, 6])
+    crowd = [start(limit) for _ in range(3)]
+    waiting: dict[asyncio.Task[bool], SharedSlots] = {}
+    held: list[SharedSlots] = []
+
+    def collect() -> None:
+        for task in [t for t in waiting if t.done()]:
+            process = waiting.pop(task)
+            if not task.cancelled() and task.result():
+                held.append(process)
+        assert sum(p.in_use(NAME) for p in crowd) <= limit
+
+    for _ in range(250):
+        collect()
+        process = rng.choice(crowd)
+        match rng.choice(["acquire", "acquire", "acquire", "release", "release", "cancel", "turn away", "wait", "announce"]):
+            case "acquire":
+                waiting[asyncio.create_task(process.acquire(NAME))] = process
+            case "release" if held:
+                held.pop(rng.randrange(len(held))).release(NAME)
+            case "cancel" if waiting:
+                rng.choice(list(waiting)).cancel()
+            case "turn away":
+                process.turn_away(NAME)
+            case "announce":
+                process.announce(NAME, 1)
+                process.announce(NAME, -1)
+            case "wait":
+                await asyncio.sleep(0.003)
+        await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    collect()
+    # One dies with what it holds; the others give theirs back. Within the lease all slots can be had again.
+    kill(crowd[0])
+    for process in held:
+        if process is not crowd[0]:
+            process.release(NAME)
+    last = [asyncio.create_task(crowd[1].acquire(NAME)) for _ in range(limit)]
+    await until(lambda: crowd[1].in_use(NAME) == limit)
+    assert all(await asyncio.gather(*last))
+
+
+SOURCE = (LUA / "slots.lua").read_text()
+Question = tuple[int, int, int]  # process, wanted, how many requests have ended
+
+
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+@given(
+    limit=st.integers(1, 9),
+    questions=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12), st.integers(0, 12)), max_size=40),
+)
+def test_the_script_never_allows_more_than_the_limit(redis_url: str, limit: int, questions: list[Question]) -> None:
+    with sync_redis.Redis.from_url(redis_url) as client:
+        client.delete(keys.slots(NAME), keys.slot_turns(NAME))
+        ask = client.register_script(SOURCE)
+        allowed: dict[int, int] = {}
+        wanted: dict[int, int] = {}
+
+        def question(process: int, wants: int, ended: int) -> None:
+            held = max(0, min(allowed.get(process, 0), wants) - ended)
+            wants = max(min(wants, limit), held)
+            answer, _ = ask(keys=[keys.slots(NAME), keys.slot_turns(NAME)], args=[f"p{process}", held, wants, limit, 10_000])  # type: ignore[misc]
+            assert answer >= held
+            allowed[process], wanted[process] = int(answer), wants
+            assert sum(allowed.values()) <= limit
+
+        for process, wants, ended in questions:
+            question(process, wants, ended)
+        # Everybody goes on asking for what it wants, while its requests end now and then: nothing is left lying about.
+        for _ in range(8):
+            for process, wants in list(wanted.items()):
+                question(process, wants, 1)
+        for _ in range(2):
+            for process, wants in list(wanted.items()):
+                question(process, wants, 0)
+        assert sum(allowed.values()) == min(limit, sum(wanted.values()))

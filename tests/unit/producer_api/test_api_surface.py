@@ -1,0 +1,17 @@
+import importlib
+import pkgutil
+
+import pytest
+
+import producer_api
+
+MODULES = [producer_api.__name__, *(f"{producer_api.__name__}.{m.name}" for m in pkgutil.iter_modules(producer_api.__path__))]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_offer_what_they_say(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    assert module.__all__
+    for exported in module.__all__:
+        assert hasattr(module, exported)
