@@ -17,7 +17,7 @@ from balancer.providers import Adapter, adapter_for
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Scripts
 from balancer.slots import SharedSlots
-from balancer.transport import FastTransport
+from balancer.transport import FastTransport, whole_body
 
 __all__ = ["ANY_MODEL", "Fleet"]
 
@@ -69,7 +69,8 @@ class Fleet:
         """
         line = self._lines[endpoint]
         call = line.adapter.call(line.endpoint, path, body)
-        request = httpx.Request("POST", line.url(call.path), headers=line.headers, content=call.body, extensions=line.extensions)
+        body_stream = httpx.ByteStream(call.body)
+        request = httpx.Request("POST", line.url(call.path), headers=line.headers, stream=body_stream, extensions=line.extensions)
         outcome = await self._outcome(line, request)
         self.health.note(outcome)
         return outcome
@@ -85,7 +86,7 @@ class Fleet:
         except httpx.HTTPError as exc:
             failure = Failure(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
             return Outcome(name, time.perf_counter() - started, failure=failure)
-        answer = line.adapter.answer(response.status_code, response.headers, response.content)
+        answer = line.adapter.answer(response.status_code, response.headers, await whole_body(response))
         return Outcome(
             endpoint=name,
             latency=time.perf_counter() - started,
@@ -118,7 +119,7 @@ class Fleet:
             await self.health.check_failed(outcome)
             return outcome
         if response.status_code == 200:
-            await self._share_models(endpoint, response.content)
+            await self._share_models(endpoint, await whole_body(response))
         await self.health.check_passed(endpoint)
         return Outcome(endpoint, time.perf_counter() - started, response.status_code)
 

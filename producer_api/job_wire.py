@@ -193,9 +193,9 @@ def _rate(job: Job, now: float) -> float | None:
     finished = job.ledger.completed + job.ledger.failed
     if began is None or not finished:
         return None
-    ended = [job.times[f"{job.status}_at"]] if job.is_final else [now]
+    until = job.times.get(f"{job.status}_at", now) if job.is_final else now
     # Times in the record are whole seconds: a shorter span says nothing.
-    return round(finished / max(1.0, ended[0] - began), 3)
+    return round(finished / max(1.0, until - began), 3)
 
 
 def _tokens(job: Job) -> JobTokens:

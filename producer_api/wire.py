@@ -7,9 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.records import BadLine, FileRecord, Job
 
 __all__ = [
-    "LONGEST_TTL", "PURPOSES", "SHORTEST_TTL", "BatchCreate", "BatchError", "BatchList", "BatchObject", "ErrorEnvelope", "FileDeleted",
-    "FileList", "FileObject", "ModelList", "ModelObject", "Page",
-    "ends",
+    "LONGEST_TTL", "PURPOSES", "SHORTEST_TTL", "BatchCreate", "BatchError", "BatchList", "BatchObject", "ErrorEnvelope",
+    "FileDeleted", "FileList", "FileObject", "ModelList", "ModelObject", "Page", "ends",
 ]  # fmt: skip
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")

@@ -23,6 +23,7 @@ from jobs.node import Node, open_node
 from jobs.objects import ObjectStoreError
 from jobs.records import Shard
 from jobs.shards import Order
+from workers.loop import new_event_loop
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
 from workers.shard_run import Ending, ShardEnd, ShardRun, Tools
@@ -61,7 +62,7 @@ class Engine:
         self._redis_url = redis_url
         self._celery = celery
         self._endpoints = list(endpoints)
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="engine", daemon=True)
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._closing = asyncio.Event()

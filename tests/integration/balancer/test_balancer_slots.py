@@ -269,6 +269,7 @@ async def test_closing_ends_even_when_something_changes_at_the_same_time(start: 
     for _ in range(5):
         process = start(1)
         assert await process.acquire(NAME)
+        process.release(NAME)
         process._changed.set()
         async with asyncio.timeout(3):
             await process.aclose()

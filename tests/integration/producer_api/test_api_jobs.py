@@ -64,6 +64,12 @@ def test_prompts_messages_and_requests_go_together_and_their_own_fields_win(http
     assert lines[1]["body"]["messages"] == [{"role": "system", "content": "b"}]
 
 
+def test_many_prompts_are_taken_whole(http: httpx.Client) -> None:
+    prompts = [f"{number} " + "x" * 1000 for number in range(2000)]
+    job = create(http, prompts=prompts)
+    assert [line["body"]["messages"][0]["content"] for line in input_of(http, job)] == prompts
+
+
 def test_a_job_is_made_of_an_uploaded_file(http: httpx.Client) -> None:
     file = upload(http, batch_lines(4))
     job = create(http, input_file_id=file["id"], completion_window="90s")

@@ -1,10 +1,12 @@
 """Results that are read while their job moves on under the reader."""
 
 import orjson
+import pytest
 from live_server import Hands, batch_lines, open_for_work
 
 from jobs.files import Upload
 from jobs.node import Node
+from jobs.objects import parts_folder
 from jobs.records import Job
 from jobs.service import JobRequest
 from producer_api.job_results import next_line, results_of
@@ -53,6 +55,29 @@ async def test_a_shard_that_is_closed_under_its_reader_is_read_from_its_part(nod
     async for chunk in stream:
         seen += numbers(chunk)
     assert seen == [0, *range(last_shard, LINES)]
+
+
+async def test_parts_that_go_with_the_end_of_their_job_are_made_up_for(node: Node) -> None:
+    job, hands = await open_job(node)
+    await hands.finish(range(LINES), size=CHUNK)
+    stream = results_of(node.service, job, 0)
+    seen = numbers(await anext(stream))
+    await hands.end()
+    async for chunk in stream:
+        seen += numbers(chunk)
+    assert seen == list(range(LINES))
+
+
+async def test_parts_that_are_lost_are_told(node: Node) -> None:
+    job, hands = await open_job(node)
+    await hands.finish(range(LINES), size=CHUNK)
+    stream = results_of(node.service, job, 0)
+    await anext(stream)
+    for part in await node.objects.folder(parts_folder(job.id)):
+        await node.objects.delete(part.path)
+    with pytest.raises(FileNotFoundError):
+        async for _ in stream:
+            pass
 
 
 async def test_the_next_line_is_the_first_gap(node: Node) -> None:

@@ -1,6 +1,7 @@
 """Models, the fleet, system information and metrics."""
 
 import asyncio
+from importlib.metadata import PackageNotFoundError
 
 import httpx
 import openai
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from balancer import keys
 from balancer.outcome import Failure, FailureKind, Outcome
 from jobs.node import Node
+from producer_api import system
 
 
 def test_models_are_listed_and_looked_up(sdk: openai.OpenAI) -> None:
@@ -60,6 +62,14 @@ async def test_the_system_tells_of_itself(http: httpx.Client, node: Node) -> Non
     assert info["redis"]["used_memory"] > 0
     assert info["uptime"] >= 0
     assert info["version"]
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(system, "version", missing)
+    assert http.get("/api/v1/system/info").json()["version"] == "unknown"
 
 
 async def test_a_worker_that_is_gone_is_not_counted(http: httpx.Client, node: Node) -> None:

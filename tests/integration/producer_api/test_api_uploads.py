@@ -140,7 +140,7 @@ def test_a_client_that_goes_away_leaves_nothing(
         f"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
         "Content-Length: 100000000\r\n\r\n"
     )
-    begun = part("purpose", purpose) + part("file", batch_lines(100_000), "a.jsonl")[:-2]
+    begun = part("purpose", purpose) + part("file", batch_line("a", pad="x" * 4000) * 3000, "a.jsonl")[:-2]
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(head.encode() + begun)
         until(lambda: [path for path in store_folder.rglob("*") if path.is_file() and path.stat().st_size > 0])
