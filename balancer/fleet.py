@@ -10,7 +10,7 @@ import orjson
 
 from balancer import keys
 from balancer.endpoint import Endpoint
-from balancer.health import HealthBoard, HealthPolicy
+from balancer.health import Circuit, HealthBoard, HealthPolicy
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.pacing import Pacer
 from balancer.providers import Adapter, adapter_for
@@ -24,6 +24,8 @@ __all__ = ["ANY_MODEL", "Fleet"]
 ANY_MODEL = "*"
 """A model list with this entry takes every name."""
 MODELS_TIMEOUT = 5.0
+PROBES = 2
+"""Requests that each process sends at once to find out whether a failing endpoint is well again."""
 
 
 class Fleet:
@@ -140,6 +142,13 @@ class Fleet:
                 pipe.smembers(keys.models(name))
             answers = await pipe.execute()
         self._listed = {n: frozenset(m.decode() for m in found) for n, found in zip(names, answers, strict=True)}
+
+    def may_take(self, endpoint: str) -> bool:
+        """Whether an endpoint should be sent another request: it is usable, and if it is being tried out, barely used."""
+        health = self.health[endpoint]
+        if health.circuit is Circuit.HALF_OPEN and self.slots.in_use(endpoint) >= PROBES:
+            return False
+        return health.usable
 
     def models(self) -> dict[str, list[str]]:
         """Return every model that is known of, with the endpoints that serve it."""

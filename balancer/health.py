@@ -21,6 +21,7 @@ from balancer import keys
 from balancer.outcome import FailureKind, Outcome
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
+from balancer.tasks import end_tasks
 
 __all__ = ["Circuit", "Health", "HealthBoard", "HealthPolicy"]
 
@@ -117,9 +118,7 @@ class HealthBoard:
     async def aclose(self) -> None:
         """Report what is left, and stop."""
         if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_tasks(self._task)
             self._task = None
         with suppress(RedisError):
             await self._report()

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from balancer import keys
 from balancer.endpoint import Endpoint
 from balancer.scripts import Call, Scripts
+from balancer.tasks import end_tasks
 
 __all__ = ["SLOT_LEASE", "SharedSlots"]
 
@@ -51,9 +52,7 @@ class SharedSlots:
     async def aclose(self) -> None:
         """Stop, and give back what is held."""
         if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_tasks(self._task)
             self._task = None
         for gauge in self._gauges.values():
             gauge.announced = 0
@@ -117,10 +116,8 @@ class SharedSlots:
         while True:
             short = any(gauge.is_short for gauge in self._gauges.values())
             with suppress(TimeoutError):
-                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
-                async with asyncio.timeout(ASK_AGAIN_EVERY if short else RENEW_EVERY):
-                    await self._changed.wait()
-                    await asyncio.sleep(SETTLE)
+                await asyncio.wait_for(self._changed.wait(), ASK_AGAIN_EVERY if short else RENEW_EVERY)
+                await asyncio.sleep(SETTLE)
             self._changed.clear()
             now = time.monotonic()
             everyone = now - renewed_at >= RENEW_EVERY

@@ -24,8 +24,9 @@ from jobs.shards import ShardTable
 
 __all__ = ["Dispatcher", "announce_serving"]
 
-JOBS_LOOKED_AT = 32
-"""Jobs in the order of their turns that one round considers."""
+JOBS_AT_ONCE = 64
+"""Jobs, in the order of their turns, that are read at once; those behind them only if nothing of these can be given out."""
+JOBS_LOOKED_AT = 2048
 RETURNED_LOOKED_AT = 64
 TRIES = 20
 """Plans that may be overtaken before the rest is left to whoever overtakes."""
@@ -82,7 +83,7 @@ class Dispatcher:
         return given
 
     async def _plan(self) -> tuple[str, Plan]:
-        """Read what matters in two round trips and plan on it."""
+        """Read what matters, most often in two round trips, and plan on it."""
         names = list(self._fleet.endpoints)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hgetall(keys.TURNS)
@@ -94,9 +95,15 @@ class Dispatcher:
         version = turns.pop(b"version", b"0").decode()
         served, workers = _served(serving)
         loads = [self._load(n, values) for n, values in zip(names, opened, strict=True) if n in served]
-        needs = await self._needs([job_id.decode() for job_id in ready], frozenset(load.name for load in loads))
+        here = frozenset(load.name for load in loads)
         known_turns = {name.decode(): float(turn) for name, turn in turns.items() if name.decode() in served}
-        return version, plan(self._strategy, needs, loads, known_turns, workers)
+        job_ids = [job_id.decode() for job_id in ready]
+        for start in range(0, len(job_ids), JOBS_AT_ONCE):
+            needs = await self._needs(job_ids[start : start + JOBS_AT_ONCE], here)
+            planned = plan(self._strategy, needs, loads, known_turns, workers)
+            if planned.shards:
+                return version, planned
+        return version, Plan()
 
     def _load(self, name: str, open_lines: list[bytes]) -> EndpointLoad:
         endpoint, health = self._fleet.endpoints[name], self._fleet.health[name]

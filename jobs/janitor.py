@@ -137,7 +137,9 @@ class Janitor:
             if not job.ending and job.expires_at <= now:
                 log.warning("job %s has reached the end of its time (%s)", job.id, job.window)
                 await self._jobs.stop(job.id, "expired")
-            await self._assembly.end_if_done(job.id)
+                await self._assembly.end_if_done(job.id)
+            elif job.ending or job.cursor >= job.ledger.total:
+                await self._assembly.end_if_done(job.id)
 
     async def _delete_old_files(self) -> None:
         if time.monotonic() - self._files_at < FILES_EVERY:

@@ -1,12 +1,14 @@
 """Every Redis key that jobs use. A job takes a constant number of them, and a few more for each open shard."""
 
 __all__ = [
-    "FILES", "JANITOR", "JOBS", "LEASES", "READY", "SERVING", "TURNS",
+    "FILES", "JANITOR", "JOBS", "LEASES", "READY", "SERVING", "TURNS", "UNFINISHED",
     "buffer", "file", "finalizer", "job", "open_lines", "open_shards", "returned", "shard", "shard_member",
 ]  # fmt: skip
 
 JOBS = "rb:jobs"
 """Sorted set of all jobs by creation time (s)."""
+UNFINISHED = "rb:jobs:unfinished"
+"""Set of the jobs that are not final."""
 READY = "rb:jobs:ready"
 """Sorted set of the jobs in progress by whose turn it is: lines served so far, less a large sum for each priority."""
 LEASES = "rb:leases"

@@ -13,6 +13,8 @@ MAX_LINE_BYTES = 8 * 1024 * 1024
 """A longer line is refused, since a worker holds some dozens of them in memory."""
 MAX_CUSTOM_ID = 512
 """Characters of a custom_id."""
+MAX_DEPTH = 200
+"""Levels of a line's JSON: orjson reads 1,024 of them, but writes no more than 254."""
 CHAT_PATH = "/v1/chat/completions"
 PATHS = (CHAT_PATH,)
 """The API paths that a line may ask for."""
@@ -40,13 +42,27 @@ class LineRefused(ValueError):
 def parse_json(raw: bytes, number: int) -> Any:
     """Parse one line of JSON. Raises LineRefused with the column."""
     try:
-        return orjson.loads(raw)
+        entry = orjson.loads(raw)
     except orjson.JSONDecodeError as exc:
         try:
             raw.decode("utf-8")
         except UnicodeDecodeError as wrong:
             raise _refused("invalid_json_line", f"is not UTF-8 (byte {wrong.start + 1}); save the file as UTF-8", number) from exc
         raise _refused("invalid_json_line", f"is not valid JSON: {exc.msg} (column {exc.colno})", number) from exc
+    # Only a line with that many brackets needs a closer look.
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(entry):
+        raise _refused("invalid_value", f"is nested more than {MAX_DEPTH} levels deep", number)
+    return entry
+
+
+def _is_deep(entry: Any) -> bool:
+    level = [entry]
+    for _ in range(MAX_DEPTH):
+        nested = [value for value in level if isinstance(value, dict | list)]
+        level = [inner for value in nested for inner in (value.values() if isinstance(value, dict) else value)]
+        if not level:
+            return False
+    return any(isinstance(value, dict | list) for value in level)
 
 
 def check_line(entry: Any, number: int) -> InputLine:

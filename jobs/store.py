@@ -14,7 +14,7 @@ from jobs.errors import NotFound
 from jobs.files import ids_after
 from jobs.ids import is_job_id
 from jobs.records import BadLine, FileRecord, Job, decode_fields
-from jobs.states import FINAL, JobStatus
+from jobs.states import JobStatus
 
 __all__ = ["JobStore", "NewJob", "job_scripts"]
 
@@ -75,7 +75,7 @@ class JobStore:
             fields["output_ttl"] = new.output_ttl
         flat = [part for pair in fields.items() for part in pair]
         state = "" if refused else "ready"
-        job_keys = (keys.job(new.job_id), keys.JOBS, keys.READY)
+        job_keys = (keys.job(new.job_id), keys.JOBS, keys.READY, keys.UNFINISHED)
         await self._scripts.run("open_job", job_keys, (new.job_id, f"{time.time():.6f}", new.priority, state, *flat))
         await self.make_durable()
         return await self.get(new.job_id)
@@ -102,13 +102,13 @@ class JobStore:
 
     async def unfinished(self) -> list[Job]:
         """Return the jobs that are not final, oldest first."""
-        ids = [i.decode() for i in await self._redis.zrange(keys.JOBS, 0, -1)]
+        ids = sorted(i.decode() for i in await self._redis.smembers(keys.UNFINISHED))
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id in ids:
-                pipe.hget(keys.job(job_id), "status")
-            states = await pipe.execute()
-        final = {status.value.encode() for status in FINAL}
-        return [await self.get(i) for i, state in zip(ids, states, strict=True) if state and state not in final]
+                pipe.hgetall(keys.job(job_id))
+            records = await pipe.execute()
+        found = [Job.from_fields(i, decode_fields(fields)) for i, fields in zip(ids, records, strict=True) if fields]
+        return sorted((job for job in found if not job.is_final), key=lambda job: job.created_at)
 
     async def stop(self, job_id: str, ending: str) -> Job:
         """Stop a job: no more of its lines are cut. `ending` is `cancelled` or `expired`. Raises NotFound."""
@@ -126,7 +126,7 @@ class JobStore:
     async def finish(self, job: Job, status: JobStatus, fields: dict[str, str | int]) -> bool:
         """Set a job's end with `fields` of its record, and say whether this call did it."""
         flat = [part for pair in fields.items() for part in pair]
-        job_keys = (keys.job(job.id), keys.READY, keys.open_shards(job.id), keys.returned(job.id))
+        job_keys = (keys.job(job.id), keys.READY, keys.open_shards(job.id), keys.returned(job.id), keys.UNFINISHED)
         ended = await self._scripts.run("finish_job", job_keys, (job.id, status, f"{status}_at", int(time.time()), *flat))
         await self.make_durable()
         return bool(ended)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
+from balancer.tasks import end_tasks
 from jobs.records import Shard
 from jobs.shards import FinishedLine, ShardTable
 
@@ -51,9 +52,7 @@ class Recorder:
     async def aclose(self) -> None:
         """Stop. What should be kept has been waited for with `settle`."""
         if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_tasks(self._task)
 
     def add(self, owner: Owner, line: FinishedLine) -> None:
         """Take a finished line; it is in Redis within a fraction of a second."""

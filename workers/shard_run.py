@@ -204,14 +204,14 @@ class ShardRun:
     def _preferred(self, line: _Line) -> str | None:
         own = self.shard.endpoint
         serving = self._tools.fleet.serving(line.model)
-        if own in serving and self._tools.fleet.health[own].usable:
+        if own in serving and self._tools.fleet.may_take(own):
             return own
         return self._least_used(serving, set())
 
     def _least_used(self, serving: list[str], tried: set[str]) -> str | None:
         """Return the usable endpoint of the first tier that is least used from here, None without any."""
         fleet = self._tools.fleet
-        usable = [name for name in serving if name not in tried and fleet.health[name].usable]
+        usable = [name for name in serving if name not in tried and fleet.may_take(name)]
         if not usable:
             return None
         endpoints = fleet.endpoints

@@ -1,31 +1,35 @@
 -- Takes in what one process saw of an endpoint since its last report, and moves the circuit.
 -- closed -> open after a run of failures, longer each time; open -> half_open when its time is over; half_open -> closed by
--- a success, -> open by a failure. A passed check closes it at once, but only real answers make the next opening short again.
+-- a success, -> open by a failure. A passed check closes at once what refused connections: it proves that they are taken again.
+-- It proves nothing of an endpoint that took requests and failed them; that one has to wait for its time. Only real answers make
+-- the next opening short again.
 -- KEYS[1] health hash
--- ARGV: 1 successes, 2 sum of their latencies (s), 3 failures since the last success, 4 failures in all, 5 last error,
+-- ARGV: 1 successes, 2 mean latency of answers (s) or '', 3 failures since the last success, 4 failures in all, 5 last error,
 --       6 failures that open the circuit, 7 first open time (ms), 8 longest open time (ms), 9 rate-limited for (ms),
---       10 1: an active check passed
+--       10 1: an active check passed, 11 1: the last failure was a connection that could not be made
 -- Returns 1 if the circuit has just opened, else 0.
-local ok, latency_sum, run, failed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local ok, run, failed = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local threshold, first_ms, longest_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local known = redis.call('HMGET', KEYS[1], 'state', 'run', 'trips', 'latency', 'limited_until', 'open_until')
+local known = redis.call('HMGET', KEYS[1], 'state', 'run', 'trips', 'latency', 'limited_until', 'open_until', 'refused')
 local state, trips = known[1] or 'closed', tonumber(known[3] or '0')
 local run_before = tonumber(known[2] or '0')
 if state == 'open' and now >= tonumber(known[6] or '0') then
   state = 'half_open'
 end
-if ARGV[10] == '1' then
+if ARGV[10] == '1' and (state == 'closed' or known[7] == '1') then
   state, run_before = 'closed', 0
 end
 local opened = 0
 if ok > 0 then
-  local mean = latency_sum / ok
-  local before = tonumber(known[4] or '')
-  local keep = math.pow(0.9, math.min(ok, 20))
-  local after = before and (before * keep + mean * (1 - keep)) or mean
-  redis.call('HSET', KEYS[1], 'latency', string.format('%.6f', after), 'last_ok_at', now)
+  local mean, before = tonumber(ARGV[2]), tonumber(known[4] or '')
+  if mean then
+    local keep = math.pow(0.9, math.min(ok, 20))
+    local after = before and (before * keep + mean * (1 - keep)) or mean
+    redis.call('HSET', KEYS[1], 'latency', string.format('%.6f', after))
+  end
+  redis.call('HSET', KEYS[1], 'last_ok_at', now)
   redis.call('HINCRBY', KEYS[1], 'ok', ok)
   run_before = 0
   if state ~= 'open' then
@@ -40,7 +44,7 @@ local total_run = run_before + run
 if run > 0 and state ~= 'open' and (total_run >= threshold or state == 'half_open') then
   state, opened, trips = 'open', 1, trips + 1
   local open_ms = math.min(longest_ms, first_ms * math.pow(2, trips - 1))
-  redis.call('HSET', KEYS[1], 'open_until', now + open_ms, 'opened_at', now)
+  redis.call('HSET', KEYS[1], 'open_until', now + open_ms, 'opened_at', now, 'refused', ARGV[11])
 end
 redis.call('HSET', KEYS[1], 'state', state, 'run', total_run, 'trips', trips)
 local pause = tonumber(ARGV[9])

@@ -1,5 +1,5 @@
 -- Sets a job's end, once, and forgets what only a running job needs.
--- KEYS: 1 job, 2 ready, 3 open set, 4 returned set
+-- KEYS: 1 job, 2 ready, 3 open set, 4 returned set, 5 unfinished
 -- ARGV: 1 job id, 2 status, 3 field of the time, 4 now (s), 5.. fields and values to set
 -- Returns 1 if this call ended it, else 0.
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -8,6 +8,7 @@ if not status or status == 'completed' or status == 'failed' or status == 'cance
 end
 redis.call('HSET', KEYS[1], 'status', ARGV[2], ARGV[3], ARGV[4], unpack(ARGV, 5))
 redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('SREM', KEYS[5], ARGV[1])
 for _, range in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
   redis.call('DEL', 'rb:buffer:' .. ARGV[1] .. ':' .. string.match(range, '^%d+'))
 end

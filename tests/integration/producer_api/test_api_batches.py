@@ -108,6 +108,7 @@ BAD_INPUTS = {
     "a last line of 10 MB": (GOOD + b"x" * 10_000_000, [("line_too_long", 2)]),
     "no UTF-8": (GOOD + batch_line("a").replace(b"hi", b"\xff\xfe"), [("invalid_json_line", 2)]),
     "half a surrogate pair": (GOOD + batch_line("a").replace(b"hi", b"\\ud800"), [("invalid_json_line", 2)]),
+    "too many levels": (GOOD + batch_line("a").replace(b'"hi"', b"[" * 250 + b"]" * 250), [("invalid_value", 2)]),
     "an unknown model": (GOOD + batch_line("a", model="gpt-unknown"), [("model_not_found", 2)]),
     "several": (b"{\n" + GOOD + b"]\n" + GOOD, [("invalid_json_line", 1), ("invalid_json_line", 3), ("duplicate_custom_id", 4)]),
 }  # fmt: skip

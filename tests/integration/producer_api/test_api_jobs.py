@@ -116,6 +116,13 @@ def test_a_job_that_can_not_be_meant_is_refused_and_leaves_nothing(
     assert http.get("/api/v1/jobs").json()["data"] == []
 
 
+@pytest.mark.parametrize("levels", [190, 210, 251, 253])
+def test_a_request_on_the_border_of_too_deep_is_taken_or_named(http: httpx.Client, levels: int) -> None:
+    body = b'{"requests": [{"prompt": "a", "x": ' + b"[" * levels + b"]" * levels + b"}]}"
+    response = http.post("/api/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, len(response.json()["errors"])) == (201, int(levels > 200))
+
+
 def test_a_request_that_is_nested_too_deeply_is_refused(http: httpx.Client) -> None:
     nested = b"[" * 500 + b"]" * 500
     body = b'{"requests": [{"prompt": "a", "x": ' + nested + b"}]}"
