@@ -194,9 +194,9 @@ class HealthBoard:
     def _call(self, name: str, seen: "_Seen", check: bool = False) -> Call:
         policy = self._policy
         args: tuple[Any, ...] = (
-            seen.ok, f"{seen.latency_sum:.6f}", seen.run, seen.failed, seen.error,
+            seen.ok, f"{seen.latency_sum / seen.answered:.6f}" if seen.answered else "", seen.run, seen.failed, seen.error,
             policy.failures_to_open, int(policy.first_open * 1000), int(policy.longest_open * 1000),
-            int(seen.limited_for * 1000), int(check),
+            int(seen.limited_for * 1000), int(check), int(seen.refused),
         )  # fmt: skip
         return "report", (keys.health(name),), args
 
@@ -212,11 +212,15 @@ class _Seen:
     """What this process saw of one endpoint since it last told."""
 
     ok: int = 0
+    answered: int = 0
+    """Those of `ok` that were full answers: a refused request says nothing about the pace."""
     latency_sum: float = 0.0
     run: int = 0
     failed: int = 0
     error: str = ""
     limited_for: float = 0.0
+    refused: bool = False
+    """The last failure was a connection that could not be made."""
 
     @property
     def anything(self) -> bool:
@@ -227,7 +231,9 @@ class _Seen:
         failure = outcome.failure
         if failure is None or not (failure.counts_against_endpoint or failure.kind is FailureKind.RATE_LIMIT):
             self.ok += 1
-            self.latency_sum += outcome.latency
+            if failure is None:
+                self.answered += 1
+                self.latency_sum += outcome.latency
             self.run = 0
             return False
         self.failed += 1
@@ -235,6 +241,7 @@ class _Seen:
         if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:
             self.limited_for = max(self.limited_for, failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE)
         if failure.counts_against_endpoint:
+            self.refused = failure.kind is FailureKind.CONNECTION
             self.run += policy.connection_weight if failure.kind is FailureKind.CONNECTION else 1
         return True
 
@@ -242,7 +249,9 @@ class _Seen:
         """Take back what could not be told."""
         self.run = self.run if self.ok else self.run + older.run
         self.ok += older.ok
+        self.answered += older.answered
         self.latency_sum += older.latency_sum
+        self.refused = self.refused or older.refused
         self.failed += older.failed
         self.error = self.error or older.error
         self.limited_for = max(self.limited_for, older.limited_for)

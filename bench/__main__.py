@@ -52,15 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", choices=list(BENCHMARKS), help=f"{', '.join(BENCHMARKS)}; default all"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", type=_name, help=f"{', '.join(BENCHMARKS)}; default all")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything works; no figures to quote")
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="rounds; the median counts")
     parser.add_argument("--json", type=Path, metavar="PATH", help="where the JSON goes; bench/results/<time>.json if left out")
     parser.add_argument("--markdown", action="store_true", help="print Markdown in place of tables")
     parser.add_argument("--from", dest="earlier", type=Path, metavar="PATH", help="measure nothing: show the JSON of a run")
     return parser
+
+
+def _name(text: str) -> str:
+    if text not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"there is no benchmark {text!r}; there are {', '.join(BENCHMARKS)}")
+    return text
 
 
 def _positive(text: str) -> int:
@@ -99,7 +103,7 @@ async def _outcome(benchmark: Benchmark, quick: bool, rounds: int) -> Outcome:
             async with asyncio.timeout(benchmark.limit):
                 found.append(await benchmark.measure(quick))
         except TimeoutError:
-            error = f"round {number} was ended after {benchmark.limit:.0f} s"
+            error = f"round {number} was ended after {benchmark.limit:g} s"
         except BenchmarkFailed as exc:
             error = f"round {number}: {exc}"
         except Exception as exc:

@@ -13,6 +13,7 @@ from enum import Enum
 import orjson
 
 from jobs import objects
+from jobs.errors import LedgerBroken
 from jobs.index import read_lines
 from jobs.objects import Objects, part_range
 from jobs.records import Job
@@ -85,7 +86,10 @@ class Results:
         return position
 
     async def all_lines(self, job: Job) -> AsyncIterator[Result]:
-        """Yield every line of a job that has ended; those that nobody finished are made error lines of the way it ended."""
+        """Yield every line of a job that has ended; those that nobody finished are made error lines of the way it ended.
+
+        Raises LedgerBroken if there are such lines and the job was not stopped.
+        """
         position = 0
         async for result in self.finished(job):
             async for stopped in self._stopped(job, position, result.number):
@@ -98,6 +102,8 @@ class Results:
     async def _stopped(self, job: Job, first: int, end: int) -> AsyncIterator[Result]:
         if first >= end:
             return
+        if job.ending not in _ENDINGS:
+            raise LedgerBroken(f"lines {first + 1} to {end} of job {job.id} are neither in a part nor in a buffer")
         code, message = _ENDINGS[job.ending]
         async for number, raw in read_lines(self._store, job.input_file_id, first, end):
             custom_id = orjson.loads(raw)["custom_id"]

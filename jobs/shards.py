@@ -159,8 +159,8 @@ class ShardTable:
         return {name.decode(): value.decode() for name, value in fields.items()}
 
     async def forget_lease(self, job_id: str, first: int) -> None:
-        """Remove a lease that no shard belongs to."""
-        await self._redis.zrem(keys.LEASES, keys.shard_member(job_id, first))
+        """Remove a lease that no shard belongs to. If one has come since, it is left alone."""
+        await self.give_back(job_id, first, only_if="expired")
 
     async def extend(self, job_id: str, first: int, until: float) -> None:
         """Look after a queued shard at `until` (s) again."""

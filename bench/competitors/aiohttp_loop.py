@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import aiohttp
+import aiohttp  # type: ignore[import-not-found]
 import orjson
 
 from bench.competitors.loop import main

@@ -4,7 +4,12 @@
 --       only if no worker has it, else ''
 -- Returns 1 if it came back, else 0.
 local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end', 'attempt', 'state')
-if not known[1] or (ARGV[1] ~= '' and known[1] ~= ARGV[1]) then
+if not known[1] then
+  -- A lease that no shard belongs to.
+  redis.call('ZREM', KEYS[2], ARGV[2])
+  return 0
+end
+if ARGV[1] ~= '' and known[1] ~= ARGV[1] then
   return 0
 end
 if ARGV[4] == 'queued' and known[5] ~= 'queued' then

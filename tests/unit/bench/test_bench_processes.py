@@ -56,12 +56,11 @@ async def test_waiting_has_an_end() -> None:
         await until(lambda: False, 0.01, "godot")
 
 
-def test_the_peak_of_a_process_stays_when_it_has_let_go_of_memory(tmp_path: Path) -> None:
+async def test_the_peak_of_a_process_stays_when_it_has_let_go_of_memory(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "x = bytearray(80_000_000); del x; print('done', flush=True); import time; time.sleep(60)"]
     process = start_process("hungry", command, tmp_path, 0.0, {})
     try:
-        while "done" not in process.log_text() and process.is_running:
-            pass
+        await until(lambda: "done" in process.log_text(), 20, "the memory to be used")
         assert peak_memory(process.pid) > 80_000_000
     finally:
         process.end()

@@ -64,9 +64,17 @@ def test_a_benchmark_that_fails_does_not_stop_the_others(tmp_path: Path, monkeyp
     assert errors == {
         "bulk": "round 1: no luck",
         "slots": "round 1 broke: RuntimeError('a bug')",
-        "memory": "round 1 was ended after 0 s",
+        "memory": "round 1 was ended after 0.05 s",
         "failover": "",
     }
+
+
+def test_without_names_everything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(BENCHMARKS):
+        put(monkeypatch, name, Figure(name, 1.0, "s"))
+    target = tmp_path / "found.json"
+    assert program.main(["--json", str(target)]) == 0
+    assert [outcome["benchmark"] for outcome in json.loads(target.read_bytes())["outcomes"]] == list(BENCHMARKS)
 
 
 def test_a_missed_target_is_no_failure_and_rounds_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
