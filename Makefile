@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := api_roadbalancer producer_api workers jobs balancer
 
-.PHONY: setup run test test-fast lint types imports bench lock clean
+.PHONY: setup run test lint types imports bench docker-check lock clean
 
 setup: $(VENV)/.ready
 
@@ -38,6 +38,10 @@ test: lint types imports
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)
+
+# Builds the image, brings the Compose file up, kills a worker mid-job, and checks that nothing is lost. Needs Docker.
+docker-check:
+	tests/docker/check.sh
 
 # Pins every package with its hashes; needs uv (`pip install uv`).
 lock:

@@ -62,7 +62,10 @@ def _run() -> int:
         app()
     except SystemExit as exc:
         return _code(exc)
-    except (BalancerError, JobError, ObjectStoreError, OSError, ValueError) as exc:
+    except ObjectStoreError as exc:
+        # The store's client adds its inner structure from the second line on.
+        return _tell(f"the files can't be written or read: {str(exc).splitlines()[0]}")
+    except (BalancerError, JobError, OSError, ValueError) as exc:
         return _tell(str(exc))
     except RedisError as exc:
         return _tell(f"Redis can't be used: {without_password(str(exc))}")

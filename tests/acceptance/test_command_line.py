@@ -240,6 +240,19 @@ async def test_a_worker_serves_only_the_endpoints_it_was_told(serving: Cluster, 
     assert (served.stats["completed"], other.stats["completed"]) == (60, 0)
 
 
+def test_a_full_disk_is_told_and_leaves_nothing_half_done(shell: Shell) -> None:
+    shell.configure(endpoints=[{"url": "http://127.0.0.1:9/v1", "name": "m"}])
+    shell.write("in.jsonl", prompts(100_000))
+    command = f"ulimit -f 2000; exec {' '.join(COMMAND)} submit in.jsonl"
+    refused = subprocess.run(
+        ["bash", "-c", command], cwd=shell.folder, env=shell.environment, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 2
+    assert "the files can't be written" in refused.stderr and "File too large" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not [path for path in (shell.folder / "store" / "files").rglob("*") if path.is_file()]
+
+
 async def test_an_object_store_that_fails_for_a_while_loses_nothing(serving: Cluster, shell: Shell) -> None:
     model = await serving.start_model("m", {"max_concurrency": 8}, latency=0.02)
     serving.write_config()
