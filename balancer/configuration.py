@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
@@ -26,6 +26,16 @@ PROVIDERS = ("openai", "vllm")
 
 SIMULATED_SCHEME = "mock://"
 """Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
+LONGEST_SECONDS = 7 * 86400.0
+"""No timeout or interval may be longer."""
+_FROM_ENVIRONMENT = {
+    "strategy": "LLM_STRATEGY",
+    "timeout": "LLM_TIMEOUT",
+    "health_check": "LLM_HEALTH_CHECK",
+    "redis_url": "ROADBALANCER_REDIS_URL",
+    "store": "ROADBALANCER_STORE",
+}
+"""Settings that variables may give: where they do, an error names the variable."""
 _ENDPOINT_NAME = re.compile(r"[^\s,/{}|][^,/{}|\x00-\x1f]{0,63}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -62,13 +72,12 @@ def load_configuration(path: str | Path | None = None, environ: Mapping[str, str
     env = environment() if environ is None else environ
     source = path or env.get("ROADBALANCER_CONFIG") or None
     settings = _read_file(Path(source), env) if source else {}
-    if not settings.get("endpoints"):
-        settings |= _settings_from_environment(env)
-    for key, variable in (("redis_url", "ROADBALANCER_REDIS_URL"), ("store", "ROADBALANCER_STORE")):
-        if env.get(variable):
-            settings[key] = env[variable]
+    given: dict[str, Any] = {} if settings.get("endpoints") else _settings_from_environment(env)
+    for key in ("redis_url", "store"):
+        if env.get(_FROM_ENVIRONMENT[key]):
+            given[key] = env[_FROM_ENVIRONMENT[key]]
     keys = tuple(part.strip() for part in env.get("ROADBALANCER_API_KEYS", "").split(",") if part.strip())
-    return _build(settings, str(source or "environment"), keys)
+    return _build(settings | given, str(source or "environment"), frozenset(given), keys)
 
 
 def environment() -> dict[str, str]:
@@ -77,7 +86,15 @@ def environment() -> dict[str, str]:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` and `on` as true, which pydantic would take for 1.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
 
 
 class _PriceFile(_Strict):
@@ -114,6 +131,14 @@ class _EndpointFile(_Strict):
             raise ValueError("must be 1 to 64 characters without commas, slashes, braces, bars or control characters")
         return name
 
+    @field_validator("api_key")
+    @classmethod
+    def _api_key_fits_a_header(cls, key: str | None) -> str | None:
+        # A key that was read from a file often has a line break at its end.
+        if key is not None and not re.fullmatch(r"[\x21-\x7e]*", key.strip()):
+            raise ValueError("must be letters, digits and signs of ASCII, without spaces or line breaks")
+        return (key and key.strip()) or None
+
     @field_validator("provider")
     @classmethod
     def _provider_is_known(cls, provider: str | None) -> str | None:
@@ -132,12 +157,12 @@ class _EndpointFile(_Strict):
 
 class _HealthCheckFile(_Strict):
     enabled: bool = True
-    interval: Annotated[float, Field(ge=0.1)] = 30.0
+    interval: Annotated[float, Field(ge=0.1, le=LONGEST_SECONDS)] = 30.0
 
 
 class _File(_Strict):
     strategy: Literal["round_robin", "weighted", "least_connections", "random"] = "weighted"
-    timeout: Annotated[float, Field(gt=0)] = 60.0
+    timeout: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] = 60.0
     retry_count: Annotated[int, Field(ge=0, le=100)] = 2
     fallback_on_failure: bool = True
     health_check: _HealthCheckFile = _HealthCheckFile()
@@ -153,12 +178,18 @@ class _File(_Strict):
         return url
 
 
-def _build(settings: dict[str, Any], source: str, api_keys: tuple[str, ...]) -> Configuration:
+def _build(
+    settings: dict[str, Any], source: str, from_environment: frozenset[str], api_keys: tuple[str, ...]
+) -> Configuration:
     try:
         checked = _File.model_validate(settings)
     except ValidationError as exc:
         first = exc.errors()[0]
-        raise ConfigurationError(source, _path_of(first["loc"]), _reason_of(first)) from exc
+        key = first["loc"][0] if first["loc"] else ""
+        if key in from_environment:
+            path = _FROM_ENVIRONMENT.get(str(key)) or _path_of(first["loc"])
+            raise ConfigurationError("environment", path, _reason_of(first)) from None
+        raise ConfigurationError(source, _path_of(first["loc"]), _reason_of(first)) from None
     endpoints = tuple(entry.endpoint() for entry in checked.endpoints)
     _refuse_duplicates(endpoints, source)
     return Configuration(
@@ -191,7 +222,14 @@ def _reason_of(error: Any) -> str:
         return "this key is required"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    return f"{message} (got {given!r})" if isinstance(given, str | int | float | bool) else message
+    if "api_key" in error["loc"] or not isinstance(given, str | int | float | bool):
+        return message
+    return f"{message} (got {_without_password(given)!r})"
+
+
+def _without_password(given: str | float) -> str | float:
+    """Leave out what may be a password in an address."""
+    return re.sub(r"(//|^)[^/]*@", r"\1…@", given) if isinstance(given, str) else given
 
 
 def _refuse_duplicates(endpoints: tuple[Endpoint, ...], source: str) -> None:
@@ -209,15 +247,35 @@ def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(str(path), "", f"can't be read: {exc}") from exc
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _StrictLoader)
     except yaml.YAMLError as exc:
-        raise ConfigurationError(str(path), "", f"is not valid YAML: {exc}") from exc
+        raise ConfigurationError(str(path), "", f"is not valid YAML: {_yaml_problem(exc)}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigurationError(str(path), "", "must be a mapping of keys, such as `endpoints:`")
     settings: dict[str, Any] = _fill_variables(content, env, str(path), "")
     return settings
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping; YAML forbids it, and PyYAML would take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """Say what is wrong and where, without the line itself: there may be a key in it."""
+    problem = getattr(error, "problem", None) or type(error).__name__
+    mark = getattr(error, "problem_mark", None)
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else str(problem)
 
 
 def _fill_variables(value: Any, env: Mapping[str, str], source: str, path: str) -> Any:

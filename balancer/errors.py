@@ -2,10 +2,12 @@
 
 BalancerError
 ├── ConfigurationError      a configuration file, variable or argument can't be used (also a ValueError)
-└── SharedStateUnavailable  Redis can't be reached or refuses to work
+├── SharedStateUnavailable  Redis can't be reached or refuses to work
+├── BalancerClosed          a balancer is used after `close` (also a RuntimeError)
+└── UsedAfterFork           a balancer is used in a child process of the one that made it (also a RuntimeError)
 """
 
-__all__ = ["BalancerError", "ConfigurationError", "SharedStateUnavailable"]
+__all__ = ["BalancerClosed", "BalancerError", "ConfigurationError", "SharedStateUnavailable", "UsedAfterFork"]
 
 
 class BalancerError(Exception):
@@ -32,3 +34,18 @@ class SharedStateUnavailable(BalancerError):
         self.url = url
         self.reason = reason
         super().__init__(f"Redis at {url} can't be used: {reason}")
+
+
+class BalancerClosed(BalancerError, RuntimeError):
+    """The balancer has been closed."""
+
+    def __init__(self) -> None:
+        super().__init__("this balancer is closed; make a new one")
+
+
+class UsedAfterFork(BalancerError, RuntimeError):
+    """The balancer's loop and connections belong to the process that made it."""
+
+    def __init__(self, maker: int) -> None:
+        self.maker = maker
+        super().__init__(f"this balancer was made in process {maker}, before the fork; make one in each child process instead")

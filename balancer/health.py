@@ -23,7 +23,7 @@ from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
 from balancer.tasks import end_tasks
 
-__all__ = ["Circuit", "Health", "HealthBoard", "HealthPolicy"]
+__all__ = ["Circuit", "Health", "HealthBoard", "HealthPolicy", "Seen"]
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class HealthBoard:
         self._on_unusable = on_unusable
         self._known = {name: Health() for name in endpoints}
         self._read_at = time.monotonic()
-        self._seen = {name: _Seen() for name in self._known}
+        self._seen = {name: Seen() for name in self._known}
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -137,11 +137,11 @@ class HealthBoard:
 
     async def check_passed(self, endpoint: str) -> None:
         """Share that an active check went well."""
-        await self._scripts.run(*self._call(endpoint, _Seen(), check=True))
+        await self._scripts.run(*self._call(endpoint, Seen(), check=True))
 
     async def check_failed(self, outcome: Outcome) -> None:
         """Share that an active check failed: it opens the circuit at once."""
-        seen = _Seen()
+        seen = Seen()
         seen.add(outcome, self._policy)
         seen.run = self._policy.failures_to_open
         await self._scripts.run(*self._call(outcome.endpoint, seen))
@@ -180,7 +180,7 @@ class HealthBoard:
         if not told:
             return
         for name in told:
-            self._seen[name] = _Seen()
+            self._seen[name] = Seen()
         try:
             opened = await self._scripts.run_many([self._call(name, seen) for name, seen in told.items()])
         except RedisError:
@@ -191,7 +191,7 @@ class HealthBoard:
             if was_opened:
                 log.warning("endpoint %s is failing and is left alone for a while: %s", name, seen.error)
 
-    def _call(self, name: str, seen: "_Seen", check: bool = False) -> Call:
+    def _call(self, name: str, seen: "Seen", check: bool = False) -> Call:
         policy = self._policy
         args: tuple[Any, ...] = (
             seen.ok, f"{seen.latency_sum / seen.answered:.6f}" if seen.answered else "", seen.run, seen.failed, seen.error,
@@ -208,7 +208,7 @@ def _aged(health: Health, seconds: float) -> Health:
 
 
 @dataclass(slots=True)
-class _Seen:
+class Seen:
     """What this process saw of one endpoint since it last told."""
 
     ok: int = 0
@@ -237,7 +237,9 @@ class _Seen:
             self.run = 0
             return False
         self.failed += 1
-        self.error = f"{failure.kind}: {failure.message}"[:300]
+        # What an endpoint says may quote the request; what went wrong on the way there is told in our own words.
+        what = failure.message if failure.status is None else f"HTTP {failure.status}"
+        self.error = f"{failure.kind}: {what}"[:300]
         if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:
             self.limited_for = max(self.limited_for, failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE)
         if failure.counts_against_endpoint:
@@ -245,7 +247,7 @@ class _Seen:
             self.run += policy.connection_weight if failure.kind is FailureKind.CONNECTION else 1
         return True
 
-    def merge(self, older: "_Seen") -> None:
+    def merge(self, older: "Seen") -> None:
         """Take back what could not be told."""
         self.run = self.run if self.ok else self.run + older.run
         self.ok += older.ok

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Container
 
 from jobs import objects
-from jobs.errors import LedgerBroken
+from jobs.errors import JobError, LedgerBroken
 from jobs.files import BATCH_PURPOSE, DEFAULT_TTL, Files
+from jobs.ids import new_token
 from jobs.objects import Objects
 from jobs.records import FileRecord, Job, Ledger
 from jobs.results import Results, Source
@@ -46,16 +47,22 @@ class Assembly:
         job = await self._jobs.get(job_id)
         if job.is_final or not await self._is_done(job):
             return False
-        if not await self._jobs.take_finalizer(job_id, self._process, FINALIZER_LEASE):
+        holder = f"{self._process}:{new_token()}"
+        if not await self._jobs.take_finalizer(job_id, holder, FINALIZER_LEASE):
             return False
         try:
             job = await self._jobs.get(job_id)
             if job.is_final or not await self._is_done(job):
                 return False
             await self._jobs.begin_finalizing(job)
-            return await self._end(job)
+            return await self._end(job, holder)
+        except (_EndedElsewhere, FileNotFoundError):
+            # Whoever ended it has deleted the parts.
+            if not (await self._jobs.get(job_id)).is_final:
+                raise
+            return False
         finally:
-            await self._jobs.drop_finalizer(job_id)
+            await self._jobs.drop_finalizer(job_id, holder)
 
     async def _is_done(self, job: Job) -> bool:
         """Whether no worker has anything of it. Shards of a stopped job that still wait in a queue are taken back here."""
@@ -66,12 +73,12 @@ class Assembly:
             return True
         return job.cursor >= job.ledger.total and not await self._shards.returned_of(job.id)
 
-    async def _end(self, job: Job) -> bool:
+    async def _end(self, job: Job, holder: str) -> bool:
         counts: Counter[Source] = Counter()
-        output = await self._write(job, "output", {Source.COMPLETED}, counts)
+        output = await self._write(job, holder, "output", {Source.COMPLETED}, counts)
         errors = None
         if counts[Source.FAILED] or counts[Source.STOPPED]:
-            errors = await self._write(job, "error", {Source.FAILED, Source.STOPPED}, Counter())
+            errors = await self._write(job, holder, "error", {Source.FAILED, Source.STOPPED}, Counter())
         ledger = _ledger(job, counts)
         if not ledger.balances:
             raise LedgerBroken(f"job {job.id} has {ledger.total} lines, and {ledger.done} of them came to an end: {ledger}")
@@ -84,7 +91,9 @@ class Assembly:
             await self._store.delete(*(entry.path for entry in found))
         return ended
 
-    async def _write(self, job: Job, kind: str, wanted: Container[Source], counts: Counter[Source]) -> str | None:
+    async def _write(
+        self, job: Job, holder: str, kind: str, wanted: Container[Source], counts: Counter[Source]
+    ) -> str | None:
         """Write one of the two files and count all lines on the way. Returns its id, None if it would be empty."""
         file_id = output_file_id(job.id, kind)
         size = 0
@@ -98,8 +107,11 @@ class Assembly:
                     size += len(result.line) + 1
                     yield result.line + b"\n"
                 if counts.total() % 1000 == 0 and time.monotonic() - kept_at > KEEP_EVERY:
-                    await self._jobs.take_finalizer(job.id, self._process, FINALIZER_LEASE)
+                    await self._jobs.take_finalizer(job.id, holder, FINALIZER_LEASE)
                     kept_at = time.monotonic()
+            # Whoever outlives the lease may have read after the parts were deleted. That must not replace what stands there.
+            if (await self._jobs.get(job.id)).is_final:
+                raise _EndedElsewhere(job.id)
 
         await self._store.write_stream(objects.content_path(file_id), lines())
         if not size:
@@ -110,6 +122,10 @@ class Assembly:
         name = f"{job.id}_{kind}.jsonl"
         await self._files.register(FileRecord(file_id, name, f"{BATCH_PURPOSE}_output", size, now, now + ttl))
         return file_id
+
+
+class _EndedElsewhere(JobError):
+    """Another process has ended the job meanwhile."""
 
 
 def output_file_id(job_id: str, kind: str) -> str:

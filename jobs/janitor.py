@@ -22,6 +22,7 @@ from jobs.errors import JobError
 from jobs.files import Files
 from jobs.objects import ObjectStoreError
 from jobs.queueing import queue_name
+from jobs.records import Job
 from jobs.shards import LEASE, QUEUE_LEASE, ShardTable
 from jobs.states import ShardState
 from jobs.store import JobStore
@@ -77,6 +78,8 @@ class Janitor:
             except RedisError as exc:
                 log.warning("janitor: Redis can't be asked (%s)", exc)
                 self._wait_until = time.monotonic() + LEASE
+            except Exception:
+                log.exception("janitor: a round failed")
             await asyncio.sleep(ROUND_EVERY)
 
     async def leave(self) -> None:
@@ -132,14 +135,20 @@ class Janitor:
         return int(await self._redis.llen(queue_name(endpoint))) >= waiting[endpoint]
 
     async def _end_and_expire(self) -> None:
-        now = time.time()
         for job in await self._jobs.unfinished():
-            if not job.ending and job.expires_at <= now:
-                log.warning("job %s has reached the end of its time (%s)", job.id, job.window)
-                await self._jobs.stop(job.id, "expired")
-                await self._assembly.end_if_done(job.id)
-            elif job.ending or job.cursor >= job.ledger.total:
-                await self._assembly.end_if_done(job.id)
+            try:
+                await self._end_or_expire(job)
+            except (JobError, ObjectStoreError, OSError) as exc:
+                # One job that can't be ended must not keep the others from their end.
+                log.error("janitor: job %s can't be ended: %s", job.id, exc)
+
+    async def _end_or_expire(self, job: Job) -> None:
+        late = not job.ending and job.expires_at <= time.time()
+        if late:
+            log.warning("job %s has reached the end of its time (%s)", job.id, job.window)
+            await self._jobs.stop(job.id, "expired")
+        if late or job.ending or job.cursor >= job.ledger.total:
+            await self._assembly.end_if_done(job.id)
 
     async def _delete_old_files(self) -> None:
         if time.monotonic() - self._files_at < FILES_EVERY:

@@ -39,7 +39,7 @@ def returned(job_id: str) -> str:
 
 
 def finalizer(job_id: str) -> str:
-    """The process that puts the job's output together; expires."""
+    """Who puts the job's output together (a process, and which of its attempts); expires."""
     return f"rb:job:{job_id}:finalizer"
 
 

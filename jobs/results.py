@@ -50,20 +50,19 @@ class Results:
     async def finished(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
         """Yield what is finished, by line number from `start` on; lines that aren't are passed over."""
         # A shard that is closed between the two stands in both, never in neither.
-        buffers = await self._buffers(job)
-        parts = await self._parts(job)
-        ranges = sorted([*parts, *buffers], key=lambda r: (r[0], -r[1]))
+        buffers = sorted(await self._buffers(job))
+        parts = sorted(await self._parts(job), key=lambda r: (r[0], -r[1]))
         position = start
-        for first, end in ranges:
+        for first, end in parts:
             if end <= position:
                 continue
-            if (first, end) in parts:
-                async for result in self._read_part(job, first, end, position):
-                    yield result
-            else:
-                async for result in self._read_buffer(job, first, end, position):
-                    yield result
+            async for result in self._from_buffers(job, buffers, position, first):
+                yield result
+            async for result in self._read_part(job, first, end, position):
+                yield result
             position = end
+        async for result in self._from_buffers(job, buffers, position, job.ledger.total):
+            yield result
 
     async def first_unfinished(self, job: Job, start: int = 0) -> int:
         """Return the number of the first line from `start` on that is not finished (of a job that is under way)."""
@@ -117,6 +116,13 @@ class Results:
         opened = [(first, int(state["end"])) for first in await self._shards.open_of(job.id)
                   if (state := await self._shards.state(job.id, first))]  # fmt: skip
         return opened + await self._shards.returned_of(job.id)
+
+    async def _from_buffers(self, job: Job, buffers: list[tuple[int, int]], start: int, stop: int) -> AsyncIterator[Result]:
+        for first, end in buffers:
+            if first < stop and end > start:
+                async for result in self._read_buffer(job, first, end, start):
+                    if result.number < stop:
+                        yield result
 
     async def _read_buffer(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
         recorded = await self._shards.recorded(job.id, first)

@@ -131,16 +131,17 @@ class JobStore:
         await self.make_durable()
         return bool(ended)
 
-    async def take_finalizer(self, job_id: str, process: str, seconds: float) -> bool:
+    async def take_finalizer(self, job_id: str, holder: str, seconds: float) -> bool:
         """Take (or keep) the sole right to put a job's output together."""
         key = keys.finalizer(job_id)
-        if await self._redis.set(key, process, nx=True, px=int(seconds * 1000)):
+        if await self._redis.set(key, holder, nx=True, px=int(seconds * 1000)):
             return True
-        if await self._redis.get(key) == process.encode():
+        if await self._redis.get(key) == holder.encode():
             await self._redis.pexpire(key, int(seconds * 1000))
             return True
         return False
 
-    async def drop_finalizer(self, job_id: str) -> None:
+    async def drop_finalizer(self, job_id: str, holder: str) -> None:
         """Give that right back."""
-        await self._redis.delete(keys.finalizer(job_id))
+        if await self._redis.get(keys.finalizer(job_id)) == holder.encode():
+            await self._redis.delete(keys.finalizer(job_id))

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 
 from redis.exceptions import RedisError
 
+from balancer.tasks import end_tasks
 from jobs.errors import JobError
 from jobs.objects import ObjectStoreError
 from jobs.records import Job
@@ -41,10 +41,7 @@ class Cancellations:
 
     async def aclose(self) -> None:
         """Stop what is under way."""
-        for task in list(self._tasks):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await end_tasks(*self._tasks)
 
     async def _finish(self, job_id: str) -> None:
         try:

@@ -29,7 +29,9 @@ async def progress_events(
     told_at = time.monotonic()
     while not job.is_final and not stopping.is_set():
         with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), look_every)
+            # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
+            async with asyncio.timeout(look_every):
+                await stopping.wait()
         latest = await jobs.get(job.id)
         if latest != job:
             job = latest

@@ -8,13 +8,13 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Sequence
-from typing import Any
 
 from celery import Celery
 from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration
 from balancer.redis_connection import without_password
+from balancer.tasks import end_tasks
 from jobs.dispatch import announce_serving
 from jobs.errors import JobError
 from jobs.ids import new_token
@@ -129,10 +129,7 @@ class Engine:
             self._ready.set_result(None)
             log.info("engine %s ready: redis %s", node.process, without_password(self._redis_url))
             await self._closing.wait()
-            ending: list[asyncio.Task[Any]] = [beat, sweep, *self._background]
-            for task in ending:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+            await end_tasks(beat, sweep, *self._background)
             await recorder.aclose()
             try:
                 await janitor.leave()

@@ -72,6 +72,7 @@ class Recorder:
     def forget(self, owner: Owner) -> None:
         """Drop the lines of a shard that is lost."""
         self._waiting.pop(owner, None)
+        self._full.set()
 
     async def _flush_forever(self) -> None:
         while True:
@@ -81,6 +82,7 @@ class Recorder:
                     await self._full.wait()
             self._full.clear()
             if not self._waiting:
+                await self._tell_flushed()
                 continue
             try:
                 await self._flush()
@@ -100,8 +102,11 @@ class Recorder:
             raise
         finally:
             self._in_flight = set()
-            async with self._flushed:
-                self._flushed.notify_all()
+            await self._tell_flushed()
         for owner, is_ours in zip(groups, kept, strict=True):
             if not is_ours:
                 owner.lose()
+
+    async def _tell_flushed(self) -> None:
+        async with self._flushed:
+            self._flushed.notify_all()

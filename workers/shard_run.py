@@ -1,6 +1,7 @@
 """Runs the lines of one shard: reads them, sends them, records what came of them, and closes the shard."""
 
 import asyncio
+import functools
 import logging
 import random
 from collections.abc import Mapping
@@ -96,6 +97,7 @@ class ShardRun:
         self._failures: dict[int, tuple[str, Failure]] = {}
         """Lines that failed everywhere: number -> (custom_id, the last failure)."""
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._unstarted: set[asyncio.Task[Any] | None] = set()
         self._feeding: asyncio.Task[None] | None = None
         self._stopped = False
         self._announced = 0
@@ -170,13 +172,26 @@ class ShardRun:
             endpoint = await self._slot_for(line)
             if endpoint is None:
                 return
+            if self._stopped:
+                # A cancellation can get lost (see balancer.tasks).
+                self._tools.fleet.slots.release(endpoint)
+                return
             self._announce(-1)
             task = asyncio.create_task(self._run_safely(line, endpoint))
             self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+            self._unstarted.add(task)
+            task.add_done_callback(functools.partial(self._line_ended, endpoint))
+
+    def _line_ended(self, endpoint: str, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if task in self._unstarted:
+            # It was cancelled before its first step, so that it could not give its slot back.
+            self._unstarted.discard(task)
+            self._tools.fleet.slots.release(endpoint)
 
     async def _run_safely(self, line: _Line, endpoint: str) -> None:
         """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
+        self._unstarted.discard(asyncio.current_task())
         try:
             await self._run_line(line, endpoint)
         except RedisError as exc:

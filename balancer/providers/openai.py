@@ -18,8 +18,10 @@ from balancer.providers.base import Adapter, Answer, Call
 
 __all__ = ["OpenAIAdapter", "failure_kind", "retry_after_seconds"]
 
+MOST_TOKENS = 2**40
+"""A count beyond this is no count."""
 _SHOWN = 300
-"""Characters of an unreadable answer that go into the error message."""
+"""Characters of an endpoint's error that go into the error message."""
 
 
 class OpenAIAdapter(Adapter):
@@ -39,13 +41,13 @@ class OpenAIAdapter(Adapter):
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError:
             parsed = None
-        if status == 200 and isinstance(parsed, dict) and "error" not in parsed:
-            return Answer(_one_line(body, parsed), _usage(parsed.get("usage")))
+        if status == 200 and isinstance(parsed, dict) and parsed.get("error") is None:
+            return Answer(_one_line(body), _usage(parsed.get("usage")))
         if status == 200:
             return _unreadable(status, body, parsed)
         message, code = _error_of(parsed, body)
         failure = Failure(failure_kind(status, code), f"HTTP {status}: {message}", status, retry_after_seconds(headers))
-        return Answer(_one_line(body, parsed) if isinstance(parsed, dict) else b"", NO_USAGE, failure)
+        return Answer(_one_line(body) if isinstance(parsed, dict) else b"", NO_USAGE, failure)
 
 
 def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -64,11 +66,10 @@ def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, 
 
 def _token_limit(cap: int, body: Mapping[str, Any]) -> dict[str, int]:
     # `max_completion_tokens` is the newer name, which reasoning models insist on; the request's own choice is kept.
-    for name in ("max_completion_tokens", "max_tokens"):
-        asked = body.get(name)
-        if isinstance(asked, int):
-            return {name: cap} if asked > cap else {}
-    return {"max_tokens": cap}
+    asked = {name: body[name] for name in ("max_completion_tokens", "max_tokens") if isinstance(body.get(name), int)}
+    if not asked:
+        return {"max_tokens": cap}
+    return {name: cap for name, limit in asked.items() if limit > cap}
 
 
 def failure_kind(status: int, code: str | None) -> FailureKind:
@@ -110,12 +111,13 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 def _until(date: str) -> float:
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
 
 
-def _one_line(body: bytes, parsed: Any) -> bytes:
-    return orjson.dumps(parsed) if b"\n" in body or b"\r" in body else body
+def _one_line(body: bytes) -> bytes:
+    # Inside a JSON string a line break is escaped, so each one that stands here is white space.
+    return body.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 def _usage(usage: Any) -> Usage:
@@ -133,17 +135,27 @@ def _usage(usage: Any) -> Usage:
 
 def _count(counts: Any, name: str) -> int:
     value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value <= MOST_TOKENS else 0
 
 
 def _unreadable(status: int, body: bytes, parsed: Any) -> Answer:
+    """Refuse a 200 answer that is none. What it says may be half a completion, so it isn't shown."""
     if isinstance(parsed, dict):
         what = f"an error in a 200 answer: {_error_of(parsed, body)[0]}"
     elif parsed is None:
-        what = f"not JSON ({len(body)} bytes): {_shown(body)}"
+        what = f"a 200 answer that is not JSON ({_kind_of(body)}, {len(body)} bytes)"
     else:
-        what = f"JSON, but no object: {_shown(body)}"
+        what = f"a 200 answer that is JSON, but no object ({len(body)} bytes)"
     return Answer(b"", NO_USAGE, Failure(FailureKind.INVALID_RESPONSE, what, status))
+
+
+def _kind_of(body: bytes) -> str:
+    start = body[:64].lstrip().lower()
+    if not start:
+        return "empty"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    return "cut off or broken" if start.startswith(b"{") else "something else"
 
 
 def _error_of(parsed: Any, body: bytes) -> tuple[str, str | None]:

@@ -1,6 +1,7 @@
 """Jobs on a real server, with nothing in the way."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from job_bench import Bench
@@ -10,11 +11,11 @@ from jobs.store import JobStore
 
 
 @pytest.fixture
-async def bench(redis: AsyncRedis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+async def bench(redis: AsyncRedis, store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """A lease table and a job store on the emptied server. Waiting for the disk is left out: it takes up to a second."""
 
     async def at_once(self: JobStore) -> None:
         return None
 
     monkeypatch.setattr(JobStore, "make_durable", at_once)
-    yield Bench(redis)
+    yield Bench(redis, store_folder)

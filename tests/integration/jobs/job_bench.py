@@ -2,13 +2,21 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
 
 from balancer.outcome import Usage
 from balancer.redis_connection import AsyncRedis
-from jobs import keys
+from jobs import keys, objects
+from jobs.assembly import Assembly
+from jobs.files import Files, Upload
+from jobs.objects import Objects
 from jobs.planning import Plan, Planned
 from jobs.records import FileRecord, Job, Shard
+from jobs.results import Results
 from jobs.shards import FinishedLine, ShardTable
 from jobs.store import JobStore, NewJob, job_scripts
 
@@ -17,15 +25,22 @@ USAGE = Usage(7, 5, 3, 2)
 
 
 class Bench:
-    """A lease table and a job store on one server."""
+    """A lease table and a job store on one server, and results in a folder."""
 
-    def __init__(self, redis: AsyncRedis) -> None:
+    def __init__(self, redis: AsyncRedis, folder: Path) -> None:
         self.redis = redis
+        self.objects = Objects.open(str(folder))
+        self.files = Files(redis, self.objects)
         scripts = job_scripts(redis)
         self.table = ShardTable(redis, scripts)
         self.jobs = JobStore(redis, scripts)
         self._numbers = itertools.count(1)
         self._claims = itertools.count(1)
+
+        self.results = Results(self.objects, self.table)
+
+    def assembly(self, process: str = "one") -> Assembly:
+        return Assembly(process, self.jobs, self.table, self.files, self.objects)
 
     def job_id(self) -> str:
         return f"batch_{next(self._numbers):08d}"
@@ -33,6 +48,13 @@ class Bench:
     async def open_job(self, lines: int = 100, priority: int = 0, window: float = 3600.0, file_id: str = "file-00000000") -> Job:
         record = FileRecord(file_id, "in.jsonl", "batch", 100 * lines, int(time.time()), lines=lines, models={"m": 1})
         return await self.jobs.open(NewJob(self.job_id(), record, PATH, window_seconds=window, priority=priority))
+
+    async def open_real_job(self, lines: int, window: float = 3600.0) -> Job:
+        """Open a job on an input that is there."""
+        content = b"".join(input_line(n) for n in range(lines))
+        record = await self.files.add(Upload("in.jsonl"), in_chunks(content))
+        assert record.errors == ()
+        return await self.jobs.open(NewJob(self.job_id(), record, PATH, window_seconds=window))
 
     async def version(self) -> str:
         return (await self.redis.hget(keys.TURNS, "version") or b"0").decode()
@@ -65,6 +87,28 @@ class Bench:
         await self.record(shard, range(shard.first, shard.end))
         return await self.table.commit(shard)
 
+    async def write_part(self, job: Job, first: int, end: int, failed: Sequence[int] = (), mark: str = "") -> None:
+        """Write a shard's part, as a worker does before it commits."""
+        lines = [(b"1" if n in failed else b"0") + result_line(n, mark) + b"\n" for n in range(first, end)]
+        await self.objects.write(objects.part_path(job.id, first, end), b"".join(lines))
+
+    async def work(self, shard: Shard, failed: Sequence[int] = ()) -> bool:
+        """Do a whole shard as a worker does, and say whether it was the last."""
+        shard = await self.claim(shard)
+        job = await self.jobs.get(shard.job_id)
+        await self.table.record([(shard, [finished(n, n in failed) for n in range(shard.first, shard.end)])])
+        await self.write_part(job, shard.first, shard.end, failed)
+        ours, last = await self.table.commit(shard)
+        assert ours
+        return last
+
+    async def file_lines(self, file_id: str | None) -> list[dict[str, Any]]:
+        """Return the lines of a file, parsed."""
+        assert file_id is not None
+        content = b"".join([chunk async for chunk in self.files.content(await self.files.get(file_id))])
+        assert content.endswith(b"\n")
+        return [orjson.loads(line) for line in content.splitlines()]
+
     async def open_lines(self, endpoint: str) -> int:
         return sum(int(lines) for lines in await self.redis.hvals(keys.open_lines(endpoint)))
 
@@ -82,5 +126,19 @@ class Bench:
             await self.redis.zadd(keys.LEASES, {member: 1})
 
 
-def finished(number: int, failed: bool = False) -> FinishedLine:
-    return FinishedLine(number, b'{"n":%d}' % number, failed, USAGE, "a", 0.25)
+def finished(number: int, failed: bool = False, mark: str = "") -> FinishedLine:
+    return FinishedLine(number, result_line(number, mark), failed, USAGE, "a", 0.25)
+
+
+def result_line(number: int, mark: str = "") -> bytes:
+    return orjson.dumps({"n": number, "custom_id": f"c{number}", "mark": mark})
+
+
+def input_line(number: int) -> bytes:
+    body = {"model": "m", "messages": [{"role": "user", "content": f"prompt {number}"}]}
+    return orjson.dumps({"custom_id": f"c{number}", "method": "POST", "url": PATH, "body": body}) + b"\n"
+
+
+async def in_chunks(content: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]

@@ -1,0 +1,70 @@
+"""One event loop on a thread of its own, for callers that are not asynchronous."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from balancer.errors import BalancerClosed, UsedAfterFork
+
+__all__ = ["BackgroundLoop"]
+
+T = TypeVar("T")
+_END = object()
+
+
+class BackgroundLoop:
+    """Runs coroutines for any number of threads. Also inside a running loop: the caller's thread waits, the loop is another."""
+
+    def __init__(self, name: str) -> None:
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+        self._closed = False
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and return what it returns. Raises BalancerClosed, UsedAfterFork, and whatever it raises."""
+        try:
+            self.check()
+        except (BalancerClosed, UsedAfterFork):
+            work.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # The caller was interrupted (Ctrl-C): nobody waits for the answer any more.
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """Iterate over an asynchronous iterator; leaving the iteration early closes it."""
+        try:
+            while (item := self.run(_next(items))) is not _END:
+                yield item  # type: ignore[misc]
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None and not self._closed:
+                self.run(close())
+
+    def check(self) -> None:
+        """Raise BalancerClosed or UsedAfterFork if nothing can be run."""
+        if os.getpid() != self._pid:
+            raise UsedAfterFork(self._pid)
+        if self._closed:
+            raise BalancerClosed
+
+    def close(self) -> None:
+        """Stop the loop. A second time does nothing."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(items: AsyncIterator[T]) -> "T | object":
+    return await anext(items, _END)
