@@ -8,6 +8,10 @@ from enum import StrEnum
 __all__ = ["BalancingStrategy", "Candidate", "Pick", "pick"]
 
 
+DIGITS = 6
+"""Decimals of a turn that count: thirds don't add up to one, and equals must go in their order all the same."""
+
+
 class BalancingStrategy(StrEnum):
     """The four ways to spread requests."""
 
@@ -59,11 +63,11 @@ def pick(
     earned = _earn(weights, turns, cost)
     match strategy:
         case BalancingStrategy.LEAST_CONNECTIONS:
-            chosen = min(candidates, key=lambda c: (c.in_flight / c.capacity, -earned[c.name])).name
+            chosen = min(candidates, key=lambda c: (c.in_flight / c.capacity, -round(earned[c.name], DIGITS))).name
         case BalancingStrategy.RANDOM:
             chosen = (rng or random).choice(candidates).name
         case _:
-            chosen = max(weights, key=lambda name: earned[name])
+            chosen = max(weights, key=lambda name: round(earned[name], DIGITS))
     earned[chosen] -= cost
     return Pick(chosen, earned)
 

@@ -122,12 +122,12 @@ class Intake:
             self._skipping = False
             return
         self._number += 1
+        if len(line) > MAX_LINE_BYTES:
+            self._refuse_long()
+            return
         if self._number == 1 and line.startswith(BOM):
             line, offset = line[len(BOM) :], offset + len(BOM)
         if is_blank(line):
-            return
-        if len(line) > MAX_LINE_BYTES:
-            self._refuse_long()
             return
         try:
             entry = parse_json(line, self._number)

@@ -1,0 +1,356 @@
+"""The load balancer for programs of one's own, asynchronous: `AsyncLoadBalancer`."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Literal, Self, overload
+
+import httpx
+import orjson
+from redis.exceptions import RedisError
+
+from balancer.configuration import Configuration, load_configuration
+from balancer.endpoint import Endpoint
+from balancer.errors import BalancerClosed, ConfigurationError
+from balancer.fleet import Fleet
+from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.pacing import expected_tokens
+from balancer.pricing import cost_of
+from balancer.results import Attempt, ChatChunk, ChatResult, first_message, text_of
+from balancer.routing import Option, RetryPlan, choose, pause_before
+from balancer.state import SharedState, local_state, redis_state
+from balancer.statistics import Statistics
+from balancer.strategy import BalancingStrategy
+from balancer.tasks import end_tasks
+from balancer.validation import checked_endpoints
+
+__all__ = ["AsyncLoadBalancer"]
+
+CHAT_PATH = "/chat/completions"
+
+log = logging.getLogger(__name__)
+
+
+class AsyncLoadBalancer:
+    """Spreads chat requests over endpoints, on one event loop.
+
+    With `redis_url`, every process that names the same Redis shares requests in flight, health and limits; without it, this
+    balancer is on its own. `timeout` (seconds) bounds one attempt; `retry_count` is the number of further attempts.
+    Raises ConfigurationError (a ValueError) for endpoints that can't be used.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        strategy: BalancingStrategy | str = BalancingStrategy.WEIGHTED,
+        *,
+        enable_health_check: bool = True,
+        health_check_interval: float = 30.0,
+        timeout: float = 60.0,
+        retry_count: int = 2,
+        fallback_on_failure: bool = True,
+        redis_url: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._endpoints = checked_endpoints(endpoints)
+        self._strategy = BalancingStrategy(strategy)
+        self._check_every = health_check_interval if enable_health_check else None
+        self._timeout = timeout
+        self._plan = RetryPlan(retry_count + 1, fallback_on_failure)
+        self._redis_url = redis_url
+        self._transport = transport
+        self._turns: dict[str, float] = {}
+        self._rng = random.Random()
+        self._statistics = Statistics(self._strategy)
+        self._draining: set[str] = set()
+        self._fleet: Fleet | None = None
+        self._state: SharedState | None = None
+        self._starting = asyncio.Lock()
+        self._checking: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
+        """Make a balancer from `LLM_ENDPOINTS` and the other variables (see docs/configuration.md)."""
+        return cls.from_configuration(load_configuration(None, environ), **options)
+
+    @classmethod
+    def from_config(cls, path: str | Path, **options: Any) -> Self:
+        """Make a balancer from the project's configuration file. `options` beat what stands there."""
+        return cls.from_configuration(load_configuration(path), **options)
+
+    @classmethod
+    def from_configuration(cls, configuration: Configuration, **options: Any) -> Self:
+        """Make a balancer from settings that have been read. `options` beat them."""
+        settings: dict[str, Any] = {
+            "strategy": configuration.strategy,
+            "enable_health_check": configuration.health_check.enabled,
+            "health_check_interval": configuration.health_check.interval,
+            "timeout": configuration.timeout,
+            "retry_count": configuration.retry_count,
+            "fallback_on_failure": configuration.fallback_on_failure,
+            "redis_url": configuration.redis_url,
+        }
+        return cls(configuration.endpoints, **(settings | options))
+
+    async def __aenter__(self) -> Self:
+        await self._started()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    @overload
+    async def chat(self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[False] = False, **fields: Any) -> ChatResult: ...
+
+    @overload
+    async def chat(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[True], **fields: Any
+    ) -> AsyncIterator[ChatChunk]: ...
+
+    async def chat(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **fields: Any
+    ) -> ChatResult | AsyncIterator[ChatChunk]:
+        """Send a conversation to an endpoint and return what came of it; with `stream`, iterate over the answer's chunks.
+
+        `fields` are `model`, `temperature`, `max_tokens` and any other field of a chat request; those that are None are left
+        out. Never raises for a back end's failure: the result says `success` False and why. (A stream that fails raises
+        ChatFailed; before its first chunk other endpoints have been tried.) Raises BalancerClosed.
+        """
+        fleet = await self._started()
+        body = {"messages": list(messages), **{name: value for name, value in fields.items() if value is not None}}
+        if stream:
+            return self._stream(fleet, body | {"stream": True})
+        return await self._complete(fleet, body)
+
+    async def _complete(self, fleet: Fleet, body: Mapping[str, Any]) -> ChatResult:
+        trial = _Trial(time.monotonic())
+        async with aclosing(self._attempts(fleet, body, trial)) as endpoints:
+            async for endpoint in endpoints:
+                outcome = await self._send(fleet, endpoint, body)
+                trial.note(outcome)
+                self._statistics.note(outcome)
+                if outcome.failure is None:
+                    return _result(fleet.endpoints.get(endpoint), outcome, trial)
+        return ChatResult(
+            success=False,
+            error=trial.explanation(),
+            latency=time.monotonic() - trial.started_at,
+            attempts=tuple(trial.attempts),
+            failure=trial.failure,
+        )
+
+    async def _attempts(self, fleet: Fleet, body: Mapping[str, Any], trial: "_Trial") -> AsyncIterator[str]:
+        """Yield endpoints to try, each with a slot held, until the request has been given up."""
+        model = body.get("model")
+        rounds = 0
+        tried: set[str] = set()
+        while len(trial.attempts) < self._plan.attempts and trial.may_go_on(self._plan.fallback):
+            options = self._options(fleet, model)
+            if not options:
+                trial.failure = Failure(FailureKind.UNAVAILABLE, f"no endpoint serves the model {model!r}")
+                return
+            if not self._plan.fallback and trial.attempts:
+                options = [option for option in options if option.endpoint.name == trial.attempts[0].endpoint] or options
+            chosen = choose(self._strategy, options, tried, self._turns, self._rng)
+            if chosen is None:
+                pause = pause_before(self._plan, rounds, options, self._timeout, self._rng)
+                if pause is None:
+                    return
+                await asyncio.sleep(pause)
+                rounds += 1
+                tried.clear()
+                continue
+            self._turns = chosen.turns
+            if not await self._slot(fleet, chosen.name, body):
+                continue
+            tried.add(chosen.name)
+            yield chosen.name
+
+    def _options(self, fleet: Fleet, model: str | None) -> list[Option]:
+        return [
+            Option(fleet.endpoints[name], fleet.health[name], fleet.slots.load(name))
+            for name in fleet.serving(model)
+            if name not in self._draining
+        ]
+
+    async def _slot(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> bool:
+        """Wait for the endpoint's budget and a slot; False if it turned bad or went away meanwhile."""
+        if fleet.pacer.is_paced(endpoint):
+            await fleet.pacer.take(endpoint, expected_tokens(body, len(str(body))))
+        return endpoint in fleet.endpoints and await fleet.slots.acquire(endpoint)
+
+    async def _send(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> Outcome:
+        try:
+            return await fleet.send(endpoint, CHAT_PATH, body)
+        finally:
+            fleet.slots.release(endpoint)
+
+    async def _stream(self, fleet: Fleet, body: Mapping[str, Any]) -> AsyncIterator[ChatChunk]:
+        trial = _Trial(time.monotonic())
+        async with aclosing(self._attempts(fleet, body, trial)) as endpoints:
+            async for endpoint in endpoints:
+                begun = False
+                try:
+                    async with aclosing(fleet.stream(endpoint, CHAT_PATH, body)) as chunks:
+                        async for chunk in chunks:
+                            if isinstance(chunk, Outcome):
+                                trial.note(chunk)
+                                self._statistics.note(chunk)
+                                break
+                            begun = True
+                            yield chunk
+                finally:
+                    fleet.slots.release(endpoint)
+                if trial.failure is None:
+                    return
+                if begun:
+                    break
+        raise ChatFailed(trial.explanation(), tuple(trial.attempts))
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return what this balancer has done, and how its endpoints are."""
+        known = self._fleet.endpoints if self._fleet else {endpoint.name: endpoint for endpoint in self._endpoints}
+        return self._statistics.as_dict(known.values(), self._fleet)
+
+    async def add_endpoint(self, endpoint: Endpoint) -> None:
+        """Use another endpoint from now on. Raises ConfigurationError if its name is taken."""
+        fleet = await self._started()
+        checked_endpoints([*fleet.endpoints.values(), endpoint])
+        fleet.add(endpoint)
+        self._draining.discard(endpoint.name)
+
+    async def remove_endpoint(self, url: str) -> bool:
+        """Use the endpoint at `url` (or of that name) no more, and say whether there was one. Requests in flight end as they do."""
+        fleet = await self._started()
+        found = self._find(fleet.endpoints.values(), url)
+        if found is None:
+            return False
+        fleet.remove(found.name)
+        self._draining.discard(found.name)
+        return True
+
+    async def drain(self, url: str, timeout: float = 60.0) -> bool:
+        """Send an endpoint nothing more and wait until it has nothing in flight from here; False if that took too long.
+
+        It stays with the fleet; `add_endpoint` is not needed to use it again, `undrain` is. Raises ConfigurationError for an
+        endpoint that is not there.
+        """
+        fleet = await self._started()
+        found = self._find(fleet.endpoints.values(), url)
+        if found is None:
+            raise ConfigurationError("drain", url, "there is no such endpoint")
+        self._draining.add(found.name)
+        fleet.slots.turn_away(found.name)
+        deadline = time.monotonic() + timeout
+        while fleet.slots.in_use(found.name):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    def undrain(self, url: str) -> None:
+        """Use a drained endpoint again."""
+        known = self._fleet.endpoints.values() if self._fleet else ()
+        found = self._find(known, url)
+        if found is not None:
+            self._draining.discard(found.name)
+
+    async def close(self) -> None:
+        """Close connections and give back what is held. A second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._checking:
+            await end_tasks(self._checking)
+        if self._fleet:
+            await self._fleet.__aexit__(None, None, None)
+        if self._state:
+            await self._state.aclose()
+
+    @staticmethod
+    def _find(endpoints: Iterable[Endpoint], url: str) -> Endpoint | None:
+        wanted = url.rstrip("/")
+        return next((e for e in endpoints if wanted in (e.url, e.name)), None)
+
+    async def _started(self) -> Fleet:
+        if self._closed:
+            raise BalancerClosed
+        if self._fleet is not None:
+            return self._fleet
+        async with self._starting:
+            if self._fleet is None:
+                self._state = await redis_state(self._redis_url, self._endpoints) if self._redis_url else local_state(self._endpoints)
+                fleet = Fleet(self._endpoints, self._state, self._timeout, self._transport)
+                await fleet.__aenter__()
+                self._fleet = fleet
+                if self._check_every is not None:
+                    self._checking = asyncio.create_task(self._check_forever(fleet, self._check_every), name="health checks")
+        return self._fleet
+
+    async def _check_forever(self, fleet: Fleet, every: float) -> None:
+        """Check every endpoint each `every` seconds, failing ones more often: a user's request is no probe."""
+        checked_at: dict[str, float] = {}
+        while True:
+            now = time.monotonic()
+            for name in list(fleet.endpoints):
+                pause = every if fleet.health[name].usable else min(every, 1.0)
+                if now - checked_at.get(name, -every) >= pause:
+                    checked_at[name] = now
+                    try:
+                        await fleet.check(name)
+                    except (RedisError, KeyError) as exc:
+                        log.debug("the check of %s came to nothing: %r", name, exc)
+            await asyncio.sleep(min(0.5, every))
+
+
+class ChatFailed(Exception):
+    """A streamed chat failed. `attempts` says where and why."""
+
+    def __init__(self, message: str, attempts: tuple[Attempt, ...]) -> None:
+        self.attempts = attempts
+        super().__init__(message)
+
+
+class _Trial:
+    """What has been tried for one request."""
+
+    def __init__(self, started_at: float) -> None:
+        self.started_at = started_at
+        self.attempts: list[Attempt] = []
+        self.failure: Failure | None = None
+
+    def note(self, outcome: Outcome) -> None:
+        self.failure = outcome.failure
+        error = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else None
+        self.attempts.append(Attempt(outcome.endpoint, error, outcome.latency))
+
+    def may_go_on(self, fallback: bool) -> bool:
+        if self.failure is None:
+            return not self.attempts
+        return self.failure.worth_trying_elsewhere if fallback else self.failure.retryable
+
+    def explanation(self) -> str:
+        if not self.attempts:
+            return self.failure.message if self.failure else "nothing was tried"
+        tried = "; ".join(f"{attempt.endpoint}: {attempt.error}" for attempt in self.attempts)
+        return f"all {len(self.attempts)} attempts failed: {tried}" if len(self.attempts) > 1 else tried
+
+
+def _result(endpoint: Endpoint | None, outcome: Outcome, trial: _Trial) -> ChatResult:
+    raw = orjson.loads(outcome.body)
+    return ChatResult(
+        success=True,
+        content=text_of(first_message(raw).get("content")),
+        endpoint=outcome.endpoint,
+        model=raw.get("model"),
+        usage=outcome.usage,
+        cost=cost_of(outcome.usage, endpoint.price if endpoint else None),
+        latency=time.monotonic() - trial.started_at,
+        attempts=tuple(trial.attempts),
+        raw=raw,
+    )

@@ -1,0 +1,12 @@
+"""This process's name among the others."""
+
+import os
+import secrets
+import socket
+
+__all__ = ["process_name"]
+
+
+def process_name() -> str:
+    """Return a name that no other process has, this one's next life included."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -1,0 +1,74 @@
+"""Which endpoint gets the next interactive request, and what to do when it fails: pure decisions."""
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from balancer.endpoint import Endpoint
+from balancer.health import Circuit, Health
+from balancer.strategy import BalancingStrategy, Candidate, Pick, pick
+
+__all__ = ["Option", "RetryPlan", "choose", "pause_before"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An endpoint that serves a request: its health, and its requests in flight from everywhere."""
+
+    endpoint: Endpoint
+    health: Health
+    load: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPlan:
+    """`attempts` in all; seconds of backoff grow from `first` to `longest` once every endpoint has been tried."""
+
+    attempts: int
+    fallback: bool = True
+    first: float = 0.05
+    longest: float = 2.0
+
+
+def choose(
+    strategy: BalancingStrategy,
+    options: Sequence[Option],
+    tried: Collection[str],
+    turns: Mapping[str, float],
+    rng: random.Random,
+) -> Pick | None:
+    """Pick an endpoint that has not been tried: by the strategy among the usable ones of the lowest tier; when none is usable,
+    the least bad, which is the one that may be used soonest. None when all have been tried."""
+    fresh = [option for option in options if option.endpoint.name not in tried]
+    if not fresh:
+        return None
+    usable = [option for option in fresh if option.health.usable and not _is_busy_trial(option)]
+    if not usable:
+        least_bad = min(fresh, key=lambda o: (o.health.circuit is Circuit.OPEN, max(o.health.open_for, o.health.limited_for)))
+        return Pick(least_bad.endpoint.name, dict(turns))
+    first = min(option.endpoint.priority for option in usable)
+    candidates = [
+        Candidate(o.endpoint.name, o.endpoint.weight, o.load, o.endpoint.max_concurrency)
+        for o in usable
+        if o.endpoint.priority == first
+    ]
+    return pick(strategy, candidates, turns, rng=rng)
+
+
+def _is_busy_trial(option: Option) -> bool:
+    """Whether a request is finding out already if the endpoint is well again."""
+    return option.health.circuit is Circuit.HALF_OPEN and option.load > 0
+
+
+def pause_before(
+    plan: RetryPlan, rounds: int, options: Sequence[Option], time_left: float, rng: random.Random
+) -> float | None:
+    """Return the seconds to wait before every endpoint is tried once more (round `rounds`, from 0); None to give up.
+
+    Backoff doubles and half of it is random. What all endpoints ask for (Retry-After) is honoured; if that is more than
+    `time_left`, waiting makes no sense.
+    """
+    asked = min((option.health.limited_for for option in options), default=0.0)
+    whole = min(plan.longest, plan.first * 2.0**rounds)
+    pause = max(asked, whole / 2 + rng.uniform(0, whole / 2))
+    return pause if pause <= time_left else None
