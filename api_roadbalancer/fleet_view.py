@@ -1,7 +1,10 @@
 """Reads what all endpoints are doing."""
 
+import time
+
 from api_roadbalancer.progress import EndpointView
 from balancer import keys as balancer_keys
+from balancer.slots import in_flight
 from jobs.node import Node
 from jobs.queueing import queue_name
 
@@ -14,13 +17,12 @@ async def fleet_views(node: Node) -> list[EndpointView]:
     views = []
     for name, endpoint in node.fleet.endpoints.items():
         health = node.fleet.health[name]
-        # The slots that processes are allowed: what is in flight, and what is about to be.
         held = await node.redis.hvals(balancer_keys.slots(name))
         views.append(
             EndpointView(
                 name=name,
                 circuit=health.circuit,
-                in_flight=sum(int(value.split(b":")[0]) for value in held),
+                in_flight=sum(in_flight(entry, time.time()) for entry in held),
                 max_concurrency=endpoint.max_concurrency,
                 latency=health.latency,
                 failed=health.failed,

@@ -1,1 +1,27 @@
-"""balancer."""
+"""Who gets the next request: endpoints, strategies, health, slots, budgets, and the load balancer over them."""
+
+from balancer.endpoint import Endpoint, Price
+from balancer.errors import BalancerClosed, BalancerError, ConfigurationError, SharedStateUnavailable, UsedAfterFork
+from balancer.load_balancer import AsyncLoadBalancer
+from balancer.outcome import Usage
+from balancer.results import Attempt, ChatChunk, ChatFailed, ChatResult
+from balancer.strategy import BalancingStrategy
+from balancer.sync_load_balancer import LoadBalancer
+
+__all__ = [
+    "AsyncLoadBalancer",
+    "Attempt",
+    "BalancerClosed",
+    "BalancerError",
+    "BalancingStrategy",
+    "ChatChunk",
+    "ChatFailed",
+    "ChatResult",
+    "ConfigurationError",
+    "Endpoint",
+    "LoadBalancer",
+    "Price",
+    "SharedStateUnavailable",
+    "Usage",
+    "UsedAfterFork",
+]

@@ -49,6 +49,11 @@ class BackgroundLoop:
             if close is not None and not self._closed:
                 self.run(close())
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has been closed, or belongs to another process."""
+        return self._closed or os.getpid() != self._pid
+
     def check(self) -> None:
         """Raise BalancerClosed or UsedAfterFork if nothing can be run."""
         if os.getpid() != self._pid:
@@ -58,7 +63,7 @@ class BackgroundLoop:
 
     def close(self) -> None:
         """Stop the loop. A second time does nothing."""
-        if self._closed or os.getpid() != self._pid:
+        if self.is_closed:
             return
         self._closed = True
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -17,12 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
+from balancer.providers import PROVIDERS
 from balancer.strategy import BalancingStrategy
 
-__all__ = ["PROVIDERS", "SIMULATED_SCHEME", "Configuration", "HealthCheck", "dump_configuration", "load_configuration"]
-
-PROVIDERS = ("openai", "vllm")
-"""Wire formats that an endpoint may name."""
+__all__ = ["SIMULATED_SCHEME", "Configuration", "HealthCheck", "dump_configuration", "load_configuration"]
 
 SIMULATED_SCHEME = "mock://"
 """Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
@@ -178,9 +176,7 @@ class _File(_Strict):
         return url
 
 
-def _build(
-    settings: dict[str, Any], source: str, from_environment: frozenset[str], api_keys: tuple[str, ...]
-) -> Configuration:
+def _build(settings: dict[str, Any], source: str, from_environment: frozenset[str], api_keys: tuple[str, ...]) -> Configuration:
     try:
         checked = _File.model_validate(settings)
     except ValidationError as exc:

@@ -1,23 +1,21 @@
 """The fleet as one process uses it: sends requests, and knows which endpoint can take the next one."""
 
+import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
 import orjson
 
-from balancer import keys
 from balancer.endpoint import Endpoint
-from balancer.health import Circuit, HealthBoard, HealthPolicy
+from balancer.health import Circuit
 from balancer.outcome import Failure, FailureKind, Outcome
-from balancer.pacing import Pacer
 from balancer.providers import Adapter, adapter_for
-from balancer.redis_connection import AsyncRedis
-from balancer.scripts import Scripts
-from balancer.slots import SharedSlots
-from balancer.transport import FastTransport, whole_body
+from balancer.results import ChatChunk
+from balancer.state import SharedState
+from balancer.streaming import StreamReading
+from balancer.transport import FastTransport, timeout_message, whole_body
 
 __all__ = ["ANY_MODEL", "Fleet"]
 
@@ -29,30 +27,28 @@ PROBES = 2
 
 
 class Fleet:
-    """All endpoints, with the slots, health and budgets that all processes share through `redis`.
+    """All endpoints, with their slots, health and budgets, which `state` shares with other processes or keeps for this one.
 
-    Use as an async context manager. `process` names this process among the others.
+    Use as an async context manager.
     """
 
     def __init__(
         self,
         endpoints: Sequence[Endpoint],
-        redis: AsyncRedis,
-        process: str,
+        state: SharedState,
         timeout: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
-        health_policy: HealthPolicy | None = None,
     ) -> None:
-        scripts = Scripts(redis, Path(__file__).parent / "lua")
-        self._redis = redis
+        self._state = state
         self._timeout = timeout
         self._transport = transport or FastTransport()
         self._lines = {e.name: _Line(e, adapter_for(e.provider), timeout) for e in endpoints}
         self._listed: dict[str, frozenset[str]] = {}
+        self._asked: dict[str, asyncio.Lock] = {}
         self.endpoints = {e.name: e for e in endpoints}
-        self.slots = SharedSlots(scripts, process, endpoints)
-        self.health = HealthBoard(redis, scripts, self.endpoints, health_policy, self.slots.turn_away)
-        self.pacer = Pacer(scripts, endpoints)
+        self.slots = state.slots
+        self.health = state.health
+        self.pacer = state.pacer
 
     async def __aenter__(self) -> "Fleet":
         self.slots.start()
@@ -70,7 +66,7 @@ class Fleet:
         The caller holds a slot. Health is told.
         """
         line = self._lines[endpoint]
-        call = line.adapter.call(line.endpoint, path, body)
+        call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
         body_stream = httpx.ByteStream(call.body)
         request = httpx.Request("POST", line.url(call.path), headers=line.headers, stream=body_stream, extensions=line.extensions)
         outcome = await self._outcome(line, request)
@@ -83,7 +79,7 @@ class Fleet:
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.TimeoutException as exc:
-            failure = Failure(FailureKind.TIMEOUT, _timeout_message(exc, self._timeout))
+            failure = Failure(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
             return Outcome(name, time.perf_counter() - started, failure=failure)
         except httpx.HTTPError as exc:
             failure = Failure(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
@@ -98,6 +94,26 @@ class Fleet:
             usage=answer.usage,
             failure=answer.failure,
         )
+
+    async def stream(self, endpoint: str, path: str, body: Mapping[str, Any]) -> AsyncGenerator["ChatChunk | Outcome", None]:
+        """Send one request and yield the chunks of its answer, and at last the outcome; never raises for anything that the
+        endpoint does. The caller holds a slot. Health is told.
+        """
+        line = self._lines[endpoint]
+        call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
+        extensions = {**line.extensions, "stream": True}
+        stream = httpx.ByteStream(call.body)
+        request = httpx.Request("POST", line.url(call.path), headers=line.headers, stream=stream, extensions=extensions)
+        reading = StreamReading(endpoint, line.adapter, self._timeout)
+        try:
+            async for chunk in reading.chunks(self._transport, request):
+                yield chunk
+        finally:
+            outcome = reading.outcome()
+            if outcome is not None:
+                self.health.note(outcome)
+        if outcome is not None:
+            yield outcome
 
     async def check(self, endpoint: str) -> Outcome:
         """Ask an endpoint for its models, as the active health check does, and share both answers."""
@@ -127,21 +143,41 @@ class Fleet:
 
     async def _share_models(self, endpoint: str, body: bytes) -> None:
         names = model_ids(body)
-        if not names:
-            return
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(keys.models(endpoint))
-            pipe.sadd(keys.models(endpoint), *names)
-            await pipe.execute()
+        if names:
+            self._listed[endpoint] = frozenset(names)
+            await self._state.share_models(endpoint, names)
 
     async def refresh_models(self) -> None:
-        """Read which models the endpoints without a list of their own serve, as the last check found."""
-        names = [n for n, e in self.endpoints.items() if not e.models]
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.smembers(keys.models(name))
-            answers = await pipe.execute()
-        self._listed = {n: frozenset(m.decode() for m in found) for n, found in zip(names, answers, strict=True)}
+        """Read which models the endpoints without a list of their own serve, as the last check by any process found."""
+        self._listed |= await self._state.listed_models([n for n, e in self.endpoints.items() if not e.models])
+
+    async def _with_model(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Name a model where neither the request nor the endpoint's settings do: the first that the endpoint lists, which is
+        asked for once."""
+        if endpoint.models or body.get("model"):
+            return body
+        if endpoint.name not in self._listed:
+            async with self._asked.setdefault(endpoint.name, asyncio.Lock()):
+                if endpoint.name not in self._listed:
+                    await self.check(endpoint.name)
+                    self._listed.setdefault(endpoint.name, frozenset())
+        model = min((name for name in self._listed[endpoint.name] if name != ANY_MODEL), default=None)
+        return {**body, "model": model} if model else body
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Use another endpoint from now on."""
+        self._lines[endpoint.name] = _Line(endpoint, adapter_for(endpoint.provider), self._timeout)
+        self.slots.add(endpoint)
+        self.health.add(endpoint.name)
+        self.pacer.add(endpoint)
+        self.endpoints[endpoint.name] = endpoint
+
+    def remove(self, endpoint: str) -> None:
+        """Use an endpoint no more. Its requests in flight end as they do."""
+        del self.endpoints[endpoint]
+        self.slots.remove(endpoint)
+        self.health.remove(endpoint)
+        self.pacer.remove(endpoint)
 
     def may_take(self, endpoint: str) -> bool:
         """Whether an endpoint should be sent another request: it is usable, and if it is being tried out, barely used."""
@@ -193,9 +229,3 @@ def model_ids(body: bytes) -> list[str]:
     entries = listing.get("data") if isinstance(listing, dict) else None
     ids = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     return [name.removeprefix("models/") for name in ids if isinstance(name, str)]
-
-
-def _timeout_message(error: httpx.TimeoutException, timeout: float) -> str:
-    if isinstance(error, httpx.ConnectTimeout):
-        return "could not connect in time"
-    return f"no whole answer within {timeout:g} s"

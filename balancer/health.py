@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
@@ -90,6 +90,17 @@ def read_health(fields: dict[bytes, bytes], now: float) -> Health:
     )
 
 
+class Fallback(Protocol):
+    """What is known of health without Redis."""
+
+    def __getitem__(self, endpoint: str) -> Health: ...
+    def add(self, endpoint: str) -> None: ...
+    def remove(self, endpoint: str) -> None: ...
+    def note(self, outcome: Outcome) -> None: ...
+    async def check_passed(self, endpoint: str) -> None: ...
+    async def check_failed(self, outcome: Outcome) -> None: ...
+
+
 class HealthBoard:
     """This process's view of all endpoints. Use on one event loop; `start` before, `aclose` after."""
 
@@ -100,11 +111,14 @@ class HealthBoard:
         endpoints: Iterable[str],
         policy: HealthPolicy | None = None,
         on_unusable: Callable[[str], None] | None = None,
+        fallback: "Fallback | None" = None,
     ) -> None:
         self._redis = redis
         self._scripts = scripts
         self._policy = policy or HealthPolicy()
         self._on_unusable = on_unusable
+        self._fallback = fallback
+        self._alone = False
         self._known = {name: Health() for name in endpoints}
         self._read_at = time.monotonic()
         self._seen = {name: Seen() for name in self._known}
@@ -123,8 +137,24 @@ class HealthBoard:
         with suppress(RedisError):
             await self._report()
 
+    def add(self, endpoint: str) -> None:
+        """Begin to watch an endpoint."""
+        self._known.setdefault(endpoint, Health())
+        self._seen.setdefault(endpoint, Seen())
+        if self._fallback:
+            self._fallback.add(endpoint)
+
+    def remove(self, endpoint: str) -> None:
+        """Forget an endpoint."""
+        self._known.pop(endpoint, None)
+        self._seen.pop(endpoint, None)
+        if self._fallback:
+            self._fallback.remove(endpoint)
+
     def __getitem__(self, endpoint: str) -> Health:
         """What is known of one endpoint, at most a fraction of a second old; waiting times are up to date."""
+        if self._alone and self._fallback:
+            return self._fallback[endpoint]
         health = self._known[endpoint]
         if health.limited_for <= 0 and health.circuit is not Circuit.OPEN:
             return health
@@ -132,15 +162,22 @@ class HealthBoard:
 
     def note(self, outcome: Outcome) -> None:
         """Take in what came of one request; it is shared within milliseconds if it is bad news."""
-        if self._seen[outcome.endpoint].add(outcome, self._policy):
+        if self._fallback:
+            self._fallback.note(outcome)
+        seen = self._seen.get(outcome.endpoint)
+        if seen is not None and seen.add(outcome, self._policy):
             self._urgent.set()
 
     async def check_passed(self, endpoint: str) -> None:
         """Share that an active check went well."""
+        if self._fallback:
+            await self._fallback.check_passed(endpoint)
         await self._scripts.run(*self._call(endpoint, Seen(), check=True))
 
     async def check_failed(self, outcome: Outcome) -> None:
         """Share that an active check failed: it opens the circuit at once."""
+        if self._fallback:
+            await self._fallback.check_failed(outcome)
         seen = Seen()
         seen.add(outcome, self._policy)
         seen.run = self._policy.failures_to_open
@@ -155,7 +192,7 @@ class HealthBoard:
             answers = await pipe.execute()
         now = time.time()
         self._read_at = time.monotonic()
-        self._known = {name: read_health(fields, now) for name, fields in zip(names, answers, strict=True)}
+        self._known = {n: read_health(fields, now) for n, fields in zip(names, answers, strict=True) if n in self._known}
         if self._on_unusable:
             for name, health in self._known.items():
                 if not health.usable:
@@ -171,8 +208,11 @@ class HealthBoard:
             try:
                 await self._report()
                 await self.refresh()
+                self._alone = False
             except RedisError as exc:
-                log.warning("health: Redis can't be asked (%s); going on with what was known", exc)
+                if not self._alone:
+                    log.warning("health: Redis can't be asked (%s); going on with what is known here", exc)
+                self._alone = True
                 await asyncio.sleep(0.5)
 
     async def _report(self) -> None:
@@ -185,7 +225,7 @@ class HealthBoard:
             opened = await self._scripts.run_many([self._call(name, seen) for name, seen in told.items()])
         except RedisError:
             for name, seen in told.items():
-                self._seen[name].merge(seen)
+                self._seen.setdefault(name, Seen()).merge(seen)
             raise
         for (name, seen), was_opened in zip(told.items(), opened, strict=True):
             if was_opened:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal, Self, overload
@@ -20,7 +20,7 @@ from balancer.fleet import Fleet
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
 from balancer.pricing import cost_of
-from balancer.results import Attempt, ChatChunk, ChatResult, first_message, text_of
+from balancer.results import Attempt, ChatChunk, ChatFailed, ChatResult, first_message, text_of
 from balancer.routing import Option, RetryPlan, choose, pause_before
 from balancer.state import SharedState, local_state, redis_state
 from balancer.statistics import Statistics
@@ -31,6 +31,7 @@ from balancer.validation import checked_endpoints
 __all__ = ["AsyncLoadBalancer"]
 
 CHAT_PATH = "/chat/completions"
+Messages = Sequence[Mapping[str, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,12 @@ class AsyncLoadBalancer:
     @classmethod
     def from_configuration(cls, configuration: Configuration, **options: Any) -> Self:
         """Make a balancer from settings that have been read. `options` beat them."""
-        settings: dict[str, Any] = {
+        return cls(configuration.endpoints, **cls.options_of(configuration) | options)
+
+    @staticmethod
+    def options_of(configuration: Configuration) -> dict[str, Any]:
+        """Return the options that settings stand for."""
+        return {
             "strategy": configuration.strategy,
             "enable_health_check": configuration.health_check.enabled,
             "health_check_interval": configuration.health_check.interval,
@@ -95,7 +101,6 @@ class AsyncLoadBalancer:
             "fallback_on_failure": configuration.fallback_on_failure,
             "redis_url": configuration.redis_url,
         }
-        return cls(configuration.endpoints, **(settings | options))
 
     async def __aenter__(self) -> Self:
         await self._started()
@@ -105,16 +110,12 @@ class AsyncLoadBalancer:
         await self.close()
 
     @overload
-    async def chat(self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[False] = False, **fields: Any) -> ChatResult: ...
+    async def chat(self, messages: Messages, *, stream: Literal[False] = False, **fields: Any) -> ChatResult: ...
 
     @overload
-    async def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[True], **fields: Any
-    ) -> AsyncIterator[ChatChunk]: ...
+    async def chat(self, messages: Messages, *, stream: Literal[True], **fields: Any) -> AsyncIterator[ChatChunk]: ...
 
-    async def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **fields: Any
-    ) -> ChatResult | AsyncIterator[ChatChunk]:
+    async def chat(self, messages: Messages, *, stream: bool = False, **fields: Any) -> ChatResult | AsyncIterator[ChatChunk]:
         """Send a conversation to an endpoint and return what came of it; with `stream`, iterate over the answer's chunks.
 
         `fields` are `model`, `temperature`, `max_tokens` and any other field of a chat request; those that are None are left
@@ -144,7 +145,7 @@ class AsyncLoadBalancer:
             failure=trial.failure,
         )
 
-    async def _attempts(self, fleet: Fleet, body: Mapping[str, Any], trial: "_Trial") -> AsyncIterator[str]:
+    async def _attempts(self, fleet: Fleet, body: Mapping[str, Any], trial: "_Trial") -> AsyncGenerator[str, None]:
         """Yield endpoints to try, each with a slot held, until the request has been given up."""
         model = body.get("model")
         rounds = 0
@@ -190,7 +191,7 @@ class AsyncLoadBalancer:
         finally:
             fleet.slots.release(endpoint)
 
-    async def _stream(self, fleet: Fleet, body: Mapping[str, Any]) -> AsyncIterator[ChatChunk]:
+    async def _stream(self, fleet: Fleet, body: Mapping[str, Any]) -> AsyncGenerator[ChatChunk, None]:
         trial = _Trial(time.monotonic())
         async with aclosing(self._attempts(fleet, body, trial)) as endpoints:
             async for endpoint in endpoints:
@@ -225,7 +226,7 @@ class AsyncLoadBalancer:
         self._draining.discard(endpoint.name)
 
     async def remove_endpoint(self, url: str) -> bool:
-        """Use the endpoint at `url` (or of that name) no more, and say whether there was one. Requests in flight end as they do."""
+        """Use the endpoint at `url` (or of that name) no more, and say whether there was one. What is in flight may end."""
         fleet = await self._started()
         found = self._find(fleet.endpoints.values(), url)
         if found is None:
@@ -284,7 +285,9 @@ class AsyncLoadBalancer:
             return self._fleet
         async with self._starting:
             if self._fleet is None:
-                self._state = await redis_state(self._redis_url, self._endpoints) if self._redis_url else local_state(self._endpoints)
+                self._state = (
+                    await redis_state(self._redis_url, self._endpoints) if self._redis_url else local_state(self._endpoints)
+                )
                 fleet = Fleet(self._endpoints, self._state, self._timeout, self._transport)
                 await fleet.__aenter__()
                 self._fleet = fleet
@@ -306,14 +309,6 @@ class AsyncLoadBalancer:
                     except (RedisError, KeyError) as exc:
                         log.debug("the check of %s came to nothing: %r", name, exc)
             await asyncio.sleep(min(0.5, every))
-
-
-class ChatFailed(Exception):
-    """A streamed chat failed. `attempts` says where and why."""
-
-    def __init__(self, message: str, attempts: tuple[Attempt, ...]) -> None:
-        self.attempts = attempts
-        super().__init__(message)
 
 
 class _Trial:

@@ -8,8 +8,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from balancer import keys
 from balancer.endpoint import Endpoint
+from balancer.local.pacing import LocalPacer
 from balancer.outcome import Usage
 from balancer.scripts import Scripts
 
@@ -27,9 +30,26 @@ EXPECTED_COMPLETION = 256
 class Pacer:
     """The budgets of all endpoints, for one process."""
 
-    def __init__(self, scripts: Scripts, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, scripts: Scripts, endpoints: Iterable[Endpoint], fallback: LocalPacer | None = None) -> None:
+        """With a `fallback`, that one paces while Redis is away; without, requests fail with its error."""
         self._scripts = scripts
-        self._lanes = {e.name: _Lane(e) for e in endpoints if e.rpm or e.tpm}
+        self._fallback = fallback
+        self._lanes: dict[str, _Lane] = {}
+        for endpoint in endpoints:
+            self.add(endpoint)
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Begin to keep an endpoint's budget."""
+        if endpoint.rpm or endpoint.tpm:
+            self._lanes[endpoint.name] = _Lane(endpoint)
+        if self._fallback:
+            self._fallback.add(endpoint)
+
+    def remove(self, endpoint: str) -> None:
+        """Forget an endpoint."""
+        self._lanes.pop(endpoint, None)
+        if self._fallback:
+            self._fallback.remove(endpoint)
 
     def is_paced(self, endpoint: str) -> bool:
         """Whether the endpoint has a budget at all."""
@@ -40,10 +60,15 @@ class Pacer:
         lane = self._lanes.get(endpoint)
         if lane is None:
             return
-        async with lane.turn:
-            while lane.prepaid < 1:
-                await self._refill(lane, max(1, tokens))
-            lane.prepaid -= 1
+        try:
+            async with lane.turn:
+                while lane.prepaid < 1:
+                    await self._refill(lane, max(1, tokens))
+                lane.prepaid -= 1
+        except RedisError:
+            if self._fallback is None:
+                raise
+            await self._fallback.take(endpoint, tokens)
 
     def settle(self, endpoint: str, expected: int, usage: Usage) -> None:
         """Correct the token budget by what a request really used; it is told with the next question."""

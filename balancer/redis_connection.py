@@ -23,7 +23,7 @@ SOCKET_TIMEOUT = 10.0
 """Seconds a command may take before it is tried again."""
 
 
-def open_redis(url: str, retries: int = 3) -> AsyncRedis:
+def open_redis(url: str, retries: int = 3, socket_timeout: float = SOCKET_TIMEOUT) -> AsyncRedis:
     """Return a client for `url` that decodes nothing (answers are bytes). No connection is made yet.
 
     Commands that met a broken connection are repeated up to `retries` times, so they must be idempotent.
@@ -32,7 +32,7 @@ def open_redis(url: str, retries: int = 3) -> AsyncRedis:
         url,
         max_connections=MAX_CONNECTIONS,
         timeout=POOL_WAIT,
-        socket_timeout=SOCKET_TIMEOUT,
+        socket_timeout=socket_timeout,
         socket_connect_timeout=5.0,
         socket_keepalive=True,
         health_check_interval=30,

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from balancer.errors import BalancerError
 from balancer.outcome import Failure, Usage
 
-__all__ = ["Attempt", "ChatChunk", "ChatResult"]
+__all__ = ["Attempt", "ChatChunk", "ChatFailed", "ChatResult"]
 
 
 class _Fields(Mapping[str, Any]):
@@ -69,6 +70,14 @@ class ChatChunk(_Fields):
     model: str | None = None
     usage: Usage | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class ChatFailed(BalancerError):
+    """A streamed chat failed. `attempts` says where and why."""
+
+    def __init__(self, message: str, attempts: tuple[Attempt, ...]) -> None:
+        self.attempts = attempts
+        super().__init__(message)
 
 
 def first_choice(raw: Mapping[str, Any] | None) -> Mapping[str, Any]:

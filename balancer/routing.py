@@ -60,9 +60,7 @@ def _is_busy_trial(option: Option) -> bool:
     return option.health.circuit is Circuit.HALF_OPEN and option.load > 0
 
 
-def pause_before(
-    plan: RetryPlan, rounds: int, options: Sequence[Option], time_left: float, rng: random.Random
-) -> float | None:
+def pause_before(plan: RetryPlan, rounds: int, options: Sequence[Option], time_left: float, rng: random.Random) -> float | None:
     """Return the seconds to wait before every endpoint is tried once more (round `rounds`, from 0); None to give up.
 
     Backoff doubles and half of it is random. What all endpoints ask for (Retry-After) is honoured; if that is more than

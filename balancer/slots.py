@@ -7,6 +7,7 @@ third of a lease. What a dead process was allowed comes back when its lease runs
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from balancer.endpoint import Endpoint
 from balancer.scripts import Call, Scripts
 from balancer.tasks import end_tasks
 
-__all__ = ["SLOT_LEASE", "SharedSlots"]
+__all__ = ["SLOT_LEASE", "SharedSlots", "in_flight"]
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +30,37 @@ RENEW_EVERY = 1.0
 """Seconds after which a process that holds slots asks again, and learns what the others want."""
 ASK_AGAIN_EVERY = 0.025
 """Seconds between asking for slots that another process had a moment ago."""
+TELL_EVERY = 0.05
+"""Seconds between telling the others how many requests are in flight, for an interactive balancer at work."""
+AT_HAND = 2
+"""Slots that an interactive balancer keeps between requests, so that the next one waits for nobody."""
+KEEP_AT_HAND = 2.0
+"""Seconds after the last request for which it does."""
 SETTLE = 0.002
 """Seconds in which changes are gathered into one question."""
 UNKNOWN = -1
 """What was asked for when it is not known whether the question arrived."""
 
 
+def in_flight(entry: bytes, now: float) -> int:
+    """Read the requests in flight of one process's entry in the slots hash; none if its lease is over at `now` (s)."""
+    _, _, expires, in_use = entry.split(b":")
+    return int(in_use) if int(expires) > now * 1000 else 0
+
+
 class SharedSlots:
     """The slots of one process at every endpoint. Use on one event loop; `start` before, `aclose` after."""
 
-    def __init__(self, scripts: Scripts, process: str, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, scripts: Scripts, process: str, endpoints: Iterable[Endpoint], interactive: bool = False) -> None:
+        """With `interactive`, a few slots are kept at hand between requests, the others are told soon how many are in flight,
+        and while Redis is away each endpoint's own limit is all that counts."""
         self._scripts = scripts
         self._process = process
-        self._gauges = {e.name: _Gauge(e.max_concurrency) for e in endpoints}
+        self._interactive = interactive
+        self._gauges: dict[str, _Gauge] = {}
+        self._alone = False
+        for endpoint in endpoints:
+            self.add(endpoint)
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -59,6 +78,15 @@ class SharedSlots:
         with suppress(RedisError):
             await self._settle([name for name, gauge in self._gauges.items() if gauge.known])
 
+    def add(self, endpoint: Endpoint) -> None:
+        """Begin to count an endpoint's requests."""
+        self._gauges[endpoint.name] = _Gauge(endpoint.max_concurrency, AT_HAND if self._interactive else 0)
+
+    def remove(self, endpoint: str) -> None:
+        """Forget an endpoint; those that wait for it go elsewhere, and what is held of it is free when its lease runs out."""
+        self.turn_away(endpoint)
+        del self._gauges[endpoint]
+
     def announce(self, endpoint: str, change: int) -> None:
         """Say that `change` more (or fewer) requests than are waiting now are going to want a slot."""
         gauge = self._gauges[endpoint]
@@ -72,6 +100,8 @@ class SharedSlots:
         if gauge.waiters or not gauge.has_room(time.monotonic()):
             return False
         gauge.in_use += 1
+        if self._interactive and gauge.in_use == 1:
+            self._changed.set()
         return True
 
     async def acquire(self, endpoint: str) -> bool:
@@ -101,35 +131,70 @@ class SharedSlots:
 
     def release(self, endpoint: str) -> None:
         """Give a slot back."""
-        gauge = self._gauges[endpoint]
+        gauge = self._gauges.get(endpoint)
+        if gauge is None:
+            return
         gauge.in_use -= 1
-        gauge.hand_out(time.monotonic())
+        gauge.used_at = time.monotonic()
+        gauge.hand_out(gauge.used_at)
         if gauge.held < gauge.allowed:
             self._changed.set()
 
     def in_use(self, endpoint: str) -> int:
         """Requests that this process has in flight at `endpoint`."""
-        return self._gauges[endpoint].in_use
+        gauge = self._gauges.get(endpoint)
+        return gauge.in_use if gauge else 0
+
+    def load(self, endpoint: str) -> int:
+        """Requests that all processes have in flight at `endpoint`; of the others' what was last heard."""
+        gauge = self._gauges[endpoint]
+        return gauge.in_use + gauge.others
 
     async def _settle_forever(self) -> None:
         renewed_at = 0.0
         while True:
-            short = any(gauge.is_short for gauge in self._gauges.values())
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), ASK_AGAIN_EVERY if short else RENEW_EVERY)
-                await asyncio.sleep(SETTLE)
+                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
+                async with asyncio.timeout(self._patience()):
+                    await self._changed.wait()
+                    await asyncio.sleep(SETTLE)
             self._changed.clear()
             now = time.monotonic()
-            everyone = now - renewed_at >= RENEW_EVERY
-            names = [n for n, g in self._gauges.items() if g.needs_settling or (everyone and g.allowed)]
+            everyone = now - renewed_at >= (TELL_EVERY if self._interactive else RENEW_EVERY)
             try:
-                await self._settle(names)
+                await self._settle([n for n, g in self._gauges.items() if g.needs_settling or (everyone and self._counts(g))])
             except RedisError as exc:
-                log.warning("slots: Redis can't be asked (%s); going on with what is held until it expires", exc)
+                self._go_on_alone(exc)
                 await asyncio.sleep(0.5)
                 continue
+            if self._alone:
+                self._alone = False
+                log.warning("slots: Redis is back; requests in flight are shared again")
             if everyone:
                 renewed_at = now
+
+    def _patience(self) -> float:
+        """Return the seconds until it is time to ask again, if nothing changes."""
+        if any(gauge.is_short for gauge in self._gauges.values()):
+            return ASK_AGAIN_EVERY
+        if not self._interactive:
+            return RENEW_EVERY
+        return TELL_EVERY if any(gauge.in_use for gauge in self._gauges.values()) else RENEW_EVERY / 2
+
+    def _counts(self, gauge: "_Gauge") -> bool:
+        """Whether there is something to renew: slots held, or others' requests to hear of."""
+        return self._interactive or gauge.allowed > 0
+
+    def _go_on_alone(self, error: RedisError) -> None:
+        """Without Redis: what is held goes on until it expires; an interactive balancer falls back on the limits alone."""
+        if not self._interactive:
+            log.warning("slots: Redis can't be asked (%s); going on with what is held until it expires", error)
+            return
+        if not self._alone:
+            self._alone = True
+            log.warning("slots: Redis can't be asked (%s); until it is back this process counts for itself", error)
+        for gauge in self._gauges.values():
+            gauge.go_on_alone()
 
     async def _settle(self, names: list[str]) -> None:
         if not names:
@@ -140,11 +205,14 @@ class SharedSlots:
             answers = await self._scripts.run_many(questions)
         except RedisError:
             for name in names:
-                self._gauges[name].asked = UNKNOWN
+                if gauge := self._gauges.get(name):
+                    gauge.asked = UNKNOWN
             raise
         for name, answer in zip(names, answers, strict=True):
-            gauge = self._gauges[name]
-            gauge.allowed, gauge.share = int(answer[0]), int(answer[1])
+            gauge = self._gauges.get(name)
+            if gauge is None:
+                continue
+            gauge.allowed, gauge.share, gauge.others = int(answer[0]), int(answer[1]), int(answer[2])
             gauge.valid_until = asked_at + SLOT_LEASE
             gauge.hand_out(time.monotonic())
 
@@ -155,15 +223,19 @@ class SharedSlots:
         gauge.allowed = min(gauge.allowed, held)
         gauge.asked = gauge.wanted
         gauge.known = True
-        args = (self._process, held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000))
+        args = (self._process, held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000), gauge.in_use)
         return "slots", (keys.slots(name), keys.slot_turns(name)), args
 
 
 class _Gauge:
     """One endpoint as this process sees it."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, at_hand: int) -> None:
         self.limit = limit
+        self.at_hand = at_hand
+        self.used_at = 0.0
+        self.others = 0
+        """What the other processes were last heard to have in flight."""
         self.allowed = 0
         """What Redis counts as ours."""
         self.share = 0
@@ -178,7 +250,8 @@ class _Gauge:
 
     @property
     def wanted(self) -> int:
-        return min(self.limit, self.in_use + max(self.announced, len(self.waiters)))
+        spare = self.at_hand if self.at_hand and (self.in_use or time.monotonic() - self.used_at < KEEP_AT_HAND) else 0
+        return min(self.limit, self.in_use + max(self.announced, len(self.waiters), spare))
 
     @property
     def usable(self) -> int:
@@ -199,6 +272,12 @@ class _Gauge:
 
     def has_room(self, now: float) -> bool:
         return self.in_use < self.usable and now < self.valid_until
+
+    def go_on_alone(self) -> None:
+        self.allowed = self.share = self.limit
+        self.others = 0
+        self.valid_until = math.inf
+        self.hand_out(time.monotonic())
 
     def hand_out(self, now: float) -> None:
         while self.waiters and self.has_room(now):

@@ -1,10 +1,10 @@
 """What processes share, or what one keeps for itself: slots, health, budgets and model lists behind one small interface."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from redis.exceptions import RedisError
 
@@ -106,24 +106,25 @@ def local_state(endpoints: Sequence[Endpoint], policy: HealthPolicy | None = Non
 
 
 def state_on(
-    redis: AsyncRedis, process: str, endpoints: Sequence[Endpoint], policy: HealthPolicy | None = None, degrade: bool = False
+    redis: AsyncRedis, process: str, endpoints: Sequence[Endpoint], policy: HealthPolicy | None = None, interactive: bool = False
 ) -> SharedState:
-    """Return state that is shared through `redis`. With `degrade`, it goes on alone while Redis is away; else it waits."""
+    """Return state that is shared through `redis`. With `interactive`, it goes on alone while Redis is away; else it waits."""
     scripts = Scripts(redis, Path(__file__).parent / "lua")
-    slots = SharedSlots(scripts, process, endpoints, degrade)
-    on_unusable: Callable[[str], Any] = slots.turn_away
-    health = HealthBoard(redis, scripts, [e.name for e in endpoints], policy, on_unusable)
-    return SharedState(slots, health, Pacer(scripts, endpoints, degrade), redis)
+    slots = SharedSlots(scripts, process, endpoints, interactive)
+    names = [endpoint.name for endpoint in endpoints]
+    alone = LocalHealth(names, policy, slots.turn_away) if interactive else None
+    health = HealthBoard(redis, scripts, names, policy, slots.turn_away, alone)
+    return SharedState(slots, health, Pacer(scripts, endpoints, LocalPacer(()) if interactive else None), redis)
 
 
 async def redis_state(url: str, endpoints: Sequence[Endpoint]) -> SharedState:
     """Return state shared through the Redis at `url`, for a program of one's own. Raises SharedStateUnavailable."""
-    redis = open_redis(url, retries=1)
+    redis = open_redis(url, retries=0, socket_timeout=2.0)
     try:
         await check_redis(redis, url)
     except SharedStateUnavailable:
         await redis.aclose(close_connection_pool=True)
         raise
-    state = state_on(redis, process_name(), endpoints, degrade=True)
+    state = state_on(redis, process_name(), endpoints, interactive=True)
     state.owns_redis = True
     return state

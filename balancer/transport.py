@@ -14,7 +14,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-__all__ = ["FastTransport", "whole_body"]
+__all__ = ["FastTransport", "timeout_message", "whole_body"]
 
 
 class FastTransport(httpx.AsyncBaseTransport):
@@ -67,6 +67,13 @@ async def whole_body(response: httpx.Response) -> bytes:
     if isinstance(response.stream, httpx.ByteStream):
         return b"".join(response.stream)
     return await response.aread()
+
+
+def timeout_message(error: httpx.TimeoutException, timeout: float) -> str:
+    """Say what took too long; `timeout` is the seconds that a whole request may take."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return "could not connect in time"
+    return f"no whole answer within {timeout:g} s"
 
 
 class _Stream(httpx.AsyncByteStream):

@@ -16,7 +16,9 @@ HTTP_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 def checked_endpoints(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     """Return the endpoints if they can be used. Raises ConfigurationError (a ValueError) that says which one can't, and why."""
     if not endpoints:
-        raise ConfigurationError("endpoints", "", "there are none; name at least one, such as Endpoint(url='http://gpu1:8000/v1')")
+        raise ConfigurationError(
+            "endpoints", "", "there are none; name at least one, such as Endpoint(url='http://gpu1:8000/v1')"
+        )
     names: dict[str, int] = {}
     for index, endpoint in enumerate(endpoints):
         for field, problem in _problems(endpoint):

@@ -91,9 +91,7 @@ class Assembly:
             await self._store.delete(*(entry.path for entry in found))
         return ended
 
-    async def _write(
-        self, job: Job, holder: str, kind: str, wanted: Container[Source], counts: Counter[Source]
-    ) -> str | None:
+    async def _write(self, job: Job, holder: str, kind: str, wanted: Container[Source], counts: Counter[Source]) -> str | None:
         """Write one of the two files and count all lines on the way. Returns its id, None if it would be empty."""
         file_id = output_file_id(job.id, kind)
         size = 0

@@ -1,8 +1,5 @@
 """Puts together what every process of Roadbalancer needs: Redis, the object store, the fleet, jobs, dispatch."""
 
-import os
-import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,12 +8,14 @@ from celery import Celery
 
 from balancer.configuration import Configuration
 from balancer.fleet import Fleet
+from balancer.process import process_name
 from balancer.redis_connection import AsyncRedis, check_redis, open_redis
+from balancer.state import state_on
 from jobs.objects import Objects
 from jobs.queueing import ShardQueue, make_celery
 from jobs.service import JobService
 
-__all__ = ["Node", "open_node", "process_name"]
+__all__ = ["Node", "open_node"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,6 @@ class Node:
     service: JobService
 
 
-def process_name() -> str:
-    """Return a name that no other process has, this one's next life included."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
 @asynccontextmanager
 async def open_node(configuration: Configuration, redis_url: str, celery: Celery | None = None) -> AsyncIterator[Node]:
     """Open a node on the running loop. Raises SharedStateUnavailable if Redis does not answer."""
@@ -47,7 +41,8 @@ async def open_node(configuration: Configuration, redis_url: str, celery: Celery
         await check_redis(redis, redis_url)
         objects = Objects.open(configuration.store)
         app = celery or make_celery(redis_url, (e.name for e in configuration.endpoints))
-        async with Fleet(configuration.endpoints, redis, process, configuration.timeout) as fleet:
+        state = state_on(redis, process, configuration.endpoints)
+        async with Fleet(configuration.endpoints, state, configuration.timeout) as fleet:
             await fleet.health.refresh()
             await fleet.refresh_models()
             service = JobService(process, redis, objects, fleet, configuration.strategy, ShardQueue(app))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from balancer import keys as balancer_keys
 from balancer.health import Health
+from balancer.slots import in_flight
 from jobs import keys
 from jobs.node import Node
 from jobs.queueing import queue_name
@@ -37,12 +38,12 @@ async def endpoint_states(node: Node) -> list[EndpointState]:
             pipe.hvals(keys.open_lines(name))
             pipe.llen(queue_name(name))
         answers = await pipe.execute()
-    now_ms = time.time() * 1000
+    now = time.time()
     return [
         EndpointState(
             name=name,
             health=node.fleet.health[name],
-            in_flight=sum(_allowed(entry, now_ms) for entry in answers[3 * i]),
+            in_flight=sum(in_flight(entry, now) for entry in answers[3 * i]),
             open_lines=sum(int(lines) for lines in answers[3 * i + 1]),
             queued=int(answers[3 * i + 2]),
         )
@@ -71,9 +72,3 @@ async def jobs_by_status(node: Node) -> dict[str, int]:
                 pipe.hget(keys.job(job_id), "status")
             counts.update(status.decode() for status in await pipe.execute() if status)
     return dict(counts)
-
-
-def _allowed(entry: bytes, now_ms: float) -> int:
-    """Read how many requests a process may have in flight, none if it has not asked for too long."""
-    allowed, _, expires = entry.split(b":")
-    return int(allowed) if int(expires) > now_ms else 0

@@ -3,9 +3,12 @@
 from balancer.providers.base import Adapter, Answer, Call
 from balancer.providers.openai import OpenAIAdapter
 
-__all__ = ["Adapter", "Answer", "Call", "adapter_for"]
+__all__ = ["PROVIDERS", "Adapter", "Answer", "Call", "adapter_for"]
 
 _ADAPTERS: dict[str, type[Adapter]] = {"openai": OpenAIAdapter, "vllm": OpenAIAdapter}
+
+PROVIDERS = tuple(_ADAPTERS)
+"""Wire formats that an endpoint may name."""
 
 
 def adapter_for(provider: str) -> Adapter:

@@ -16,7 +16,7 @@ from balancer.endpoint import Endpoint
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Usage
 from balancer.providers.base import Adapter, Answer, Call
 
-__all__ = ["OpenAIAdapter", "failure_kind", "retry_after_seconds"]
+__all__ = ["OpenAIAdapter", "failure_kind", "retry_after_seconds", "usage_of"]
 
 MOST_TOKENS = 2**40
 """A count beyond this is no count."""
@@ -42,7 +42,7 @@ class OpenAIAdapter(Adapter):
         except orjson.JSONDecodeError:
             parsed = None
         if status == 200 and isinstance(parsed, dict) and parsed.get("error") is None:
-            return Answer(_one_line(body), _usage(parsed.get("usage")))
+            return Answer(_one_line(body), usage_of(parsed.get("usage")))
         if status == 200:
             return _unreadable(status, body, parsed)
         message, code = _error_of(parsed, body)
@@ -120,7 +120,8 @@ def _one_line(body: bytes) -> bytes:
     return body.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
-def _usage(usage: Any) -> Usage:
+def usage_of(usage: Any) -> Usage:
+    """Read OpenAI's `usage` object; anything else counts as nothing."""
     if not isinstance(usage, dict):
         return NO_USAGE
     prompt_details = usage.get("prompt_tokens_details")

@@ -433,7 +433,18 @@ class Play:
 @pytest.mark.parametrize("seed", range(6))
 async def test_counts_stay_exact_whatever_happens(bench: Bench, seed: int) -> None:
     play = Play(bench, await bench.open_job(150), seed)
-    steps = [play.cut, play.cut, play.claim, play.record, play.record, play.commit, play.give_back, play.retry, play.stale, play.stop]
+    steps = [
+        play.cut,
+        play.cut,
+        play.claim,
+        play.record,
+        play.record,
+        play.commit,
+        play.give_back,
+        play.retry,
+        play.stale,
+        play.stop,
+    ]
     for _ in range(150):
         await play.rng.choice(steps)()
         await play.compare()

@@ -161,7 +161,7 @@ def test_what_cannot_be_used_is_refused_with_file_path_and_reason(config: Path, 
     "text",
     [
         f"endpoints: [{{url: 'http://h', api_key: '{SECRET} x'}}]",  # a bad key
-        f"endpoints:\n  - url: http://h\n    api_key: \"{SECRET}\n",  # bad YAML in the line of the key
+        f'endpoints:\n  - url: http://h\n    api_key: "{SECRET}\n',  # bad YAML in the line of the key
         f"endpoints:\n  - url: http://h\n    api_key: {SECRET}: x\n",
         f"endpoints: [{{url: 'htp://user:{SECRET}@h/v1'}}]",  # a password in an address
         f"redis_url: http://:{SECRET}@host:6379",

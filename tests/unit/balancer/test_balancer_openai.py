@@ -262,8 +262,12 @@ def test_any_retry_after_is_a_sensible_number_or_none(value: str) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["error", "message", "code", "type", "detail", "usage", "prompt_tokens"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "message", "code", "type", "detail", "usage", "prompt_tokens"]), inner, max_size=4
+        )
+    ),
     max_leaves=10,
 )
 

@@ -1,0 +1,138 @@
+"""Budgets of requests and tokens per minute, shared by all processes."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from balancer import keys, pacing
+from balancer.endpoint import Endpoint
+from balancer.outcome import Usage
+from balancer.pacing import Pacer, expected_tokens
+from balancer.redis_connection import AsyncRedis
+from balancer.scripts import Scripts
+
+LUA = Path(pacing.__file__).parent / "lua"
+E = "e"
+
+
+def pacer(redis: AsyncRedis, **limits: int) -> Pacer:
+    return Pacer(Scripts(redis, LUA), [Endpoint("http://h", name=E, **limits)])  # type: ignore[arg-type]
+
+
+async def pass_for(seconds: float, pacers: list[Pacer], tokens: int = 1, takers: int = 4) -> list[float]:
+    """Let takers take as fast as they can, and return when each take went through."""
+    passed: list[float] = []
+
+    async def taker(one: Pacer) -> None:
+        while True:
+            await one.take(E, tokens)
+            passed.append(time.monotonic())
+
+    tasks = [asyncio.create_task(taker(p)) for p in pacers for _ in range(takers)]
+    await asyncio.sleep(seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return passed
+
+
+async def ask(redis: AsyncRedis, rpm: int, tpm: int, wanted: int, each: int, correction: int = 0) -> tuple[int, int]:
+    granted, wait_ms = await Scripts(redis, LUA).run("budget", (keys.budget(E),), (rpm, tpm, wanted, each, correction))
+    return int(granted), int(wait_ms)
+
+
+async def age(redis: AsyncRedis, seconds: float) -> None:
+    """As if the last question had been asked some time ago."""
+    at = float(await redis.hget(keys.budget(E), "at"))
+    await redis.hset(keys.budget(E), "at", f"{at - seconds:.6f}")
+
+
+async def test_two_processes_share_one_budget_of_requests(redis: AsyncRedis) -> None:
+    seconds = 2.0
+    passed = await pass_for(seconds, [pacer(redis, rpm=600), pacer(redis, rpm=600)])
+    # A second's worth at once, then 590 more in the rest of a minute; a block of each process may be in hand.
+    assert 0.85 * (10 + seconds * 9.83) <= len(passed) <= 10 + seconds * 9.83 + 2
+
+
+@pytest.mark.parametrize(("rpm", "least"), [(1, 1), (2, 1), (6, 5), (60, 50), (600, 560), (6000, 5600)])
+async def test_no_minute_has_more_than_the_budget_and_none_wastes_much(redis: AsyncRedis, rpm: int, least: int) -> None:
+    """Time is moved by hand: a minute in steps of a tenth of a second, before which the bucket was full."""
+    await ask(redis, rpm, 0, 0, 0)
+    granted = 0
+    for _ in range(580):  # the time that the asking takes comes on top
+        granted += (await ask(redis, rpm, 0, rpm, 0))[0]
+        await age(redis, 0.1)
+    assert least <= granted <= rpm
+
+
+async def test_the_wait_is_as_long_as_it_takes(redis: AsyncRedis) -> None:
+    assert (await ask(redis, 60, 0, 1, 0))[0] == 1
+    granted, wait_ms = await ask(redis, 60, 0, 1, 0)
+    assert granted == 0 and 900 <= wait_ms <= 1050
+    await age(redis, wait_ms / 1000)
+    assert (await ask(redis, 60, 0, 1, 0))[0] == 1
+
+
+async def test_a_request_larger_than_the_bucket_goes_and_the_next_one_pays(redis: AsyncRedis) -> None:
+    assert (await ask(redis, 0, 6000, 1, 1000))[0] == 1  # a second's worth is 100
+    granted, wait_ms = await ask(redis, 0, 6000, 1, 1)
+    assert granted == 0 and 8_500 <= wait_ms <= 9_500
+    await age(redis, 10.0)
+    assert (await ask(redis, 0, 6000, 1, 1))[0] == 1
+
+
+async def test_what_was_really_used_is_corrected(redis: AsyncRedis) -> None:
+    assert (await ask(redis, 0, 6000, 1, 50))[0] == 1
+    assert (await ask(redis, 0, 6000, 1, 1, correction=500))[0] == 0
+    assert (await ask(redis, 0, 6000, 1, 1, correction=-500))[0] == 1
+    one = pacer(redis, tpm=6000)
+    one.settle(E, 10, Usage(prompt=5_000, completion=5_000))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await one.take(E, 1)
+
+
+async def test_both_budgets_count(redis: AsyncRedis) -> None:
+    assert (await ask(redis, 60, 60_000, 5, 1))[0] == 1
+    await age(redis, 60)
+    assert (await ask(redis, 6000, 600, 5, 5))[0] == 2
+
+
+async def test_tokens_pace_two_processes_together(redis: AsyncRedis) -> None:
+    seconds, each = 1.5, 10
+    passed = await pass_for(seconds, [pacer(redis, tpm=6_000), pacer(redis, tpm=6_000)], tokens=each)
+    assert 0.8 * (10 + seconds * 9.83) <= len(passed) <= 10 + seconds * 9.83 + 2
+
+
+async def test_an_endpoint_without_budget_costs_nothing(redis: AsyncRedis) -> None:
+    one = pacer(redis)
+    assert not one.is_paced(E)
+    await one.take(E, 10**9)
+    one.settle(E, 5, Usage())
+    assert await redis.keys("*") == []
+
+
+async def test_a_wait_that_is_cancelled_lets_the_next_one_on(redis: AsyncRedis) -> None:
+    one = pacer(redis, rpm=120)
+    await pass_for(0.1, [one])
+    waiting = asyncio.create_task(one.take(E, 1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    async with asyncio.timeout(3):
+        await one.take(E, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "size", "tokens"),
+    [
+        ({}, 400, 100 + pacing.EXPECTED_COMPLETION),
+        ({"max_tokens": 50}, 400, 150),
+        ({"max_tokens": 50, "max_completion_tokens": 70}, 400, 170),
+        ({"max_tokens": "many"}, 0, pacing.EXPECTED_COMPLETION),
+        ({"max_tokens": None}, 0, pacing.EXPECTED_COMPLETION),
+    ],
+)
+def test_what_a_request_is_expected_to_use(body: dict[str, object], size: int, tokens: int) -> None:
+    assert expected_tokens(body, size) == tokens
