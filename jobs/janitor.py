@@ -35,6 +35,8 @@ ROUND_EVERY = 1.0
 FAILING_CHECK_EVERY = 2.0
 """Seconds between checks of an endpoint whose circuit is not closed."""
 FILES_EVERY = 300.0
+KEEP_JOBS = 90 * 86400.0
+"""Seconds after which the record of a job that has ended is forgotten; its files expire by themselves."""
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +161,8 @@ class Janitor:
             if file_id not in in_use:
                 log.info("file %s has expired and is deleted", file_id)
                 await self._files.delete(file_id)
+        if forgotten := await self._jobs.forget(time.time() - KEEP_JOBS):
+            log.info("%d old jobs are forgotten", forgotten)
 
     def _start_checks(self) -> None:
         """Check the endpoints that are due, side by side, without holding up the round."""

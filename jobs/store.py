@@ -131,6 +131,18 @@ class JobStore:
         await self.make_durable()
         return bool(ended)
 
+    async def forget(self, before: float) -> int:
+        """Forget the jobs that were made before `before` (s) and have ended, and return how many."""
+        ids = [i.decode() for i in await self._redis.zrangebyscore(keys.JOBS, 0, before)]
+        kept = {i.decode() for i in await self._redis.smembers(keys.UNFINISHED)}
+        old = [job_id for job_id in ids if job_id not in kept]
+        if old:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.delete(*(keys.job(job_id) for job_id in old))
+                pipe.zrem(keys.JOBS, *old)
+                await pipe.execute()
+        return len(old)
+
     async def take_finalizer(self, job_id: str, holder: str, seconds: float) -> bool:
         """Take (or keep) the sole right to put a job's output together."""
         key = keys.finalizer(job_id)

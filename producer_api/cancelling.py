@@ -15,6 +15,8 @@ __all__ = ["CANCEL_PATIENCE", "Cancellations"]
 
 CANCEL_PATIENCE = 2.0
 """Seconds that a request waits for the end of the job; the work goes on behind it."""
+CLOSING_PATIENCE = 5.0
+"""Seconds that cancellations under way have when the server stops."""
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ class Cancellations:
         return await self._service.jobs.get(job_id)
 
     async def aclose(self) -> None:
-        """Stop what is under way."""
+        """Let what is under way end, or stop it when that takes too long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING_PATIENCE)
         await end_tasks(*self._tasks)
 
     async def _finish(self, job_id: str) -> None:

@@ -1,10 +1,12 @@
 """Runs the app under uvicorn."""
 
+import asyncio
 import socket
 
 import uvicorn
 
 from balancer.configuration import Configuration
+from balancer.loop import new_event_loop
 from producer_api.app import create_app
 from producer_api.context import Limits
 
@@ -19,7 +21,10 @@ GRACE = 20
 def run_api(configuration: Configuration, redis_url: str, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT. Raises SystemExit if the port can't be used or Redis does not answer."""
     server = make_server(configuration, redis_url, host, port)
-    server.run()
+    loop = new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(server.serve())
+    # The loop is not closed: threads of the Rust clients may still come to it, and the process ends now anyway.
     if not server.started:
         raise SystemExit(3)
 

@@ -13,6 +13,7 @@ from celery import Celery
 from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration
+from balancer.loop import new_event_loop
 from balancer.redis_connection import without_password
 from balancer.tasks import end_tasks
 from jobs.dispatch import announce_serving
@@ -23,7 +24,6 @@ from jobs.node import Node, open_node
 from jobs.objects import ObjectStoreError
 from jobs.records import Shard
 from jobs.shards import Order
-from workers.loop import new_event_loop
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
 from workers.shard_run import Ending, ShardEnd, ShardRun, Tools
@@ -110,8 +110,7 @@ class Engine:
                 self._ready.set_exception(exc)
             else:
                 log.exception("the engine died")
-        finally:
-            self._loop.close()
+        # The loop is not closed: threads of the Rust clients may still come to it, and the process ends now anyway.
 
     async def _live(self) -> None:
         async with open_node(self._configuration, self._redis_url, self._celery) as node:

@@ -13,7 +13,7 @@ os.environ.setdefault("CELERY_CUSTOM_WORKER_POOL", "workers.pool:ShardThreadPool
 from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 
-from balancer.configuration import Configuration
+from balancer.configuration import SIMULATED_SCHEME, Configuration
 from balancer.errors import ConfigurationError
 from jobs.queueing import make_celery, queue_name
 from workers.engine import Engine
@@ -41,6 +41,7 @@ def run_worker(
         if endpoint not in configured:
             raise ConfigurationError("--endpoints", endpoint, f"is not configured; there are {', '.join(configured) or 'none'}")
     served = list(endpoints) or configured
+    _refuse_what_cannot_be_served(configuration, served)
     guard_redis_restarts()
     # Celery warns a root user of pickled messages; here only JSON is taken.
     warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -74,3 +75,14 @@ def run_worker(
     finally:
         engine.stop()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _refuse_what_cannot_be_served(configuration: Configuration, served: Sequence[str]) -> None:
+    if not served:
+        raise ConfigurationError(
+            "endpoints", "", "there are none to work for; name some in a configuration file or in LLM_ENDPOINTS"
+        )
+    for endpoint in configuration.endpoints:
+        if endpoint.name in served and endpoint.url.startswith(SIMULATED_SCHEME):
+            reason = "is simulated, and only `run` and `up` start simulations; give it the address of a `roadbalancer mock`"
+            raise ConfigurationError("endpoints", endpoint.name, reason)

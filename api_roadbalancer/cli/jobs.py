@@ -83,9 +83,7 @@ def status(
     if as_json:
         print(json.dumps(_as_dict(job), ensure_ascii=False))
     else:
-        console.print(
-            f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job, 0.0)}", highlight=False, soft_wrap=True
-        )
+        console.print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}", highlight=False, soft_wrap=True)
         for bad in job.errors:
             console.print(f"  {bad.message}", highlight=False, markup=False)
     sys.exit(exit_code(job) if job.is_final else 0)
@@ -221,6 +219,9 @@ def endpoints(
 
     async def work(node: Node) -> None:
         views = await fleet_views(node)
+        if not views and not as_json:
+            print("no endpoint is configured; name some in a configuration file (--config) or in LLM_ENDPOINTS", file=sys.stderr)
+            return
         if as_json:
             names = ("name", "circuit", "in_flight", "max_concurrency", "latency", "failed", "queued", "last_error")
             print(json.dumps([{name: getattr(view, name) for name in names} for view in views], ensure_ascii=False))

@@ -39,6 +39,8 @@ LOOK_EVERY = 0.25
 TELL_EVERY = 5.0
 """Seconds between two lines where no terminal shows pictures."""
 SHOWN_ERRORS = 20
+KEPT_SECONDS = 10 * 365 * 86400
+"""How long a one-shot job's files are kept, so that it can be found done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +105,19 @@ class _Run:
                     self._supervisor.start(worker_child(self._session, number, quiet=True))
                 watched = await self._watch(node, job)
                 if watched is None:
-                    self._console.print("stopped; what is finished is kept. The same command goes on from here.")
+                    self._tell("stopped; what is finished is kept. The same command goes on from here.")
                     return INTERRUPTED
                 job = watched
-            elif self._order.out.exists() or not job.output_file_id:
-                self._console.print(f"{self._order.source} is done already; delete {self._order.out} to have it written again")
+            elif self._order.out.exists():
+                self._tell(f"{self._order.source} is done already; delete {self._order.out} to have it written again")
+                self._summary(job, await fleet_views(node))
+                return exit_code(job)
             await self._write(node, job)
             self._summary(job, await fleet_views(node))
             return exit_code(job)
+
+    def _tell(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     async def _find_or_open(self, node: Node) -> Job:
         """Find the job of this very input and output, or open it. One that was cancelled or has expired is begun anew."""
@@ -125,19 +132,20 @@ class _Run:
             if job.status in (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING):
                 done = job.ledger.completed + job.ledger.failed
                 if not job.is_final and not job.ending:
-                    self._console.print(f"going on with {job.id}: {done:,} of {job.ledger.total:,} lines are done")
+                    self._tell(f"going on with {job.id}: {done:,} of {job.ledger.total:,} lines are done")
                 return job
         raise InvalidRequest("this input has been cancelled a thousand times; name another output")
 
     async def _open(self, node: Node, key: str) -> Job:
         file_id = f"file-{key}"
-        upload = Upload(self._order.source.name, form=Form.SHORTHAND, file_id=file_id, ttl=10 * 365 * 86400)
+        upload = Upload(self._order.source.name, form=Form.SHORTHAND, file_id=file_id, ttl=KEPT_SECONDS)
         file = await node.service.files.add(upload, read_chunks(self._order.source))
         if file.errors:
             await node.service.files.delete(file_id)
             raise _Refused(file.errors)
         await self._learn_models(node, {model for model in file.models if model})
-        request = JobRequest(file_id, CHAT_PATH, window=self._order.window, job_id=f"batch_{key}")
+        job_id = f"batch_{key}"
+        request = JobRequest(file_id, CHAT_PATH, window=self._order.window, job_id=job_id, output_ttl=KEPT_SECONDS)
         errors = await node.service.check(request)
         if errors:
             await node.service.files.delete(file_id)

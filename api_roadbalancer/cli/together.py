@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 
 from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.embedded import is_free
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child, Supervisor
+from balancer.errors import ConfigurationError
 
 __all__ = ["default_workers", "up", "worker_child"]
 
@@ -42,6 +44,8 @@ def up(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    for taken in [number for number in (port, flower_port) if number and not is_free(host, number)]:
+        raise ConfigurationError("--port", str(taken), f"is taken on {host}; name another one")
     with open_session(config) as session, Supervisor() as supervisor:
         simulated = not session.configuration.endpoints
         session.start_simulations(supervisor)

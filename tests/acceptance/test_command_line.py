@@ -78,6 +78,12 @@ async def test_run_writes_results_in_order_and_the_second_run_says_that_it_is_do
     again = shell("run", "in.jsonl", "-o", "out/results.jsonl")
     assert again.returncode == 0
     assert "is done already" in again.stderr
+    (shell.folder / "out/results.jsonl").write_text("the user's own\n")
+    assert shell("run", "in.jsonl", "-o", "out/results.jsonl").returncode == 0
+    assert (shell.folder / "out/results.jsonl").read_text() == "the user's own\n"
+    (shell.folder / "out/results.jsonl").unlink()
+    assert shell("run", "in.jsonl", "-o", "out/results.jsonl").returncode == 0
+    assert len(shell.rows("out/results.jsonl")) == 40
     assert model.stats["requests"] == 40
 
 

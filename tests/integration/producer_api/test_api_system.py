@@ -38,7 +38,7 @@ async def test_the_fleet_is_shown_as_all_processes_see_it(http: httpx.Client, no
     node.fleet.health.note(Outcome("one", 0.5, failure=Failure(FailureKind.TIMEOUT, "slow")))
     await node.fleet.health._report()
     now_ms = 10**15
-    await node.redis.hset(keys.slots("two"), mapping={"a": f"3:3:{now_ms}", "b": f"4:9:{now_ms}", "gone": "5:5:1000"})
+    await node.redis.hset(keys.slots("two"), mapping={"a": f"5:6:{now_ms}:3", "b": f"4:9:{now_ms}:4", "gone": "5:5:1000:5"})
     fleet = {entry["name"]: entry for entry in (await asyncio.to_thread(http.get, "/api/v1/endpoints")).json()["data"]}
     one, two = fleet["one"], fleet["two"]
     assert (one["url"], one["models"], one["provider"]) == ("http://127.0.0.1:9/v1", ["m", "org/long-name"], "openai")

@@ -1,4 +1,4 @@
-"""The event loop of an engine."""
+"""The event loop of a process that runs for long."""
 
 import asyncio
 

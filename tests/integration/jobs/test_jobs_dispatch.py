@@ -1,0 +1,343 @@
+"""Dispatch and the janitor: work goes where it can be done, comes back when nobody does it, and every job comes to its end."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from job_bench import PATH, Bench, in_chunks, input_line
+from kombu.exceptions import OperationalError
+
+from balancer.configuration import HealthCheck
+from balancer.endpoint import Endpoint
+from balancer.fleet import Fleet
+from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.redis_connection import AsyncRedis
+from balancer.state import state_on
+from balancer.strategy import BalancingStrategy
+from jobs import dispatch, keys
+from jobs.dispatch import Dispatcher, announce_serving
+from jobs.files import Upload
+from jobs.janitor import Janitor
+from jobs.queueing import queue_name
+from jobs.records import FileRecord, Job, Shard
+from jobs.shards import QUEUE_LEASE
+from jobs.states import JobStatus
+from jobs.store import NewJob
+
+
+class Queue:
+    """Keeps what is published."""
+
+    def __init__(self) -> None:
+        self.shards: list[Shard] = []
+        self.broken = False
+
+    async def publish(self, shards: Sequence[Shard]) -> None:
+        if self.broken:
+            raise OperationalError("the broker is away")
+        self.shards += shards
+
+
+class House:
+    """One process's fleet, dispatcher and janitor."""
+
+    def __init__(self, bench: Bench, endpoints: Sequence[Endpoint], strategy: BalancingStrategy, process: str = "p1") -> None:
+        self.bench = bench
+        self.queue = Queue()
+        self.fleet = Fleet(endpoints, state_on(bench.redis, process, endpoints))
+        self.dispatcher = Dispatcher(bench.redis, self.fleet, bench.table, self.queue, strategy)  # type: ignore[arg-type]
+        self.janitor = Janitor(
+            process, bench.redis, self.fleet, bench.jobs, bench.table, bench.files, bench.assembly(process), self.dispatcher,
+            HealthCheck(enabled=False),
+        )  # fmt: skip
+
+    async def serve(self, *names: str, process: str = "w1", seconds: float = 60.0) -> None:
+        await announce_serving(self.bench.redis, process, list(names), seconds)
+
+    async def fail(self, name: str) -> None:
+        """Let an endpoint's circuit open."""
+        failure = Failure(FailureKind.CONNECTION, "refused")
+        await self.fleet.health.check_failed(Outcome(name, 0.1, failure=failure))
+        await self.fleet.health.refresh()
+
+    def lines(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for shard in self.queue.shards:
+            found[shard.endpoint] += shard.lines
+        return found
+
+
+def endpoints(*names: str, **options: object) -> list[Endpoint]:
+    return [Endpoint(f"http://{name}/v1", name=name, models={"m": "m"}, max_concurrency=8, **options) for name in names]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def house(bench: Bench) -> AsyncIterator[House]:
+    made = House(bench, endpoints("a", "b"), BalancingStrategy.ROUND_ROBIN)
+    await made.serve("a", "b")
+    yield made
+    await made.fleet.__aexit__(None, None, None)
+
+
+async def test_shards_go_to_all_that_serve_within_their_credit(house: House) -> None:
+    await house.bench.open_job(1000)
+    assert await house.dispatcher.run() == len(house.queue.shards) > 2
+    assert house.lines() == {"a": 16, "b": 16}
+    assert await house.dispatcher.run() == 0  # their credit is used up
+
+
+async def test_an_endpoint_that_nobody_listens_to_gets_nothing(house: House) -> None:
+    await house.serve("b", process="w1")
+    await house.bench.open_job(1000)
+    await house.dispatcher.run()
+    assert set(house.lines()) == {"b"}
+
+
+async def test_a_worker_that_has_gone_silent_counts_no_more(house: House) -> None:
+    await house.serve("a", "b", seconds=-1.0)
+    await house.bench.open_job(1000)
+    assert await house.dispatcher.run() == 0
+    await house.serve("a", process="w2")
+    assert await house.dispatcher.run() > 0
+    await house.serve(process="w2")
+    assert (await house.bench.redis.hexists(keys.SERVING, "w2")) is False
+
+
+async def test_a_failing_endpoint_gets_nothing(house: House) -> None:
+    await house.fail("a")
+    await house.bench.open_job(1000)
+    await house.dispatcher.run()
+    assert set(house.lines()) == {"b"}
+
+
+async def test_only_endpoints_that_serve_the_model_are_given_a_job(bench: Bench) -> None:
+    fleet = [Endpoint("http://a", name="a", models={"m": "m"}), Endpoint("http://b", name="b", models={"other": "x"})]
+    house = House(bench, fleet, BalancingStrategy.ROUND_ROBIN)
+    await house.serve("a", "b")
+    await bench.open_job(1000)
+    await house.dispatcher.run()
+    assert set(house.lines()) == {"a"}
+    await house.fleet.__aexit__(None, None, None)
+
+
+async def test_jobs_that_cannot_be_served_stand_in_nobodys_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "JOBS_AT_ONCE", 3)
+    fleet = [Endpoint("http://a", name="a", models={"x": "x"}), Endpoint("http://b", name="b", models={"m": "m"})]
+    house = House(bench, fleet, BalancingStrategy.ROUND_ROBIN)
+    await house.serve("a", "b")
+    await house.fail("a")
+    for n in range(7):
+        record = FileRecord("file-00000000", "in.jsonl", "batch", 100, 0, lines=10, models={"x": 1})
+        await bench.jobs.open(NewJob(f"batch_0000x{n:04d}", record, PATH))
+    await bench.open_job(10, priority=-1)
+    assert await house.dispatcher.run() > 0
+    await house.fleet.__aexit__(None, None, None)
+
+
+async def test_two_jobs_share_and_priority_goes_first(house: House) -> None:
+    low, one, two = await house.bench.open_job(1000, priority=-5), await house.bench.open_job(1000), await house.bench.open_job(1000)
+    await house.dispatcher.run()
+    served = Counter(shard.job_id for shard in house.queue.shards)
+    assert abs(served[one.id] - served[two.id]) <= 1
+    assert house.queue.shards[0].job_id != low.id
+
+
+async def test_many_dispatchers_at_once_cut_every_line_once(bench: Bench) -> None:
+    crowd = [House(bench, endpoints("a", "b", "c"), BalancingStrategy.WEIGHTED, f"p{i}") for i in range(4)]
+    await crowd[0].serve("a", "b", "c")
+    job = await bench.open_real_job(300)
+    cut: list[Shard] = []
+    async with asyncio.timeout(30):
+        while not (await bench.jobs.get(job.id)).is_final:
+            await asyncio.gather(*(house.dispatcher.run() for house in crowd))
+            for house in crowd:
+                for shard in house.queue.shards:
+                    cut.append(shard)
+                    if await bench.work(shard):
+                        assert await bench.assembly().end_if_done(job.id)
+                house.queue.shards.clear()
+    assert sorted((s.first, s.end) for s in cut) == [(s, e) for s, e in _tiles(sorted((s.first, s.end) for s in cut))]
+    assert sum(shard.lines for shard in cut) == 300
+    for house in crowd:
+        await house.fleet.__aexit__(None, None, None)
+
+
+def _tiles(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the ranges as they should be: each begins where the last one ended."""
+    starts = [0, *(end for _, end in ranges)]
+    return [(start, end) for start, (_, end) in zip(starts, ranges, strict=False)]
+
+
+async def test_a_broker_that_is_away_costs_time_only(house: House) -> None:
+    job = await house.bench.open_job(20)
+    house.queue.broken = True
+    await house.dispatcher.run()
+    house.queue.broken = False
+    await house.bench.let_leases_run_out()
+    await house.janitor._take_back()
+    while await house.dispatcher.run():
+        pass
+    # What was cut before is cut again, as it was; nothing twice.
+    ranges = sorted((shard.first, shard.end) for shard in house.queue.shards)
+    assert ranges == _tiles(ranges) and ranges[0][0] == 0
+    assert len(await house.bench.table.open_of(job.id)) == len(ranges)
+
+
+# ---- taking back ----
+
+
+async def overdue(house: House, claimed: bool) -> tuple[Job, Shard]:
+    job = await house.bench.open_job(20)
+    shard = await house.bench.cut(job, 0, 10)
+    if claimed:
+        await house.bench.claim(shard)
+    await house.bench.let_leases_run_out()
+    return job, shard
+
+
+async def test_what_a_dead_worker_held_comes_back(house: House) -> None:
+    job, _ = await overdue(house, claimed=True)
+    await house.janitor._take_back()
+    assert await house.bench.table.returned_of(job.id) == [(0, 10)]
+
+
+async def test_a_message_that_is_lost_is_made_again(house: House) -> None:
+    job, _ = await overdue(house, claimed=False)
+    await house.janitor._take_back()
+    assert await house.bench.table.returned_of(job.id) == [(0, 10)]
+
+
+async def test_a_message_that_waits_in_its_queue_is_left_there(house: House) -> None:
+    job, _ = await overdue(house, claimed=False)
+    await house.bench.redis.rpush(queue_name("a"), "message")
+    await house.janitor._take_back()
+    assert await house.bench.table.returned_of(job.id) == []
+    lease = await house.bench.lease_of(job, 0)
+    assert lease is not None and QUEUE_LEASE - 2 < lease <= QUEUE_LEASE
+
+
+@pytest.mark.parametrize("trouble", ["the endpoint fails", "the endpoint is gone", "there are fewer messages than shards"])
+async def test_a_message_that_waits_in_vain_is_made_again(house: House, trouble: str) -> None:
+    job, _ = await overdue(house, claimed=False)
+    await house.bench.redis.rpush(queue_name("a"), "message")
+    match trouble:
+        case "the endpoint fails":
+            await house.fail("a")
+        case "the endpoint is gone":
+            await house.bench.redis.hset(keys.shard(job.id, 0), "endpoint", "old")
+        case _:
+            await house.bench.cut(job, 10, 20)
+            await house.bench.let_leases_run_out()
+    await house.janitor._take_back()
+    assert (0, 10) in await house.bench.table.returned_of(job.id)
+
+
+async def test_what_is_kept_is_not_taken_back(house: House) -> None:
+    job = await house.bench.open_job(20)
+    await house.bench.claim(await house.bench.cut(job, 0, 10))
+    await house.janitor._take_back()
+    assert await house.bench.table.open_of(job.id) == [0]
+
+
+async def test_nothing_is_taken_back_right_after_redis_was_away(house: House) -> None:
+    job, _ = await overdue(house, claimed=True)
+    house.janitor._wait_until = time.monotonic() + 10
+    await house.janitor._take_back()
+    assert await house.bench.table.open_of(job.id) == [0]
+
+
+async def test_a_lease_without_a_shard_is_swept_away(house: House) -> None:
+    await house.bench.redis.zadd(keys.LEASES, {"batch_00000000:5": 1})
+    await house.janitor._take_back()
+    assert await house.bench.redis.zcard(keys.LEASES) == 0
+
+
+# ---- ends ----
+
+
+async def test_late_jobs_expire_and_keep_what_is_finished(house: House) -> None:
+    late, early = await house.bench.open_real_job(20, window=0.0), await house.bench.open_real_job(20)
+    await house.bench.redis.hset(keys.job(late.id), "expires_at", int(time.time()) - 1)
+    await house.janitor._end_and_expire()
+    assert (await house.bench.jobs.get(late.id)).status is JobStatus.EXPIRED
+    assert (await house.bench.jobs.get(early.id)).status is JobStatus.IN_PROGRESS
+
+
+async def test_an_expired_job_waits_for_the_worker_that_has_lines_of_it(house: House) -> None:
+    job = await house.bench.open_real_job(20)
+    shard = await house.bench.claim(await house.bench.cut(job, 0, 10))
+    await house.bench.record(shard, range(4))
+    await house.bench.redis.hset(keys.job(job.id), "expires_at", 1)
+    await house.janitor._end_and_expire()
+    assert not (await house.bench.jobs.get(job.id)).is_final
+    await house.bench.table.give_back(job.id, 0, shard.token)
+    await house.janitor._end_and_expire()
+    job = await house.bench.jobs.get(job.id)
+    assert (job.status, job.ledger.completed, job.ledger.expired) == (JobStatus.EXPIRED, 4, 16)
+
+
+async def test_a_job_whose_worker_died_at_the_last_step_is_ended(house: House) -> None:
+    job = await house.bench.open_real_job(20)
+    assert await house.bench.work(await house.bench.cut(job, 0, 20))
+    await house.janitor._end_and_expire()
+    assert (await house.bench.jobs.get(job.id)).status is JobStatus.COMPLETED
+
+
+async def test_one_job_that_cannot_be_ended_keeps_no_other_from_its_end(house: House) -> None:
+    broken, whole = await house.bench.open_real_job(20), await house.bench.open_real_job(20)
+    for job in (broken, whole):
+        await house.bench.work(await house.bench.cut(job, 0, 20))
+    for entry in await house.bench.objects.folder(f"jobs/{broken.id}/parts"):
+        await house.bench.objects.delete(entry.path)
+    await house.janitor._end_and_expire()
+    assert (await house.bench.jobs.get(whole.id)).status is JobStatus.COMPLETED
+    assert not (await house.bench.jobs.get(broken.id)).is_final
+
+
+async def test_the_janitor_survives_any_round(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+
+    async def stumble() -> None:
+        rounds.append(1)
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("jobs.janitor.ROUND_EVERY", 0.01)
+    monkeypatch.setattr(house.janitor, "_round", stumble)
+    task = asyncio.create_task(house.janitor.run_forever())
+    async with asyncio.timeout(5):
+        while len(rounds) < 3:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_one_janitor_at_a_time_and_the_next_one_when_it_leaves(bench: Bench) -> None:
+    one, two = (House(bench, endpoints("a"), BalancingStrategy.RANDOM, f"p{i}").janitor for i in range(2))
+    assert (await one._in_office(), await two._in_office(), await one._in_office()) == (True, False, True)
+    await two.leave()
+    assert not await two._in_office()
+    await one.leave()
+    assert await two._in_office()
+
+
+async def test_old_files_go_and_inputs_in_use_stay(house: House) -> None:
+    content = input_line(0)
+    old = await house.bench.files.add(Upload("old.jsonl"), in_chunks(content))
+    used = await house.bench.files.add(Upload("used.jsonl"), in_chunks(content))
+    kept = await house.bench.files.add(Upload("kept.jsonl"), in_chunks(content))
+    for record in (old, used):
+        await house.bench.redis.hset(keys.file(record.id), "expires_at", 1)
+    await house.bench.jobs.open(NewJob(house.bench.job_id(), used, PATH))
+    house.janitor._files_at = -1e9
+    await house.janitor._delete_old_files()
+    left, _ = await house.bench.files.page(10)
+    assert {record.id for record in left} == {used.id, kept.id}
+
+
+async def test_a_whole_round_gives_out_what_can_be_given_out(house: House, redis: AsyncRedis) -> None:
+    job = await house.bench.open_real_job(20)
+    await house.janitor._round()
+    assert house.queue.shards
+    assert {shard.job_id for shard in house.queue.shards} == {job.id}
