@@ -5,8 +5,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from balancer.outcome import Failure, FailureKind
+from jobs.queueing import LONGEST_COUNTDOWN
 
-__all__ = ["RetryDecision", "RetryPolicy", "backoff", "decide"]
+__all__ = ["RetryDecision", "RetryPolicy", "backoff", "decide", "is_the_lines_fault"]
 
 _NOT_THE_LINES_FAULT = {FailureKind.CONNECTION, FailureKind.UNAVAILABLE, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
 """Failures that say nothing about the request: they cost waiting, but no attempt. The job's window bounds them."""
@@ -32,18 +33,23 @@ class RetryDecision:
     countdown: float = 0.0
 
 
+def is_the_lines_fault(failure: Failure) -> bool:
+    """Whether a failure says something about the request, so that it counts as an attempt."""
+    return failure.kind not in _NOT_THE_LINES_FAULT
+
+
 def decide(failures: Collection[Failure], attempt: int, waits: int, policy: RetryPolicy, rng: random.Random) -> RetryDecision:
     """Decide on lines that failed everywhere.
 
     `attempt` counts the passes that failed before, `waits` all the times the shard has waited (the exponent of the backoff).
     """
-    blamed = any(failure.kind not in _NOT_THE_LINES_FAULT for failure in failures)
+    blamed = any(is_the_lines_fault(failure) for failure in failures)
     next_attempt = attempt + 1 if blamed else attempt
     if next_attempt >= policy.attempts:
         return RetryDecision(True, next_attempt)
     longest = policy.longest if blamed else policy.longest_outage
     asked = max((failure.retry_after or 0.0 for failure in failures), default=0.0)
-    return RetryDecision(False, next_attempt, max(asked, backoff(waits, policy.first, longest, rng)))
+    return RetryDecision(False, next_attempt, max(min(asked, LONGEST_COUNTDOWN), backoff(waits, policy.first, longest, rng)))
 
 
 def backoff(waits: int, first: float, longest: float, rng: random.Random) -> float:

@@ -23,7 +23,7 @@ from jobs.records import Shard
 from jobs.results import error_line, request_id
 from jobs.shards import FinishedLine, ShardTable
 from workers.recorder import Recorder
-from workers.retrying import RetryPolicy, decide
+from workers.retrying import RetryDecision, RetryPolicy, decide, is_the_lines_fault
 
 __all__ = ["Ending", "ShardEnd", "ShardRun", "Tools"]
 
@@ -31,6 +31,8 @@ ENDPOINTS_A_PASS = 3
 """Endpoints that a line is sent to before it waits."""
 SHORT_WAIT = 5.0
 """Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
+
+NOBODY_HEALTHY = "no endpoint that serves this line is healthy"
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +173,9 @@ class ShardRun:
             line = _parse(number, raw)
             endpoint = await self._slot_for(line)
             if endpoint is None:
-                return
+                self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, NOBODY_HEALTHY))
+                self._announce(-1)
+                continue
             if self._stopped:
                 # A cancellation can get lost (see balancer.tasks).
                 self._tools.fleet.slots.release(endpoint)
@@ -295,21 +299,30 @@ class ShardRun:
 
     async def _wait_or_give_up(self) -> ShardEnd | None:
         """Send the failed lines to wait for their next attempt, or make them error lines when they have had their attempts."""
-        left = self.shard.lines - len(self._results)
+        decision = self._decide()
+        if decision.give_up:
+            await self._give_up()
+            if self.done == self.shard.lines:
+                return None
+            decision = self._decide()
+        attempt = min(decision.attempt, self._tools.policy.attempts - 1)
+        left = self.shard.lines - self.done
+        waiting = await self._tools.shards.send_to_wait(self.shard, self._elsewhere(), attempt, decision.countdown)
+        log.info("%d lines of %s wait %.1f s", left, self.shard, decision.countdown)
+        return ShardEnd(Ending.RETRY, waiting, decision.countdown) if waiting else ShardEnd(Ending.LOST)
+
+    def _decide(self) -> RetryDecision:
         failures = [failure for _, failure in self._failures.values()]
-        if left > len(failures):
-            failures.append(Failure(FailureKind.UNAVAILABLE, "no endpoint that serves these lines is healthy"))
-        decision = decide(failures, self.shard.attempt, self._waits, self._tools.policy, self._tools.rng)
-        if decision.give_up and left == len(self._failures):
-            for number, (custom_id, failure) in self._failures.items():
+        return decide(failures, self.shard.attempt, self._waits, self._tools.policy, self._tools.rng)
+
+    async def _give_up(self) -> None:
+        """Make error lines of those that failed by their own fault. The others' endpoints were away: they go on waiting."""
+        for number, (custom_id, failure) in list(self._failures.items()):
+            if is_the_lines_fault(failure):
+                del self._failures[number]
                 result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
                 self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
-            await self._tools.recorder.settle(self)
-            return None
-        attempt = min(decision.attempt, self._tools.policy.attempts - 1)
-        waiting = await self._tools.shards.send_to_wait(self.shard, self._elsewhere(), attempt, decision.countdown)
-        log.info("%d lines of %s wait %.1f s: %s", left, self.shard, decision.countdown, failures[-1].kind)
-        return ShardEnd(Ending.RETRY, waiting, decision.countdown) if waiting else ShardEnd(Ending.LOST)
+        await self._tools.recorder.settle(self)
 
     def _elsewhere(self) -> str:
         fleet = self._tools.fleet

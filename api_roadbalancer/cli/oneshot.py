@@ -51,6 +51,7 @@ class Order:
     out: Path
     window: str
     workers: int
+    config: Path | None
 
 
 def run(
@@ -69,7 +70,7 @@ def run(
     """
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
-    order = Order(source, out or source.with_name(f"{source.stem}.results.jsonl"), window, workers or default_workers())
+    order = Order(source, out or source.with_name(f"{source.stem}.results.jsonl"), window, workers or default_workers(), config)
     console = Console(stderr=True)
     live = console.is_terminal and not no_progress
     with ExitStack() as stack:
@@ -206,7 +207,9 @@ class _Run:
         self._console.print(f"results    {self._order.out}", highlight=False, soft_wrap=True)
         if job.error_file_id:
             self._console.print(f"errors     {errors_path(self._order.out)}", highlight=False, soft_wrap=True)
-        self._console.print(f"job        {job.id}", highlight=False, soft_wrap=True)
+        self._tell(f"job        {job.id}")
+        option = f" --config {self._order.config}" if self._order.config else ""
+        self._tell(f"monitor    roadbalancer flower{option}   (while a run is under way; then http://127.0.0.1:5555)")
 
 
 class _Refused(InvalidRequest):

@@ -1,0 +1,77 @@
+"""When failed lines are tried again, and when a worker is taken for deaf."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from balancer.outcome import Failure, FailureKind
+from jobs.queueing import LONGEST_COUNTDOWN
+from workers.retrying import RetryPolicy, backoff, decide, is_the_lines_fault
+from workers.watchdog import DEAF_AFTER, is_deaf
+
+POLICY = RetryPolicy(attempts=3, first=1.0, longest=10.0, longest_outage=4.0)
+
+
+def failure(kind: FailureKind, retry_after: float | None = None) -> Failure:
+    return Failure(kind, "m", retry_after=retry_after)
+
+
+SERVER, TIMEOUT = failure(FailureKind.SERVER), failure(FailureKind.TIMEOUT)
+REFUSED, LIMITED = failure(FailureKind.CONNECTION), failure(FailureKind.RATE_LIMIT, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("failures", "attempt", "waits", "give_up", "next_attempt", "least", "most"),
+    [
+        ([SERVER], 0, 0, False, 1, 0.5, 1.0),  # half of the wait is certain, half is chance
+        ([SERVER], 1, 1, False, 2, 1.0, 2.0),  # twice as long
+        ([SERVER], 2, 2, True, 3, 0.0, 0.0),  # it has had its attempts
+        ([TIMEOUT], 2, 0, True, 3, 0.0, 0.0),
+        ([SERVER], 0, 60, False, 1, 5.0, 10.0),  # up to a bound
+        ([REFUSED], 2, 0, False, 2, 0.5, 1.0),  # not the line's fault: no attempt
+        ([REFUSED], 0, 60, False, 0, 2.0, 4.0),  # and looked after more often
+        ([REFUSED, SERVER], 2, 0, True, 3, 0.0, 0.0),
+        ([LIMITED], 0, 0, False, 0, 7.0, 7.0),  # as long as was asked for
+        ([LIMITED], 2, 60, False, 2, 7.0, 7.0),
+        ([failure(FailureKind.OVERLOADED, 0.1)], 0, 0, False, 0, 0.5, 1.0),  # but not less than the backoff
+        ([failure(FailureKind.RATE_LIMIT, 1e9)], 0, 0, False, 0, LONGEST_COUNTDOWN, LONGEST_COUNTDOWN),
+        ([failure(FailureKind.UNAVAILABLE)], 0, 0, False, 0, 0.5, 1.0),
+        ([], 0, 0, False, 0, 0.5, 1.0),
+    ],
+)
+def test_what_becomes_of_failed_lines(
+    failures: list[Failure], attempt: int, waits: int, give_up: bool, next_attempt: int, least: float, most: float
+) -> None:
+    for seed in range(20):
+        decision = decide(failures, attempt, waits, POLICY, random.Random(seed))
+        assert (decision.give_up, decision.attempt) == (give_up, next_attempt)
+        assert least <= decision.countdown <= most
+
+
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_an_endpoint_that_is_away_is_no_fault_of_the_line(kind: FailureKind) -> None:
+    away = {FailureKind.CONNECTION, FailureKind.UNAVAILABLE, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
+    assert is_the_lines_fault(failure(kind)) is (kind not in away)
+
+
+@settings(deadline=None, derandomize=True)
+@given(waits=st.integers(0, 10_000), first=st.floats(0.01, 10), longest=st.floats(10, 1000), seed=st.integers())
+def test_a_backoff_is_half_certain_and_bounded(waits: int, first: float, longest: float, seed: int) -> None:
+    whole = min(longest, first * 2.0 ** min(waits, 30))
+    assert whole / 2 <= backoff(waits, first, longest, random.Random(seed)) <= whole <= longest
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "silent_for", "deaf"),
+    [
+        (1, 0, DEAF_AFTER, True),
+        (1, 15, DEAF_AFTER + 100, True),
+        (0, 0, 10**6, False),  # nothing to hear
+        (1, 16, 10**6, False),  # no room
+        (5, 0, DEAF_AFTER - 0.1, False),  # not for long
+    ],
+)
+def test_a_worker_is_deaf_when_messages_wait_and_none_comes(waiting: int, running: int, silent_for: float, deaf: bool) -> None:
+    assert is_deaf(waiting, running, 16, silent_for) is deaf
