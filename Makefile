@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := api_roadbalancer producer_api workers jobs balancer
 
-.PHONY: setup run test lint types imports bench docker-check lock clean
+.PHONY: setup run test lint types imports bench docker-check test-vllm lock clean
 
 setup: $(VENV)/.ready
 
@@ -38,6 +38,10 @@ test: lint types imports
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)
+
+# Against real vLLM servers, whatever they serve: make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1
+test-vllm: $(VENV)/.dev
+	VLLM_URLS=$(VLLM_URLS) $(BIN)/python -m pytest -q tests/vllm
 
 # Builds the image, brings the Compose file up, kills a worker mid-job, and checks that nothing is lost. Needs Docker.
 docker-check:

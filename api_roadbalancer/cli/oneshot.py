@@ -39,6 +39,8 @@ LOOK_EVERY = 0.25
 TELL_EVERY = 5.0
 """Seconds between two lines where no terminal shows pictures."""
 SHOWN_ERRORS = 20
+WIDE = 250
+"""Columns where no terminal sets a width, so that nothing is cut off."""
 KEPT_SECONDS = 10 * 365 * 86400
 """How long a one-shot job's files are kept, so that it can be found done."""
 
@@ -71,7 +73,7 @@ def run(
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
     order = Order(source, out or source.with_name(f"{source.stem}.results.jsonl"), window, workers or default_workers(), config)
-    console = Console(stderr=True)
+    console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)
     live = console.is_terminal and not no_progress
     with ExitStack() as stack:
         session = stack.enter_context(open_session(config))
