@@ -4,9 +4,11 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from balancer.errors import BalancerClosed, UsedAfterFork
+from balancer.tasks import end_tasks
 
 __all__ = ["BackgroundLoop"]
 
@@ -23,20 +25,30 @@ class BackgroundLoop:
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
         self._closed = False
+        self._entering = threading.Lock()
+        """Held while work is handed over, so that none comes after the last."""
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return what it returns. Raises BalancerClosed, UsedAfterFork, and whatever it raises."""
-        try:
-            self.check()
-        except (BalancerClosed, UsedAfterFork):
-            work.close()
-            raise
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._submit(work)
         try:
             return future.result()
+        except CancelledError:
+            self.check()
+            raise
         except BaseException:
             # The caller was interrupted (Ctrl-C): nobody waits for the answer any more.
             future.cancel()
+            raise
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        try:
+            self.check()
+            with self._entering:
+                self.check()
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except (BalancerClosed, UsedAfterFork):
+            work.close()
             raise
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
@@ -62,13 +74,23 @@ class BackgroundLoop:
             raise BalancerClosed
 
     def close(self) -> None:
-        """Stop the loop. A second time does nothing."""
+        """Stop the loop; who still waits for something gets BalancerClosed. A second time does nothing."""
         if self.is_closed:
             return
-        self._closed = True
+        with self._entering:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(_end_everything(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_everything() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await end_tasks(*others)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 async def _next(items: AsyncIterator[T]) -> "T | object":

@@ -48,5 +48,8 @@ class Endpoint:
 
 def default_name(url: str) -> str:
     """Name an endpoint after its host and port: `http://gpu1:8000/v1` is `gpu1:8000`."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return url
     return parts.netloc.rsplit("@", 1)[-1] or parts.scheme

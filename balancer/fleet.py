@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 import httpx
 import orjson
+from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
 from balancer.health import Circuit
@@ -44,6 +46,8 @@ class Fleet:
         self._transport = transport or FastTransport()
         self._lines = {e.name: _Line(e, adapter_for(e.provider), timeout) for e in endpoints}
         self._listed: dict[str, frozenset[str]] = {}
+        self._first: dict[str, str] = {}
+        """The model that each endpoint lists first."""
         self._asked: dict[str, asyncio.Lock] = {}
         self.endpoints = {e.name: e for e in endpoints}
         self.slots = state.slots
@@ -77,14 +81,14 @@ class Fleet:
         name = line.endpoint.name
         started = time.perf_counter()
         try:
-            response = await self._transport.handle_async_request(request)
+            response, body = await self._exchange(request)
         except httpx.TimeoutException as exc:
             failure = Failure(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
             return Outcome(name, time.perf_counter() - started, failure=failure)
         except httpx.HTTPError as exc:
             failure = Failure(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
             return Outcome(name, time.perf_counter() - started, failure=failure)
-        answer = line.adapter.answer(response.status_code, response.headers, await whole_body(response))
+        answer = line.adapter.answer(response.status_code, response.headers, body)
         return Outcome(
             endpoint=name,
             latency=time.perf_counter() - started,
@@ -94,6 +98,13 @@ class Fleet:
             usage=answer.usage,
             failure=answer.failure,
         )
+
+    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        response = await self._transport.handle_async_request(request)
+        try:
+            return response, await whole_body(response)
+        finally:
+            await response.aclose()
 
     async def stream(self, endpoint: str, path: str, body: Mapping[str, Any]) -> AsyncGenerator["ChatChunk | Outcome", None]:
         """Send one request and yield the chunks of its answer, and at last the outcome; never raises for anything that the
@@ -106,8 +117,9 @@ class Fleet:
         request = httpx.Request("POST", line.url(call.path), headers=line.headers, stream=stream, extensions=extensions)
         reading = StreamReading(endpoint, line.adapter, self._timeout)
         try:
-            async for chunk in reading.chunks(self._transport, request):
-                yield chunk
+            async with aclosing(reading.chunks(self._transport, request)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             outcome = reading.outcome()
             if outcome is not None:
@@ -119,11 +131,11 @@ class Fleet:
         """Ask an endpoint for its models, as the active health check does, and share both answers."""
         line = self._lines[endpoint]
         request = httpx.Request(
-            "GET", line.url("/models"), headers=line.headers, extensions={"timeout": {"read": MODELS_TIMEOUT}}
+            "GET", line.url("/models"), headers=line.headers, extensions={"timeout": {"read": min(MODELS_TIMEOUT, self._timeout)}}
         )
         started = time.perf_counter()
         try:
-            response = await self._transport.handle_async_request(request)
+            response, body = await self._exchange(request)
         except httpx.HTTPError as exc:
             kind = FailureKind.TIMEOUT if isinstance(exc, httpx.TimeoutException) else FailureKind.CONNECTION
             failure = Failure(kind, str(exc) or type(exc).__name__)
@@ -136,16 +148,18 @@ class Fleet:
             outcome = Outcome(endpoint, time.perf_counter() - started, response.status_code, failure=failure)
             await self.health.check_failed(outcome)
             return outcome
-        if response.status_code == 200:
-            await self._share_models(endpoint, await whole_body(response))
         await self.health.check_passed(endpoint)
+        if response.status_code == 200:
+            await self._share_models(endpoint, body)
         return Outcome(endpoint, time.perf_counter() - started, response.status_code)
 
     async def _share_models(self, endpoint: str, body: bytes) -> None:
         names = model_ids(body)
         if names:
             self._listed[endpoint] = frozenset(names)
-            await self._state.share_models(endpoint, names)
+            self._first[endpoint] = next((name for name in names if name != ANY_MODEL), "")
+            with suppress(RedisError):  # the next check tells it again
+                await self._state.share_models(endpoint, names)
 
     async def refresh_models(self) -> None:
         """Read which models the endpoints without a list of their own serve, as the last check by any process found."""
@@ -159,18 +173,25 @@ class Fleet:
         if endpoint.name not in self._listed:
             async with self._asked.setdefault(endpoint.name, asyncio.Lock()):
                 if endpoint.name not in self._listed:
-                    await self.check(endpoint.name)
-                    self._listed.setdefault(endpoint.name, frozenset())
-        model = min((name for name in self._listed[endpoint.name] if name != ANY_MODEL), default=None)
+                    outcome = await self.check(endpoint.name)
+                    if outcome.status is not None:  # one that was not there is asked again when it is
+                        self._listed.setdefault(endpoint.name, frozenset())
+        listed = self._listed.get(endpoint.name, frozenset())
+        model = self._first.get(endpoint.name) or min((name for name in listed if name != ANY_MODEL), default=None)
         return {**body, "model": model} if model else body
 
     def add(self, endpoint: Endpoint) -> None:
         """Use another endpoint from now on."""
+        self._forget_models(endpoint.name)
         self._lines[endpoint.name] = _Line(endpoint, adapter_for(endpoint.provider), self._timeout)
         self.slots.add(endpoint)
         self.health.add(endpoint.name)
         self.pacer.add(endpoint)
         self.endpoints[endpoint.name] = endpoint
+
+    def _forget_models(self, endpoint: str) -> None:
+        self._listed.pop(endpoint, None)
+        self._first.pop(endpoint, None)
 
     def remove(self, endpoint: str) -> None:
         """Use an endpoint no more. Its requests in flight end as they do."""

@@ -172,7 +172,7 @@ class HealthBoard:
         """Share that an active check went well."""
         if self._fallback:
             await self._fallback.check_passed(endpoint)
-        await self._scripts.run(*self._call(endpoint, Seen(), check=True))
+        await self._share(self._call(endpoint, Seen(), check=True))
 
     async def check_failed(self, outcome: Outcome) -> None:
         """Share that an active check failed: it opens the circuit at once."""
@@ -181,7 +181,15 @@ class HealthBoard:
         seen = Seen()
         seen.add(outcome, self._policy)
         seen.run = self._policy.failures_to_open
-        await self._scripts.run(*self._call(outcome.endpoint, seen))
+        await self._share(self._call(outcome.endpoint, seen))
+
+    async def _share(self, call: Call) -> None:
+        try:
+            await self._scripts.run(*call)
+        except RedisError:
+            # With a fallback, what was seen is known here all the same.
+            if self._fallback is None:
+                raise
 
     async def refresh(self) -> None:
         """Read what all processes know."""
@@ -192,7 +200,8 @@ class HealthBoard:
             answers = await pipe.execute()
         now = time.time()
         self._read_at = time.monotonic()
-        self._known = {n: read_health(fields, now) for n, fields in zip(names, answers, strict=True) if n in self._known}
+        # Meanwhile endpoints may have been added and removed.
+        self._known |= {n: read_health(fields, now) for n, fields in zip(names, answers, strict=True) if n in self._known}
         if self._on_unusable:
             for name, health in self._known.items():
                 if not health.usable:
@@ -210,7 +219,7 @@ class HealthBoard:
                 await self.refresh()
                 self._alone = False
             except RedisError as exc:
-                if not self._alone:
+                if not self._alone and not self._fallback:  # with one, the slots have told of it
                     log.warning("health: Redis can't be asked (%s); going on with what is known here", exc)
                 self._alone = True
                 await asyncio.sleep(0.5)

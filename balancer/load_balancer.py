@@ -2,35 +2,41 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 import httpx
 import orjson
-from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration, load_configuration
 from balancer.endpoint import Endpoint
 from balancer.errors import BalancerClosed, ConfigurationError
 from balancer.fleet import Fleet
-from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.health import Circuit, Health
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
 from balancer.pricing import cost_of
 from balancer.results import Attempt, ChatChunk, ChatFailed, ChatResult, first_message, text_of
-from balancer.routing import Option, RetryPlan, choose, pause_before
+from balancer.routing import Option, RetryPlan, choose, least_bad, pause_before
 from balancer.state import SharedState, local_state, redis_state
 from balancer.statistics import Statistics
 from balancer.strategy import BalancingStrategy
 from balancer.tasks import end_tasks
-from balancer.validation import checked_endpoints
+from balancer.validation import check_numbers, checked_endpoints, checked_strategy
 
 __all__ = ["AsyncLoadBalancer"]
 
 CHAT_PATH = "/chat/completions"
+FAILING_CHECKED_EVERY = 1.0
+"""Seconds between two checks of a failing endpoint, at most."""
+CHECKS_DUE_EVERY = 0.5
+"""Seconds between looking whose check is due."""
 Messages = Sequence[Mapping[str, Any]]
 
 log = logging.getLogger(__name__)
@@ -58,7 +64,8 @@ class AsyncLoadBalancer:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._endpoints = checked_endpoints(endpoints)
-        self._strategy = BalancingStrategy(strategy)
+        self._strategy = checked_strategy(strategy)
+        check_numbers(timeout, retry_count, health_check_interval)
         self._check_every = health_check_interval if enable_health_check else None
         self._timeout = timeout
         self._plan = RetryPlan(retry_count + 1, fallback_on_failure)
@@ -68,6 +75,8 @@ class AsyncLoadBalancer:
         self._rng = random.Random()
         self._statistics = Statistics(self._strategy)
         self._draining: set[str] = set()
+        self._suspects: set[str] = set()
+        """Endpoints that are not used again, not even for a try, before a check has passed."""
         self._fleet: Fleet | None = None
         self._state: SharedState | None = None
         self._starting = asyncio.Lock()
@@ -148,24 +157,27 @@ class AsyncLoadBalancer:
     async def _attempts(self, fleet: Fleet, body: Mapping[str, Any], trial: "_Trial") -> AsyncGenerator[str, None]:
         """Yield endpoints to try, each with a slot held, until the request has been given up."""
         model = body.get("model")
-        rounds = 0
+        rounds, patience = 0, self._timeout
         tried: set[str] = set()
         while len(trial.attempts) < self._plan.attempts and trial.may_go_on(self._plan.fallback):
             options = self._options(fleet, model)
             if not options:
-                trial.failure = Failure(FailureKind.UNAVAILABLE, f"no endpoint serves the model {model!r}")
+                what = f"serves the model {model!r}" if model else "is left: they were removed or are being drained"
+                trial.failure = Failure(FailureKind.UNAVAILABLE, f"no endpoint {what}")
                 return
             if not self._plan.fallback and trial.attempts:
                 options = [option for option in options if option.endpoint.name == trial.attempts[0].endpoint] or options
             chosen = choose(self._strategy, options, tried, self._turns, self._rng)
             if chosen is None:
-                pause = pause_before(self._plan, rounds, options, self._timeout, self._rng)
-                if pause is None:
+                pause = pause_before(self._plan, rounds, options, patience, self._rng)
+                if pause is not None:
+                    await asyncio.sleep(pause)
+                    rounds, patience = rounds + 1, patience - pause
+                    tried.clear()
+                    continue
+                if trial.attempts:
                     return
-                await asyncio.sleep(pause)
-                rounds += 1
-                tried.clear()
-                continue
+                chosen = least_bad(options, self._turns)
             self._turns = chosen.turns
             if not await self._slot(fleet, chosen.name, body):
                 continue
@@ -174,22 +186,35 @@ class AsyncLoadBalancer:
 
     def _options(self, fleet: Fleet, model: str | None) -> list[Option]:
         return [
-            Option(fleet.endpoints[name], fleet.health[name], fleet.slots.load(name))
+            Option(fleet.endpoints[name], self._health(fleet, name), fleet.slots.load(name))
             for name in fleet.serving(model)
             if name not in self._draining
         ]
 
+    def _health(self, fleet: Fleet, endpoint: str) -> Health:
+        health = fleet.health[endpoint]
+        return replace(health, circuit=Circuit.OPEN) if endpoint in self._suspects else health
+
     async def _slot(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> bool:
         """Wait for the endpoint's budget and a slot; False if it turned bad or went away meanwhile."""
         if fleet.pacer.is_paced(endpoint):
-            await fleet.pacer.take(endpoint, expected_tokens(body, len(str(body))))
+            await fleet.pacer.take(endpoint, _expected_tokens(body))
+            if endpoint in self._draining:
+                return False
         return endpoint in fleet.endpoints and await fleet.slots.acquire(endpoint)
 
     async def _send(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> Outcome:
         try:
-            return await fleet.send(endpoint, CHAT_PATH, body)
+            outcome = await fleet.send(endpoint, CHAT_PATH, body)
         finally:
             fleet.slots.release(endpoint)
+        self._settle(fleet, outcome, body)
+        return outcome
+
+    def _settle(self, fleet: Fleet, outcome: Outcome, body: Mapping[str, Any]) -> None:
+        """Correct the endpoint's budget by what the request really used, where that is known."""
+        if fleet.pacer.is_paced(outcome.endpoint) and (outcome.failure or outcome.usage != NO_USAGE):
+            fleet.pacer.settle(outcome.endpoint, _expected_tokens(body), outcome.usage)
 
     async def _stream(self, fleet: Fleet, body: Mapping[str, Any]) -> AsyncGenerator[ChatChunk, None]:
         trial = _Trial(time.monotonic())
@@ -202,6 +227,7 @@ class AsyncLoadBalancer:
                             if isinstance(chunk, Outcome):
                                 trial.note(chunk)
                                 self._statistics.note(chunk)
+                                self._settle(fleet, chunk, body)
                                 break
                             begun = True
                             yield chunk
@@ -216,14 +242,13 @@ class AsyncLoadBalancer:
     def get_stats(self) -> dict[str, Any]:
         """Return what this balancer has done, and how its endpoints are."""
         known = self._fleet.endpoints if self._fleet else {endpoint.name: endpoint for endpoint in self._endpoints}
-        return self._statistics.as_dict(known.values(), self._fleet)
+        return self._statistics.as_dict(known.values(), self._fleet, self._suspects)
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
         """Use another endpoint from now on. Raises ConfigurationError if its name is taken."""
         fleet = await self._started()
         checked_endpoints([*fleet.endpoints.values(), endpoint])
         fleet.add(endpoint)
-        self._draining.discard(endpoint.name)
 
     async def remove_endpoint(self, url: str) -> bool:
         """Use the endpoint at `url` (or of that name) no more, and say whether there was one. What is in flight may end."""
@@ -233,6 +258,7 @@ class AsyncLoadBalancer:
             return False
         fleet.remove(found.name)
         self._draining.discard(found.name)
+        self._suspects.discard(found.name)
         return True
 
     async def drain(self, url: str, timeout: float = 60.0) -> bool:
@@ -300,15 +326,31 @@ class AsyncLoadBalancer:
         checked_at: dict[str, float] = {}
         while True:
             now = time.monotonic()
-            for name in list(fleet.endpoints):
-                pause = every if fleet.health[name].usable else min(every, 1.0)
-                if now - checked_at.get(name, -every) >= pause:
+            due = []
+            for name in fleet.endpoints:
+                if fleet.health[name].circuit is Circuit.OPEN:
+                    self._suspects.add(name)
+                well = fleet.health[name].usable and name not in self._suspects
+                if now - checked_at.get(name, -math.inf) >= (every if well else min(every, FAILING_CHECKED_EVERY)):
                     checked_at[name] = now
-                    try:
-                        await fleet.check(name)
-                    except (RedisError, KeyError) as exc:
-                        log.debug("the check of %s came to nothing: %r", name, exc)
-            await asyncio.sleep(min(0.5, every))
+                    due.append(self._check(fleet, name))
+            await asyncio.gather(*due)
+            await asyncio.sleep(min(CHECKS_DUE_EVERY, every))
+
+    async def _check(self, fleet: Fleet, endpoint: str) -> None:
+        try:
+            outcome = await fleet.check(endpoint)
+        except Exception:
+            log.exception("the check of %s came to nothing", endpoint)
+            return
+        if outcome.failure is None or endpoint not in fleet.endpoints:
+            self._suspects.discard(endpoint)
+        else:
+            self._suspects.add(endpoint)
+
+
+def _expected_tokens(body: Mapping[str, Any]) -> int:
+    return expected_tokens(body, len(str(body)))
 
 
 class _Trial:

@@ -95,5 +95,6 @@ def first_message(raw: Mapping[str, Any] | None) -> Mapping[str, Any]:
 def text_of(content: Any) -> str | None:
     """Return the text of a message's content, which may be a list of parts."""
     if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(text for text in texts if isinstance(text, str))
     return content if isinstance(content, str) else None

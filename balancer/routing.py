@@ -8,7 +8,7 @@ from balancer.endpoint import Endpoint
 from balancer.health import Circuit, Health
 from balancer.strategy import BalancingStrategy, Candidate, Pick, pick
 
-__all__ = ["Option", "RetryPlan", "choose", "pause_before"]
+__all__ = ["Option", "RetryPlan", "choose", "least_bad", "pause_before"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,16 @@ def choose(
     rng: random.Random,
 ) -> Pick | None:
     """Pick an endpoint that has not been tried: by the strategy among the usable ones of the lowest tier; when none is usable,
-    the least bad, which is the one that may be used soonest. None when all have been tried."""
+    the least bad, which is the one whose circuit closes soonest. None when all have been tried, or when it is better to wait
+    for one that has only asked to be left alone for a while."""
     fresh = [option for option in options if option.endpoint.name not in tried]
     if not fresh:
         return None
     usable = [option for option in fresh if option.health.usable and not _is_busy_trial(option)]
     if not usable:
-        least_bad = min(fresh, key=lambda o: (o.health.circuit is Circuit.OPEN, max(o.health.open_for, o.health.limited_for)))
-        return Pick(least_bad.endpoint.name, dict(turns))
+        if any(_is_resting(option) for option in fresh):
+            return None
+        return least_bad(fresh, turns)
     first = min(option.endpoint.priority for option in usable)
     candidates = [
         Candidate(o.endpoint.name, o.endpoint.weight, o.load, o.endpoint.max_concurrency)
@@ -53,6 +55,17 @@ def choose(
         if o.endpoint.priority == first
     ]
     return pick(strategy, candidates, turns, rng=rng)
+
+
+def least_bad(options: Sequence[Option], turns: Mapping[str, float]) -> Pick:
+    """Pick the endpoint that may be used soonest, though it may not be used now."""
+    best = min(options, key=lambda o: (o.health.circuit is Circuit.OPEN, max(o.health.open_for, o.health.limited_for)))
+    return Pick(best.endpoint.name, dict(turns))
+
+
+def _is_resting(option: Option) -> bool:
+    """Whether the endpoint is well, but has asked to be left alone for now (Retry-After)."""
+    return option.health.limited_for > 0 and option.health.circuit is not Circuit.OPEN
 
 
 def _is_busy_trial(option: Option) -> bool:
@@ -63,10 +76,11 @@ def _is_busy_trial(option: Option) -> bool:
 def pause_before(plan: RetryPlan, rounds: int, options: Sequence[Option], time_left: float, rng: random.Random) -> float | None:
     """Return the seconds to wait before every endpoint is tried once more (round `rounds`, from 0); None to give up.
 
-    Backoff doubles and half of it is random. What all endpoints ask for (Retry-After) is honoured; if that is more than
-    `time_left`, waiting makes no sense.
+    Backoff doubles and half of it is random. What all endpoints that are well ask for (Retry-After) is honoured; if that is
+    more than `time_left`, waiting makes no sense.
     """
-    asked = min((option.health.limited_for for option in options), default=0.0)
+    well = [option for option in options if option.health.circuit is not Circuit.OPEN] or options
+    asked = min((option.health.limited_for for option in well), default=0.0)
     whole = min(plan.longest, plan.first * 2.0**rounds)
     pause = max(asked, whole / 2 + rng.uniform(0, whole / 2))
     return pause if pause <= time_left else None

@@ -32,7 +32,8 @@ class Scripts:
             return await self._redis.evalsha(await self._load(name), len(keys), *keys, *args)
 
     async def run_many(self, calls: Sequence[Call]) -> list[Any]:
-        """Run several scripts in one round trip and return their answers. Raises the first error among them."""
+        """Run several scripts in one round trip, in no certain order, and return their answers. Raises the first error among
+        them; the others have run all the same."""
         for name in {name for name, _, _ in calls} - self._digests.keys():
             await self._load(name)
         answers = await self._pipeline(calls)

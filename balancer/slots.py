@@ -58,6 +58,8 @@ class SharedSlots:
         self._process = process
         self._interactive = interactive
         self._gauges: dict[str, _Gauge] = {}
+        self._leaving: dict[str, _Gauge] = {}
+        """Endpoints that have been removed with requests in flight."""
         self._alone = False
         for endpoint in endpoints:
             self.add(endpoint)
@@ -80,12 +82,17 @@ class SharedSlots:
 
     def add(self, endpoint: Endpoint) -> None:
         """Begin to count an endpoint's requests."""
-        self._gauges[endpoint.name] = _Gauge(endpoint.max_concurrency, AT_HAND if self._interactive else 0)
+        gauge = _Gauge(endpoint.max_concurrency, AT_HAND if self._interactive else 0)
+        if leaving := self._leaving.pop(endpoint.name, None):
+            gauge.in_use, gauge.known = leaving.in_use, leaving.known
+        self._gauges[endpoint.name] = gauge
 
     def remove(self, endpoint: str) -> None:
         """Forget an endpoint; those that wait for it go elsewhere, and what is held of it is free when its lease runs out."""
         self.turn_away(endpoint)
-        del self._gauges[endpoint]
+        gauge = self._gauges.pop(endpoint)
+        if gauge.in_use:
+            self._leaving[endpoint] = gauge
 
     def announce(self, endpoint: str, change: int) -> None:
         """Say that `change` more (or fewer) requests than are waiting now are going to want a slot."""
@@ -131,10 +138,10 @@ class SharedSlots:
 
     def release(self, endpoint: str) -> None:
         """Give a slot back."""
-        gauge = self._gauges.get(endpoint)
-        if gauge is None:
-            return
+        gauge = self._gauges.get(endpoint) or self._leaving[endpoint]
         gauge.in_use -= 1
+        if not gauge.in_use:
+            self._leaving.pop(endpoint, None)
         gauge.used_at = time.monotonic()
         gauge.hand_out(gauge.used_at)
         if gauge.held < gauge.allowed:
@@ -142,7 +149,7 @@ class SharedSlots:
 
     def in_use(self, endpoint: str) -> int:
         """Requests that this process has in flight at `endpoint`."""
-        gauge = self._gauges.get(endpoint)
+        gauge = self._gauges.get(endpoint) or self._leaving.get(endpoint)
         return gauge.in_use if gauge else 0
 
     def load(self, endpoint: str) -> int:
@@ -169,7 +176,7 @@ class SharedSlots:
                 continue
             if self._alone:
                 self._alone = False
-                log.warning("slots: Redis is back; requests in flight are shared again")
+                log.info("Redis is back; requests in flight and health are shared again")
             if everyone:
                 renewed_at = now
 
@@ -192,7 +199,7 @@ class SharedSlots:
             return
         if not self._alone:
             self._alone = True
-            log.warning("slots: Redis can't be asked (%s); until it is back this process counts for itself", error)
+            log.warning("Redis can't be asked (%s); until it is back this process balances by what it sees itself", error)
         for gauge in self._gauges.values():
             gauge.go_on_alone()
 

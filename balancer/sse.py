@@ -1,6 +1,6 @@
 """Server-sent events, as far as model servers use them (WHATWG HTML, 9.2.6): the data of each event."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 __all__ = ["MAX_EVENT_BYTES", "EventTooLarge", "event_data"]
 
@@ -12,21 +12,28 @@ class EventTooLarge(ValueError):
     """A server sent an event without end."""
 
 
-async def event_data(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def event_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield the `data` of each event; comments, names and ids are passed over. Raises EventTooLarge."""
-    rest = b""
+    rest: list[bytes] = []
     data: list[bytes] = []
+    size = 0
     async for chunk in chunks:
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        if len(rest) > MAX_EVENT_BYTES:
+        size += len(chunk)
+        if b"\n" in chunk:
+            *lines, begun = b"".join([*rest, chunk]).split(b"\n")
+            rest = [begun]
+            for line in lines:
+                line = line.removesuffix(b"\r")
+                if line.startswith(b"data:"):
+                    data.append(line[5:].removeprefix(b" "))
+                elif not line:
+                    if data:
+                        yield b"\n".join(data)
+                    data = []
+            size = len(begun) + sum(map(len, data))
+        else:
+            rest.append(chunk)
+        if size > MAX_EVENT_BYTES:
             raise EventTooLarge(f"an event is larger than {MAX_EVENT_BYTES} bytes")
-        for line in lines:
-            line = line.removesuffix(b"\r")
-            if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-            elif not line and data:
-                yield b"\n".join(data)
-                data = []
     if data:
         yield b"\n".join(data)

@@ -1,6 +1,6 @@
 """What one balancer has done: requests, successes and failures by endpoint."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,9 @@ class Statistics:
         if outcome.failure is not None:
             counts.failures += 1
 
-    def as_dict(self, endpoints: Iterable[Endpoint], fleet: "Fleet | None") -> dict[str, Any]:
-        """Return the sums, and each endpoint's own. Latencies are seconds."""
-        listed = [self._endpoint(endpoint, fleet) for endpoint in endpoints]
+    def as_dict(self, endpoints: Iterable[Endpoint], fleet: "Fleet | None", suspects: Collection[str] = ()) -> dict[str, Any]:
+        """Return the sums, and each endpoint's own. Latencies are seconds. `suspects` are not healthy, whatever else is known."""
+        listed = [self._endpoint(endpoint, fleet, endpoint.name in suspects) for endpoint in endpoints]
         requests = sum(counts.requests for counts in self._by_endpoint.values())
         failures = sum(counts.failures for counts in self._by_endpoint.values())
         return {
@@ -52,13 +52,13 @@ class Statistics:
             "endpoints": listed,
         }
 
-    def _endpoint(self, endpoint: Endpoint, fleet: "Fleet | None") -> dict[str, Any]:
+    def _endpoint(self, endpoint: Endpoint, fleet: "Fleet | None", suspect: bool) -> dict[str, Any]:
         counts = self._by_endpoint.get(endpoint.name, _Counts())
         health = fleet.health[endpoint.name] if fleet else None
         return {
             "name": endpoint.name,
             "url": endpoint.url,
-            "healthy": health.usable if health else True,
+            "healthy": health.usable and not suspect if health else True,
             "circuit": str(health.circuit) if health else "closed",
             "weight": endpoint.weight,
             "in_flight": fleet.slots.load(endpoint.name) if fleet else 0,

@@ -1,7 +1,7 @@
 """Reads one streamed answer."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.providers import Adapter
 from balancer.providers.openai import usage_of
-from balancer.results import ChatChunk, first_choice, text_of
+from balancer.results import ChatChunk, first_choice, first_message, text_of
 from balancer.sse import EventTooLarge, event_data
 from balancer.transport import timeout_message
 
@@ -48,13 +48,14 @@ class StreamReading:
             failure=self._failure,
         )
 
-    async def chunks(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> AsyncIterator[ChatChunk]:
+    async def chunks(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> AsyncGenerator[ChatChunk, None]:
         """Send the request and yield the answer's chunks. Trouble ends it; `outcome` says what it was."""
         try:
             response = await transport.handle_async_request(request)
             try:
-                async for chunk in self._read(response):
-                    yield chunk
+                async with aclosing(self._read(response)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
             finally:
                 await response.aclose()
         except httpx.TimeoutException as exc:
@@ -64,14 +65,14 @@ class StreamReading:
         except EventTooLarge as exc:
             self._fail(FailureKind.INVALID_RESPONSE, str(exc))
 
-    async def _read(self, response: httpx.Response) -> AsyncIterator[ChatChunk]:
+    async def _read(self, response: httpx.Response) -> AsyncGenerator[ChatChunk, None]:
         self._status = response.status_code
         self._request_id = response.headers.get("x-request-id", "")
         if response.status_code != 200 or "event-stream" not in response.headers.get("content-type", ""):
             for chunk in self._whole(response, await response.aread()):
                 yield chunk
             return
-        async with aclosing(event_data(response.aiter_raw())) as events:  # type: ignore[type-var]
+        async with aclosing(event_data(response.aiter_raw())) as events:
             async for data in events:
                 if data == END:
                     self._finished = True
@@ -93,7 +94,7 @@ class StreamReading:
         self._finished = True
         raw = orjson.loads(answer.body)
         choice = first_choice(raw)
-        text = text_of((choice.get("message") or {}).get("content")) or ""
+        text = text_of(first_message(raw).get("content")) or ""
         return [ChatChunk(text, self._endpoint, choice.get("finish_reason"), raw.get("model"), answer.usage, raw)]
 
     def _chunk(self, data: bytes) -> ChatChunk | None:

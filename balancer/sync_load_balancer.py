@@ -66,6 +66,10 @@ class LoadBalancer:
 
     def get_stats(self) -> dict[str, Any]:
         """Return what this balancer has done, and how its endpoints are."""
+        return self._balancer.get_stats() if self._loop.is_closed else self._loop.run(self._stats())
+
+    async def _stats(self) -> dict[str, Any]:
+        # On the loop, where endpoints are added and removed.
         return self._balancer.get_stats()
 
     def add_endpoint(self, endpoint: Endpoint) -> None:

@@ -25,7 +25,7 @@ __all__ = ["JobRequest", "JobService", "parse_window"]
 MAX_METADATA = 16
 MAX_METADATA_KEY = 64
 MAX_METADATA_VALUE = 512
-_WINDOW = re.compile(r"(\d{1,6})([smhd])")
+_WINDOW = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_PRIORITY = 100
 

@@ -14,6 +14,8 @@ class LocalSlots:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._gauges: dict[str, _Gauge] = {}
+        self._leaving: dict[str, _Gauge] = {}
+        """Endpoints that have been removed with requests in flight."""
         for endpoint in endpoints:
             self.add(endpoint)
 
@@ -25,12 +27,17 @@ class LocalSlots:
 
     def add(self, endpoint: Endpoint) -> None:
         """Begin to count an endpoint's requests."""
-        self._gauges[endpoint.name] = _Gauge(endpoint.max_concurrency)
+        gauge = _Gauge(endpoint.max_concurrency)
+        gauge.in_use = self.in_use(endpoint.name)
+        self._leaving.pop(endpoint.name, None)
+        self._gauges[endpoint.name] = gauge
 
     def remove(self, endpoint: str) -> None:
         """Forget an endpoint; those that wait for it go elsewhere."""
         self.turn_away(endpoint)
-        del self._gauges[endpoint]
+        gauge = self._gauges.pop(endpoint)
+        if gauge.in_use:
+            self._leaving[endpoint] = gauge
 
     def announce(self, endpoint: str, change: int) -> None:
         """Do nothing: nobody else wants the slots."""
@@ -61,10 +68,10 @@ class LocalSlots:
 
     def release(self, endpoint: str) -> None:
         """Give a slot back."""
-        gauge = self._gauges.get(endpoint)
-        if gauge is None:
-            return
+        gauge = self._gauges.get(endpoint) or self._leaving[endpoint]
         gauge.in_use -= 1
+        if not gauge.in_use:
+            self._leaving.pop(endpoint, None)
         while gauge.waiters and gauge.in_use < gauge.limit:
             waiter = gauge.waiters.popleft()
             if not waiter.done():
@@ -81,7 +88,7 @@ class LocalSlots:
 
     def in_use(self, endpoint: str) -> int:
         """Requests in flight at `endpoint`."""
-        gauge = self._gauges.get(endpoint)
+        gauge = self._gauges.get(endpoint) or self._leaving.get(endpoint)
         return gauge.in_use if gauge else 0
 
     def load(self, endpoint: str) -> int:

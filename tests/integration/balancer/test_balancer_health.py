@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from waiting import until
 
 from balancer import health, keys
 from balancer.health import Circuit, HealthBoard, HealthPolicy, read_health
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
+from tests.waiting import until
 
 LUA = Path(health.__file__).parent / "lua"
 E = "e"

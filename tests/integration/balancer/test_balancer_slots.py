@@ -12,13 +12,13 @@ import redis as sync_redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
-from waiting import until
 
 from balancer import keys, slots
 from balancer.endpoint import Endpoint
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
 from balancer.slots import SharedSlots
+from tests.waiting import until
 
 LUA = Path(slots.__file__).parent / "lua"
 NAME = "e"
@@ -295,50 +295,78 @@ async def test_waiters_are_served_when_redis_is_back(redis: AsyncRedis, start: S
         assert await process.acquire(NAME)
 
 
+class Turmoil:
+    """Random acquiring, releasing, cancelling and turning away in several processes."""
+
+    def __init__(self, crowd: Sequence[SharedSlots], limit: int, rng: random.Random) -> None:
+        self.crowd, self.limit, self.rng = crowd, limit, rng
+        self.waiting: dict[asyncio.Task[bool], SharedSlots] = {}
+        self.held: list[SharedSlots] = []
+        self.deeds = [
+            self.acquire,
+            self.acquire,
+            self.acquire,
+            self.release,
+            self.release,
+            self.cancel,
+            self.turn_away,
+            self.announce,
+        ]
+
+    async def step(self) -> None:
+        self.collect()
+        self.rng.choice(self.deeds)()
+        await asyncio.sleep(0.003 if self.rng.random() < 0.1 else 0)
+
+    def collect(self) -> None:
+        for task in [t for t in self.waiting if t.done()]:
+            process = self.waiting.pop(task)
+            if not task.cancelled() and task.result():
+                self.held.append(process)
+        assert sum(p.in_use(NAME) for p in self.crowd) <= self.limit
+
+    def acquire(self) -> None:
+        process = self.rng.choice(self.crowd)
+        self.waiting[asyncio.create_task(process.acquire(NAME))] = process
+
+    def release(self) -> None:
+        if self.held:
+            self.held.pop(self.rng.randrange(len(self.held))).release(NAME)
+
+    def cancel(self) -> None:
+        if self.waiting:
+            self.rng.choice(list(self.waiting)).cancel()
+
+    def turn_away(self) -> None:
+        self.rng.choice(self.crowd).turn_away(NAME)
+
+    def announce(self) -> None:
+        process = self.rng.choice(self.crowd)
+        process.announce(NAME, 1)
+        process.announce(NAME, -1)
+
+    async def calm(self) -> None:
+        for task in self.waiting:
+            task.cancel()
+        await asyncio.gather(*self.waiting, return_exceptions=True)
+        self.collect()
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_whatever_happens_the_limit_holds_and_nothing_leaks(
     start: StartProcess, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Random acquiring, releasing, cancelling, turning away and dying; then all slots are there again."""
     monkeypatch.setattr(slots, "SLOT_LEASE", 0.5)
     rng = random.Random(seed)
     limit = rng.choice([1, 3, 6])
     crowd = [start(limit) for _ in range(3)]
-    waiting: dict[asyncio.Task[bool], SharedSlots] = {}
-    held: list[SharedSlots] = []
-
-    def collect() -> None:
-        for task in [t for t in waiting if t.done()]:
-            process = waiting.pop(task)
-            if not task.cancelled() and task.result():
-                held.append(process)
-        assert sum(p.in_use(NAME) for p in crowd) <= limit
-
+    turmoil = Turmoil(crowd, limit, rng)
     for _ in range(250):
-        collect()
-        process = rng.choice(crowd)
-        match rng.choice(["acquire", "acquire", "acquire", "release", "release", "cancel", "turn away", "wait", "announce"]):
-            case "acquire":
-                waiting[asyncio.create_task(process.acquire(NAME))] = process
-            case "release" if held:
-                held.pop(rng.randrange(len(held))).release(NAME)
-            case "cancel" if waiting:
-                rng.choice(list(waiting)).cancel()
-            case "turn away":
-                process.turn_away(NAME)
-            case "announce":
-                process.announce(NAME, 1)
-                process.announce(NAME, -1)
-            case "wait":
-                await asyncio.sleep(0.003)
-        await asyncio.sleep(0)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    collect()
+        await turmoil.step()
+    await turmoil.calm()
     # One dies with what it holds; the others give theirs back. Within the lease all slots can be had again.
     kill(crowd[0])
-    for process in held:
+    for process in turmoil.held:
         if process is not crowd[0]:
             process.release(NAME)
     last = [asyncio.create_task(crowd[1].acquire(NAME)) for _ in range(limit)]

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import orjson
 import pytest
-from waiting import until
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
 from balancer.endpoint import Endpoint
@@ -19,6 +18,7 @@ from balancer.outcome import FailureKind
 from balancer.redis_connection import AsyncRedis
 from balancer.state import state_on
 from balancer.transport import FastTransport, whole_body
+from tests.waiting import until
 
 Start = Callable[..., Awaitable[MockServer]]
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -47,9 +47,7 @@ async def transport() -> AsyncIterator[FastTransport]:
 
 
 def chat(url: str, timeout: float = 5.0, **extensions: object) -> httpx.Request:
-    return httpx.Request(
-        "POST", f"{url}/chat/completions", json=BODY, extensions={"timeout": {"read": timeout}, **extensions}
-    )
+    return httpx.Request("POST", f"{url}/chat/completions", json=BODY, extensions={"timeout": {"read": timeout}, **extensions})
 
 
 def free_port() -> int:
@@ -137,9 +135,7 @@ async def test_a_cancelled_request_is_over_with_its_timeout_at_the_latest(transp
 
 async def test_a_stream_comes_in_pieces(transport: FastTransport, start: Start) -> None:
     server = await start(latency_per_token=0.1)
-    request = httpx.Request(
-        "POST", f"{server.url}/chat/completions", json={**BODY, "stream": True}, extensions={"stream": True}
-    )
+    request = httpx.Request("POST", f"{server.url}/chat/completions", json={**BODY, "stream": True}, extensions={"stream": True})
     response = await transport.handle_async_request(request)
     assert server.simulation.in_flight.now == 1  # the first piece is there before the last is made
     pieces = [piece async for piece in response.aiter_raw()]
@@ -149,9 +145,7 @@ async def test_a_stream_comes_in_pieces(transport: FastTransport, start: Start) 
 
 async def test_a_stream_that_is_left_early_leaves_the_server(transport: FastTransport, start: Start) -> None:
     server = await start(latency_per_token=0.2)
-    request = httpx.Request(
-        "POST", f"{server.url}/chat/completions", json={**BODY, "stream": True}, extensions={"stream": True}
-    )
+    request = httpx.Request("POST", f"{server.url}/chat/completions", json={**BODY, "stream": True}, extensions={"stream": True})
     response = await transport.handle_async_request(request)
     async for _ in response.aiter_raw():
         break
@@ -161,9 +155,7 @@ async def test_a_stream_that_is_left_early_leaves_the_server(transport: FastTran
 
 async def test_a_stream_that_breaks_says_so(transport: FastTransport, start: Start) -> None:
     server = await start(fault="reset_mid_body", latency_per_token=0.01)
-    request = httpx.Request(
-        "POST", f"{server.url}/chat/completions", json={**BODY, "stream": True}, extensions={"stream": True}
-    )
+    request = httpx.Request("POST", f"{server.url}/chat/completions", json={**BODY, "stream": True}, extensions={"stream": True})
     response = await transport.handle_async_request(request)
     with pytest.raises(httpx.TransportError):
         async for _ in response.aiter_raw():
@@ -246,7 +238,9 @@ async def test_whatever_happens_is_an_outcome(
     start: Start, fleet: MakeFleet, options: dict[str, object], kind: FailureKind, status: int | None
 ) -> None:
     server = await start(**options)
-    outcome = await (await fleet(Endpoint(server.url, name="e", api_key=SECRET), timeout=0.5)).send("e", "/chat/completions", BODY)
+    outcome = await (await fleet(Endpoint(server.url, name="e", api_key=SECRET), timeout=0.5)).send(
+        "e", "/chat/completions", BODY
+    )
     assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.status) == (kind, status)
     assert outcome.failure.retry_after == options.get("retry_after")

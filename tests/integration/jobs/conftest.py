@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from job_bench import Bench
 
 from balancer.redis_connection import AsyncRedis
 from jobs.store import JobStore
+from tests.job_bench import Bench
 
 
 @pytest.fixture

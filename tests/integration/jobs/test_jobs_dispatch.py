@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from job_bench import PATH, Bench, in_chunks, input_line
 from kombu.exceptions import OperationalError
 
 from balancer.configuration import HealthCheck
@@ -25,6 +24,7 @@ from jobs.records import FileRecord, Job, Shard
 from jobs.shards import QUEUE_LEASE
 from jobs.states import JobStatus
 from jobs.store import NewJob
+from tests.job_bench import PATH, Bench, in_chunks, input_line
 
 
 class Queue:
@@ -137,7 +137,11 @@ async def test_jobs_that_cannot_be_served_stand_in_nobodys_way(bench: Bench, mon
 
 
 async def test_two_jobs_share_and_priority_goes_first(house: House) -> None:
-    low, one, two = await house.bench.open_job(1000, priority=-5), await house.bench.open_job(1000), await house.bench.open_job(1000)
+    low, one, two = (
+        await house.bench.open_job(1000, priority=-5),
+        await house.bench.open_job(1000),
+        await house.bench.open_job(1000),
+    )
     await house.dispatcher.run()
     served = Counter(shard.job_id for shard in house.queue.shards)
     assert abs(served[one.id] - served[two.id]) <= 1

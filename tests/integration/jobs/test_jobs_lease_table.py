@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass, field, replace
 
 import pytest
-from job_bench import PATH, USAGE, Bench, finished, result_line
 
 from jobs import keys
 from jobs.planning import Planned
@@ -13,6 +12,7 @@ from jobs.records import FileRecord, Job, Shard
 from jobs.shards import LEASE, QUEUE_LEASE, Order
 from jobs.states import JobStatus
 from jobs.store import NewJob
+from tests.job_bench import PATH, USAGE, Bench, finished, result_line
 
 
 async def test_reserving_moves_the_cursor_and_leases_the_shards(bench: Bench) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from job_bench import Bench, finished, in_chunks, input_line
 
 from jobs import keys, objects
 from jobs.assembly import Assembly, output_file_id
@@ -16,6 +15,7 @@ from jobs.records import Job
 from jobs.results import Result, Source
 from jobs.states import JobStatus
 from jobs.store import NewJob
+from tests.job_bench import Bench, finished, in_chunks, input_line
 
 
 async def numbers(results: AsyncIterator[Result]) -> list[int]:

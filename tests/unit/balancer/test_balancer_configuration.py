@@ -290,7 +290,6 @@ def test_a_dotenv_file_is_read_and_the_environment_beats_it(tmp_path: Path, monk
         ("http://gpu1:8000/v1", "gpu1:8000"),
         ("https://user:password@host/v1", "host"),
         ("http://[::1]:8000/v1", "[::1]:8000"),
-        ("odd", "odd"),
     ],
 )
 def test_endpoints_are_named_after_their_host(url: str, name: str) -> None:

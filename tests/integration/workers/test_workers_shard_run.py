@@ -1,0 +1,341 @@
+"""A shard's run, from claim to commit, with endpoints that fail in every way."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import orjson
+import pytest
+
+from api_roadbalancer.mock import Behaviour, MockServer, serve
+from balancer.endpoint import Endpoint, Price
+from balancer.fleet import Fleet
+from balancer.health import HealthPolicy
+from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.redis_connection import AsyncRedis
+from balancer.state import state_on
+from jobs.files import Upload
+from jobs.records import Job, Shard
+from jobs.results import Source
+from jobs.states import JobStatus
+from jobs.store import JobStore, NewJob
+from tests.job_bench import Bench, input_line
+from tests.waiting import until
+from workers import recorder as recorder_module
+from workers import shard_run as shard_run_module
+from workers.recorder import Recorder
+from workers.retrying import RetryPolicy
+from workers.shard_run import Ending, ShardEnd, ShardRun, Tools
+
+POLICY = RetryPolicy(attempts=2, first=0.01, longest=0.02, longest_outage=0.02)
+PATIENT = HealthPolicy(failures_to_open=10**6)
+
+
+class Worker:
+    """One worker process's parts, and the servers that it sends to."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.servers: dict[str, MockServer] = {}
+        self.fleet: Fleet
+        self.tools: Tools
+
+    async def start(self, *endpoints: Endpoint, timeout: float = 5.0, policy: HealthPolicy = PATIENT, **servers: object) -> None:
+        """Start a server for each endpoint without an address (`servers` has their behaviour by name) and the worker."""
+        made = []
+        for endpoint in endpoints:
+            if endpoint.url == "mock":
+                options = servers.get(endpoint.name) or {}
+                self.servers[endpoint.name] = await serve(Behaviour().changed(options))  # type: ignore[arg-type]
+                fields = {n: getattr(endpoint, n) for n in ("name", "models", "max_concurrency", "priority", "rpm", "price")}
+                endpoint = Endpoint(self.servers[endpoint.name].url, **fields)
+            made.append(endpoint)
+        self.fleet = Fleet(made, state_on(self.bench.redis, "worker", made, policy), timeout)
+        await self.fleet.__aenter__()
+        self.recorder = Recorder(self.bench.table)
+        self.recorder.start()
+        self.tools = Tools(self.fleet, self.bench.table, self.bench.objects, self.recorder, POLICY, random.Random(1))
+
+    async def close(self) -> None:
+        if hasattr(self, "fleet"):
+            await self.recorder.aclose()
+            await self.fleet.__aexit__(None, None, None)
+        for server in self.servers.values():
+            await server.close()
+
+    async def shard(self, lines: int, endpoint: str = "a", models: Sequence[str] = ("m",)) -> tuple[Job, Shard]:
+        """Open a job of so many lines and claim it all as one shard."""
+        content = b"".join(with_model(input_line(n), models[n % len(models)]) for n in range(lines))
+
+        async def once() -> AsyncIterator[bytes]:
+            yield content
+
+        record = await self.bench.files.add(Upload("in.jsonl"), once())
+        job = await self.bench.jobs.open(NewJob(self.bench.job_id(), record, "/v1/chat/completions"))
+        return job, await self.bench.claim(await self.bench.cut(job, 0, lines, endpoint))
+
+    def run(self, job: Job, shard: Shard, waits: int = 0) -> ShardRun:
+        return ShardRun(shard, job.input_file_id, waits, self.tools)
+
+    async def results(self, job: Job) -> dict[int, tuple[bool, dict[str, object]]]:
+        """Line number -> (whether it failed, the line)."""
+        found = self.bench.results.finished(job)
+        return {result.number: (result.source is Source.FAILED, orjson.loads(result.line)) async for result in found}
+
+    def nothing_is_held(self) -> bool:
+        return all(self.fleet.slots.in_use(name) == 0 for name in self.fleet.endpoints)
+
+
+def with_model(line: bytes, model: str) -> bytes:
+    entry = orjson.loads(line)
+    entry["body"]["model"] = model
+    return orjson.dumps(entry) + b"\n"
+
+
+def mock(name: str, **options: object) -> Endpoint:
+    return Endpoint("mock", name=name, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def worker(redis: AsyncRedis, store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
+    async def at_once(self: JobStore) -> None:
+        return None
+
+    monkeypatch.setattr(JobStore, "make_durable", at_once)
+    monkeypatch.setattr(recorder_module, "GROUP_SECONDS", 0.01)
+    made = Worker(Bench(redis, store_folder))
+    yield made
+    await made.close()
+
+
+async def test_all_lines_of_a_good_shard_end_in_its_part(worker: Worker) -> None:
+    await worker.start(mock("a", max_concurrency=8, price=Price(1.0, 2.0)), a={"latency": 0.001})
+    job, shard = await worker.shard(100)
+    assert await worker.run(job, shard).run() == ShardEnd(Ending.LAST)
+    results = await worker.results(job)
+    assert sorted(results) == list(range(100))
+    failed, line = results[42]
+    assert (failed, line["custom_id"], line["error"]) == (False, "c42", None)
+    response = line["response"]
+    assert isinstance(response, dict) and response["status_code"] == 200
+    assert response["body"]["object"] == "chat.completion"
+    assert worker.servers["a"].simulation.in_flight.maximum <= 8
+    assert set(worker.servers["a"].simulation.tally.seen_keys.values()) == {1}
+    job = await worker.bench.jobs.get(job.id)
+    assert (job.ledger.completed, job.shares, job.unpriced) == (100, {"a": 100}, 0)
+    assert job.cost == pytest.approx((job.tokens.prompt + 2 * job.tokens.completion) / 1e6)
+    assert await worker.bench.assembly().end_if_done(job.id)
+    assert (await worker.bench.jobs.get(job.id)).status is JobStatus.COMPLETED
+    assert worker.nothing_is_held()
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "429", "html", "broken_json", "truncated_json", "close", "reset_mid_body"])
+async def test_a_line_that_fails_is_sent_elsewhere_at_once(worker: Worker, fault: str) -> None:
+    await worker.start(mock("a"), mock("b"), a={"fault": fault})
+    job, shard = await worker.shard(20)
+    assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    assert not any(failed for failed, _ in (await worker.results(job)).values())
+    assert worker.servers["b"].simulation.tally.completed == 20
+    assert worker.nothing_is_held()
+
+
+async def test_a_request_that_hangs_is_sent_elsewhere_after_its_time(worker: Worker) -> None:
+    await worker.start(mock("a"), mock("b"), timeout=0.3, a={"fault": "hang"})
+    job, shard = await worker.shard(5)
+    assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    assert (await worker.bench.jobs.get(job.id)).shares == {"b": 5}
+
+
+async def test_a_refused_request_is_final_and_tried_once(worker: Worker) -> None:
+    await worker.start(mock("a"), mock("b"), a={"fail_custom": ("prompt 3",)}, b={"fail_custom": ("prompt 3",)})
+    job, shard = await worker.shard(5)
+    assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    results = await worker.results(job)
+    assert [n for n, (failed, _) in results.items() if failed] == [3]
+    _, line = results[3]
+    response = line["response"]
+    assert isinstance(response, dict) and response["status_code"] == 400 and "error" in response["body"]
+    assert sum(s.simulation.tally.errors for s in worker.servers.values()) == 1
+    assert (await worker.bench.jobs.get(job.id)).ledger.failed == 1
+
+
+async def test_lines_that_fail_everywhere_wait_and_keep_the_others_results(worker: Worker) -> None:
+    await worker.start(mock("a"), mock("b"), a={"fault": "500"}, b={"fault": "500", "fault_rate": 0.5})
+    job, shard = await worker.shard(40)
+    end = await worker.run(job, shard).run()
+    assert end.ending is Ending.RETRY and end.waiting is not None
+    assert (end.waiting.attempt, 0 < end.countdown < 1) == (1, True)
+    done = (await worker.bench.jobs.get(job.id)).ledger.completed
+    assert 0 < done < 40
+    worker.servers["b"].simulation.change(Behaviour())
+    worker.servers["b"].simulation.reset()
+    again = await worker.bench.claim(end.waiting)
+    assert (await worker.run(job, again, waits=1).run()).ending is Ending.LAST
+    assert worker.servers["b"].simulation.tally.completed <= 40 - done  # what was finished is not sent again
+    assert sorted(await worker.results(job)) == list(range(40))
+
+
+async def test_lines_that_had_their_attempts_become_error_lines(worker: Worker) -> None:
+    await worker.start(mock("a"), a={"fault": "500"})
+    job, shard = await worker.shard(3)
+    end = await worker.run(job, shard).run()
+    assert end.waiting is not None
+    assert (await worker.run(job, await worker.bench.claim(end.waiting), waits=1).run()).ending is Ending.LAST
+    results = await worker.results(job)
+    assert all(failed for failed, _ in results.values()) and len(results) == 3
+    error = results[0][1]["error"]
+    assert isinstance(error, dict) and error["code"] == "server_error"
+    job = await worker.bench.jobs.get(job.id)
+    assert (job.ledger.failed, job.retries) == (3, 1)
+
+
+async def test_an_outage_costs_no_attempt(worker: Worker) -> None:
+    await worker.start(mock("a"), a={"fault": "close"})
+    job, shard = await worker.shard(3)
+    for waits in range(4):
+        end = await worker.run(job, shard, waits).run()
+        assert end.waiting is not None and end.waiting.attempt == 0
+        shard = await worker.bench.claim(end.waiting)
+    worker.servers["a"].simulation.change(Behaviour())
+    assert (await worker.run(job, shard, 4).run()).ending is Ending.LAST
+
+
+async def test_lines_whose_endpoint_is_away_are_not_given_up_with_those_at_fault(worker: Worker) -> None:
+    await worker.start(
+        mock("bad", models={"x": "x"}), mock("away", models={"y": "y"}), bad={"fault": "500"}, away={"fault": "close"}
+    )
+    job, shard = await worker.shard(6, "bad", models=("x", "y"))
+    for waits in range(3):
+        end = await worker.run(job, shard, waits).run()
+        assert end.waiting is not None
+        shard = await worker.bench.claim(end.waiting)
+    job = await worker.bench.jobs.get(job.id)
+    assert (job.ledger.failed, job.ledger.completed) == (3, 0)
+    worker.servers["away"].simulation.change(Behaviour())
+    assert (await worker.run(job, shard, 4).run()).ending is Ending.LAST
+    assert (await worker.bench.jobs.get(job.id)).ledger.completed == 3
+
+
+async def test_lines_of_a_healthy_model_do_not_wait_behind_those_of_another(worker: Worker) -> None:
+    await worker.start(mock("a", models={"x": "x"}), mock("b", models={"y": "y"}), policy=HealthPolicy(first_open=60.0))
+    await worker.fleet.health.check_failed(Outcome("a", 0.1, failure=Failure(FailureKind.SERVER, "m", 500)))
+    await worker.fleet.health.refresh()
+    job, shard = await worker.shard(10, "a", models=("x", "y"))
+    end = await worker.run(job, shard).run()
+    assert end.ending is Ending.RETRY
+    assert (await worker.bench.jobs.get(job.id)).ledger.completed == 5
+
+
+async def test_a_short_pause_is_waited_for_in_place(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    await worker.start(mock("a"))
+    await worker.fleet.health.refresh()
+    limited = Failure(FailureKind.RATE_LIMIT, "m", 429, 0.3)
+    worker.fleet.health.note(Outcome("a", 0.1, 429, failure=limited))
+    await until(lambda: not worker.fleet.health["a"].usable)
+    job, shard = await worker.shard(3)
+    assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    assert shard_run_module.SHORT_WAIT > 0.3
+
+
+async def test_a_stopped_run_hands_back_what_is_left_and_keeps_what_is_done(worker: Worker) -> None:
+    await worker.start(mock("a", max_concurrency=4), a={"latency": 0.02})
+    job, shard = await worker.shard(100)
+    run = worker.run(job, shard)
+    running = asyncio.create_task(run.run())
+    await until(lambda: run.done >= 8)
+    run.stop()
+    assert await running == ShardEnd(Ending.RETURNED)
+    done = (await worker.bench.jobs.get(job.id)).ledger.completed
+    assert 8 <= done < 100
+    assert worker.servers["a"].simulation.tally.requests == done  # those in flight came to their end
+    assert await worker.bench.table.returned_of(job.id) == [(0, 100)]
+    assert worker.nothing_is_held()
+    again = await worker.bench.claim(await worker.bench.cut_again(job, 0, 100))
+    assert (await worker.run(job, again).run()).ending is Ending.LAST
+    assert set(worker.servers["a"].simulation.tally.seen_keys.values()) == {1}
+
+
+async def test_a_run_that_is_stopped_before_it_began_sends_nothing(worker: Worker) -> None:
+    await worker.start(mock("a"))
+    job, shard = await worker.shard(10)
+    run = worker.run(job, shard)
+    run.stop()
+    assert await run.run() == ShardEnd(Ending.RETURNED)
+    assert worker.servers["a"].simulation.tally.requests == 0
+
+
+async def test_a_run_that_is_abandoned_waits_for_nobody(worker: Worker) -> None:
+    await worker.start(mock("a", max_concurrency=4), timeout=1.0, a={"fault": "hang"})
+    job, shard = await worker.shard(10)
+    run = worker.run(job, shard)
+    running = asyncio.create_task(run.run())
+    await until(lambda: worker.servers["a"].simulation.in_flight.now == 4)
+    run.abandon()
+    async with asyncio.timeout(1):
+        assert await running == ShardEnd(Ending.RETURNED)
+    assert worker.nothing_is_held()
+
+
+async def test_a_lost_run_writes_nothing(worker: Worker) -> None:
+    await worker.start(mock("a", max_concurrency=4), timeout=1.0, a={"latency": 0.05})
+    job, shard = await worker.shard(40)
+    run = worker.run(job, shard)
+    running = asyncio.create_task(run.run())
+    await until(lambda: run.done >= 4)
+    assert await worker.bench.table.give_back(job.id, 0)  # as the janitor does
+    again = await worker.bench.claim(await worker.bench.cut_again(job, 0, 40))
+    async with asyncio.timeout(5):
+        assert await running == ShardEnd(Ending.LOST)  # recording tells it
+    assert run.lost
+    assert worker.nothing_is_held()
+    assert (await worker.run(job, again).run()).ending is Ending.LAST
+    assert (await worker.bench.jobs.get(job.id)).ledger.completed == 40
+
+
+@pytest.mark.parametrize("yields", range(6))
+async def test_no_slot_is_lost_when_lines_are_cancelled_before_they_began(worker: Worker, yields: int) -> None:
+    await worker.start(mock("a", max_concurrency=8), timeout=0.5, a={"fault": "hang"})
+    job, shard = await worker.shard(20)
+    run = worker.run(job, shard)
+    began: list[asyncio.Task[None]] = []
+    acquire = worker.fleet.slots.acquire
+
+    async def abandoned(endpoint: str) -> bool:
+        taken = await acquire(endpoint)
+        if taken and len(began) == 0 and len(run._in_flight) >= yields:
+            began.extend(run._in_flight)
+            asyncio.get_running_loop().call_soon(run.abandon)
+        return taken
+
+    worker.fleet.slots.acquire = abandoned  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await run.run()
+    assert worker.nothing_is_held()
+
+
+async def test_a_finished_shard_that_was_not_closed_is_closed_without_sending(worker: Worker) -> None:
+    """As after a worker that died between its last line and the commit."""
+    await worker.start(mock("a"))
+    job, shard = await worker.shard(10)
+    await worker.bench.record(shard, range(10))
+    assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    assert worker.servers["a"].simulation.tally.requests == 0
+
+
+async def test_several_shards_share_the_slots_and_the_budget(worker: Worker) -> None:
+    await worker.start(mock("a", max_concurrency=5, rpm=60_000), a={"latency": 0.005})
+    shards = [await worker.shard(30) for _ in range(3)]
+    ends = await asyncio.gather(*(worker.run(job, shard).run() for job, shard in shards))
+    assert {end.ending for end in ends} == {Ending.LAST}
+    assert worker.servers["a"].simulation.in_flight.maximum <= 5
+
+
+async def test_nothing_of_a_line_stands_in_the_log(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    await worker.start(mock("a"), a={"fault": "truncated_json"}, policy=HealthPolicy(failures_to_open=1))
+    job, shard = await worker.shard(3)
+    await worker.run(job, shard).run()
+    await worker.fleet.health.refresh()
+    said = caplog.text + str(await worker.bench.redis.hgetall("rb:endpoint:a:health"))
+    assert "prompt 1" not in said and "choices" not in said
