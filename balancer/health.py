@@ -165,7 +165,11 @@ class HealthBoard:
         if self._fallback:
             self._fallback.note(outcome)
         seen = self._seen.get(outcome.endpoint)
-        if seen is not None and seen.add(outcome, self._policy):
+        if seen is None:
+            return
+        bad_news = seen.add(outcome, self._policy)
+        if bad_news or self._known[outcome.endpoint].latency is None:
+            # The first answers are news too: they tell how much an endpoint can be given.
             self._urgent.set()
 
     async def check_passed(self, endpoint: str) -> None:
@@ -290,7 +294,8 @@ class Seen:
         what = failure.message if failure.status is None else f"HTTP {failure.status}"
         self.error = f"{failure.kind}: {what}"[:300]
         if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:
-            self.limited_for = max(self.limited_for, failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE)
+            pause = failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE
+            self.limited_for = max(self.limited_for, min(pause, LONGEST_RATE_LIMIT_PAUSE))
         if failure.counts_against_endpoint:
             self.refused = failure.kind is FailureKind.CONNECTION
             self.run += policy.connection_weight if failure.kind is FailureKind.CONNECTION else 1
@@ -310,3 +315,5 @@ class Seen:
 
 DEFAULT_RATE_LIMIT_PAUSE = 1.0
 """Seconds to leave an endpoint alone that answers 429 without saying for how long."""
+LONGEST_RATE_LIMIT_PAUSE = 3600.0
+"""Seconds after which it is asked again, whatever it said."""

@@ -28,7 +28,7 @@ from balancer.state import SharedState, local_state, redis_state
 from balancer.statistics import Statistics
 from balancer.strategy import BalancingStrategy
 from balancer.tasks import end_tasks
-from balancer.validation import check_numbers, checked_endpoints, checked_strategy
+from balancer.validation import check_numbers, checked_endpoints, checked_strategy, require_endpoints
 
 __all__ = ["AsyncLoadBalancer"]
 
@@ -86,12 +86,16 @@ class AsyncLoadBalancer:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
         """Make a balancer from `LLM_ENDPOINTS` and the other variables (see docs/configuration.md)."""
-        return cls.from_configuration(load_configuration(None, environ), **options)
+        configuration = load_configuration(None, environ)
+        require_endpoints(configuration.endpoints, "environment", "LLM_ENDPOINTS")
+        return cls.from_configuration(configuration, **options)
 
     @classmethod
     def from_config(cls, path: str | Path, **options: Any) -> Self:
         """Make a balancer from the project's configuration file. `options` beat what stands there."""
-        return cls.from_configuration(load_configuration(path), **options)
+        configuration = load_configuration(path)
+        require_endpoints(configuration.endpoints, str(path), "endpoints")
+        return cls.from_configuration(configuration, **options)
 
     @classmethod
     def from_configuration(cls, configuration: Configuration, **options: Any) -> Self:

@@ -10,6 +10,7 @@ from balancer.endpoint import Endpoint
 from balancer.load_balancer import AsyncLoadBalancer, Messages
 from balancer.results import ChatChunk, ChatResult
 from balancer.strategy import BalancingStrategy
+from balancer.validation import require_endpoints
 
 __all__ = ["LoadBalancer"]
 
@@ -32,12 +33,16 @@ class LoadBalancer:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
         """Make a balancer from `LLM_ENDPOINTS` and the other variables (see docs/configuration.md)."""
-        return cls.from_configuration(load_configuration(None, environ), **options)
+        configuration = load_configuration(None, environ)
+        require_endpoints(configuration.endpoints, "environment", "LLM_ENDPOINTS")
+        return cls.from_configuration(configuration, **options)
 
     @classmethod
     def from_config(cls, path: str | Path, **options: Any) -> Self:
         """Make a balancer from the project's configuration file. `options` beat what stands there."""
-        return cls.from_configuration(load_configuration(path), **options)
+        configuration = load_configuration(path)
+        require_endpoints(configuration.endpoints, str(path), "endpoints")
+        return cls.from_configuration(configuration, **options)
 
     @classmethod
     def from_configuration(cls, configuration: Configuration, **options: Any) -> Self:

@@ -10,7 +10,7 @@ from balancer.errors import ConfigurationError
 from balancer.providers import PROVIDERS
 from balancer.strategy import BalancingStrategy
 
-__all__ = ["HTTP_ADDRESS", "check_numbers", "checked_endpoints", "checked_strategy"]
+__all__ = ["HTTP_ADDRESS", "check_numbers", "checked_endpoints", "checked_strategy", "require_endpoints"]
 
 HTTP_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 """An address that requests can be sent below: no query, no fragment."""
@@ -19,10 +19,7 @@ MOST_WEIGHT = 1_000_000
 
 def checked_endpoints(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     """Return the endpoints if they can be used. Raises ConfigurationError (a ValueError) that says which one can't, and why."""
-    if not endpoints:
-        raise ConfigurationError(
-            "endpoints", "", "there are none; name at least one, such as Endpoint(url='http://gpu1:8000/v1')"
-        )
+    require_endpoints(endpoints, "endpoints", "")
     names: dict[str, int] = {}
     for index, endpoint in enumerate(endpoints):
         for field, problem in _problems(endpoint):
@@ -34,11 +31,18 @@ def checked_endpoints(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     return tuple(endpoints)
 
 
+def require_endpoints(endpoints: Sequence[Endpoint], source: str, path: str) -> None:
+    """Raise ConfigurationError if there are none where they should stand."""
+    if not endpoints:
+        raise ConfigurationError(source, path, "there are none; name at least one, such as http://gpu1:8000/v1")
+
+
 def _problems(endpoint: Endpoint) -> list[tuple[str, str]]:
     """Return (field, what is wrong with it) for everything that can't be used."""
     found = []
     if not _is_address(endpoint.url):
-        found.append(("url", f"must be an http:// or https:// address such as http://gpu1:8000/v1 (got {endpoint.url!r})"))
+        shown = re.sub(r"//[^/]*@", "//…@", str(endpoint.url))
+        found.append(("url", f"must be an http:// or https:// address such as http://gpu1:8000/v1 (got {shown!r})"))
     if endpoint.provider not in PROVIDERS:
         found.append(("provider", f"must be one of {', '.join(PROVIDERS)} (got {endpoint.provider!r})"))
     if not _is_number(endpoint.weight) or not 0 < endpoint.weight <= MOST_WEIGHT:

@@ -4,10 +4,11 @@ JobError
 ├── NotFound        no such job or file
 ├── InvalidRequest  what was asked can't be done; `param` names the field, `code` the kind
 ├── NotReady        results that are not there yet
+├── ShardIncomplete recorded lines of a shard are gone (Redis has lost its last second)
 └── LedgerBroken    inputs != completed + failed + cancelled + expired: a bug, never hidden
 """
 
-__all__ = ["InvalidRequest", "JobError", "LedgerBroken", "NotFound", "NotReady"]
+__all__ = ["InvalidRequest", "JobError", "LedgerBroken", "NotFound", "NotReady", "ShardIncomplete"]
 
 
 class JobError(Exception):
@@ -38,3 +39,12 @@ class NotReady(JobError):
 
 class LedgerBroken(JobError):
     """A job's lines do not add up."""
+
+
+class ShardIncomplete(JobError):
+    """A shard was to be closed, but Redis has `recorded` of its `lines` only; the missing ones must be sent again."""
+
+    def __init__(self, shard: str, recorded: int, lines: int) -> None:
+        self.recorded = recorded
+        self.lines = lines
+        super().__init__(f"shard {shard} was to be closed with {recorded} of {lines} lines")

@@ -16,6 +16,8 @@ __all__ = ["EndpointLoad", "JobNeed", "Plan", "Planned", "credit", "plan", "shar
 
 CREDIT_SECONDS = 4.0
 """Work that an endpoint holds beyond what is in flight."""
+LEAST_SECONDS = 0.05
+"""Work below which a smaller shard gains nothing at the end of a job: handing it over takes some milliseconds."""
 MAX_SHARD = 2000
 """Lines: bounds what a shard holds in memory and in Redis."""
 MAX_SHARD_BYTES = 64 * 1024 * 1024
@@ -142,7 +144,7 @@ def shard_size(load: EndpointLoad, need: JobNeed, fleet_pace: float, workers: in
     allowed = credit(load, need.remaining, fleet_pace)
     share = load.pace / fleet_pace if fleet_pace and load.pace else 1.0
     guided = math.ceil(need.remaining * share / (2 * shards))
-    smallest = max(1, load.max_concurrency // (2 * shards), need.total // MAX_PARTS)
+    smallest = max(1, load.max_concurrency // (2 * shards), int(load.pace * LEAST_SECONDS), need.total // MAX_PARTS)
     wanted = max(math.ceil(allowed / shards), smallest)
     by_bytes = int(MAX_SHARD_BYTES / max(need.line_bytes, 1.0))
     room = max(allowed - load.open_lines, smallest)

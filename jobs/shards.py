@@ -10,6 +10,7 @@ from balancer.outcome import Usage
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
 from jobs import keys
+from jobs.errors import ShardIncomplete
 from jobs.ids import new_token
 from jobs.planning import Plan
 from jobs.records import Shard
@@ -119,7 +120,8 @@ class ShardTable:
     async def commit(self, shard: Shard) -> tuple[bool, bool]:
         """Close a shard whose part is written: (whether it was ours, whether it was the job's last).
 
-        A repeated commit, after a broken connection, finds the shard gone and says that it was not ours; that is harmless.
+        Raises ShardIncomplete if Redis has lost recorded lines. A repeated commit, after a broken connection, finds the shard gone
+        and says that it was not ours; that is harmless.
         """
         job_id = shard.job_id
         script_keys = (
@@ -128,7 +130,7 @@ class ShardTable:
         )  # fmt: skip
         answer = await self._scripts.run("commit", script_keys, (shard.token, _member(shard), shard.first))
         if answer[0] == b"incomplete":
-            raise RuntimeError(f"shard {_member(shard)} was to be closed with {answer[1]} of {shard.lines} lines")
+            raise ShardIncomplete(_member(shard), int(answer[1]), shard.lines)
         return answer[0] == b"committed", answer[0] == b"committed" and bool(answer[1])
 
     async def give_back(self, job_id: str, first: int, token: str = "", only_if: str = "") -> bool:

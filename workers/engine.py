@@ -17,7 +17,7 @@ from balancer.loop import new_event_loop
 from balancer.redis_connection import without_password
 from balancer.tasks import end_tasks
 from jobs.dispatch import announce_serving
-from jobs.errors import JobError
+from jobs.errors import JobError, ShardIncomplete
 from jobs.ids import new_token
 from jobs.janitor import Janitor
 from jobs.node import Node, open_node
@@ -161,6 +161,10 @@ class Engine:
             run.stop()
         try:
             end = await run.run()
+        except ShardIncomplete as exc:
+            log.error("%s; it is cut again", exc)
+            await table.give_back(message.job_id, message.first, message.token)
+            end = ShardEnd(Ending.RETURNED)
         finally:
             self._runs.discard(run)
         if end.ending in (Ending.LAST, Ending.RETURNED):

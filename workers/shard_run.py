@@ -122,10 +122,14 @@ class ShardRun:
             task.cancel()
 
     def lose(self) -> None:
-        """Drop everything: the shard is somebody else's."""
+        """Drop everything: the shard is somebody else's.
+
+        Lines in flight run to their end, for nothing: the HTTP client does not take back a request that has no answer yet, and a
+        slot that is given away while it runs would let the endpoint have more than its limit.
+        """
         self.lost = True
         self._tools.recorder.forget(self)
-        self.abandon()
+        self.stop()
 
     async def run(self) -> ShardEnd:
         """Run the lines that are not finished yet. Raises RedisError, ObjectStoreError and OSError; what was recorded stays."""
@@ -294,8 +298,9 @@ class ShardRun:
         self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
 
     def _keep(self, line: FinishedLine) -> None:
-        self._results[line.number] = (line.failed, line.result)
-        self._tools.recorder.add(self, line)
+        if not self.lost:
+            self._results[line.number] = (line.failed, line.result)
+            self._tools.recorder.add(self, line)
 
     async def _wait_or_give_up(self) -> ShardEnd | None:
         """Send the failed lines to wait for their next attempt, or make them error lines when they have had their attempts."""

@@ -41,7 +41,7 @@ class OpenAIAdapter(Adapter):
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError:
             parsed = None
-        if status == 200 and isinstance(parsed, dict) and parsed.get("error") is None:
+        if status == 200 and isinstance(parsed, dict) and isinstance(parsed.get("choices"), list) and not parsed.get("error"):
             return Answer(_one_line(body), usage_of(parsed.get("usage")))
         if status == 200:
             return _unreadable(status, body, parsed)
@@ -141,7 +141,9 @@ def _count(counts: Any, name: str) -> int:
 
 def _unreadable(status: int, body: bytes, parsed: Any) -> Answer:
     """Refuse a 200 answer that is none. What it says may be half a completion, so it isn't shown."""
-    if isinstance(parsed, dict):
+    if isinstance(parsed, dict) and not parsed.get("error"):
+        what = f"a 200 answer without `choices` ({len(body)} bytes)"
+    elif isinstance(parsed, dict):
         what = f"an error in a 200 answer: {_error_of(parsed, body)[0]}"
     elif parsed is None:
         what = f"a 200 answer that is not JSON ({_kind_of(body)}, {len(body)} bytes)"

@@ -1,7 +1,7 @@
 """Dependency injection: a factory makes a callable over the balancer, and an unchanged class takes it.
 
-    python examples/custom_llm/injection.py fleet.yaml
-    LLM_ENDPOINTS=http://gpu1:8000/v1,http://gpu2:8000/v1 python examples/custom_llm/injection.py
+python examples/custom_llm/injection.py fleet.yaml
+LLM_ENDPOINTS=http://gpu1:8000/v1,http://gpu2:8000/v1 python examples/custom_llm/injection.py
 """
 
 import sys

@@ -1,7 +1,7 @@
 """A subclass of a class that is there already: only `_call_api` is new, and everything above it stays as it was.
 
-    python examples/custom_llm/subclass.py fleet.yaml
-    LLM_ENDPOINTS=http://gpu1:8000/v1,http://gpu2:8000/v1 python examples/custom_llm/subclass.py
+python examples/custom_llm/subclass.py fleet.yaml
+LLM_ENDPOINTS=http://gpu1:8000/v1,http://gpu2:8000/v1 python examples/custom_llm/subclass.py
 """
 
 import sys

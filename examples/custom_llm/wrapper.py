@@ -1,7 +1,7 @@
 """A class of one's own with a chat history; the balancer is inside, and callers see the interface that they know.
 
-    python examples/custom_llm/wrapper.py fleet.yaml
-    LLM_ENDPOINTS=http://gpu1:8000/v1,http://gpu2:8000/v1 python examples/custom_llm/wrapper.py
+python examples/custom_llm/wrapper.py fleet.yaml
+LLM_ENDPOINTS=http://gpu1:8000/v1,http://gpu2:8000/v1 python examples/custom_llm/wrapper.py
 """
 
 import sys

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from jobs import keys
+from jobs.errors import ShardIncomplete
 from jobs.planning import Planned
 from jobs.records import FileRecord, Job, Shard
 from jobs.shards import LEASE, QUEUE_LEASE, Order
@@ -160,7 +161,7 @@ async def test_a_shard_with_a_missing_line_is_never_closed(bench: Bench) -> None
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10))
     await bench.record(shard, range(9))
-    with pytest.raises(RuntimeError, match="9 of 10"):
+    with pytest.raises(ShardIncomplete, match="9 of 10"):
         await bench.table.commit(shard)
     assert await bench.table.open_of(job.id) == [0]
 
@@ -366,7 +367,7 @@ class Play:
         if found := self.pick():
             first, known, shard = found
             if any(n not in self.model.done for n in range(first, known.end)):
-                with pytest.raises(RuntimeError):
+                with pytest.raises(ShardIncomplete):
                     await self.bench.table.commit(shard)
                 return
             ours, last = await self.bench.table.commit(shard)

@@ -9,7 +9,9 @@ from balancer.results import Attempt, ChatChunk, ChatFailed, ChatResult, first_c
 
 
 def test_a_result_is_a_mapping_of_its_attributes() -> None:
-    result = ChatResult(success=True, content="Hello", endpoint="GPU-1", usage=Usage(1, 2), attempts=(Attempt("GPU-1", None, 0.1),))
+    result = ChatResult(
+        success=True, content="Hello", endpoint="GPU-1", usage=Usage(1, 2), attempts=(Attempt("GPU-1", None, 0.1),)
+    )
     assert result["success"] is result.success is True
     assert result["content"] == result.content == "Hello"
     assert dict(result)["endpoint"] == "GPU-1"
@@ -54,7 +56,9 @@ def test_the_text_of_a_content(content: Any, text: str | None) -> None:
     assert text_of(content) == text
 
 
-@pytest.mark.parametrize("raw", [None, {}, {"choices": None}, {"choices": []}, {"choices": ["x"]}, {"choices": [{"message": "x"}]}])
+@pytest.mark.parametrize(
+    "raw", [None, {}, {"choices": None}, {"choices": []}, {"choices": ["x"]}, {"choices": [{"message": "x"}]}]
+)
 def test_an_answer_without_a_message_has_an_empty_one(raw: Any) -> None:
     assert first_message(raw) == {}
     assert isinstance(first_choice(raw), dict)

@@ -46,7 +46,7 @@ def test_a_bad_address_is_refused(url: str) -> None:
         LoadBalancer([GOOD, Endpoint(url, name="GPU-2")])
     assert "endpoints[1] (GPU-2)" in str(caught.value)
     assert caught.value.path == "url"
-    assert repr(url) in str(caught.value)
+    assert repr(url.rstrip("/")) in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["https://api.example.com/v1", "http://[::1]:8000/v1", "http://user:pw@gpu1/v1", "http://gpu1"])
@@ -82,6 +82,12 @@ def test_a_bad_value_is_refused_where_it_stands(field: str, value: Any) -> None:
         checked_endpoints([Endpoint(URL, name="GPU-1", **{field: value})])
     assert caught.value.path == field
     assert field != "api_key" or value not in str(caught.value)
+
+
+def test_a_refused_address_does_not_give_its_password_away() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        checked_endpoints([Endpoint("http://user:secret@gpu1/v1?x")])
+    assert "secret" not in str(caught.value)
 
 
 def test_a_name_that_is_taken_is_refused() -> None:

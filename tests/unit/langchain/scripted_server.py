@@ -1,11 +1,10 @@
-"""Servers that answer as a table says, behind `httpx.MockTransport`."""
+"""A server that answers as it is told, behind `httpx.MockTransport`."""
 
 import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
 
 Answer = Callable[[dict[str, Any]], httpx.Response]
 
@@ -35,8 +34,12 @@ class Scripted:
 
 
 def _streamed(events: list[dict[str, Any]]) -> httpx.Response:
-    lines = [f"data: {json.dumps(event)}\n\n" for event in events] + ["data: [DONE]\n\n"]
-    return httpx.Response(200, headers={"content-type": "text/event-stream"}, content="".join(lines).encode())
+    return event_stream("".join([f"data: {json.dumps(event)}\n\n" for event in events] + ["data: [DONE]\n\n"]).encode())
+
+
+def event_stream(body: bytes) -> httpx.Response:
+    """An answer that can be read as a stream, which one with `content` can't."""
+    return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=httpx.ByteStream(body))
 
 
 def completion(finish_reason: str = "stop", usage: dict[str, Any] | None = None, **message: Any) -> dict[str, Any]:
@@ -55,9 +58,3 @@ def event(finish_reason: str | None = None, usage: dict[str, Any] | None = None,
 def call(arguments: str, name: str | None = "add", id: str | None = "call_1", **more: Any) -> dict[str, Any]:
     """A tool call as the wire has it."""
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}} | more
-
-
-@pytest.fixture
-def wire() -> dict[str, Any]:
-    """The builders, for tests that can't import this module by name."""
-    return {"Scripted": Scripted, "completion": completion, "event": event, "call": call}
