@@ -120,8 +120,8 @@ class ShardTable:
     async def commit(self, shard: Shard) -> tuple[bool, bool]:
         """Close a shard whose part is written: (whether it was ours, whether it was the job's last).
 
-        Raises ShardIncomplete if Redis has lost recorded lines. A repeated commit, after a broken connection, finds the shard gone
-        and says that it was not ours; that is harmless.
+        Raises ShardIncomplete if Redis has lost recorded lines. A repeated commit, after a broken connection, finds the shard
+        gone and says that it was not ours; that is harmless.
         """
         job_id = shard.job_id
         script_keys = (

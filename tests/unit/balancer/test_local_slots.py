@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -111,43 +110,54 @@ def test_counts_are_true_whatever_happens(limit: int, steps: list[str]) -> None:
 
 
 async def _play(limit: int, steps: list[str]) -> None:
-    """Requests come, end, are cancelled while they wait or run; the endpoint is replaced meanwhile."""
-    slots = LocalSlots([endpoint(limit)])
-    running: deque[asyncio.Event] = deque()
-    tasks: deque[asyncio.Task[Any]] = deque()
-    truly = 0
-
-    async def request(ended: asyncio.Event) -> None:
-        nonlocal truly
-        if not await slots.acquire(E):
-            return
-        truly += 1
-        running.append(ended)
-        try:
-            await ended.wait()
-        finally:
-            truly -= 1
-            slots.release(E)
-
+    play = _Play(limit)
     for step in steps:
-        match step:
+        await play.step(step)
+        assert 0 <= play.truly <= play.slots.in_use(E) <= limit
+    for task in play.tasks:
+        task.cancel()
+    await asyncio.gather(*play.tasks, return_exceptions=True)
+    assert play.slots.in_use(E) == play.truly == 0
+
+
+class _Play:
+    """Requests come, end, are cancelled while they wait or run; the endpoint is replaced meanwhile."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.slots = LocalSlots([endpoint(limit)])
+        self.running: deque[asyncio.Event] = deque()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.crashed = 0
+        self.truly = 0
+
+    async def step(self, name: str) -> None:
+        match name:
             case "come":
-                tasks.append(asyncio.create_task(request(asyncio.Event())))
-            case "end" if running:
-                running.popleft().set()
-            case "crash" if tasks:
-                tasks.popleft().cancel()
+                self.tasks.append(asyncio.create_task(self.request()))
+            case "end" if self.running:
+                self.running.popleft().set()
+            case "crash" if self.crashed < len(self.tasks):
+                self.tasks[self.crashed].cancel()
+                self.crashed += 1
             case "tick":
                 for _ in range(3):
                     await asyncio.sleep(0)
-                assert slots.in_use(E) == truly
+                assert self.slots.in_use(E) == self.truly
             case "turn away":
-                slots.turn_away(E)
+                self.slots.turn_away(E)
             case "replace":
-                slots.remove(E)
-                slots.add(endpoint(limit))
-        assert 0 <= truly <= slots.in_use(E) <= limit
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert slots.in_use(E) == truly == 0
+                self.slots.remove(E)
+                self.slots.add(endpoint(self.limit))
+
+    async def request(self) -> None:
+        if not await self.slots.acquire(E):
+            return
+        self.truly += 1
+        ended = asyncio.Event()
+        self.running.append(ended)
+        try:
+            await ended.wait()
+        finally:
+            self.truly -= 1
+            self.slots.release(E)

@@ -1,0 +1,79 @@
+"""One process's health follows the same rules as the one in Redis: both are told the same things at the same times."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import redis as sync_redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from balancer import health
+from balancer.health import HealthPolicy, Seen, read_health
+from balancer.local.health import Record, after_report
+from balancer.outcome import Failure, FailureKind, Outcome
+
+POLICY = HealthPolicy(failures_to_open=3, connection_weight=2, first_open=2.0, longest_open=8.0)
+KEY = "rb:test:health"
+CLOCK = "redis.call('TIME')"
+START = 1_000_000.0
+
+KINDS = [None, *FailureKind]
+# Eighths of a second are exact in floats, so that both sides agree on what is past.
+EIGHTHS = st.integers(0, 80).map(lambda eighths: eighths / 8)
+OUTCOMES = st.builds(
+    lambda kind, latency, retry_after: Outcome(
+        "e", latency, failure=Failure(kind, "why", None, retry_after) if kind is not None else None
+    ),
+    st.sampled_from(KINDS),
+    st.floats(0.01, 5),
+    st.sampled_from([None, 0.5, 4.0]),
+)
+STEP = st.tuples(EIGHTHS, st.lists(OUTCOMES, max_size=4), st.sampled_from(["report", "passed", "failed"]))
+
+
+@pytest.fixture(scope="module")
+def client(redis_server: str) -> sync_redis.Redis:
+    return sync_redis.Redis.from_url(redis_server)
+
+
+@given(steps=st.lists(STEP, max_size=25))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_keep_the_same_record(client: sync_redis.Redis, steps: Sequence[tuple[float, list[Outcome], str]]) -> None:
+    source = (Path(health.__file__).parent / "lua" / "report.lua").read_text()
+    assert source.count(CLOCK) == 1
+    script = client.register_script(source.replace(CLOCK, "{tonumber(ARGV[12]), tonumber(ARGV[13])}"))
+    client.delete(KEY)
+    record, now = Record(), START
+    for passed_by, outcomes, what in steps:
+        now += passed_by
+        seen = Seen()
+        for outcome in outcomes:
+            seen.add(outcome, POLICY)
+        if what == "failed":
+            seen.run = POLICY.failures_to_open
+        record = after_report(record, seen, POLICY, now, what == "passed")
+        script(keys=[KEY], args=arguments(seen, what == "passed", now))
+        compare(record, client, now)
+
+
+def arguments(seen: Seen, check_passed: bool, now: float) -> list[str | int]:
+    mean = f"{seen.latency_sum / seen.answered:.6f}" if seen.answered else ""
+    return [
+        seen.ok, mean, seen.run, seen.failed, seen.error, POLICY.failures_to_open, int(POLICY.first_open * 1000),
+        int(POLICY.longest_open * 1000), int(seen.limited_for * 1000), int(check_passed), int(seen.refused),
+        int(now), round(now % 1 * 1_000_000),
+    ]  # fmt: skip
+
+
+def compare(record: Record, client: sync_redis.Redis, now: float) -> None:
+    fields: dict[bytes, bytes] = client.hgetall(KEY)  # type: ignore[assignment]
+    there, here = read_health(fields, now), record.health(now)
+    assert (here.circuit, here.completed, here.failed) == (there.circuit, there.completed, there.failed)
+    assert here.last_error == there.last_error
+    assert (record.run, record.trips) == (int(fields[b"run"]), int(fields[b"trips"]))
+    assert here.open_for == pytest.approx(there.open_for, abs=2e-3)
+    assert here.limited_for == pytest.approx(there.limited_for, abs=2e-3)
+    assert here.latency == pytest.approx(there.latency, abs=1e-4)
+    if there.completed:
+        assert here.idle_for == pytest.approx(there.idle_for, abs=2e-3)

@@ -1,0 +1,84 @@
+"""The circuit of one process, step by step (that it agrees with the shared one is tested with Redis)."""
+
+from functools import reduce
+
+import pytest
+
+from balancer.health import Circuit, HealthPolicy, Seen
+from balancer.local import LocalHealth
+from balancer.local.health import Record, after_report
+from balancer.outcome import Failure, FailureKind, Outcome
+
+POLICY = HealthPolicy(failures_to_open=2, connection_weight=2, first_open=2.0, longest_open=8.0)
+OK, BAD, REFUSED = "ok", "bad", "refused"
+PASSED = "check passed"
+
+
+def outcome(what: str) -> Outcome:
+    kinds = {BAD: FailureKind.SERVER, REFUSED: FailureKind.CONNECTION}
+    return Outcome("e", 0.1, failure=Failure(kinds[what], "why") if what in kinds else None)
+
+
+def after(record: Record, step: tuple[float, str]) -> Record:
+    now, what = step
+    seen = Seen()
+    if what != PASSED:
+        seen.add(outcome(what), POLICY)
+    return after_report(record, seen, POLICY, now, what == PASSED)
+
+
+@pytest.mark.parametrize(
+    ("steps", "now", "circuit", "open_for"),
+    [
+        # one failure is none
+        ([(0, BAD)], 0, Circuit.CLOSED, 0),
+        # a run opens it
+        ([(0, BAD), (0, BAD)], 0, Circuit.OPEN, 2),
+        # a connection that can't be made weighs more
+        ([(0, REFUSED)], 1, Circuit.OPEN, 1),
+        # a success ends a run
+        ([(0, BAD), (0, OK), (0, BAD)], 0, Circuit.CLOSED, 0),
+        # its time is over
+        ([(0, REFUSED)], 2, Circuit.HALF_OPEN, 0),
+        # the try goes well
+        ([(0, REFUSED), (2, OK)], 2, Circuit.CLOSED, 0),
+        # or badly: open for longer, up to the longest
+        ([(0, REFUSED), (2, BAD)], 2, Circuit.OPEN, 4),
+        ([(0, REFUSED), (2, BAD), (6, BAD), (14, BAD)], 14, Circuit.OPEN, 8),
+        # a late failure of an open one changes nothing
+        ([(0, REFUSED), (1, REFUSED)], 1, Circuit.OPEN, 1),
+        # a passed check closes what refused connections
+        ([(0, REFUSED), (1, PASSED)], 1, Circuit.CLOSED, 0),
+        # but proves nothing of one that took requests and failed them
+        ([(0, BAD), (0, BAD), (1, PASSED)], 1, Circuit.OPEN, 1),
+        # and the next opening is longer all the same, until a real answer
+        ([(0, REFUSED), (1, PASSED), (1, REFUSED)], 1, Circuit.OPEN, 4),
+        ([(0, REFUSED), (1, PASSED), (1, OK), (1, REFUSED)], 1, Circuit.OPEN, 2),
+    ],
+)
+def test_how_the_circuit_moves(steps: list[tuple[float, str]], now: float, circuit: Circuit, open_for: float) -> None:
+    health = reduce(after, steps, Record()).health(now)
+    assert (health.circuit, health.open_for) == (circuit, open_for)
+
+
+def test_whoever_waits_is_told_when_an_endpoint_turns_bad() -> None:
+    told: list[str] = []
+    health = LocalHealth(["e"], POLICY, told.append)
+    health.note(outcome(BAD))
+    assert told == []
+    health.note(outcome(BAD))
+    assert told == ["e"]
+
+
+async def test_a_failed_check_opens_at_once() -> None:
+    health = LocalHealth(["e"], POLICY)
+    await health.check_failed(outcome(BAD))
+    assert health["e"].circuit is Circuit.OPEN
+
+
+def test_a_removed_endpoint_is_forgotten() -> None:
+    health = LocalHealth(["e"], POLICY)
+    health.remove("e")
+    health.note(outcome(BAD))
+    health.add("e")
+    assert health["e"].failed == 0
