@@ -1,4 +1,4 @@
-"""The competitors' own environment, bench/.venv: clients that the project does not depend on."""
+"""The competitors' own environments below bench/: clients that the project does not depend on."""
 
 import asyncio
 import sys
@@ -6,39 +6,40 @@ from pathlib import Path
 
 from bench.results import BenchmarkFailed
 
-__all__ = ["competitors_python"]
+__all__ = ["LITELLM", "competitors_python"]
 
 HERE = Path(__file__).resolve().parent
-REQUIREMENTS = HERE / "requirements.txt"
-FOLDER = HERE / ".venv"
-MADE_OF = FOLDER / "made-of.txt"
-"""A copy of the requirements, written when all is installed."""
+LITELLM = "-litellm"
+"""The environment that has LiteLLM, which can't share one with the newest openai SDK."""
 INSTALL_SECONDS = 240.0
 
 
-async def competitors_python() -> Path:
-    """Return the environment's Python; make it first where it is missing or out of date. Raises BenchmarkFailed."""
-    python = FOLDER / "bin" / "python"
-    wanted = REQUIREMENTS.read_bytes()
-    if not MADE_OF.is_file() or MADE_OF.read_bytes() != wanted:
-        await _run(sys.executable, "-m", "venv", "--clear", str(FOLDER))
-        await _run(str(python), "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS))
-        MADE_OF.write_bytes(wanted)
+async def competitors_python(which: str = "") -> Path:
+    """Return an environment's Python; make it first where it is missing or out of date. Raises BenchmarkFailed."""
+    folder, requirements = HERE / f".venv{which}", HERE / f"requirements{which}.txt"
+    python = folder / "bin" / "python"
+    wanted = requirements.read_bytes()
+    # A copy of the requirements, written when all is installed.
+    made_of = folder / "made-of.txt"
+    if not made_of.is_file() or made_of.read_bytes() != wanted:
+        await _run(folder, sys.executable, "-m", "venv", "--clear", str(folder))
+        await _run(folder, str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements))
+        made_of.write_bytes(wanted)
     return python
 
 
-async def _run(*command: str) -> None:
+async def _run(folder: Path, *command: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
         output, _ = await asyncio.wait_for(process.communicate(), INSTALL_SECONDS)
     except TimeoutError as exc:
-        raise BenchmarkFailed(f"{FOLDER} could not be made within {INSTALL_SECONDS:.0f} s") from exc
+        raise BenchmarkFailed(f"{folder} could not be made within {INSTALL_SECONDS:.0f} s") from exc
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
         last = output.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
-        raise BenchmarkFailed(f"{FOLDER} could not be made: {last[0]}")
+        raise BenchmarkFailed(f"{folder} could not be made: {last[0]}")

@@ -1,6 +1,7 @@
 """A whole Roadbalancer below one temporary folder: Redis, model servers, workers, the API. It ends with the benchmark."""
 
 import contextlib
+import json
 import re
 import sys
 import tempfile
@@ -24,9 +25,11 @@ from jobs.records import FileRecord, Job
 from jobs.service import JobRequest
 from jobs.states import JobStatus
 
-__all__ = ["ModelServer", "Stage", "completed", "open_job"]
+__all__ = ["ModelServer", "Stage", "completed", "measured", "open_job"]
 
 START_SECONDS = 60.0
+CONTENDER_SECONDS = 120.0
+"""How long one contender may take."""
 _WORKER_IS_READY = re.compile(r"@\S+ ready\.")
 
 
@@ -163,3 +166,13 @@ async def completed(node: Node, job: Job, seconds: float) -> Job:
     if job.status is not JobStatus.COMPLETED or job.ledger.completed != job.ledger.total:
         raise BenchmarkFailed(f"{job.id} is {job.status}: {job.ledger}")
     return job
+
+
+async def measured(process: Process) -> dict[str, float]:
+    """Wait for a competitor and return what it printed last."""
+    await process.finished(CONTENDER_SECONDS)
+    try:
+        measured: dict[str, float] = json.loads(process.log_text().splitlines()[-1])
+    except (IndexError, ValueError) as exc:
+        raise process.failure() from exc
+    return measured

@@ -1,7 +1,6 @@
 """How many lines per second go from submission to durable results, beside what people use instead."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +14,7 @@ from bench.environment import competitors_python
 from bench.lines import InputFile
 from bench.processes import Process, until
 from bench.results import BenchmarkFailed, Figure, Target, at_least
-from bench.stage import ModelServer, Stage, completed, open_job
+from bench.stage import ModelServer, Stage, completed, measured, open_job
 from jobs.files import Upload
 from jobs.verify import verify_job
 
@@ -123,12 +122,12 @@ async def _celery(stage: Stage, server: ModelServer, source: Path, lines: int) -
         await until(lambda: store.llen(READY) == WORKERS, 60.0, "the workers of plain Celery")
         arguments = [str(source), "--lines", str(lines), "--patience", str(CONTENDER_SECONDS)]
         publisher = stage.start("celery publisher", "-m", "bench.competitors.plain_celery", *arguments, variables=where)
-        measured = await _measured(publisher)
+        found = await measured(publisher)
         if store.llen(RESULTS) != lines:
             raise BenchmarkFailed(f"plain Celery kept {store.llen(RESULTS)} results of {lines} lines")
     _end(workers)
-    note = f"a task each for {lines:,} lines, 2 × {CELERY_THREADS} threads, published at {lines / measured['published']:,.0f}/s"
-    return Figure("plain Celery, 2 workers", lines / measured["seconds"], UNIT, at_least(8), OURS, note)
+    note = f"a task each for {lines:,} lines, 2 × {CELERY_THREADS} threads, published at {lines / found['published']:,.0f}/s"
+    return Figure("plain Celery, 2 workers", lines / found["seconds"], UNIT, at_least(8), OURS, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +152,10 @@ async def _run_loop(stage: Stage, server: ModelServer, source: Path, loop: _Loop
     out = stage.folder / f"{loop.module}.jsonl"
     arguments = [server.url, str(source), str(out), "--lines", str(loop.lines), "--in-flight", str(IN_FLIGHT)]
     process = stage.start(loop.module, *interpreter, "-m", f"bench.competitors.{loop.module}", *arguments)
-    measured = await _measured(process)
+    found = await measured(process)
     _check_count(out, loop.lines)
     note = f"{loop.lines:,} lines, {IN_FLIGHT} in flight"
-    return Figure(loop.name, loop.lines / measured["seconds"], UNIT, loop.target, OURS, note)
-
-
-async def _measured(process: Process) -> dict[str, float]:
-    """Wait for a competitor and return what it printed last."""
-    await process.finished(CONTENDER_SECONDS)
-    try:
-        measured: dict[str, float] = json.loads(process.log_text().splitlines()[-1])
-    except (IndexError, ValueError) as exc:
-        raise process.failure() from exc
-    return measured
+    return Figure(loop.name, loop.lines / found["seconds"], UNIT, loop.target, OURS, note)
 
 
 def _check_count(out: Path, lines: int) -> None:
