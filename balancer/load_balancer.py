@@ -1,48 +1,38 @@
 """The load balancer for programs of one's own, asynchronous: `AsyncLoadBalancer`."""
 
 import asyncio
-import logging
-import math
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 import httpx
-import orjson
 
-from balancer.configuration import Configuration, load_configuration
+from balancer.checks import Checks
+from balancer.construction import FromSettings
 from balancer.endpoint import Endpoint
 from balancer.errors import BalancerClosed, ConfigurationError
 from balancer.fleet import Fleet
 from balancer.health import Circuit, Health
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
-from balancer.pricing import cost_of
-from balancer.results import Attempt, ChatChunk, ChatFailed, ChatResult, first_message, text_of
+from balancer.results import ChatChunk, ChatFailed, ChatResult
 from balancer.routing import Option, RetryPlan, choose, least_bad, pause_before
 from balancer.state import SharedState, local_state, redis_state
 from balancer.statistics import Statistics
 from balancer.strategy import BalancingStrategy
-from balancer.tasks import end_tasks
-from balancer.validation import check_numbers, checked_endpoints, checked_strategy, require_endpoints
+from balancer.trial import Trial
+from balancer.validation import check_numbers, checked_endpoints, checked_strategy
 
 __all__ = ["AsyncLoadBalancer"]
 
 CHAT_PATH = "/chat/completions"
-FAILING_CHECKED_EVERY = 1.0
-"""Seconds between two checks of a failing endpoint, at most."""
-CHECKS_DUE_EVERY = 0.5
-"""Seconds between looking whose check is due."""
 Messages = Sequence[Mapping[str, Any]]
 
-log = logging.getLogger(__name__)
 
-
-class AsyncLoadBalancer:
+class AsyncLoadBalancer(FromSettings):
     """Spreads chat requests over endpoints, on one event loop.
 
     With `redis_url`, every process that names the same Redis shares requests in flight, health and limits; without it, this
@@ -75,45 +65,11 @@ class AsyncLoadBalancer:
         self._rng = random.Random()
         self._statistics = Statistics(self._strategy)
         self._draining: set[str] = set()
-        self._suspects: set[str] = set()
-        """Endpoints that are not used again, not even for a try, before a check has passed."""
         self._fleet: Fleet | None = None
         self._state: SharedState | None = None
         self._starting = asyncio.Lock()
-        self._checking: asyncio.Task[None] | None = None
+        self._checks: Checks | None = None
         self._closed = False
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
-        """Make a balancer from `LLM_ENDPOINTS` and the other variables (see docs/configuration.md)."""
-        configuration = load_configuration(None, environ)
-        require_endpoints(configuration.endpoints, "environment", "LLM_ENDPOINTS")
-        return cls.from_configuration(configuration, **options)
-
-    @classmethod
-    def from_config(cls, path: str | Path, **options: Any) -> Self:
-        """Make a balancer from the project's configuration file. `options` beat what stands there."""
-        configuration = load_configuration(path)
-        require_endpoints(configuration.endpoints, str(path), "endpoints")
-        return cls.from_configuration(configuration, **options)
-
-    @classmethod
-    def from_configuration(cls, configuration: Configuration, **options: Any) -> Self:
-        """Make a balancer from settings that have been read. `options` beat them."""
-        return cls(configuration.endpoints, **cls.options_of(configuration) | options)
-
-    @staticmethod
-    def options_of(configuration: Configuration) -> dict[str, Any]:
-        """Return the options that settings stand for."""
-        return {
-            "strategy": configuration.strategy,
-            "enable_health_check": configuration.health_check.enabled,
-            "health_check_interval": configuration.health_check.interval,
-            "timeout": configuration.timeout,
-            "retry_count": configuration.retry_count,
-            "fallback_on_failure": configuration.fallback_on_failure,
-            "redis_url": configuration.redis_url,
-        }
 
     async def __aenter__(self) -> Self:
         await self._started()
@@ -142,23 +98,17 @@ class AsyncLoadBalancer:
         return await self._complete(fleet, body)
 
     async def _complete(self, fleet: Fleet, body: Mapping[str, Any]) -> ChatResult:
-        trial = _Trial(time.monotonic())
+        trial = Trial()
         async with aclosing(self._attempts(fleet, body, trial)) as endpoints:
             async for endpoint in endpoints:
                 outcome = await self._send(fleet, endpoint, body)
                 trial.note(outcome)
                 self._statistics.note(outcome)
                 if outcome.failure is None:
-                    return _result(fleet.endpoints.get(endpoint), outcome, trial)
-        return ChatResult(
-            success=False,
-            error=trial.explanation(),
-            latency=time.monotonic() - trial.started_at,
-            attempts=tuple(trial.attempts),
-            failure=trial.failure,
-        )
+                    return trial.succeeded(fleet.endpoints.get(endpoint), outcome)
+        return trial.failed()
 
-    async def _attempts(self, fleet: Fleet, body: Mapping[str, Any], trial: "_Trial") -> AsyncGenerator[str, None]:
+    async def _attempts(self, fleet: Fleet, body: Mapping[str, Any], trial: Trial) -> AsyncGenerator[str, None]:
         """Yield endpoints to try, each with a slot held, until the request has been given up."""
         model = body.get("model")
         rounds, patience = 0, self._timeout
@@ -197,7 +147,7 @@ class AsyncLoadBalancer:
 
     def _health(self, fleet: Fleet, endpoint: str) -> Health:
         health = fleet.health[endpoint]
-        return replace(health, circuit=Circuit.OPEN) if endpoint in self._suspects else health
+        return replace(health, circuit=Circuit.OPEN) if endpoint in self._suspects() else health
 
     async def _slot(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> bool:
         """Wait for the endpoint's budget and a slot; False if it turned bad or went away meanwhile."""
@@ -221,7 +171,7 @@ class AsyncLoadBalancer:
             fleet.pacer.settle(outcome.endpoint, _expected_tokens(body), outcome.usage)
 
     async def _stream(self, fleet: Fleet, body: Mapping[str, Any]) -> AsyncGenerator[ChatChunk, None]:
-        trial = _Trial(time.monotonic())
+        trial = Trial()
         async with aclosing(self._attempts(fleet, body, trial)) as endpoints:
             async for endpoint in endpoints:
                 begun = False
@@ -246,7 +196,7 @@ class AsyncLoadBalancer:
     def get_stats(self) -> dict[str, Any]:
         """Return what this balancer has done, and how its endpoints are."""
         known = self._fleet.endpoints if self._fleet else {endpoint.name: endpoint for endpoint in self._endpoints}
-        return self._statistics.as_dict(known.values(), self._fleet, self._suspects)
+        return self._statistics.as_dict(known.values(), self._fleet, self._suspects())
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
         """Use another endpoint from now on. Raises ConfigurationError if its name is taken."""
@@ -262,7 +212,7 @@ class AsyncLoadBalancer:
             return False
         fleet.remove(found.name)
         self._draining.discard(found.name)
-        self._suspects.discard(found.name)
+        self._suspects().discard(found.name)
         return True
 
     async def drain(self, url: str, timeout: float = 60.0) -> bool:
@@ -296,12 +246,15 @@ class AsyncLoadBalancer:
         if self._closed:
             return
         self._closed = True
-        if self._checking:
-            await end_tasks(self._checking)
+        if self._checks:
+            await self._checks.aclose()
         if self._fleet:
             await self._fleet.__aexit__(None, None, None)
         if self._state:
             await self._state.aclose()
+
+    def _suspects(self) -> set[str]:
+        return self._checks.suspects if self._checks else set()
 
     @staticmethod
     def _find(endpoints: Iterable[Endpoint], url: str) -> Endpoint | None:
@@ -322,76 +275,10 @@ class AsyncLoadBalancer:
                 await fleet.__aenter__()
                 self._fleet = fleet
                 if self._check_every is not None:
-                    self._checking = asyncio.create_task(self._check_forever(fleet, self._check_every), name="health checks")
+                    self._checks = Checks(fleet, self._check_every)
+                    self._checks.start()
         return self._fleet
-
-    async def _check_forever(self, fleet: Fleet, every: float) -> None:
-        """Check every endpoint each `every` seconds, failing ones more often: a user's request is no probe."""
-        checked_at: dict[str, float] = {}
-        while True:
-            now = time.monotonic()
-            due = []
-            for name in fleet.endpoints:
-                if fleet.health[name].circuit is Circuit.OPEN:
-                    self._suspects.add(name)
-                well = fleet.health[name].usable and name not in self._suspects
-                if now - checked_at.get(name, -math.inf) >= (every if well else min(every, FAILING_CHECKED_EVERY)):
-                    checked_at[name] = now
-                    due.append(self._check(fleet, name))
-            await asyncio.gather(*due)
-            await asyncio.sleep(min(CHECKS_DUE_EVERY, every))
-
-    async def _check(self, fleet: Fleet, endpoint: str) -> None:
-        try:
-            outcome = await fleet.check(endpoint)
-        except Exception:
-            log.exception("the check of %s came to nothing", endpoint)
-            return
-        if outcome.failure is None or endpoint not in fleet.endpoints:
-            self._suspects.discard(endpoint)
-        else:
-            self._suspects.add(endpoint)
 
 
 def _expected_tokens(body: Mapping[str, Any]) -> int:
     return expected_tokens(body, len(str(body)))
-
-
-class _Trial:
-    """What has been tried for one request."""
-
-    def __init__(self, started_at: float) -> None:
-        self.started_at = started_at
-        self.attempts: list[Attempt] = []
-        self.failure: Failure | None = None
-
-    def note(self, outcome: Outcome) -> None:
-        self.failure = outcome.failure
-        error = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else None
-        self.attempts.append(Attempt(outcome.endpoint, error, outcome.latency))
-
-    def may_go_on(self, fallback: bool) -> bool:
-        if self.failure is None:
-            return not self.attempts
-        return self.failure.worth_trying_elsewhere if fallback else self.failure.retryable
-
-    def explanation(self) -> str:
-        if not self.attempts:
-            return self.failure.message if self.failure else "nothing was tried"
-        tried = "; ".join(f"{attempt.endpoint}: {attempt.error}" for attempt in self.attempts)
-        return f"all {len(self.attempts)} attempts failed: {tried}" if len(self.attempts) > 1 else tried
-
-
-def _result(endpoint: Endpoint | None, outcome: Outcome, trial: _Trial) -> ChatResult:
-    raw = orjson.loads(outcome.body)
-    return ChatResult(
-        success=True,
-        content=text_of(first_message(raw).get("content")),
-        endpoint=outcome.endpoint,
-        model=raw.get("model"),
-        usage=outcome.usage,
-        cost=cost_of(outcome.usage, endpoint.price if endpoint else None),
-        latency=time.monotonic() - trial.started_at,
-        attempts=tuple(trial.attempts),
-        raw=raw,
-    )

@@ -72,7 +72,7 @@ class StreamReading:
             for chunk in self._whole(response, await response.aread()):
                 yield chunk
             return
-        async with aclosing(event_data(response.aiter_raw())) as events:
+        async with aclosing(event_data(response.aiter_bytes())) as events:
             async for data in events:
                 if data == END:
                     self._finished = True

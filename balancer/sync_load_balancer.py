@@ -1,21 +1,19 @@
 """The load balancer for programs that are not asynchronous: `LoadBalancer`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self, overload
 
 from balancer.background import BackgroundLoop
-from balancer.configuration import Configuration, load_configuration
+from balancer.construction import FromSettings
 from balancer.endpoint import Endpoint
 from balancer.load_balancer import AsyncLoadBalancer, Messages
 from balancer.results import ChatChunk, ChatResult
 from balancer.strategy import BalancingStrategy
-from balancer.validation import require_endpoints
 
 __all__ = ["LoadBalancer"]
 
 
-class LoadBalancer:
+class LoadBalancer(FromSettings):
     """Spreads chat requests over endpoints. Use it from any number of threads, inside a running event loop too.
 
     It drives an AsyncLoadBalancer on one background loop and takes the same options: `enable_health_check`,
@@ -29,25 +27,6 @@ class LoadBalancer:
     ) -> None:
         self._balancer = AsyncLoadBalancer(endpoints, strategy, **options)
         self._loop = BackgroundLoop("load balancer")
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
-        """Make a balancer from `LLM_ENDPOINTS` and the other variables (see docs/configuration.md)."""
-        configuration = load_configuration(None, environ)
-        require_endpoints(configuration.endpoints, "environment", "LLM_ENDPOINTS")
-        return cls.from_configuration(configuration, **options)
-
-    @classmethod
-    def from_config(cls, path: str | Path, **options: Any) -> Self:
-        """Make a balancer from the project's configuration file. `options` beat what stands there."""
-        configuration = load_configuration(path)
-        require_endpoints(configuration.endpoints, str(path), "endpoints")
-        return cls.from_configuration(configuration, **options)
-
-    @classmethod
-    def from_configuration(cls, configuration: Configuration, **options: Any) -> Self:
-        """Make a balancer from settings that have been read. `options` beat them."""
-        return cls(configuration.endpoints, **AsyncLoadBalancer.options_of(configuration) | options)
 
     def __enter__(self) -> Self:
         self._loop.check()

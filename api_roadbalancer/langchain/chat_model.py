@@ -20,6 +20,7 @@ from api_roadbalancer.langchain.structured_output import StructuredOutputMethod,
 from api_roadbalancer.langchain.wire import StreamedAnswer, generations_of, tool_choice_of, wire_messages
 from balancer import AsyncLoadBalancer, Attempt, BalancerError, ChatFailed, ChatResult, Endpoint, LoadBalancer
 from balancer.configuration import load_configuration
+from balancer.construction import constructor_options
 
 __all__ = ["ChatRoadbalancer", "ChatRoadbalancerError"]
 
@@ -91,7 +92,8 @@ class ChatRoadbalancer(BaseChatModel):
             key = self.api_key.get_secret_value() if self.api_key else None
             return [Endpoint(each, api_key=key) if isinstance(each, str) else each for each in self.endpoints], options
         configuration = load_configuration(self.config)
-        return configuration.endpoints, AsyncLoadBalancer.options_of(configuration) | options
+        settings = constructor_options(configuration) | options
+        return settings.pop("endpoints"), settings
 
     @property
     def _llm_type(self) -> str:

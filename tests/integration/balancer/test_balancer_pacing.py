@@ -12,6 +12,7 @@ from balancer.outcome import Usage
 from balancer.pacing import Pacer, expected_tokens
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Scripts
+from balancer.tasks import end_tasks
 
 LUA = Path(pacing.__file__).parent / "lua"
 E = "e"
@@ -119,7 +120,7 @@ async def test_a_wait_that_is_cancelled_lets_the_next_one_on(redis: AsyncRedis) 
     await pass_for(0.1, [one])
     waiting = asyncio.create_task(one.take(E, 1))
     await asyncio.sleep(0)
-    waiting.cancel()
+    await end_tasks(waiting)
     async with asyncio.timeout(3):
         await one.take(E, 1)
 

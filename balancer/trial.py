@@ -1,0 +1,65 @@
+"""What has been tried for one request, and the result that it makes."""
+
+import time
+
+import orjson
+
+from balancer.endpoint import Endpoint
+from balancer.outcome import Failure, Outcome
+from balancer.pricing import cost_of
+from balancer.results import Attempt, ChatResult, first_message, text_of
+
+__all__ = ["Trial"]
+
+
+class Trial:
+    """The attempts of one request, in their order. `failure` is the last one's, None after a success."""
+
+    def __init__(self) -> None:
+        self._started_at = time.monotonic()
+        self.attempts: list[Attempt] = []
+        self.failure: Failure | None = None
+
+    def note(self, outcome: Outcome) -> None:
+        """Take in what came of an attempt."""
+        self.failure = outcome.failure
+        error = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else None
+        self.attempts.append(Attempt(outcome.endpoint, error, outcome.latency))
+
+    def may_go_on(self, fallback: bool) -> bool:
+        """Whether another attempt makes sense; with `fallback`, at another endpoint."""
+        if self.failure is None:
+            return not self.attempts
+        return self.failure.worth_trying_elsewhere if fallback else self.failure.retryable
+
+    def explanation(self) -> str:
+        """Say what went wrong, attempt by attempt."""
+        if not self.attempts:
+            return self.failure.message if self.failure else "nothing was tried"
+        tried = "; ".join(f"{attempt.endpoint}: {attempt.error}" for attempt in self.attempts)
+        return f"all {len(self.attempts)} attempts failed: {tried}" if len(self.attempts) > 1 else tried
+
+    def succeeded(self, endpoint: Endpoint | None, outcome: Outcome) -> ChatResult:
+        """Return the result of a request whose last attempt gave an answer; `endpoint` is None if it was removed meanwhile."""
+        raw = orjson.loads(outcome.body)
+        return ChatResult(
+            success=True,
+            content=text_of(first_message(raw).get("content")),
+            endpoint=outcome.endpoint,
+            model=raw.get("model"),
+            usage=outcome.usage,
+            cost=cost_of(outcome.usage, endpoint.price if endpoint else None),
+            latency=time.monotonic() - self._started_at,
+            attempts=tuple(self.attempts),
+            raw=raw,
+        )
+
+    def failed(self) -> ChatResult:
+        """Return the result of a request that was given up."""
+        return ChatResult(
+            success=False,
+            error=self.explanation(),
+            latency=time.monotonic() - self._started_at,
+            attempts=tuple(self.attempts),
+            failure=self.failure,
+        )
