@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from balancer.errors import BalancerClosed, UsedAfterFork
+from balancer.loop import new_event_loop
 from balancer.tasks import end_tasks
 
 __all__ = ["BackgroundLoop"]
@@ -21,7 +22,7 @@ class BackgroundLoop:
 
     def __init__(self, name: str) -> None:
         self._pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
         self._closed = False
