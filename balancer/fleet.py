@@ -17,7 +17,7 @@ from balancer.providers import Adapter, adapter_for
 from balancer.results import ChatChunk
 from balancer.state import SharedState
 from balancer.streaming import StreamReading
-from balancer.transport import FastTransport, timeout_message, whole_body
+from balancer.transport import FastTransport, body_at_hand, timeout_message
 
 __all__ = ["ANY_MODEL", "Fleet"]
 
@@ -97,12 +97,15 @@ class Fleet:
             request_id=response.headers.get("x-request-id", ""),
             usage=answer.usage,
             failure=answer.failure,
+            parsed=answer.parsed,
         )
 
     async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         response = await self._transport.handle_async_request(request)
+        if (body := body_at_hand(response)) is not None:
+            return response, body
         try:
-            return response, await whole_body(response)
+            return response, await response.aread()
         finally:
             await response.aclose()
 

@@ -15,7 +15,7 @@ from balancer.construction import FromSettings
 from balancer.endpoint import Endpoint
 from balancer.errors import BalancerClosed, ConfigurationError
 from balancer.fleet import Fleet
-from balancer.health import Circuit, Health
+from balancer.health import Circuit
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
 from balancer.results import ChatChunk, ChatFailed, ChatResult
@@ -98,56 +98,53 @@ class AsyncLoadBalancer(FromSettings):
         return await self._complete(fleet, body)
 
     async def _complete(self, fleet: Fleet, body: Mapping[str, Any]) -> ChatResult:
-        trial = Trial()
-        async with aclosing(self._attempts(fleet, body, trial)) as endpoints:
-            async for endpoint in endpoints:
-                outcome = await self._send(fleet, endpoint, body)
-                trial.note(outcome)
-                self._statistics.note(outcome)
-                if outcome.failure is None:
-                    return trial.succeeded(fleet.endpoints.get(endpoint), outcome)
+        trial = Trial(patience=self._timeout)
+        while (endpoint := await self._next_endpoint(fleet, body, trial)) is not None:
+            outcome = await self._send(fleet, endpoint, body)
+            trial.note(outcome)
+            self._statistics.note(outcome)
+            if outcome.failure is None:
+                return trial.succeeded(fleet.endpoints.get(endpoint), outcome)
         return trial.failed()
 
-    async def _attempts(self, fleet: Fleet, body: Mapping[str, Any], trial: Trial) -> AsyncGenerator[str, None]:
-        """Yield endpoints to try, each with a slot held, until the request has been given up."""
+    async def _next_endpoint(self, fleet: Fleet, body: Mapping[str, Any], trial: Trial) -> str | None:
+        """Return the endpoint to try next, with a slot held; None when the request has been given up."""
         model = body.get("model")
-        rounds, patience = 0, self._timeout
-        tried: set[str] = set()
         while len(trial.attempts) < self._plan.attempts and trial.may_go_on(self._plan.fallback):
             options = self._options(fleet, model)
             if not options:
                 what = f"serves the model {model!r}" if model else "is left: they were removed or are being drained"
                 trial.failure = Failure(FailureKind.UNAVAILABLE, f"no endpoint {what}")
-                return
+                return None
             if not self._plan.fallback and trial.attempts:
                 options = [option for option in options if option.endpoint.name == trial.attempts[0].endpoint] or options
-            chosen = choose(self._strategy, options, tried, self._turns, self._rng)
+            chosen = choose(self._strategy, options, trial.tried, self._turns, self._rng)
             if chosen is None:
-                pause = pause_before(self._plan, rounds, options, patience, self._rng)
+                pause = pause_before(self._plan, trial.rounds, options, trial.patience, self._rng)
                 if pause is not None:
                     await asyncio.sleep(pause)
-                    rounds, patience = rounds + 1, patience - pause
-                    tried.clear()
+                    trial.next_round(pause)
                     continue
                 if trial.attempts:
-                    return
+                    return None
                 chosen = least_bad(options, self._turns)
             self._turns = chosen.turns
-            if not await self._slot(fleet, chosen.name, body):
-                continue
-            tried.add(chosen.name)
-            yield chosen.name
+            if await self._slot(fleet, chosen.name, body):
+                trial.tried.add(chosen.name)
+                return chosen.name
+        return None
 
     def _options(self, fleet: Fleet, model: str | None) -> list[Option]:
+        suspects = self._suspects()
         return [
-            Option(fleet.endpoints[name], self._health(fleet, name), fleet.slots.load(name))
+            Option(
+                fleet.endpoints[name],
+                replace(fleet.health[name], circuit=Circuit.OPEN) if name in suspects else fleet.health[name],
+                fleet.slots.load(name),
+            )
             for name in fleet.serving(model)
             if name not in self._draining
         ]
-
-    def _health(self, fleet: Fleet, endpoint: str) -> Health:
-        health = fleet.health[endpoint]
-        return replace(health, circuit=Circuit.OPEN) if endpoint in self._suspects() else health
 
     async def _slot(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> bool:
         """Wait for the endpoint's budget and a slot; False if it turned bad or went away meanwhile."""
@@ -171,26 +168,23 @@ class AsyncLoadBalancer(FromSettings):
             fleet.pacer.settle(outcome.endpoint, _expected_tokens(body), outcome.usage)
 
     async def _stream(self, fleet: Fleet, body: Mapping[str, Any]) -> AsyncGenerator[ChatChunk, None]:
-        trial = Trial()
-        async with aclosing(self._attempts(fleet, body, trial)) as endpoints:
-            async for endpoint in endpoints:
-                begun = False
-                try:
-                    async with aclosing(fleet.stream(endpoint, CHAT_PATH, body)) as chunks:
-                        async for chunk in chunks:
-                            if isinstance(chunk, Outcome):
-                                trial.note(chunk)
-                                self._statistics.note(chunk)
-                                self._settle(fleet, chunk, body)
-                                break
-                            begun = True
-                            yield chunk
-                finally:
-                    fleet.slots.release(endpoint)
-                if trial.failure is None:
-                    return
-                if begun:
-                    break
+        trial = Trial(patience=self._timeout)
+        begun = False
+        while not begun and (endpoint := await self._next_endpoint(fleet, body, trial)) is not None:
+            try:
+                async with aclosing(fleet.stream(endpoint, CHAT_PATH, body)) as chunks:
+                    async for chunk in chunks:
+                        if isinstance(chunk, Outcome):
+                            trial.note(chunk)
+                            self._statistics.note(chunk)
+                            self._settle(fleet, chunk, body)
+                            break
+                        begun = True
+                        yield chunk
+            finally:
+                fleet.slots.release(endpoint)
+            if trial.failure is None:
+                return
         raise ChatFailed(trial.explanation(), tuple(trial.attempts))
 
     def get_stats(self) -> dict[str, Any]:

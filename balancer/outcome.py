@@ -1,7 +1,9 @@
 """What came of one request to one endpoint."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 __all__ = ["NO_USAGE", "Failure", "FailureKind", "Outcome", "Usage"]
 
@@ -90,7 +92,8 @@ NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one attempt gave: a JSON `body` as bytes, or a `failure`, perhaps with the endpoint's body. `latency` in seconds."""
+    """What one attempt gave: a JSON `body` as bytes, or a `failure`, perhaps with the endpoint's body. `latency` in seconds.
+    `parsed` is the body read, where an answer has been."""
 
     endpoint: str
     latency: float
@@ -99,3 +102,4 @@ class Outcome:
     request_id: str = ""
     usage: Usage = NO_USAGE
     failure: Failure | None = None
+    parsed: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)

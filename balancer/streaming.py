@@ -92,7 +92,7 @@ class StreamReading:
         if answer.failure is not None:
             return []
         self._finished = True
-        raw = orjson.loads(answer.body)
+        raw = answer.parsed if answer.parsed is not None else orjson.loads(answer.body)
         choice = first_choice(raw)
         text = text_of(first_message(raw).get("content")) or ""
         return [ChatChunk(text, self._endpoint, choice.get("finish_reason"), raw.get("model"), answer.usage, raw)]

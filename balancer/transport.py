@@ -14,7 +14,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-__all__ = ["FastTransport", "timeout_message", "whole_body"]
+__all__ = ["FastTransport", "body_at_hand", "timeout_message"]
 
 
 class FastTransport(httpx.AsyncBaseTransport):
@@ -63,11 +63,10 @@ class FastTransport(httpx.AsyncBaseTransport):
             self._client = None
 
 
-async def whole_body(response: httpx.Response) -> bytes:
-    """Return the body of an answer; of one that is there whole, without httpx's decoders, which cost more than the rest of it."""
-    if isinstance(response.stream, httpx.ByteStream):
-        return b"".join(response.stream)
-    return await response.aread()
+def body_at_hand(response: httpx.Response) -> bytes | None:
+    """Return the body of an answer that is there whole, without httpx's decoders, which cost more than the rest of it; None for
+    one that has to be read. There is nothing to close then."""
+    return b"".join(response.stream) if isinstance(response.stream, httpx.ByteStream) else None
 
 
 def timeout_message(error: httpx.TimeoutException, timeout: float) -> str:

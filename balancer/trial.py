@@ -13,10 +13,17 @@ __all__ = ["Trial"]
 
 
 class Trial:
-    """The attempts of one request, in their order. `failure` is the last one's, None after a success."""
+    """The attempts of one request, in their order. `failure` is the last one's, None after a success.
 
-    def __init__(self) -> None:
+    `tried` are the endpoints of this round (a round ends when all have been tried), `rounds` how many have ended, `patience` the
+    seconds that may still be spent on waiting between rounds.
+    """
+
+    def __init__(self, patience: float) -> None:
         self._started_at = time.monotonic()
+        self.patience = patience
+        self.rounds = 0
+        self.tried: set[str] = set()
         self.attempts: list[Attempt] = []
         self.failure: Failure | None = None
 
@@ -25,6 +32,12 @@ class Trial:
         self.failure = outcome.failure
         error = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else None
         self.attempts.append(Attempt(outcome.endpoint, error, outcome.latency))
+
+    def next_round(self, pause: float) -> None:
+        """Begin another round after a pause of that many seconds."""
+        self.rounds += 1
+        self.patience -= pause
+        self.tried.clear()
 
     def may_go_on(self, fallback: bool) -> bool:
         """Whether another attempt makes sense; with `fallback`, at another endpoint."""
@@ -41,7 +54,7 @@ class Trial:
 
     def succeeded(self, endpoint: Endpoint | None, outcome: Outcome) -> ChatResult:
         """Return the result of a request whose last attempt gave an answer; `endpoint` is None if it was removed meanwhile."""
-        raw = orjson.loads(outcome.body)
+        raw = outcome.parsed if outcome.parsed is not None else orjson.loads(outcome.body)
         return ChatResult(
             success=True,
             content=text_of(first_message(raw).get("content")),

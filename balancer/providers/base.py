@@ -21,11 +21,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An endpoint's answer in OpenAI's shape: the JSON body as bytes, the tokens, and what failed if it did."""
+    """An endpoint's answer in OpenAI's shape: the JSON body as bytes, the tokens, and what failed if it did.
+
+    `parsed` is the body read, if it holds an answer.
+    """
 
     body: bytes
     usage: Usage
     failure: Failure | None = None
+    parsed: Mapping[str, Any] | None = None
 
 
 class Adapter(ABC):

@@ -42,7 +42,7 @@ class OpenAIAdapter(Adapter):
         except orjson.JSONDecodeError:
             parsed = None
         if status == 200 and isinstance(parsed, dict) and isinstance(parsed.get("choices"), list) and not parsed.get("error"):
-            return Answer(_one_line(body), usage_of(parsed.get("usage")))
+            return Answer(_one_line(body), usage_of(parsed.get("usage")), parsed=parsed)
         if status == 200:
             return _unreadable(status, body, parsed)
         message, code = _error_of(parsed, body)

@@ -17,7 +17,7 @@ from balancer.health import Circuit, HealthPolicy
 from balancer.outcome import FailureKind
 from balancer.redis_connection import AsyncRedis
 from balancer.state import state_on
-from balancer.transport import FastTransport, whole_body
+from balancer.transport import FastTransport, body_at_hand
 from tests.waiting import until
 
 Start = Callable[..., Awaitable[MockServer]]
@@ -61,7 +61,7 @@ async def test_an_answer_arrives_whole(transport: FastTransport, start: Start) -
     response = await transport.handle_async_request(chat(server.url))
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("application/json")
-    assert orjson.loads(await whole_body(response))["object"] == "chat.completion"
+    assert orjson.loads(body_at_hand(response) or b"")["object"] == "chat.completion"
     assert server.simulation.tally.completed == 1
 
 
@@ -181,7 +181,7 @@ async def test_a_compressed_answer_is_unpacked(transport: FastTransport) -> None
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         response = await transport.handle_async_request(chat(f"http://127.0.0.1:{port}/v1"))
-        assert await whole_body(response) == b'{"choices": []}'
+        assert body_at_hand(response) or b"" == b'{"choices": []}'
         assert "content-encoding" not in response.headers
 
 
