@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
-from balancer.providers import PROVIDERS
+from balancer.providers import provider_names
 from balancer.strategy import BalancingStrategy
 
 __all__ = ["SIMULATED_SCHEME", "Configuration", "HealthCheck", "dump_configuration", "load_configuration"]
@@ -114,6 +114,8 @@ class _EndpointFile(_Strict):
     rpm: Annotated[int, Field(gt=0)] | None = None
     tpm: Annotated[int, Field(gt=0)] | None = None
     price: _PriceFile | None = None
+    drop_params: bool = False
+    options: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("url")
     @classmethod
@@ -140,8 +142,8 @@ class _EndpointFile(_Strict):
     @field_validator("provider")
     @classmethod
     def _provider_is_known(cls, provider: str | None) -> str | None:
-        if provider is not None and provider not in PROVIDERS:
-            raise ValueError(f"must be one of {', '.join(PROVIDERS)}")
+        if provider is not None and provider not in provider_names():
+            raise ValueError(f"must be one of {', '.join(provider_names())}")
         return provider
 
     def endpoint(self) -> Endpoint:

@@ -24,6 +24,8 @@ class Endpoint:
     `models` maps the names that users ask for to the names that the endpoint knows; empty means that the endpoint itself
     is asked. `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too.
     `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
+    `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; `options` are the
+    provider's own settings (see its adapter).
     """
 
     url: str
@@ -39,6 +41,8 @@ class Endpoint:
     rpm: int | None = None
     tpm: int | None = None
     price: Price | None = None
+    drop_params: bool = False
+    options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", self.url.rstrip("/"))

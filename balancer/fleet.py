@@ -4,16 +4,17 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
-import orjson
 from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
 from balancer.health import Circuit
 from balancer.outcome import Failure, FailureKind, Outcome
-from balancer.providers import Adapter, adapter_for
+from balancer.pricing import cost_of
+from balancer.providers import Adapter, Call, Check, RequestRefused, adapter_for
 from balancer.results import ChatChunk
 from balancer.state import SharedState
 from balancer.streaming import StreamReading
@@ -53,6 +54,7 @@ class Fleet:
         self.slots = state.slots
         self.health = state.health
         self.pacer = state.pacer
+        self.usage = state.usage
 
     async def __aenter__(self) -> "Fleet":
         self.slots.start()
@@ -64,40 +66,48 @@ class Fleet:
         await self.health.aclose()
         await self._transport.aclose()
 
-    async def send(self, endpoint: str, path: str, body: Mapping[str, Any]) -> Outcome:
+    async def send(self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = "") -> Outcome:
         """Send one request and say what came of it; never raises for anything that the endpoint does.
 
-        The caller holds a slot. Health is told.
+        The caller holds a slot. Health and the usage of `owner` (the id of an API key, or nothing) are told.
         """
         line = self._lines[endpoint]
-        call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
-        body_stream = httpx.ByteStream(call.body)
-        request = httpx.Request("POST", line.url(call.path), headers=line.headers, stream=body_stream, extensions=line.extensions)
-        outcome = await self._outcome(line, request)
-        self.health.note(outcome)
+        try:
+            call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
+        except RequestRefused as exc:
+            return _refused(endpoint, exc)
+        outcome = await self._outcome(line, call)
+        self._tell(line, outcome, owner)
         return outcome
 
-    async def _outcome(self, line: "_Line", request: httpx.Request) -> Outcome:
+    def _tell(self, line: "_Line", outcome: Outcome, owner: str) -> None:
+        self.health.note(outcome)
+        if self.usage is not None:
+            self.usage.note(line.endpoint, outcome, owner)
+
+    async def _outcome(self, line: "_Line", call: Call) -> Outcome:
         name = line.endpoint.name
         started = time.perf_counter()
         try:
-            response, body = await self._exchange(request)
+            response, body = await self._exchange(line.request(call))
         except httpx.TimeoutException as exc:
             failure = Failure(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
-            return Outcome(name, time.perf_counter() - started, failure=failure)
+            return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
         except httpx.HTTPError as exc:
             failure = Failure(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
-            return Outcome(name, time.perf_counter() - started, failure=failure)
-        answer = line.adapter.answer(response.status_code, response.headers, body)
+            return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
+        answer = line.adapter.answer(call, response.status_code, response.headers, body)
         return Outcome(
             endpoint=name,
             latency=time.perf_counter() - started,
             status=response.status_code,
             body=answer.body,
-            request_id=response.headers.get("x-request-id", ""),
+            request_id=response.headers.get("x-request-id") or response.headers.get("request-id", ""),
             usage=answer.usage,
             failure=answer.failure,
             parsed=answer.parsed,
+            model=call.model,
+            cost=cost_of(answer.usage, line.endpoint, call.model),
         )
 
     async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
@@ -109,33 +119,43 @@ class Fleet:
         finally:
             await response.aclose()
 
-    async def stream(self, endpoint: str, path: str, body: Mapping[str, Any]) -> AsyncGenerator["ChatChunk | Outcome", None]:
+    async def stream(
+        self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = ""
+    ) -> AsyncGenerator["ChatChunk | Outcome", None]:
         """Send one request and yield the chunks of its answer, and at last the outcome; never raises for anything that the
-        endpoint does. The caller holds a slot. Health is told.
+        endpoint does. The caller holds a slot. Health and the usage of `owner` are told.
         """
         line = self._lines[endpoint]
-        call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
-        extensions = {**line.extensions, "stream": True}
-        stream = httpx.ByteStream(call.body)
-        request = httpx.Request("POST", line.url(call.path), headers=line.headers, stream=stream, extensions=extensions)
-        reading = StreamReading(endpoint, line.adapter, self._timeout)
         try:
-            async with aclosing(reading.chunks(self._transport, request)) as chunks:
+            call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
+        except RequestRefused as exc:
+            yield _refused(endpoint, exc)
+            return
+        reading = StreamReading(endpoint, line.adapter, call, self._timeout)
+        try:
+            async with aclosing(reading.chunks(self._transport, line.request(call))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
             outcome = reading.outcome()
             if outcome is not None:
-                self.health.note(outcome)
+                outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
+                self._tell(line, outcome, owner)
         if outcome is not None:
             yield outcome
 
     async def check(self, endpoint: str) -> Outcome:
-        """Ask an endpoint for its models, as the active health check does, and share both answers."""
+        """Ask an endpoint for its models, as the active health check does, and share both answers.
+
+        One that offers nothing to be asked for free is taken to be well.
+        """
         line = self._lines[endpoint]
-        request = httpx.Request(
-            "GET", line.url("/models"), headers=line.headers, extensions={"timeout": {"read": min(MODELS_TIMEOUT, self._timeout)}}
-        )
+        check = line.adapter.check
+        if check is None:
+            await self.health.check_passed(endpoint)
+            return Outcome(endpoint, 0.0)
+        extensions = {"timeout": {"read": min(MODELS_TIMEOUT, self._timeout)}}
+        request = httpx.Request("GET", line.check_url(check), headers=line.headers, extensions=extensions)
         started = time.perf_counter()
         try:
             response, body = await self._exchange(request)
@@ -153,11 +173,10 @@ class Fleet:
             return outcome
         await self.health.check_passed(endpoint)
         if response.status_code == 200:
-            await self._share_models(endpoint, body)
+            await self._share_models(endpoint, line.adapter.models(body))
         return Outcome(endpoint, time.perf_counter() - started, response.status_code)
 
-    async def _share_models(self, endpoint: str, body: bytes) -> None:
-        names = model_ids(body)
+    async def _share_models(self, endpoint: str, names: list[str]) -> None:
         if names:
             self._listed[endpoint] = frozenset(names)
             self._first[endpoint] = next((name for name in names if name != ANY_MODEL), "")
@@ -238,18 +257,19 @@ class _Line:
         self.extensions = {"timeout": {"read": timeout}}
         self._urls: dict[str, httpx.URL] = {}
 
+    def request(self, call: Call) -> httpx.Request:
+        extensions = {**self.extensions, "stream": True} if call.stream else self.extensions
+        stream = httpx.ByteStream(call.body)
+        return httpx.Request("POST", self.url(call.path), headers=self.headers, stream=stream, extensions=extensions)
+
+    def check_url(self, check: Check) -> httpx.URL:
+        return self.url("/").join(check.path) if check.at_root else self.url(check.path)
+
     def url(self, path: str) -> httpx.URL:
         if path not in self._urls:
             self._urls[path] = httpx.URL(self.endpoint.url + path)
         return self._urls[path]
 
 
-def model_ids(body: bytes) -> list[str]:
-    """Read the ids of an OpenAI model list; anything else has none."""
-    try:
-        listing = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return []
-    entries = listing.get("data") if isinstance(listing, dict) else None
-    ids = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    return [name.removeprefix("models/") for name in ids if isinstance(name, str)]
+def _refused(endpoint: str, error: RequestRefused) -> Outcome:
+    return Outcome(endpoint, 0.0, failure=Failure(FailureKind.UNSUPPORTED, str(error), 400, param=error.param))

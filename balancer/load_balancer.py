@@ -104,7 +104,7 @@ class AsyncLoadBalancer(FromSettings):
             trial.note(outcome)
             self._statistics.note(outcome)
             if outcome.failure is None:
-                return trial.succeeded(fleet.endpoints.get(endpoint), outcome)
+                return trial.succeeded(outcome)
         return trial.failed()
 
     async def _next_endpoint(self, fleet: Fleet, body: Mapping[str, Any], trial: Trial) -> str | None:

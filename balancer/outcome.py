@@ -24,11 +24,17 @@ class FailureKind(StrEnum):
     INVALID_RESPONSE = "invalid_response"
     """An answer that isn't what the wire format says."""
     AUTHENTICATION = "authentication_error"
-    """The endpoint refuses the key."""
+    """The endpoint refuses the key, or what the key may do (403)."""
     QUOTA = "insufficient_quota"
-    """The account has no money left."""
+    """The account has no money left, or its limit for the day is spent."""
     BAD_REQUEST = "invalid_request"
     """The request itself is refused; it would be refused again."""
+    UNSUPPORTED = "unsupported_parameter"
+    """The request asks for something that this endpoint's wire format can't say; another one's may."""
+    CONTENT_FILTER = "content_filter"
+    """The provider does not want to answer what the request holds."""
+    CONTEXT_TOO_LONG = "context_length_exceeded"
+    """The request is longer than the model can read."""
     UNAVAILABLE = "no_endpoint_available"
     """No endpoint that serves the request is healthy."""
 
@@ -42,7 +48,7 @@ _RETRYABLE = {
     FailureKind.INVALID_RESPONSE,
     FailureKind.UNAVAILABLE,
 }
-_ELSEWHERE_ONLY = {FailureKind.AUTHENTICATION, FailureKind.QUOTA}
+_ELSEWHERE_ONLY = {FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.UNSUPPORTED}
 _COUNTS_AGAINST_ENDPOINT = {
     FailureKind.CONNECTION,
     FailureKind.TIMEOUT,
@@ -54,12 +60,14 @@ _COUNTS_AGAINST_ENDPOINT = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt. `retry_after` is seconds, as the endpoint asked; `message` holds no prompt and no key."""
+    """A failed attempt. `retry_after` is seconds, as the endpoint asked; `message` holds no prompt and no key; `param` names the
+    field of the request that it is about."""
 
     kind: FailureKind
     message: str
     status: int | None = None
     retry_after: float | None = None
+    param: str | None = None
 
     @property
     def retryable(self) -> bool:
@@ -72,6 +80,11 @@ class Failure:
         return self.kind in _RETRYABLE or self.kind in _ELSEWHERE_ONLY
 
     @property
+    def takes_endpoint_out(self) -> bool:
+        """Whether nothing will go well there before somebody has done something: a bad key, a spent quota."""
+        return self.kind is FailureKind.QUOTA or (self.kind is FailureKind.AUTHENTICATION and self.status != 403)
+
+    @property
     def counts_against_endpoint(self) -> bool:
         """Whether the circuit breaker should know."""
         return self.kind in _COUNTS_AGAINST_ENDPOINT
@@ -79,12 +92,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the endpoint counted them. Cached are part of the prompt's, reasoning part of the completion's."""
+    """Tokens as the endpoint counted them. Those read from its cache (`cached`) and written to it are part of the prompt's,
+    reasoning is part of the completion's."""
 
     prompt: int = 0
     completion: int = 0
     cached: int = 0
     reasoning: int = 0
+    cache_write: int = 0
 
 
 NO_USAGE = Usage()
@@ -92,8 +107,11 @@ NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one attempt gave: a JSON `body` as bytes, or a `failure`, perhaps with the endpoint's body. `latency` in seconds.
-    `parsed` is the body read, where an answer has been."""
+    """What one attempt gave: a JSON `body` as bytes, or a `failure`, perhaps with the endpoint's body.
+
+    `latency` is in seconds, `cost` in USD (None: the price is not known), `model` the upstream name that was asked for.
+    `parsed` is the body read, where an answer has been.
+    """
 
     endpoint: str
     latency: float
@@ -103,3 +121,5 @@ class Outcome:
     usage: Usage = NO_USAGE
     failure: Failure | None = None
     parsed: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    model: str = ""
+    cost: float | None = None

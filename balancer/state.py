@@ -20,7 +20,7 @@ from balancer.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.scripts import Scripts
 from balancer.slots import SharedSlots
 
-__all__ = ["HealthView", "PacerView", "SharedState", "SlotsView", "local_state", "redis_state", "state_on"]
+__all__ = ["HealthView", "PacerView", "SharedState", "SlotsView", "UsageView", "local_state", "redis_state", "state_on"]
 
 
 class SlotsView(Protocol):
@@ -63,6 +63,12 @@ class PacerView(Protocol):
     def settle(self, endpoint: str, expected: int, usage: Usage) -> None: ...
 
 
+class UsageView(Protocol):
+    """The account of what has been used."""
+
+    def note(self, endpoint: Endpoint, outcome: Outcome, owner: str) -> None: ...
+
+
 @dataclass(slots=True)
 class SharedState:
     """All of it for one process. `redis` is None where nothing is shared."""
@@ -70,6 +76,7 @@ class SharedState:
     slots: SlotsView
     health: HealthView
     pacer: PacerView
+    usage: UsageView | None = None
     redis: AsyncRedis | None = None
     owns_redis: bool = False
 
@@ -114,7 +121,7 @@ def state_on(
     names = [endpoint.name for endpoint in endpoints]
     alone = LocalHealth(names, policy, slots.turn_away) if interactive else None
     health = HealthBoard(redis, scripts, names, policy, slots.turn_away, alone)
-    return SharedState(slots, health, Pacer(scripts, endpoints, LocalPacer(()) if interactive else None), redis)
+    return SharedState(slots, health, Pacer(scripts, endpoints, LocalPacer(()) if interactive else None), redis=redis)
 
 
 async def redis_state(url: str, endpoints: Sequence[Endpoint]) -> SharedState:

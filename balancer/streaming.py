@@ -3,29 +3,30 @@
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import orjson
 
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
-from balancer.providers import Adapter
+from balancer.providers import Adapter, Call, StreamFault
 from balancer.providers.openai import usage_of
-from balancer.results import ChatChunk, first_choice, first_message, text_of
+from balancer.results import ChatChunk, first_choice, text_of
 from balancer.sse import EventTooLarge, event_data
 from balancer.transport import timeout_message
 
-__all__ = ["StreamReading"]
-
-END = b"[DONE]"
+__all__ = ["StreamReading", "chunks_of"]
 
 
 class StreamReading:
     """One streamed answer of one endpoint: iterate over `chunks`, then ask for the `outcome`."""
 
-    def __init__(self, endpoint: str, adapter: Adapter, timeout: float) -> None:
+    def __init__(self, endpoint: str, adapter: Adapter, call: Call, timeout: float) -> None:
         self._endpoint = endpoint
         self._adapter = adapter
+        self._call = call
+        self._translation = adapter.translation(call)
         self._timeout = timeout
         self._started = time.perf_counter()
         self._latency = 0.0
@@ -46,6 +47,7 @@ class StreamReading:
             request_id=self._request_id,
             usage=self._usage,
             failure=self._failure,
+            model=self._call.model,
         )
 
     async def chunks(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> AsyncGenerator[ChatChunk, None]:
@@ -64,6 +66,9 @@ class StreamReading:
             self._fail(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
         except EventTooLarge as exc:
             self._fail(FailureKind.INVALID_RESPONSE, str(exc))
+        except StreamFault as exc:
+            self._failure = replace(exc.failure, status=self._status)
+            self._finished = False
 
     async def _read(self, response: httpx.Response) -> AsyncGenerator[ChatChunk, None]:
         self._status = response.status_code
@@ -74,42 +79,27 @@ class StreamReading:
             return
         async with aclosing(event_data(response.aiter_bytes())) as events:
             async for data in events:
-                if data == END:
-                    self._finished = True
-                    return
-                event = self._chunk(data)
-                if event is None:
-                    return
-                self._latency = self._latency or time.perf_counter() - self._started
-                yield event
-        if not self._finished:
+                for raw in self._translation.take(data):
+                    self._latency = self._latency or time.perf_counter() - self._started
+                    yield self._chunk(raw)
+                if self._translation.ended:
+                    break
+        for raw in self._translation.close():
+            yield self._chunk(raw)
+        if not (self._finished or self._translation.ended):
             self._fail(FailureKind.CONNECTION, "the stream broke off")
+        self._finished = self._failure is None
 
     def _whole(self, response: httpx.Response, body: bytes) -> list[ChatChunk]:
-        """Take an answer that is no stream: a failure, or a whole completion, which becomes one chunk."""
-        answer = self._adapter.answer(response.status_code, response.headers, body)
+        """Take an answer that is no stream: a failure, or a whole completion, which is cut into chunks."""
+        answer = self._adapter.answer(self._call, response.status_code, response.headers, body)
         self._failure, self._usage = answer.failure, answer.usage
         if answer.failure is not None:
             return []
         self._finished = True
-        raw = answer.parsed if answer.parsed is not None else orjson.loads(answer.body)
-        choice = first_choice(raw)
-        text = text_of(first_message(raw).get("content")) or ""
-        return [ChatChunk(text, self._endpoint, choice.get("finish_reason"), raw.get("model"), answer.usage, raw)]
+        return [self._chunk(raw) for raw in chunks_of(answer.parsed or orjson.loads(answer.body))]
 
-    def _chunk(self, data: bytes) -> ChatChunk | None:
-        """Read one event; None if it ends the stream in failure."""
-        try:
-            raw = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            self._fail(FailureKind.INVALID_RESPONSE, "an event of the stream is not JSON")
-            return None
-        if not isinstance(raw, dict):
-            self._fail(FailureKind.INVALID_RESPONSE, "an event of the stream is no JSON object")
-            return None
-        if error := raw.get("error"):
-            self._fail(FailureKind.SERVER, _message(error))
-            return None
+    def _chunk(self, raw: Mapping[str, Any]) -> ChatChunk:
         choice = first_choice(raw)
         delta = choice.get("delta")
         usage = usage_of(raw.get("usage")) if raw.get("usage") else None
@@ -123,6 +113,33 @@ class StreamReading:
         self._finished = False
 
 
-def _message(error: Mapping[str, Any] | Any) -> str:
-    message = error.get("message") if isinstance(error, dict) else error
-    return f"an error in the stream: {str(message)[:300]}"
+PIECE = 64
+"""Characters of a whole answer's text that go into one chunk."""
+
+
+def chunks_of(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Cut a whole OpenAI completion into the chunks that a stream of it would have had, its tokens in the last one."""
+    head = {name: completion[name] for name in ("id", "created", "model", "system_fingerprint") if name in completion}
+    head["object"] = "chat.completion.chunk"
+    chunks: list[dict[str, Any]] = []
+
+    def say(index: int, delta: Mapping[str, Any], finish_reason: str | None = None) -> None:
+        chunks.append({**head, "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]})
+
+    for choice in completion.get("choices") or ():
+        if not isinstance(choice, dict):
+            continue
+        found = choice.get("message")
+        message: Mapping[str, Any] = found if isinstance(found, dict) else {}
+        index = choice.get("index") or 0
+        text = text_of(message.get("content")) or ""
+        others = {name: value for name, value in message.items() if name not in ("role", "content", "tool_calls") and value}
+        say(index, {"role": "assistant", "content": "", **others})
+        for start in range(0, len(text), PIECE):
+            say(index, {"content": text[start : start + PIECE]})
+        for number, call in enumerate(message.get("tool_calls") or ()):
+            say(index, {"tool_calls": [{"index": number, **call}]})
+        say(index, {}, choice.get("finish_reason") or "stop")
+    if completion.get("usage"):
+        chunks.append({**head, "choices": [], "usage": completion["usage"]})
+    return chunks

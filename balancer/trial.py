@@ -4,9 +4,7 @@ import time
 
 import orjson
 
-from balancer.endpoint import Endpoint
 from balancer.outcome import Failure, Outcome
-from balancer.pricing import cost_of
 from balancer.results import Attempt, ChatResult, first_message, text_of
 
 __all__ = ["Trial"]
@@ -52,8 +50,8 @@ class Trial:
         tried = "; ".join(f"{attempt.endpoint}: {attempt.error}" for attempt in self.attempts)
         return f"all {len(self.attempts)} attempts failed: {tried}" if len(self.attempts) > 1 else tried
 
-    def succeeded(self, endpoint: Endpoint | None, outcome: Outcome) -> ChatResult:
-        """Return the result of a request whose last attempt gave an answer; `endpoint` is None if it was removed meanwhile."""
+    def succeeded(self, outcome: Outcome) -> ChatResult:
+        """Return the result of a request whose last attempt gave an answer."""
         raw = outcome.parsed if outcome.parsed is not None else orjson.loads(outcome.body)
         return ChatResult(
             success=True,
@@ -61,7 +59,7 @@ class Trial:
             endpoint=outcome.endpoint,
             model=raw.get("model"),
             usage=outcome.usage,
-            cost=cost_of(outcome.usage, endpoint.price if endpoint else None),
+            cost=outcome.cost,
             latency=time.monotonic() - self._started_at,
             attempts=tuple(self.attempts),
             raw=raw,

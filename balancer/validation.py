@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from balancer.endpoint import Endpoint
 from balancer.errors import ConfigurationError
-from balancer.providers import PROVIDERS
+from balancer.providers import provider_names
 from balancer.strategy import BalancingStrategy
 
 __all__ = ["HTTP_ADDRESS", "check_numbers", "checked_endpoints", "checked_strategy", "require_endpoints"]
@@ -43,8 +43,8 @@ def _problems(endpoint: Endpoint) -> list[tuple[str, str]]:
     if not _is_address(endpoint.url):
         shown = re.sub(r"//[^/]*@", "//…@", str(endpoint.url))
         found.append(("url", f"must be an http:// or https:// address such as http://gpu1:8000/v1 (got {shown!r})"))
-    if endpoint.provider not in PROVIDERS:
-        found.append(("provider", f"must be one of {', '.join(PROVIDERS)} (got {endpoint.provider!r})"))
+    if endpoint.provider not in provider_names():
+        found.append(("provider", f"must be one of {', '.join(provider_names())} (got {endpoint.provider!r})"))
     if not _is_number(endpoint.weight) or not 0 < endpoint.weight <= MOST_WEIGHT:
         found.append(("weight", f"must be greater than 0, at most {MOST_WEIGHT:,} (got {endpoint.weight!r})"))
     for field in ("max_concurrency", "max_tokens", "rpm", "tpm"):

@@ -15,7 +15,6 @@ from redis.exceptions import RedisError
 from balancer.fleet import Fleet
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
-from balancer.pricing import cost_of
 from jobs import objects
 from jobs.index import read_lines
 from jobs.objects import Objects
@@ -294,8 +293,7 @@ class ShardRun:
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
             result = error_line(self.shard.job_id, line.number, line.custom_id, failure.kind, failure.message)
-        cost = cost_of(outcome.usage, self._tools.fleet.endpoints[outcome.endpoint].price)
-        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
+        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, outcome.cost))
 
     def _keep(self, line: FinishedLine) -> None:
         if not self.lost:

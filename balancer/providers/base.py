@@ -1,39 +1,95 @@
 """What a wire format has to offer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from balancer.endpoint import Endpoint
-from balancer.outcome import Failure, Usage
+import orjson
 
-__all__ = ["Adapter", "Answer", "Call"]
+from balancer.endpoint import Endpoint
+from balancer.errors import BalancerError
+from balancer.outcome import NO_USAGE, Failure, Usage
+
+__all__ = ["Adapter", "Answer", "Call", "Check", "RequestRefused", "StreamFault", "Translation"]
+
+
+class RequestRefused(BalancerError, ValueError):
+    """A request can't be said in a wire format. `param` is the place in the request: `messages[2].content[0].image_url`."""
+
+    def __init__(self, param: str, reason: str) -> None:
+        self.param = param
+        self.reason = reason
+        super().__init__(f"{param}: {reason}")
+
+
+class StreamFault(BalancerError):
+    """A streamed answer went wrong on the endpoint's side."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure.message)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One HTTP request, ready to send: the path below the endpoint's URL and the body."""
+    """One HTTP request, ready to send: the path below the endpoint's URL and the body.
+
+    `model` is the name that the endpoint is asked for, `stream` whether it will answer with a stream. `notes` is for the adapter
+    itself: what it has to remember to read the answer.
+    """
 
     path: str
     body: bytes
+    model: str = ""
+    stream: bool = False
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An endpoint's answer in OpenAI's shape: the JSON body as bytes, the tokens, and what failed if it did.
+    """An endpoint's answer in OpenAI's shape: the JSON body as bytes on one line, the tokens, and what failed if it did.
 
     `parsed` is the body read, if it holds an answer.
     """
 
     body: bytes
-    usage: Usage
+    usage: Usage = NO_USAGE
     failure: Failure | None = None
     parsed: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How an endpoint is asked whether it is well: `GET path`, below its URL (or, with `at_root`, below its host)."""
+
+    path: str = "/models"
+    at_root: bool = False
+
+
+class Translation(ABC):
+    """Reads one streamed answer, event by event, and says it in OpenAI's chunks. One object for each stream."""
+
+    ended: bool = False
+    """Whether the endpoint has said that there is nothing more to come."""
+
+    @abstractmethod
+    def take(self, data: bytes) -> Sequence[Mapping[str, Any]]:
+        """Return the OpenAI chunks (perhaps none) that the data of one server-sent event make. Raises StreamFault.
+
+        Tokens go into a chunk of their own, with empty `choices` and `usage`, as OpenAI does with `include_usage`.
+        """
+
+    def close(self) -> Sequence[Mapping[str, Any]]:
+        """Return what is left to say when the connection has ended."""
+        return ()
+
+
 class Adapter(ABC):
-    """Translates between OpenAI's chat format and an endpoint's own. Holds no state."""
+    """Translates between OpenAI's chat format and an endpoint's own. Holds no state; one object serves all endpoints."""
+
+    check: Check | None = Check()
+    """What an active check asks for; None: there is nothing that may be asked for free."""
 
     @abstractmethod
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
@@ -41,8 +97,25 @@ class Adapter(ABC):
 
     @abstractmethod
     def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
-        """Translate a request. `path` is OpenAI's, such as `/chat/completions`."""
+        """Translate a request. `path` is OpenAI's, such as `/chat/completions`; `body["stream"]` says how the answer is wanted.
+
+        Raises RequestRefused for what the wire format, or this endpoint, can't do.
+        """
 
     @abstractmethod
-    def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    def answer(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         """Translate an answer, whatever it is; never raises."""
+
+    @abstractmethod
+    def translation(self, call: Call) -> Translation:
+        """Return a reader for the streamed answer to `call`."""
+
+    def models(self, body: bytes) -> list[str]:
+        """Read the models that a check's answer lists, OpenAI's list by default; anything else has none."""
+        try:
+            listing = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return []
+        entries = listing.get("data") if isinstance(listing, dict) else None
+        ids = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        return [name.removeprefix("models/") for name in ids if isinstance(name, str)]

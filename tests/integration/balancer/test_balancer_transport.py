@@ -12,9 +12,10 @@ import pytest
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
 from balancer.endpoint import Endpoint
-from balancer.fleet import Fleet, model_ids
+from balancer.fleet import Fleet
 from balancer.health import Circuit, HealthPolicy
 from balancer.outcome import FailureKind
+from balancer.providers.openai import OpenAIAdapter
 from balancer.redis_connection import AsyncRedis
 from balancer.state import state_on
 from balancer.transport import FastTransport, body_at_hand
@@ -69,7 +70,7 @@ async def test_what_is_sent_arrives_as_it_is(transport: FastTransport, start: St
     server = await start()
     client = httpx.AsyncClient(transport=transport)
     response = await client.get(f"{server.url}/models")
-    assert "simulated" in model_ids(response.content)
+    assert "simulated" in OpenAIAdapter().models(response.content)
     assert (await client.post(f"{server.url}/nowhere", content=b"x")).status_code == 404
 
 
@@ -293,4 +294,4 @@ async def test_a_failing_check_opens_the_circuit_and_a_passing_one_closes_it(sta
     ],
 )
 def test_model_lists_of_every_shape(body: bytes, models: list[str]) -> None:
-    assert model_ids(body) == models
+    assert OpenAIAdapter().models(body) == models

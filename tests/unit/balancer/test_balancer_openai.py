@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import NO_USAGE, FailureKind, Usage
-from balancer.providers import adapter_for
-from balancer.providers.openai import OpenAIAdapter, apply_endpoint, failure_kind, retry_after_seconds
+from balancer.providers import Call, adapter_for
+from balancer.providers.failures import failure_kind, retry_after_seconds
+from balancer.providers.openai import OpenAIAdapter
+from balancer.providers.settings import apply_endpoint
 
 ADAPTER = OpenAIAdapter()
+CALL = Call("/chat/completions", b"{}", "m")
 URL = "http://h/v1"
 
 
@@ -78,25 +81,25 @@ def test_an_unknown_provider_has_none() -> None:
 
 def test_a_good_answer_is_handed_on_to_the_byte() -> None:
     body = completion(usage={"prompt_tokens": 3, "completion_tokens": 4})
-    answer = ADAPTER.answer(200, {}, body)
+    answer = ADAPTER.answer(CALL, 200, {}, body)
     assert (answer.body, answer.failure, answer.usage) == (body, None, Usage(3, 4))
 
 
 def test_an_answer_over_several_lines_becomes_one() -> None:
     body = b'{\n  "choices": [],\r\n  "text": "a\\nb"\n}\n'
-    answer = ADAPTER.answer(200, {}, body)
+    answer = ADAPTER.answer(CALL, 200, {}, body)
     assert b"\n" not in answer.body and b"\r" not in answer.body
     assert orjson.loads(answer.body) == {"choices": [], "text": "a\nb"}
 
 
 def test_a_deeply_nested_answer_is_no_trouble() -> None:
     body = b'{\n"choices": [], "a":' + b"[" * 600 + b"]" * 600 + b"}"
-    assert ADAPTER.answer(200, {}, body).failure is None
-    assert ADAPTER.answer(400, {}, body).failure is not None
+    assert ADAPTER.answer(CALL, 200, {}, body).failure is None
+    assert ADAPTER.answer(CALL, 400, {}, body).failure is not None
 
 
 def test_an_error_field_of_null_is_no_error() -> None:
-    assert ADAPTER.answer(200, {}, completion(error=None)).failure is None
+    assert ADAPTER.answer(CALL, 200, {}, completion(error=None)).failure is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_an_error_field_of_null_is_no_error() -> None:
     ],
 )
 def test_usage_is_read_where_it_makes_sense(usage: Any, expected: Usage) -> None:
-    assert ADAPTER.answer(200, {}, completion(usage=usage)).usage == expected
+    assert ADAPTER.answer(CALL, 200, {}, completion(usage=usage)).usage == expected
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_usage_is_read_where_it_makes_sense(usage: Any, expected: Usage) -> None
     ],
 )
 def test_a_200_that_is_no_answer_may_be_tried_again(body: bytes, said: str) -> None:
-    answer = ADAPTER.answer(200, {}, body)
+    answer = ADAPTER.answer(CALL, 200, {}, body)
     assert answer.body == b""
     assert answer.failure is not None
     assert (answer.failure.kind, answer.failure.retryable) == (FailureKind.INVALID_RESPONSE, True)
@@ -152,7 +155,7 @@ def test_a_200_that_is_no_answer_may_be_tried_again(body: bytes, said: str) -> N
 
 @pytest.mark.parametrize("body", [completion(text="the secret plan")[:-3], b'["the secret plan"]', b"the secret plan"])
 def test_half_a_completion_is_not_quoted(body: bytes) -> None:
-    failure = ADAPTER.answer(200, {}, body).failure
+    failure = ADAPTER.answer(CALL, 200, {}, body).failure
     assert failure is not None and "secret" not in failure.message
 
 
@@ -177,20 +180,20 @@ def test_half_a_completion_is_not_quoted(body: bytes) -> None:
     ],
 )
 def test_errors_of_every_shape_are_told(body: bytes, message: str) -> None:
-    failure = ADAPTER.answer(404, {}, body).failure
+    failure = ADAPTER.answer(CALL, 404, {}, body).failure
     assert failure is not None
     assert (failure.message, failure.status, failure.kind) == (message, 404, FailureKind.BAD_REQUEST)
 
 
 def test_a_long_error_is_cut() -> None:
-    failure = ADAPTER.answer(500, {}, b"x" * 100_000).failure
+    failure = ADAPTER.answer(CALL, 500, {}, b"x" * 100_000).failure
     assert failure is not None and len(failure.message) < 400
 
 
 def test_an_error_object_is_kept_and_anything_else_is_not() -> None:
-    assert ADAPTER.answer(400, {}, b'{"error":\n"x"}').body == b'{"error": "x"}'
-    assert ADAPTER.answer(400, {}, b"<html>").body == b""
-    assert ADAPTER.answer(400, {}, b"[1]").body == b""
+    assert ADAPTER.answer(CALL, 400, {}, b'{"error":\n"x"}').body == b'{"error": "x"}'
+    assert ADAPTER.answer(CALL, 400, {}, b"<html>").body == b""
+    assert ADAPTER.answer(CALL, 400, {}, b"[1]").body == b""
 
 
 @pytest.mark.parametrize(
@@ -219,7 +222,7 @@ def test_an_error_object_is_kept_and_anything_else_is_not() -> None:
 def test_what_a_status_means(status: int, code: str | None, kind: FailureKind, retryable: bool, elsewhere: bool) -> None:
     assert failure_kind(status, code) is kind
     body = orjson.dumps({"error": {"message": "m", "code": code}})
-    failure = ADAPTER.answer(status, {}, body).failure
+    failure = ADAPTER.answer(CALL, status, {}, body).failure
     assert failure is not None
     assert (failure.kind, failure.retryable, failure.worth_trying_elsewhere) == (kind, retryable, elsewhere)
 
@@ -276,7 +279,7 @@ JSON = st.recursive(
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(status=st.integers(100, 599), body=st.binary(max_size=60) | JSON.map(orjson.dumps))
 def test_whatever_comes_back_has_a_meaning(status: int, body: bytes) -> None:
-    answer = ADAPTER.answer(status, {}, body)
+    answer = ADAPTER.answer(CALL, status, {}, body)
     assert (answer.failure is None) == (status == 200 and bool(answer.body))
     assert b"\n" not in answer.body
     if answer.body:

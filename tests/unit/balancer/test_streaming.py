@@ -9,7 +9,7 @@ import pytest
 
 from balancer import sse
 from balancer.outcome import FailureKind, Outcome, Usage
-from balancer.providers import adapter_for
+from balancer.providers import Call, adapter_for
 from balancer.results import ChatChunk
 from balancer.sse import EventTooLarge, event_data
 from balancer.streaming import StreamReading
@@ -45,7 +45,7 @@ DONE = b"data: [DONE]\n\n"
 async def read(body: Body | bytes, status: int = 200, headers: dict[str, str] = SSE) -> tuple[list[ChatChunk], Outcome | None]:
     stream = Body([body]) if isinstance(body, bytes) else body
     transport = httpx.MockTransport(lambda request: httpx.Response(status, headers=headers, stream=stream))
-    reading = StreamReading("GPU-1", adapter_for("openai"), 5.0)
+    reading = StreamReading("GPU-1", adapter_for("openai"), Call("/chat/completions", b"{}", "m", True), 5.0)
     chunks = [chunk async for chunk in reading.chunks(transport, REQUEST)]
     assert stream.closed
     return chunks, reading.outcome()
@@ -129,16 +129,17 @@ async def test_a_refusal_says_when_to_come_back() -> None:
         (None, ""),
     ],
 )
-async def test_a_whole_answer_in_place_of_a_stream_is_one_chunk(message: Any, text: str) -> None:
+async def test_a_whole_answer_in_place_of_a_stream_is_cut_into_chunks(message: Any, text: str) -> None:
     body = orjson.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}})
     chunks, outcome = await read(body, headers={"content-type": "application/json"})
-    assert [(chunk.content, chunk.finish_reason) for chunk in chunks] == [(text, "stop")]
+    assert "".join(chunk.content for chunk in chunks) == text
+    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
     assert outcome is not None and outcome.usage == Usage(1, 0)
 
 
 async def test_a_reader_who_leaves_says_nothing_of_the_endpoint_and_closes_the_answer() -> None:
     body = Body([event("a"), event("b")])
-    reading = StreamReading("GPU-1", adapter_for("openai"), 5.0)
+    reading = StreamReading("GPU-1", adapter_for("openai"), Call("/chat/completions", b"{}", "m", True), 5.0)
     transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=SSE, stream=body))
     chunks = reading.chunks(transport, REQUEST)
     assert (await anext(chunks)).content == "a"

@@ -1,0 +1,30 @@
+"""Puts an endpoint's own settings into a request: the model's upstream name, defaults, the cap of `max_tokens`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from balancer.endpoint import Endpoint
+
+__all__ = ["apply_endpoint"]
+
+
+def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `body` with the endpoint's model name, defaults and token cap; `body` itself where nothing changes."""
+    changes: dict[str, Any] = {}
+    model = body.get("model")
+    upstream = endpoint.models.get(model, model) if model else next(iter(endpoint.models.values()), None)
+    if upstream is not None and upstream != model:
+        changes["model"] = upstream
+    if endpoint.max_tokens is not None:
+        changes |= _token_limit(endpoint.max_tokens, body)
+    if endpoint.temperature is not None and body.get("temperature") is None:
+        changes["temperature"] = endpoint.temperature
+    return {**body, **changes} if changes else body
+
+
+def _token_limit(cap: int, body: Mapping[str, Any]) -> dict[str, int]:
+    # `max_completion_tokens` is the newer name, which reasoning models insist on; the request's own choice is kept.
+    asked = {name: body[name] for name in ("max_completion_tokens", "max_tokens") if isinstance(body.get(name), int)}
+    if not asked:
+        return {"max_tokens": cap}
+    return {name: cap for name, limit in asked.items() if limit > cap}

@@ -1,0 +1,114 @@
+"""A speaker behind a real socket. Also as a program: `python -m tests.speakers.server PROVIDER [PORT]`."""
+
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from balancer.endpoint import Endpoint
+from tests.speakers.speaker import Heard, Refused, Reply, Speaker, Told
+
+__all__ = ["SpeakerServer"]
+
+Answering = Callable[[Heard], "Told | Reply"]
+
+
+class SpeakerServer:
+    """Answers on a port of its own, on threads. `answer` may be set at any time; `heard` is every request that was understood,
+    `refused` the reasons of those that were not. Use as a context manager."""
+
+    def __init__(self, speaker: Speaker, answer: Told | Reply | Answering = Told(), port: int = 0) -> None:  # noqa: B008
+        self.speaker = speaker
+        self.answer = answer
+        self.heard: list[Heard] = []
+        self.refused: list[str] = []
+        self.bodies: list[bytes] = []
+        self._server = _Server(("127.0.0.1", port), _handler_of(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    @property
+    def address(self) -> str:
+        """Where it is: `http://127.0.0.1:1234`."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def endpoint(self, **settings: Any) -> Endpoint:
+        """Return an endpoint that points here."""
+        return self.speaker.endpoint(self.address, **settings)
+
+    def __enter__(self) -> "SpeakerServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def reply_to(self, path: str, headers: dict[str, str], body: bytes) -> "Reply | tuple[Told, Heard]":
+        """Decide on the answer to a POST; a stream is left to the handler."""
+        self.bodies.append(body)
+        try:
+            heard = self.speaker.hear(path, headers, body)
+        except Refused as exc:
+            self.refused.append(str(exc))
+            return self.speaker.refuse(str(exc))
+        self.heard.append(heard)
+        answer = self.answer(heard) if callable(self.answer) else self.answer
+        if isinstance(answer, Reply):
+            return answer
+        return (answer, heard) if heard.stream else self.speaker.say(answer, heard)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+
+def _handler_of(server: SpeakerServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            answer = server.reply_to(self.path, {n.lower(): v for n, v in self.headers.items()}, body)
+            if isinstance(answer, Reply):
+                self._send(answer)
+                return
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("connection", "close")
+            self.end_headers()
+            for piece in server.speaker.stream(*answer):
+                self.wfile.write(piece)
+                self.wfile.flush()
+            self.close_connection = True
+
+        def do_GET(self) -> None:
+            self._send(server.speaker.get(self.path))
+
+        def _send(self, reply: Reply) -> None:
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(reply.body)))
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+def main() -> None:
+    """Serve until the process is ended; print the address."""
+    from tests.speakers import SPEAKERS
+
+    server = SpeakerServer(SPEAKERS[sys.argv[1]], port=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    with server:
+        print(server.address, flush=True)
+        server._thread.join()
+
+
+if __name__ == "__main__":
+    main()
