@@ -1,0 +1,114 @@
+"""OpenAI's shapes, for adapters that translate: what a request holds, and what an answer and its chunks are made of."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from balancer.endpoint import Endpoint
+from balancer.outcome import Usage
+from balancer.providers.base import RequestRefused
+
+__all__ = [
+    "SAMPLING",
+    "DataUrl",
+    "chunk",
+    "completion",
+    "data_url",
+    "known_fields",
+    "tool_call",
+    "usage_object",
+]
+
+SAMPLING = frozenset(
+    {
+        "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed",
+        "logprobs", "top_logprobs",
+    }
+)  # fmt: skip
+"""Fields that change how an answer is drawn, but not what is asked: `drop_params` may leave them out."""
+_SAYS_NOTHING = frozenset({"stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key"})
+"""Fields that change nothing about the answer, so that a format without them loses nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataUrl:
+    """The content of a `data:` URL (RFC 2397) in base64, without the head."""
+
+    media_type: str
+    data: str
+
+
+def data_url(url: Any, param: str) -> DataUrl | None:
+    """Read a `data:` URL; None for an http(s) address. `param` is its place in the request. Raises RequestRefused."""
+    if not isinstance(url, str):
+        raise RequestRefused(param, "must be a string")
+    if not url[:5].lower() == "data:":
+        if url.startswith(("http://", "https://")):
+            return None
+        raise RequestRefused(param, "must be an http(s) address or a data: URL")
+    head, comma, data = url[5:].partition(",")
+    media_type, *options = head.split(";")
+    if not comma or not data or "base64" not in options:
+        raise RequestRefused(param, "must be a data: URL in base64, such as data:image/png;base64,iVBORw0…")
+    return DataUrl(media_type.strip().lower() or "text/plain", data)
+
+
+def known_fields(body: Mapping[str, Any], known: Collection[str], endpoint: Endpoint, provider: str) -> dict[str, Any]:
+    """Return the fields of a request that a wire format can say; null ones count as not there.
+
+    Sampling fields that it can't are left out where the endpoint has `drop_params`; for any other, and for everything else that
+    is not in `known`, RequestRefused names the field.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in body.items():
+        if value is None or name in _SAYS_NOTHING:
+            continue
+        if name in known:
+            fields[name] = value
+        elif not (name in SAMPLING and endpoint.drop_params):
+            hint = "; set `drop_params: true` on the endpoint to leave it out" if name in SAMPLING else ""
+            raise RequestRefused(name, f"{provider} can't do this{hint}")
+    return fields
+
+
+def completion(
+    identifier: str,
+    model: str,
+    choices: Sequence[Mapping[str, Any]],
+    usage: Usage,
+) -> dict[str, Any]:
+    """Return an OpenAI chat completion. `choices` have `message` and `finish_reason`."""
+    return {
+        "id": identifier,
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{"index": index, "logprobs": None, **choice} for index, choice in enumerate(choices)],
+        "usage": usage_object(usage),
+    }
+
+
+def chunk(
+    head: Mapping[str, Any], delta: Mapping[str, Any] | None = None, finish_reason: str | None = None, usage: Usage | None = None
+) -> dict[str, Any]:
+    """Return one chunk of a stream; with `usage`, the one with the tokens and no choice. `head` has `id`, `created`, `model`."""
+    choices = [] if usage else [{"index": 0, "delta": delta or {}, "finish_reason": finish_reason, "logprobs": None}]
+    made = {**head, "object": "chat.completion.chunk", "choices": choices}
+    return {**made, "usage": usage_object(usage)} if usage else made
+
+
+def tool_call(identifier: str, name: str, arguments: str) -> dict[str, Any]:
+    """Return a tool call of an assistant's message. `arguments` is JSON text."""
+    return {"id": identifier, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """Return OpenAI's `usage`: the prompt's tokens with the cached ones, the completion's with the reasoning."""
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+        "prompt_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
