@@ -22,8 +22,8 @@ __all__ = [
 
 SAMPLING = frozenset(
     {
-        "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed",
-        "logprobs", "top_logprobs",
+        "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias",
+        "seed", "logprobs", "top_logprobs",
     }
 )  # fmt: skip
 """Fields that change how an answer is drawn, but not what is asked: `drop_params` may leave them out."""
@@ -43,7 +43,7 @@ def data_url(url: Any, param: str) -> DataUrl | None:
     """Read a `data:` URL; None for an http(s) address. `param` is its place in the request. Raises RequestRefused."""
     if not isinstance(url, str):
         raise RequestRefused(param, "must be a string")
-    if not url[:5].lower() == "data:":
+    if url[:5].lower() != "data:":
         if url.startswith(("http://", "https://")):
             return None
         raise RequestRefused(param, "must be an http(s) address or a data: URL")
