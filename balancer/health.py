@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 
 from balancer import keys
-from balancer.outcome import FailureKind, Outcome
+from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
 from balancer.tasks import end_tasks
@@ -245,7 +245,7 @@ class HealthBoard:
                 log.warning("endpoint %s is failing and is left alone for a while: %s", name, seen.error)
 
     def _call(self, name: str, seen: "Seen", check: bool = False) -> Call:
-        policy = self._policy
+        policy = seen.policy(self._policy)
         args: tuple[Any, ...] = (
             seen.ok, f"{seen.latency_sum / seen.answered:.6f}" if seen.answered else "", seen.run, seen.failed, seen.error,
             policy.failures_to_open, int(policy.first_open * 1000), int(policy.longest_open * 1000),
@@ -274,6 +274,12 @@ class Seen:
     limited_for: float = 0.0
     refused: bool = False
     """The last failure was a connection that could not be made."""
+    taken_out: bool = False
+    """Nothing will go well there before somebody has done something."""
+
+    def policy(self, usual: HealthPolicy) -> HealthPolicy:
+        """Return for how long the circuit opens."""
+        return replace(usual, first_open=TAKEN_OUT_FOR, longest_open=TAKEN_OUT_FOR) if self.taken_out else usual
 
     @property
     def anything(self) -> bool:
@@ -282,7 +288,7 @@ class Seen:
     def add(self, outcome: Outcome, policy: HealthPolicy) -> bool:
         """Take one outcome in and return whether the others should know at once."""
         failure = outcome.failure
-        if failure is None or not (failure.counts_against_endpoint or failure.kind is FailureKind.RATE_LIMIT):
+        if failure is None or not _concerns_the_endpoint(failure):
             self.ok += 1
             if failure is None:
                 self.answered += 1
@@ -292,10 +298,14 @@ class Seen:
         self.failed += 1
         # What an endpoint says may quote the request; what went wrong on the way there is told in our own words.
         what = failure.message if failure.status is None else f"HTTP {failure.status}"
+        what = _REASONS.get(failure.kind, "{}").format(what)
         self.error = f"{failure.kind}: {what}"[:300]
         if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:
             pause = failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE
             self.limited_for = max(self.limited_for, min(pause, LONGEST_RATE_LIMIT_PAUSE))
+        if failure.takes_endpoint_out:
+            self.taken_out = True
+            self.run = policy.failures_to_open
         if failure.counts_against_endpoint:
             self.refused = failure.kind is FailureKind.CONNECTION
             self.run += policy.connection_weight if failure.kind is FailureKind.CONNECTION else 1
@@ -308,11 +318,22 @@ class Seen:
         self.answered += older.answered
         self.latency_sum += older.latency_sum
         self.refused = self.refused or older.refused
+        self.taken_out = self.taken_out or older.taken_out
         self.failed += older.failed
         self.error = self.error or older.error
         self.limited_for = max(self.limited_for, older.limited_for)
 
 
+def _concerns_the_endpoint(failure: Failure) -> bool:
+    return failure.counts_against_endpoint or failure.takes_endpoint_out or failure.kind is FailureKind.RATE_LIMIT
+
+
+_REASONS = {
+    FailureKind.AUTHENTICATION: "the key is refused ({}); check its api_key",
+    FailureKind.QUOTA: "the account's quota is spent ({}); add to it or wait for it",
+}
+TAKEN_OUT_FOR = 300.0
+"""Seconds after which an endpoint is tried again that refused the key or has no quota left."""
 DEFAULT_RATE_LIMIT_PAUSE = 1.0
 """Seconds to leave an endpoint alone that answers 429 without saying for how long."""
 LONGEST_RATE_LIMIT_PAUSE = 3600.0

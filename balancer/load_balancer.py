@@ -16,6 +16,7 @@ from balancer.endpoint import Endpoint
 from balancer.errors import BalancerClosed, ConfigurationError
 from balancer.fleet import Fleet
 from balancer.health import Circuit
+from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
 from balancer.results import ChatChunk, ChatFailed, ChatResult
@@ -52,6 +53,7 @@ class AsyncLoadBalancer(FromSettings):
         fallback_on_failure: bool = True,
         redis_url: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        routes: ModelRoutes = NO_ROUTES,
     ) -> None:
         self._endpoints = checked_endpoints(endpoints)
         self._strategy = checked_strategy(strategy)
@@ -61,6 +63,7 @@ class AsyncLoadBalancer(FromSettings):
         self._plan = RetryPlan(retry_count + 1, fallback_on_failure)
         self._redis_url = redis_url
         self._transport = transport
+        self._routes = routes
         self._turns: dict[str, float] = {}
         self._rng = random.Random()
         self._statistics = Statistics(self._strategy)
@@ -98,9 +101,9 @@ class AsyncLoadBalancer(FromSettings):
         return await self._complete(fleet, body)
 
     async def _complete(self, fleet: Fleet, body: Mapping[str, Any]) -> ChatResult:
-        trial = Trial(patience=self._timeout)
+        trial = Trial(self._timeout, fleet.routes.models_for(body))
         while (endpoint := await self._next_endpoint(fleet, body, trial)) is not None:
-            outcome = await self._send(fleet, endpoint, body)
+            outcome = await self._send(fleet, endpoint, asking(body, trial.model))
             trial.note(outcome)
             self._statistics.note(outcome)
             if outcome.failure is None:
@@ -109,11 +112,12 @@ class AsyncLoadBalancer(FromSettings):
 
     async def _next_endpoint(self, fleet: Fleet, body: Mapping[str, Any], trial: Trial) -> str | None:
         """Return the endpoint to try next, with a slot held; None when the request has been given up."""
-        model = body.get("model")
-        while len(trial.attempts) < self._plan.attempts and trial.may_go_on(self._plan.fallback):
-            options = self._options(fleet, model)
+        most = max(self._plan.attempts, len(trial.models) if self._plan.fallback else 1)
+        while len(trial.attempts) < most and trial.may_go_on(self._plan.fallback):
+            options = self._options(fleet, trial.models)
             if not options:
-                what = f"serves the model {model!r}" if model else "is left: they were removed or are being drained"
+                asked = " or ".join(repr(model) for model in trial.models if model)
+                what = f"serves the model {asked}" if asked else "is left: they were removed or are being drained"
                 trial.failure = Failure(FailureKind.UNAVAILABLE, f"no endpoint {what}")
                 return None
             if not self._plan.fallback and trial.attempts:
@@ -130,20 +134,24 @@ class AsyncLoadBalancer(FromSettings):
                 chosen = least_bad(options, self._turns)
             self._turns = chosen.turns
             if await self._slot(fleet, chosen.name, body):
-                trial.tried.add(chosen.name)
+                trial.tried.add((chosen.name, chosen.model))
+                trial.model = chosen.model
                 return chosen.name
         return None
 
-    def _options(self, fleet: Fleet, model: str | None) -> list[Option]:
+    def _options(self, fleet: Fleet, models: tuple[str | None, ...]) -> list[Option]:
         suspects = self._suspects()
         return [
             Option(
                 fleet.endpoints[name],
                 replace(fleet.health[name], circuit=Circuit.OPEN) if name in suspects else fleet.health[name],
                 fleet.slots.load(name),
+                model,
+                position,
             )
-            for name in fleet.serving(model)
-            if name not in self._draining
+            for position, model in enumerate(models)
+            for name in fleet.endpoints
+            if name not in self._draining and fleet.serves(name, model)
         ]
 
     async def _slot(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> bool:
@@ -168,11 +176,11 @@ class AsyncLoadBalancer(FromSettings):
             fleet.pacer.settle(outcome.endpoint, _expected_tokens(body), outcome.usage)
 
     async def _stream(self, fleet: Fleet, body: Mapping[str, Any]) -> AsyncGenerator[ChatChunk, None]:
-        trial = Trial(patience=self._timeout)
+        trial = Trial(self._timeout, fleet.routes.models_for(body))
         begun = False
         while not begun and (endpoint := await self._next_endpoint(fleet, body, trial)) is not None:
             try:
-                async with aclosing(fleet.stream(endpoint, CHAT_PATH, body)) as chunks:
+                async with aclosing(fleet.stream(endpoint, CHAT_PATH, asking(body, trial.model))) as chunks:
                     async for chunk in chunks:
                         if isinstance(chunk, Outcome):
                             trial.note(chunk)
@@ -265,13 +273,21 @@ class AsyncLoadBalancer(FromSettings):
                 self._state = (
                     await redis_state(self._redis_url, self._endpoints) if self._redis_url else local_state(self._endpoints)
                 )
-                fleet = Fleet(self._endpoints, self._state, self._timeout, self._transport)
+                fleet = Fleet(self._endpoints, self._state, self._timeout, self._transport, self._routes)
                 await fleet.__aenter__()
                 self._fleet = fleet
                 if self._check_every is not None:
                     self._checks = Checks(fleet, self._check_every)
                     self._checks.start()
         return self._fleet
+
+
+def asking(body: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+    """Return a request that asks for one model of its chain."""
+    if body.get("model") == model and "models" not in body:
+        return body
+    asked = {name: value for name, value in body.items() if name not in ("model", "models")}
+    return {"model": model, **asked} if model else asked
 
 
 def _expected_tokens(body: Mapping[str, Any]) -> int:

@@ -49,6 +49,7 @@ _RETRYABLE = {
     FailureKind.UNAVAILABLE,
 }
 _ELSEWHERE_ONLY = {FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.UNSUPPORTED}
+_THE_MODELS = {FailureKind.OVERLOADED, FailureKind.RATE_LIMIT, FailureKind.CONTEXT_TOO_LONG, FailureKind.UNSUPPORTED}
 _COUNTS_AGAINST_ENDPOINT = {
     FailureKind.CONNECTION,
     FailureKind.TIMEOUT,
@@ -78,6 +79,11 @@ class Failure:
     def worth_trying_elsewhere(self) -> bool:
         """Whether another endpoint may take what this one refused."""
         return self.kind in _RETRYABLE or self.kind in _ELSEWHERE_ONLY
+
+    @property
+    def is_the_models(self) -> bool:
+        """Whether another model at the same endpoint may take what this one refused."""
+        return self.kind in _THE_MODELS
 
     @property
     def takes_endpoint_out(self) -> bool:

@@ -6,18 +6,42 @@ from dataclasses import dataclass
 
 from balancer.endpoint import Endpoint
 from balancer.health import Circuit, Health
-from balancer.strategy import BalancingStrategy, Candidate, Pick, pick
+from balancer.strategy import BalancingStrategy, Candidate, pick
 
-__all__ = ["Option", "RetryPlan", "choose", "least_bad", "pause_before"]
+__all__ = ["Choice", "Option", "RetryPlan", "choose", "least_bad", "pause_before"]
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An endpoint that serves a request: its health, and its requests in flight from everywhere."""
+    """An endpoint that serves a request: its health, and its requests in flight from everywhere.
+
+    `model` is the one that it would be asked for, `position` that model's place in the request's chain.
+    """
 
     endpoint: Endpoint
     health: Health
     load: int
+    model: str | None = None
+    position: int = 0
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What has been tried once it has been tried."""
+        return self.endpoint.name, self.model
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """What goes first: an earlier model of the chain, then a lower tier."""
+        return self.position, self.endpoint.priority
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The endpoint and the model to try, and the turns to go on with (see `strategy.pick`)."""
+
+    name: str
+    model: str | None
+    turns: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +57,14 @@ class RetryPlan:
 def choose(
     strategy: BalancingStrategy,
     options: Sequence[Option],
-    tried: Collection[str],
+    tried: Collection[tuple[str, str | None]],
     turns: Mapping[str, float],
     rng: random.Random,
-) -> Pick | None:
-    """Pick an endpoint that has not been tried: by the strategy among the usable ones of the lowest tier; when none is usable,
+) -> Choice | None:
+    """Pick an endpoint that has not been tried: by the strategy among the usable ones of the lowest rank; when none is usable,
     the least bad, which is the one whose circuit closes soonest. None when all have been tried, or when it is better to wait
     for one that has only asked to be left alone for a while."""
-    fresh = [option for option in options if option.endpoint.name not in tried]
+    fresh = [option for option in options if option.key not in tried]
     if not fresh:
         return None
     usable = [option for option in fresh if option.health.usable and not _is_busy_trial(option)]
@@ -48,19 +72,17 @@ def choose(
         if any(_is_resting(option) for option in fresh):
             return None
         return least_bad(fresh, turns)
-    first = min(option.endpoint.priority for option in usable)
-    candidates = [
-        Candidate(o.endpoint.name, o.endpoint.weight, o.load, o.endpoint.max_concurrency)
-        for o in usable
-        if o.endpoint.priority == first
-    ]
-    return pick(strategy, candidates, turns, rng=rng)
+    first = min(option.rank for option in usable)
+    best = [option for option in usable if option.rank == first]
+    candidates = [Candidate(o.endpoint.name, o.endpoint.weight, o.load, o.endpoint.max_concurrency) for o in best]
+    picked = pick(strategy, candidates, turns, rng=rng)
+    return Choice(picked.name, best[0].model, picked.turns)
 
 
-def least_bad(options: Sequence[Option], turns: Mapping[str, float]) -> Pick:
+def least_bad(options: Sequence[Option], turns: Mapping[str, float]) -> Choice:
     """Pick the endpoint that may be used soonest, though it may not be used now."""
     best = min(options, key=lambda o: (o.health.circuit is Circuit.OPEN, max(o.health.open_for, o.health.limited_for)))
-    return Pick(best.endpoint.name, dict(turns))
+    return Choice(best.endpoint.name, best.model, dict(turns))
 
 
 def _is_resting(option: Option) -> bool:

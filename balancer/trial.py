@@ -4,7 +4,7 @@ import time
 
 import orjson
 
-from balancer.outcome import Failure, Outcome
+from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.results import Attempt, ChatResult, first_message, text_of
 
 __all__ = ["Trial"]
@@ -13,21 +13,26 @@ __all__ = ["Trial"]
 class Trial:
     """The attempts of one request, in their order. `failure` is the last one's, None after a success.
 
-    `tried` are the endpoints of this round (a round ends when all have been tried), `rounds` how many have ended, `patience` the
-    seconds that may still be spent on waiting between rounds.
+    `models` may answer it, best first. `tried` are the endpoints (each with a model) of this round, which ends when all have been
+    tried, `rounds` how many have ended, `patience` the seconds that may still be spent on waiting between rounds.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, models: tuple[str | None, ...]) -> None:
         self._started_at = time.monotonic()
         self.patience = patience
+        self.models = models
+        self.model: str | None = None
+        """The one that is being tried."""
         self.rounds = 0
-        self.tried: set[str] = set()
+        self.tried: set[tuple[str, str | None]] = set()
         self.attempts: list[Attempt] = []
         self.failure: Failure | None = None
 
     def note(self, outcome: Outcome) -> None:
         """Take in what came of an attempt."""
         self.failure = outcome.failure
+        if outcome.failure is not None and not outcome.failure.is_the_models:
+            self.tried.update((outcome.endpoint, model) for model in self.models)
         error = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else None
         self.attempts.append(Attempt(outcome.endpoint, error, outcome.latency))
 
@@ -38,10 +43,17 @@ class Trial:
         self.tried.clear()
 
     def may_go_on(self, fallback: bool) -> bool:
-        """Whether another attempt makes sense; with `fallback`, at another endpoint."""
+        """Whether another attempt makes sense; with `fallback`, at another endpoint or by another model."""
         if self.failure is None:
             return not self.attempts
+        if self.failure.kind is FailureKind.CONTEXT_TOO_LONG and fallback:
+            return self._go_on_with_other_models()
         return self.failure.worth_trying_elsewhere if fallback else self.failure.retryable
+
+    def _go_on_with_other_models(self) -> bool:
+        """Leave the model that was tried out, at whichever endpoint, and say whether there is another one."""
+        self.models = tuple(model for model in self.models if model != self.model)
+        return bool(self.models)
 
     def explanation(self) -> str:
         """Say what went wrong, attempt by attempt."""

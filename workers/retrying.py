@@ -9,7 +9,14 @@ from jobs.queueing import LONGEST_COUNTDOWN
 
 __all__ = ["RetryDecision", "RetryPolicy", "backoff", "decide", "is_the_lines_fault"]
 
-_NOT_THE_LINES_FAULT = {FailureKind.CONNECTION, FailureKind.UNAVAILABLE, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
+_NOT_THE_LINES_FAULT = {
+    FailureKind.CONNECTION,
+    FailureKind.UNAVAILABLE,
+    FailureKind.RATE_LIMIT,
+    FailureKind.OVERLOADED,
+    FailureKind.AUTHENTICATION,
+    FailureKind.QUOTA,
+}
 """Failures that say nothing about the request: they cost waiting, but no attempt. The job's window bounds them."""
 
 

@@ -145,7 +145,7 @@ class LocalHealth:
         if record is None:
             return
         now = time.monotonic()
-        changed = after_report(record, seen, self._policy, now, check_passed)
+        changed = after_report(record, seen, seen.policy(self._policy), now, check_passed)
         self._records[endpoint] = changed
         if self._on_unusable and seen.failed and not changed.health(now).usable:
             self._on_unusable(endpoint)

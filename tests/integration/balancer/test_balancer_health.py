@@ -87,11 +87,38 @@ async def test_connections_weigh_more(board: Open) -> None:
     assert mine[E].circuit is Circuit.OPEN
 
 
-@pytest.mark.parametrize("kind", [FailureKind.BAD_REQUEST, FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.RATE_LIMIT])
-async def test_refusals_do_not_open_the_circuit(board: Open, kind: FailureKind) -> None:
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (FailureKind.BAD_REQUEST, 400),
+        (FailureKind.CONTENT_FILTER, 400),
+        (FailureKind.CONTEXT_TOO_LONG, 400),
+        (FailureKind.AUTHENTICATION, 403),  # what the key may not do, perhaps with this model alone
+        (FailureKind.RATE_LIMIT, 429),
+    ],
+)
+async def test_refusals_do_not_open_the_circuit(board: Open, kind: FailureKind, status: int) -> None:
     mine = board()
-    await tell(mine, *(bad(kind, 400) for _ in range(20)))
+    await tell(mine, *(bad(kind, status) for _ in range(20)))
     assert mine[E].circuit is Circuit.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason"),
+    [(FailureKind.AUTHENTICATION, 401, "key is refused"), (FailureKind.QUOTA, 429, "quota is spent")],
+)
+async def test_a_bad_key_and_a_spent_quota_take_the_endpoint_out_at_once(
+    board: Open, kind: FailureKind, status: int, reason: str
+) -> None:
+    mine, other = board(), board()
+    await tell(mine, good(), bad(kind, status))
+    await other.refresh()
+    assert other[E].circuit is Circuit.OPEN
+    assert other[E].open_for > 200, "not for a moment: somebody has to do something"
+    assert reason in other[E].last_error
+    await mine.check_passed(E)
+    await other.refresh()
+    assert other[E].circuit is Circuit.OPEN, "a list of models proves nothing about the key or the account"
 
 
 async def test_an_open_circuit_is_half_open_after_its_time_and_a_success_closes_it(board: Open) -> None:

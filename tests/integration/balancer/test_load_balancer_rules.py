@@ -52,16 +52,17 @@ def test_both_keep_the_same_record(client: sync_redis.Redis, steps: Sequence[tup
             seen.add(outcome, POLICY)
         if what == "failed":
             seen.run = POLICY.failures_to_open
-        record = after_report(record, seen, POLICY, now, what == "passed")
+        record = after_report(record, seen, seen.policy(POLICY), now, what == "passed")
         script(keys=[KEY], args=arguments(seen, what == "passed", now))
         compare(record, client, now)
 
 
 def arguments(seen: Seen, check_passed: bool, now: float) -> list[str | int]:
+    policy = seen.policy(POLICY)
     mean = f"{seen.latency_sum / seen.answered:.6f}" if seen.answered else ""
     return [
-        seen.ok, mean, seen.run, seen.failed, seen.error, POLICY.failures_to_open, int(POLICY.first_open * 1000),
-        int(POLICY.longest_open * 1000), int(seen.limited_for * 1000), int(check_passed), int(seen.refused),
+        seen.ok, mean, seen.run, seen.failed, seen.error, policy.failures_to_open, int(policy.first_open * 1000),
+        int(policy.longest_open * 1000), int(seen.limited_for * 1000), int(check_passed), int(seen.refused),
         int(now), round(now % 1 * 1_000_000),
     ]  # fmt: skip
 

@@ -25,7 +25,7 @@ def chosen(
     tried: Collection[str] = (),
     strategy: BalancingStrategy = BalancingStrategy.ROUND_ROBIN,
 ) -> str | None:
-    found = choose(strategy, options, tried, {}, random.Random(0))
+    found = choose(strategy, options, {(name, None) for name in tried}, {}, random.Random(0))
     return found.name if found else None
 
 

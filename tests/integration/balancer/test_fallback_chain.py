@@ -1,0 +1,119 @@
+"""Tiers and chains of models: what fails is left for the next best at once, and returned to when it is well again."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from balancer import LoadBalancer
+from balancer.model_routes import ModelRoutes
+from balancer.outcome import FailureKind
+from tests.integration.balancer.conftest import Make, Servers
+from tests.speakers import SPEAKERS, Reply, SpeakerServer, Told
+
+HI = [{"role": "user", "content": "Hi"}]
+FAILING = [FailureKind.RATE_LIMIT, FailureKind.OVERLOADED, FailureKind.SERVER]
+
+
+@pytest.fixture
+def three() -> Iterator[tuple[SpeakerServer, SpeakerServer, SpeakerServer]]:
+    """Three servers, one for each tier."""
+    with SpeakerServer(SPEAKERS["openai"]) as a, SpeakerServer(SPEAKERS["openai"]) as b, SpeakerServer(SPEAKERS["openai"]) as c:
+        yield a, b, c
+
+
+def over(servers: tuple[SpeakerServer, ...], balance: Make, **options: object) -> LoadBalancer:
+    return balance(*(s.endpoint(name=f"tier {n}", priority=n, models={"m": "m"}) for n, s in enumerate(servers)), **options)
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_a_failing_tier_is_left_at_once(three: tuple[SpeakerServer, ...], balance: Make, kind: FailureKind) -> None:
+    first, _, third = three
+    first.answer = first.speaker.fail(kind)
+    balancer = over(three, balance)
+    began = time.monotonic()
+    result = balancer.chat(HI, model="m")
+    assert time.monotonic() - began < 1.0
+    assert result.success and result.endpoint == "tier 1"
+    assert [attempt.endpoint for attempt in result.attempts] == ["tier 0", "tier 1"]
+    assert not third.heard
+
+
+def test_a_tier_that_hangs_is_left_after_the_timeout(three: tuple[SpeakerServer, ...], balance: Make, servers: Servers) -> None:
+    hanging = servers.start(latency=30.0)
+    balancer = balance(hanging, three[1].endpoint(name="tier 1", priority=1), timeout=0.2)
+    result = balancer.chat(HI, model="m")
+    assert result.success and result.endpoint == "tier 1"
+
+
+def test_a_tier_is_returned_to_when_it_is_well(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+    first, *_ = three
+    first.answer = Reply(429, b"{}", {"retry-after": "1"})
+    balancer = over(three, balance)
+    assert balancer.chat(HI, model="m").endpoint == "tier 1"
+    first.answer = Told()
+    deadline = time.monotonic() + 5
+    while balancer.chat(HI, model="m").endpoint != "tier 0":
+        assert time.monotonic() < deadline
+
+
+def test_when_all_tiers_fail_the_error_lists_each_attempt(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+    for server in three:
+        server.answer = server.speaker.fail(FailureKind.SERVER)
+    result = over(three, balance).chat(HI, model="m")
+    assert not result.success and result.error is not None
+    assert all(f"tier {n}" in result.error for n in range(3))
+    assert len(result.attempts) == 3
+
+
+def test_a_chain_goes_on_with_its_next_model(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+    first, second, _ = three
+    first.answer = first.speaker.fail(FailureKind.OVERLOADED)
+    routes = ModelRoutes({"smart": ("best", "good")})
+    endpoints = [first.endpoint(name="one", models={"best": "best-1"}), second.endpoint(name="two", models={"good": "good-1"})]
+    balancer = balance(*endpoints, routes=routes)
+    for model in ("smart", "best,good", ["best", "good"]):
+        result = balancer.chat(HI, model=model)
+        assert result.success and result.endpoint == "two"
+    assert {heard.model for heard in second.heard} == {"good-1"}
+    assert {heard.model for heard in first.heard} <= {"best-1"}
+
+
+def test_the_next_model_may_be_at_the_same_endpoint(balance: Make) -> None:
+    with SpeakerServer(SPEAKERS["openai"]) as server:
+        too_long = server.speaker.fail(FailureKind.CONTEXT_TOO_LONG)
+        assert too_long is not None
+        server.answer = lambda heard: Told() if heard.model == "roomy" else too_long
+        balancer = balance(server.endpoint(models={"small": "small", "roomy": "roomy"}))
+        assert balancer.chat(HI, model="small,roomy").success
+        alone = balancer.chat(HI, model="small")
+    assert alone.failure is not None and alone.failure.kind is FailureKind.CONTEXT_TOO_LONG
+    assert len(alone.attempts) == 1, "it would be too long again"
+
+
+def test_an_earlier_model_comes_before_a_lower_tier(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+    first, second, _ = three
+    endpoints = [
+        first.endpoint(name="cheap", priority=0, models={"good": "g"}),
+        second.endpoint(name="dear", priority=1, models={"best": "b"}),
+    ]
+    assert balance(*endpoints).chat(HI, model="best,good").endpoint == "dear"
+
+
+def test_a_stream_falls_back_along_the_chain_too(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+    first, *_ = three
+    first.answer = first.speaker.fail(FailureKind.OVERLOADED)
+    chunks = list(over(three, balance).chat(HI, model="m", stream=True))
+    assert "".join(chunk.content for chunk in chunks) == Told().text
+    assert {chunk.endpoint for chunk in chunks} == {"tier 1"}
+
+
+def test_what_one_format_cannot_say_another_one_is_asked_for(balance: Make) -> None:
+    """A request that the first tier's wire format has no word for goes to the next tier without being sent to the first."""
+    with SpeakerServer(SPEAKERS["laas"]) as narrow, SpeakerServer(SPEAKERS["openai"]) as wide:
+        balancer = balance(
+            narrow.endpoint(name="narrow", models={"m": "m"}), wide.endpoint(name="wide", priority=1, models={"m": "m"})
+        )
+        result = balancer.chat(HI, model="m", stop=["END"])
+        assert result.success and result.endpoint == "wide"
+        assert not narrow.bodies
