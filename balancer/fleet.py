@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
 from balancer.health import Circuit
+from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.pricing import cost_of
 from balancer.providers import Adapter, Call, Check, RequestRefused, adapter_for
@@ -41,8 +42,10 @@ class Fleet:
         state: SharedState,
         timeout: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        routes: ModelRoutes = NO_ROUTES,
     ) -> None:
         self._state = state
+        self.routes = routes
         self._timeout = timeout
         self._transport = transport or FastTransport()
         self._lines = {e.name: _Line(e, adapter_for(e.provider), timeout) for e in endpoints}
@@ -165,9 +168,10 @@ class Fleet:
             outcome = Outcome(endpoint, time.perf_counter() - started, failure=failure)
             await self.health.check_failed(outcome)
             return outcome
-        # An endpoint without a model list is alive all the same; only failures inside it count.
-        if response.status_code >= 500:
-            failure = Failure(FailureKind.SERVER, f"HTTP {response.status_code} for its model list")
+        # An endpoint without a model list is alive all the same; only failures inside it and a refused key count.
+        if response.status_code >= 500 or response.status_code == 401:
+            kind = FailureKind.AUTHENTICATION if response.status_code == 401 else FailureKind.SERVER
+            failure = Failure(kind, f"HTTP {response.status_code} for its model list", response.status_code)
             outcome = Outcome(endpoint, time.perf_counter() - started, response.status_code, failure=failure)
             await self.health.check_failed(outcome)
             return outcome
@@ -238,10 +242,13 @@ class Fleet:
         return served
 
     def serving(self, model: str | None) -> list[str]:
-        """Return the endpoints that serve `model`. One that has not said what it serves may serve anything."""
-        return [name for name in self.endpoints if self._serves(name, model)]
+        """Return the endpoints that serve `model`, or any of the chain that it stands for. One that has not said what it serves
+        may serve anything."""
+        behind = self.routes.all_behind(model) if model else (None,)
+        return [name for name in self.endpoints if any(self.serves(name, each) for each in behind)]
 
-    def _serves(self, name: str, model: str | None) -> bool:
+    def serves(self, name: str, model: str | None) -> bool:
+        """Whether an endpoint serves one model, which is no chain."""
         configured = self.endpoints[name].models
         known: Iterable[str] = configured or self._listed.get(name, frozenset())
         return model is None or not known or model in known or ANY_MODEL in known
