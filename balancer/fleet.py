@@ -69,30 +69,35 @@ class Fleet:
         await self.health.aclose()
         await self._transport.aclose()
 
-    async def send(self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = "") -> Outcome:
+    async def send(
+        self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = "", api_key: str | None = None
+    ) -> Outcome:
         """Send one request and say what came of it; never raises for anything that the endpoint does.
 
-        The caller holds a slot. Health and the usage of `owner` (the id of an API key, or nothing) are told.
+        The caller holds a slot. Health and the usage of `owner` (the id of an API key, or nothing) are told. `api_key` replaces
+        the endpoint's own for this request alone.
         """
         line = self._lines[endpoint]
         try:
             call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
         except RequestRefused as exc:
             return _refused(endpoint, exc)
-        outcome = await self._outcome(line, call)
-        self._tell(line, outcome, owner)
+        outcome = await self._outcome(line, call, api_key)
+        self._tell(line, outcome, owner, api_key)
         return outcome
 
-    def _tell(self, line: "_Line", outcome: Outcome, owner: str) -> None:
-        self.health.note(outcome)
+    def _tell(self, line: "_Line", outcome: Outcome, owner: str, api_key: str | None) -> None:
+        # A caller's own key that is refused says nothing about the endpoint.
+        if not (api_key and outcome.failure and outcome.failure.takes_endpoint_out):
+            self.health.note(outcome)
         if self.usage is not None:
             self.usage.note(line.endpoint, outcome, owner)
 
-    async def _outcome(self, line: "_Line", call: Call) -> Outcome:
+    async def _outcome(self, line: "_Line", call: Call, api_key: str | None) -> Outcome:
         name = line.endpoint.name
         started = time.perf_counter()
         try:
-            response, body = await self._exchange(line.request(call))
+            response, body = await self._exchange(line.request(call, api_key))
         except httpx.TimeoutException as exc:
             failure = Failure(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
             return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
@@ -123,7 +128,7 @@ class Fleet:
             await response.aclose()
 
     async def stream(
-        self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = ""
+        self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = "", api_key: str | None = None
     ) -> AsyncGenerator["ChatChunk | Outcome", None]:
         """Send one request and yield the chunks of its answer, and at last the outcome; never raises for anything that the
         endpoint does. The caller holds a slot. Health and the usage of `owner` are told.
@@ -136,14 +141,14 @@ class Fleet:
             return
         reading = StreamReading(endpoint, line.adapter, call, self._timeout)
         try:
-            async with aclosing(reading.chunks(self._transport, line.request(call))) as chunks:
+            async with aclosing(reading.chunks(self._transport, line.request(call, api_key))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
             outcome = reading.outcome()
             if outcome is not None:
                 outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
-                self._tell(line, outcome, owner)
+                self._tell(line, outcome, owner, api_key)
         if outcome is not None:
             yield outcome
 
@@ -264,10 +269,13 @@ class _Line:
         self.extensions = {"timeout": {"read": timeout}}
         self._urls: dict[str, httpx.URL] = {}
 
-    def request(self, call: Call) -> httpx.Request:
+    def request(self, call: Call, api_key: str | None = None) -> httpx.Request:
+        headers = self.headers
+        if api_key is not None:
+            headers = httpx.Headers(self.adapter.headers(replace(self.endpoint, api_key=api_key)))
         extensions = {**self.extensions, "stream": True} if call.stream else self.extensions
         stream = httpx.ByteStream(call.body)
-        return httpx.Request("POST", self.url(call.path), headers=self.headers, stream=stream, extensions=extensions)
+        return httpx.Request("POST", self.url(call.path), headers=headers, stream=stream, extensions=extensions)
 
     def check_url(self, check: Check) -> httpx.URL:
         return self.url("/").join(check.path) if check.at_root else self.url(check.path)

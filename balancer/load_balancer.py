@@ -1,11 +1,9 @@
 """The load balancer for programs of one's own, asynchronous: `AsyncLoadBalancer`."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, Literal, Self, overload
 
 import httpx
@@ -15,21 +13,17 @@ from balancer.construction import FromSettings
 from balancer.endpoint import Endpoint
 from balancer.errors import BalancerClosed, ConfigurationError
 from balancer.fleet import Fleet
-from balancer.health import Circuit
 from balancer.model_routes import NO_ROUTES, ModelRoutes
-from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
-from balancer.pacing import expected_tokens
 from balancer.results import ChatChunk, ChatFailed, ChatResult
-from balancer.routing import Option, RetryPlan, choose, least_bad, pause_before
+from balancer.routing import RetryPlan
+from balancer.sending import ChatRequest, Sender, SendingRules
 from balancer.state import SharedState, local_state, redis_state
 from balancer.statistics import Statistics
 from balancer.strategy import BalancingStrategy
-from balancer.trial import Trial
 from balancer.validation import check_numbers, checked_endpoints, checked_strategy
 
 __all__ = ["AsyncLoadBalancer"]
 
-CHAT_PATH = "/chat/completions"
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -64,11 +58,10 @@ class AsyncLoadBalancer(FromSettings):
         self._redis_url = redis_url
         self._transport = transport
         self._routes = routes
-        self._turns: dict[str, float] = {}
-        self._rng = random.Random()
         self._statistics = Statistics(self._strategy)
         self._draining: set[str] = set()
         self._fleet: Fleet | None = None
+        self._sender: Sender | None = None
         self._state: SharedState | None = None
         self._starting = asyncio.Lock()
         self._checks: Checks | None = None
@@ -94,106 +87,28 @@ class AsyncLoadBalancer(FromSettings):
         out. Never raises for a back end's failure: the result says `success` False and why. (A stream that fails raises
         ChatFailed; before its first chunk other endpoints have been tried.) Raises BalancerClosed.
         """
-        fleet = await self._started()
+        await self._started()
         body = {"messages": list(messages), **{name: value for name, value in fields.items() if value is not None}}
         if stream:
-            return self._stream(fleet, body | {"stream": True})
-        return await self._complete(fleet, body)
+            return self._stream(ChatRequest(body | {"stream": True}))
+        return await self._complete(ChatRequest(body))
 
-    async def _complete(self, fleet: Fleet, body: Mapping[str, Any]) -> ChatResult:
-        trial = Trial(self._timeout, fleet.routes.models_for(body))
-        while (endpoint := await self._next_endpoint(fleet, body, trial)) is not None:
-            outcome = await self._send(fleet, endpoint, asking(body, trial.model))
-            trial.note(outcome)
-            self._statistics.note(outcome)
-            if outcome.failure is None:
-                return trial.succeeded(outcome)
-        return trial.failed()
+    async def _complete(self, request: ChatRequest) -> ChatResult:
+        sender = self._sender
+        assert sender is not None
+        trial = sender.trial(request)
+        outcome = await sender.complete(request, trial)
+        return trial.succeeded(outcome) if outcome else trial.failed()
 
-    async def _next_endpoint(self, fleet: Fleet, body: Mapping[str, Any], trial: Trial) -> str | None:
-        """Return the endpoint to try next, with a slot held; None when the request has been given up."""
-        most = max(self._plan.attempts, len(trial.models) if self._plan.fallback else 1)
-        while len(trial.attempts) < most and trial.may_go_on(self._plan.fallback):
-            options = self._options(fleet, trial.models)
-            if not options:
-                asked = " or ".join(repr(model) for model in trial.models if model)
-                what = f"serves the model {asked}" if asked else "is left: they were removed or are being drained"
-                trial.failure = Failure(FailureKind.UNAVAILABLE, f"no endpoint {what}")
-                return None
-            if not self._plan.fallback and trial.attempts:
-                options = [option for option in options if option.endpoint.name == trial.attempts[0].endpoint] or options
-            chosen = choose(self._strategy, options, trial.tried, self._turns, self._rng)
-            if chosen is None:
-                pause = pause_before(self._plan, trial.rounds, options, trial.patience, self._rng)
-                if pause is not None:
-                    await asyncio.sleep(pause)
-                    trial.next_round(pause)
-                    continue
-                if trial.attempts:
-                    return None
-                chosen = least_bad(options, self._turns)
-            self._turns = chosen.turns
-            if await self._slot(fleet, chosen.name, body):
-                trial.tried.add((chosen.name, chosen.model))
-                trial.model = chosen.model
-                return chosen.name
-        return None
-
-    def _options(self, fleet: Fleet, models: tuple[str | None, ...]) -> list[Option]:
-        suspects = self._suspects()
-        return [
-            Option(
-                fleet.endpoints[name],
-                replace(fleet.health[name], circuit=Circuit.OPEN) if name in suspects else fleet.health[name],
-                fleet.slots.load(name),
-                model,
-                position,
-            )
-            for position, model in enumerate(models)
-            for name in fleet.endpoints
-            if name not in self._draining and fleet.serves(name, model)
-        ]
-
-    async def _slot(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> bool:
-        """Wait for the endpoint's budget and a slot; False if it turned bad or went away meanwhile."""
-        if fleet.pacer.is_paced(endpoint):
-            await fleet.pacer.take(endpoint, _expected_tokens(body))
-            if endpoint in self._draining:
-                return False
-        return endpoint in fleet.endpoints and await fleet.slots.acquire(endpoint)
-
-    async def _send(self, fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> Outcome:
-        try:
-            outcome = await fleet.send(endpoint, CHAT_PATH, body)
-        finally:
-            fleet.slots.release(endpoint)
-        self._settle(fleet, outcome, body)
-        return outcome
-
-    def _settle(self, fleet: Fleet, outcome: Outcome, body: Mapping[str, Any]) -> None:
-        """Correct the endpoint's budget by what the request really used, where that is known."""
-        if fleet.pacer.is_paced(outcome.endpoint) and (outcome.failure or outcome.usage != NO_USAGE):
-            fleet.pacer.settle(outcome.endpoint, _expected_tokens(body), outcome.usage)
-
-    async def _stream(self, fleet: Fleet, body: Mapping[str, Any]) -> AsyncGenerator[ChatChunk, None]:
-        trial = Trial(self._timeout, fleet.routes.models_for(body))
-        begun = False
-        while not begun and (endpoint := await self._next_endpoint(fleet, body, trial)) is not None:
-            try:
-                async with aclosing(fleet.stream(endpoint, CHAT_PATH, asking(body, trial.model))) as chunks:
-                    async for chunk in chunks:
-                        if isinstance(chunk, Outcome):
-                            trial.note(chunk)
-                            self._statistics.note(chunk)
-                            self._settle(fleet, chunk, body)
-                            break
-                        begun = True
-                        yield chunk
-            finally:
-                fleet.slots.release(endpoint)
-            if trial.failure is None:
-                return
-        raise ChatFailed(trial.explanation(), tuple(trial.attempts))
+    async def _stream(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
+        sender = self._sender
+        assert sender is not None
+        trial = sender.trial(request)
+        async with aclosing(sender.stream(request, trial)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        if trial.failure is not None or not trial.attempts:
+            raise ChatFailed(trial.explanation(), tuple(trial.attempts))
 
     def get_stats(self) -> dict[str, Any]:
         """Return what this balancer has done, and how its endpoints are."""
@@ -275,20 +190,15 @@ class AsyncLoadBalancer(FromSettings):
                 )
                 fleet = Fleet(self._endpoints, self._state, self._timeout, self._transport, self._routes)
                 await fleet.__aenter__()
+                self._sender = Sender(
+                    fleet,
+                    SendingRules(self._strategy, self._plan, self._timeout),
+                    self._draining,
+                    self._suspects,
+                    self._statistics.note,
+                )
                 self._fleet = fleet
                 if self._check_every is not None:
                     self._checks = Checks(fleet, self._check_every)
                     self._checks.start()
         return self._fleet
-
-
-def asking(body: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
-    """Return a request that asks for one model of its chain."""
-    if body.get("model") == model and "models" not in body:
-        return body
-    asked = {name: value for name, value in body.items() if name not in ("model", "models")}
-    return {"model": model, **asked} if model else asked
-
-
-def _expected_tokens(body: Mapping[str, Any]) -> int:
-    return expected_tokens(body, len(str(body)))

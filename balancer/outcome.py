@@ -35,6 +35,8 @@ class FailureKind(StrEnum):
     """The provider does not want to answer what the request holds."""
     CONTEXT_TOO_LONG = "context_length_exceeded"
     """The request is longer than the model can read."""
+    FLEET_FULL = "fleet_full"
+    """Every endpoint that serves the request is full for longer than it may wait."""
     UNAVAILABLE = "no_endpoint_available"
     """No endpoint that serves the request is healthy."""
 
@@ -46,6 +48,7 @@ _RETRYABLE = {
     FailureKind.OVERLOADED,
     FailureKind.SERVER,
     FailureKind.INVALID_RESPONSE,
+    FailureKind.FLEET_FULL,
     FailureKind.UNAVAILABLE,
 }
 _ELSEWHERE_ONLY = {FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.UNSUPPORTED}
