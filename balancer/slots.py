@@ -34,8 +34,12 @@ TELL_EVERY = 0.05
 """Seconds between telling the others how many requests are in flight, for an interactive balancer at work."""
 AT_HAND = 2
 """Slots that an interactive balancer keeps between requests, so that the next one waits for nobody."""
-KEEP_AT_HAND = 2.0
+AT_HAND_SHARE = 4
+"""It keeps one more for each so many in flight, so that room is there for a rise of the load too."""
+KEEP_AT_HAND = 10.0
 """Seconds after the last request for which it does."""
+INTERACTIVE_WEIGHT = 8
+"""How many times more an interactive process counts than a bulk one where slots are short: people wait for it."""
 SETTLE = 0.002
 """Seconds in which changes are gathered into one question."""
 UNKNOWN = -1
@@ -44,7 +48,7 @@ UNKNOWN = -1
 
 def in_flight(entry: bytes, now: float) -> int:
     """Read the requests in flight of one process's entry in the slots hash; none if its lease is over at `now` (s)."""
-    _, _, expires, in_use = entry.split(b":")
+    _, _, expires, in_use, *_ = entry.split(b":")
     return int(in_use) if int(expires) > now * 1000 else 0
 
 
@@ -230,7 +234,8 @@ class SharedSlots:
         gauge.allowed = min(gauge.allowed, held)
         gauge.asked = gauge.wanted
         gauge.known = True
-        args = (self._process, held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000), gauge.in_use)
+        weight = INTERACTIVE_WEIGHT if self._interactive else 1
+        args = (self._process, held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000), gauge.in_use, weight)
         return "slots", (keys.slots(name), keys.slot_turns(name)), args
 
 
@@ -257,7 +262,9 @@ class _Gauge:
 
     @property
     def wanted(self) -> int:
-        spare = self.at_hand if self.at_hand and (self.in_use or time.monotonic() - self.used_at < KEEP_AT_HAND) else 0
+        spare = 0
+        if self.at_hand and (self.in_use or time.monotonic() - self.used_at < KEEP_AT_HAND):
+            spare = self.at_hand + self.in_use // AT_HAND_SHARE
         return min(self.limit, self.in_use + max(self.announced, len(self.waiters), spare))
 
     @property

@@ -27,9 +27,12 @@ class Trial:
         self.tried: set[tuple[str, str | None]] = set()
         self.attempts: list[Attempt] = []
         self.failure: Failure | None = None
+        self.outcome: Outcome | None = None
+        """What the last attempt gave."""
 
     def note(self, outcome: Outcome) -> None:
         """Take in what came of an attempt."""
+        self.outcome = outcome
         self.failure = outcome.failure
         if outcome.failure is not None and not outcome.failure.is_the_models:
             self.tried.update((outcome.endpoint, model) for model in self.models)

@@ -7,7 +7,7 @@ import orjson
 
 from jobs.records import BadLine
 
-__all__ = ["CHAT_PATH", "MAX_LINE_BYTES", "PATHS", "InputLine", "LineRefused", "check_line", "expand_shorthand"]
+__all__ = ["CHAT_PATH", "MAX_LINE_BYTES", "PATHS", "InputLine", "LineRefused", "check_line", "expand_shorthand", "is_deep"]
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """A longer line is refused, since a worker holds some dozens of them in memory."""
@@ -50,12 +50,13 @@ def parse_json(raw: bytes, number: int) -> Any:
             raise _refused("invalid_json_line", f"is not UTF-8 (byte {wrong.start + 1}); save the file as UTF-8", number) from exc
         raise _refused("invalid_json_line", f"is not valid JSON: {exc.msg} (column {exc.colno})", number) from exc
     # Only a line with that many brackets needs a closer look.
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(entry):
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and is_deep(entry):
         raise _refused("invalid_value", f"is nested more than {MAX_DEPTH} levels deep", number)
     return entry
 
 
-def _is_deep(entry: Any) -> bool:
+def is_deep(entry: Any) -> bool:
+    """Whether JSON is nested deeper than what can be written again."""
     level = [entry]
     for _ in range(MAX_DEPTH):
         nested = [value for value in level if isinstance(value, dict | list)]

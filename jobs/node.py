@@ -33,15 +33,18 @@ class Node:
 
 
 @asynccontextmanager
-async def open_node(configuration: Configuration, redis_url: str, celery: Celery | None = None) -> AsyncIterator[Node]:
-    """Open a node on the running loop. Raises SharedStateUnavailable if Redis does not answer."""
+async def open_node(
+    configuration: Configuration, redis_url: str, celery: Celery | None = None, interactive: bool = False
+) -> AsyncIterator[Node]:
+    """Open a node on the running loop; `interactive` if people wait for its requests. Raises SharedStateUnavailable if Redis does
+    not answer."""
     process = process_name()
     redis = open_redis(redis_url)
     try:
         await check_redis(redis, redis_url)
         objects = Objects.open(configuration.store)
         app = celery or make_celery(redis_url, (e.name for e in configuration.endpoints))
-        state = state_on(redis, process, configuration.endpoints)
+        state = state_on(redis, process, configuration.endpoints, interactive=interactive)
         async with Fleet(configuration.endpoints, state, configuration.timeout) as fleet:
             await fleet.health.refresh()
             await fleet.refresh_models()

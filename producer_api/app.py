@@ -4,40 +4,53 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from balancer.configuration import Configuration
+from balancer.routing import RetryPlan
+from balancer.sending import Sender, SendingRules
+from jobs.access import Access
 from jobs.node import open_node
-from producer_api import batches, files, jobs, metrics, models, system
-from producer_api.auth import BearerAuth
+from producer_api import batches, files, jobs, metrics, models, system, usage
+from producer_api.access import add_access_handlers, admin_only
+from producer_api.auth import KeyAuth
 from producer_api.cancelling import Cancellations
 from producer_api.context import ApiContext, Limits
 from producer_api.errors import add_error_handlers
 from producer_api.framing import Framing
+from producer_api.gateway import chat, responses, sessions
+from producer_api.gateway.chat_errors import add_chat_error_handlers
+from producer_api.security_headers import SecurityHeaders
 from producer_api.wire import ErrorEnvelope
 
 __all__ = ["create_app"]
 
+QUEUE_WAIT = 30.0
+"""Seconds that an interactive request waits for a slot before it is told to come back later."""
 OPENAI_PREFIXES = ("/v1", "")
 """OpenAI's paths stand with and without the version; the documentation shows the first."""
 
 
-def create_app(configuration: Configuration, redis_url: str, limits: Limits | None = None) -> FastAPI:
+def create_app(configuration: Configuration, redis_url: str, limits: Limits | None = None, open_door: bool = True) -> FastAPI:
     """Return the app. Its lifespan opens a node, and raises SharedStateUnavailable if Redis does not answer.
 
+    With `open_door`, everybody is let in while there is no API key at all.
     `app.state.stopping` is an event; set it when the server is asked to end, and streams that have no end of their own end.
     """
     stopping = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_node(configuration, redis_url) as node:
+        async with open_node(configuration, redis_url, interactive=True) as node:
             cancellations = Cancellations(node.service)
-            app.state.context = ApiContext(node, limits or Limits(), stopping, cancellations)
+            sender = Sender(node.fleet, _sending_rules(configuration))
+            access = Access(node.redis, configuration.api_keys, open_door)
+            app.state.context = ApiContext(node, limits or Limits(), stopping, cancellations, sender, access)
             try:
                 yield
             finally:
                 await cancellations.aclose()
+                await access.aclose()
 
     app = FastAPI(
         title="Roadbalancer",
@@ -50,19 +63,29 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
     app.state.stopping = stopping
     _add_routes(app)
     add_error_handlers(app)
-    if configuration.api_keys:
-        app.add_middleware(BearerAuth, keys=configuration.api_keys)
+    add_access_handlers(app)
+    add_chat_error_handlers(app)
+    app.add_middleware(KeyAuth)
     app.add_middleware(Framing)
+    app.add_middleware(SecurityHeaders)
     return app
+
+
+def _sending_rules(configuration: Configuration) -> SendingRules:
+    plan = RetryPlan(configuration.retry_count + 1, configuration.fallback_on_failure)
+    return SendingRules(configuration.strategy, plan, configuration.timeout, QUEUE_WAIT, spill=True)
 
 
 def _add_routes(app: FastAPI) -> None:
     for prefix in OPENAI_PREFIXES:
-        for module in (files, batches, models):
+        for module in (files, batches, models, chat, responses):
             app.include_router(module.router, prefix=prefix, include_in_schema=bool(prefix))
     ours = APIRouter(prefix="/api/v1")
     ours.include_router(jobs.router)
-    ours.include_router(system.router)
+    ours.include_router(system.router, dependencies=[Depends(admin_only)])
+    ours.include_router(sessions.router)
+    ours.include_router(usage.router)
     app.include_router(ours)
     app.include_router(system.health_router)
-    app.include_router(metrics.router)
+    # Both tell of all keys' jobs.
+    app.include_router(metrics.router, dependencies=[Depends(admin_only)])

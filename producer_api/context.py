@@ -7,6 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from balancer.sending import Sender
+from jobs.access import Access
 from jobs.node import Node
 from producer_api.cancelling import Cancellations
 
@@ -29,6 +31,8 @@ class ApiContext:
     limits: Limits
     stopping: asyncio.Event
     cancellations: Cancellations
+    sender: Sender
+    access: Access
     started_at: float = field(default_factory=time.time)
 
 

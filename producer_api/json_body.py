@@ -11,7 +11,7 @@ from starlette.responses import Response
 from producer_api.context import ApiContext
 from producer_api.errors import ApiError, Problem
 
-__all__ = ["JsonRoute"]
+__all__ = ["JsonRoute", "bounded_body"]
 
 
 class JsonRoute(APIRoute):
@@ -32,23 +32,25 @@ class _JsonRequest(Request):
 
     async def body(self) -> bytes:
         if self._whole is None:
-            self._whole = await self._read()
+            self._whole = await bounded_body(self)
         return self._whole
 
     async def json(self) -> Any:
         return orjson.loads(await self.body())
 
-    async def _read(self) -> bytes:
-        context: ApiContext = self.app.state.context
-        limit = context.limits.json_bytes
-        body = bytearray()
-        if _announced(self) > limit:
+
+async def bounded_body(request: Request) -> bytes:
+    """Read a body of at most the size that the app allows. Raises ApiError (413)."""
+    context: ApiContext = request.app.state.context
+    limit = context.limits.json_bytes
+    body = bytearray()
+    if _announced(request) > limit:
+        raise _too_large(limit)
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
             raise _too_large(limit)
-        async for chunk in self.stream():
-            body += chunk
-            if len(body) > limit:
-                raise _too_large(limit)
-        return bytes(body)
+    return bytes(body)
 
 
 def _announced(request: Request) -> int:

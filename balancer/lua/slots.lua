@@ -1,21 +1,22 @@
 -- Settles how many requests one process may have in flight at an endpoint, and tells the caller.
 -- The sum of what all processes are allowed never exceeds the limit; a process that stopped asking is forgotten when its
--- time is over. Where more is wanted than there is, each gets its share in proportion to what it wants, but at least one; with
--- more processes than slots they take turns, in the order in which they came to wait.
--- KEYS: 1 slots hash: process -> "allowed:wanted:expires_ms:in_use", 2 sorted set of the processes that wait for their first slot, by
+-- time is over. Where more is wanted than there is, each gets its share in proportion to what it wants times its weight, but at
+-- least one; with more processes than slots they take turns, in the order in which they came to wait.
+-- KEYS: 1 slots hash: process -> "allowed:wanted:expires_ms:in_use:weight", 2 sorted set of the processes that wait for their first slot, by
 --       the time (ms) they began to
--- ARGV: 1 process, 2 held now and not to be taken away, 3 wanted (held included), 4 the endpoint's limit, 5 time to live (ms), 6 in use now
+-- ARGV: 1 process, 2 held now and not to be taken away, 3 wanted (held included), 4 the endpoint's limit, 5 time to live (ms), 6 in use now,
+--       7 weight: people wait for the requests of a heavier one
 -- Returns {what the process may have in flight from now on, never less than what it holds; what would be fair; what others use}.
 local me, held, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local limit, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
+local limit, ttl, weight = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7] or '1')
 local PATIENCE = 500 -- ms without a question after which nobody stands back for a process that waits: it may be dead
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local allowed_others, wanted_others, waiting, before_me, had, used_others = 0, 0, 0, 0, 0, 0
+local allowed_others, wanted_others, pull_others, waiting, before_me, had, used_others = 0, 0, 0, 0, 0, 0, 0
 local since = tonumber(redis.call('ZSCORE', KEYS[2], me) or now)
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
-  local allowed, wants, expires, uses = string.match(all[i + 1], '(%d+):(%d+):(%d+):(%d+)')
+  local allowed, wants, expires, uses, heavy = string.match(all[i + 1], '(%d+):(%d+):(%d+):(%d+):?(%d*)')
   if all[i] == me then
     had = tonumber(allowed)
   elseif tonumber(expires) <= now then
@@ -24,6 +25,7 @@ for i = 1, #all, 2 do
   else
     allowed_others = allowed_others + allowed
     wanted_others = wanted_others + wants
+    pull_others = pull_others + wants * (tonumber(heavy) or 1)
     used_others = used_others + uses
     if allowed == '0' and wants ~= '0' and expires - ttl > now - PATIENCE then
       waiting = waiting + 1
@@ -36,7 +38,7 @@ end
 local target, room = wanted, limit - allowed_others
 if wanted + wanted_others > limit then
   -- Shares are rounded up, so that nothing is left over, but down while somebody has nothing.
-  local share = limit * wanted / (wanted + wanted_others)
+  local share = limit * wanted * weight / (wanted * weight + pull_others)
   share = waiting > 0 and math.floor(share) or math.ceil(share)
   if held == 0 and had == 0 then
     share = math.max(1, share)
@@ -48,7 +50,7 @@ local allowed = math.max(held, math.min(target, room), 0)
 if allowed == 0 and wanted == 0 then
   redis.call('HDEL', KEYS[1], me)
 else
-  redis.call('HSET', KEYS[1], me, allowed .. ':' .. wanted .. ':' .. (now + ttl) .. ':' .. ARGV[6])
+  redis.call('HSET', KEYS[1], me, allowed .. ':' .. wanted .. ':' .. (now + ttl) .. ':' .. ARGV[6] .. ':' .. weight)
   redis.call('PEXPIRE', KEYS[1], ttl * 2)
 end
 if allowed == 0 and wanted > 0 then

@@ -1,0 +1,1 @@
+"""The interactive door: chat requests that are answered while the caller waits."""

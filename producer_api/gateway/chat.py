@@ -1,0 +1,110 @@
+"""`POST /v1/chat/completions`: one request to the fleet, whole or streamed."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from balancer.results import ChatChunk
+from balancer.sending import ChatRequest, Sender
+from balancer.trial import Trial
+from producer_api.context import Api
+from producer_api.errors import problem_response
+from producer_api.gateway.admission import Visit, visit
+from producer_api.gateway.documentation import CHAT
+from producer_api.gateway.event_stream import DONE, EventStream
+from producer_api.gateway.failures import error_object, problem_of, retry_after_of
+from producer_api.gateway.request import read_chat_request
+
+__all__ = ["opened", "refusal", "router"]
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post("/chat/completions", summary="Answer a conversation", response_model=None, **CHAT)
+async def chat_completions(request: Request, api: Api) -> Response:
+    """Send a conversation to the endpoint that suits it best, and to another one at once if that fails.
+
+    `model` is a model, an alias, a chain (`"first,second"`) or `auto`. Every other field goes through to the endpoint.
+    """
+    body = await read_chat_request(request)
+    guest = await visit(api, request, body)
+    asked = ChatRequest(body, guest.owner)
+    if body.get("stream"):
+        return await _streamed(api.sender, asked, guest)
+    trial = api.sender.trial(asked)
+    async with guest:
+        outcome = await api.sender.complete(asked, trial)
+        if outcome is None:
+            return refusal(trial, guest)
+        guest.spent(outcome)
+    return Response(outcome.body, 200, headers(trial, guest), "application/json")
+
+
+def refusal(trial: Trial, guest: Visit, own_key: bool = False) -> Response:
+    """Return the answer to a request that was given up."""
+    response = problem_response(problem_of(trial, own_key))
+    response.headers.update(headers(trial, guest))
+    if wait := retry_after_of(trial.failure):
+        response.headers["retry-after"] = wait
+    return response
+
+
+def headers(trial: Trial, guest: Visit) -> dict[str, str]:
+    """Return where the answer comes from, after how many attempts, and what is left of the key's limits."""
+    found = {"x-roadbalancer-attempts": str(len(trial.attempts)), **guest.headers}
+    if trial.attempts and trial.failure is None:
+        found["x-roadbalancer-endpoint"] = trial.attempts[-1].endpoint.encode("ascii", "replace").decode()
+    return found
+
+
+async def _streamed(sender: Sender, asked: ChatRequest, guest: Visit) -> Response:
+    trial = sender.trial(asked)
+    chunks = sender.stream(asked, trial)
+    first = await opened(chunks, guest)
+    if first is None:
+        return refusal(trial, guest)
+    wants_usage = bool((asked.body.get("stream_options") or {}).get("include_usage"))
+    where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
+    attempts = {"x-roadbalancer-attempts": str(len(trial.attempts) + 1)}
+    return EventStream(_events(first, chunks, trial, guest, wants_usage), where | attempts | guest.headers)
+
+
+async def opened(chunks: AsyncGenerator[ChatChunk, None], guest: Visit) -> ChatChunk | None:
+    """Wait for the first chunk, before any header is sent, so that a refusal still has its status; None if there is none."""
+    try:
+        return await anext(chunks)
+    except StopAsyncIteration:
+        await guest.leave()
+        return None
+    except BaseException:
+        await chunks.aclose()
+        await guest.leave()
+        raise
+
+
+async def _events(
+    first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit, wants_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    async with guest, aclosing(chunks):
+        yield _event(first.raw)
+        async for chunk in chunks:
+            if wants_usage or not _is_usage_alone(chunk.raw):
+                yield _event(chunk.raw)
+        if trial.outcome is not None:
+            guest.spent(trial.outcome)
+        if trial.failure is not None:
+            yield _event({"error": error_object(problem_of(trial))})
+        else:
+            yield DONE
+
+
+def _is_usage_alone(raw: Mapping[str, Any]) -> bool:
+    return not raw.get("choices") and bool(raw.get("usage"))
+
+
+def _event(raw: Mapping[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(raw) + b"\n\n"

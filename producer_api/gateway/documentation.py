@@ -1,0 +1,105 @@
+"""What the OpenAPI pages show of routes whose bodies are not modelled here, since every field of them goes through."""
+
+from typing import Any
+
+__all__ = ["CHAT", "RESPONSES"]
+
+_MESSAGE = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {
+        "role": {"type": "string", "enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {
+            "description": "Text, or a list of parts: `text`, `image_url`, `file` (a PDF as a data: URL), `document`.",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}],
+        },
+    },
+}
+_REQUEST: dict[str, Any] = {
+    "type": "object",
+    "required": ["messages"],
+    "properties": {
+        "model": {
+            "type": "string",
+            "description": "A model, an alias, a chain (`first,second`) or `auto`. Left out: any endpoint's own.",
+        },
+        "messages": {"type": "array", "minItems": 1, "items": _MESSAGE},
+        "stream": {"type": "boolean", "default": False},
+        "temperature": {"type": "number"},
+        "max_tokens": {"type": "integer"},
+        "tools": {"type": "array", "items": {"type": "object"}},
+        "response_format": {"type": "object"},
+    },
+    "additionalProperties": True,
+}
+_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["choices"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"type": "string", "const": "chat.completion"},
+        "model": {"type": "string"},
+        "choices": {"type": "array", "items": {"type": "object"}},
+        "usage": {"type": "object"},
+    },
+}
+_EXAMPLES = {
+    "hello": {
+        "summary": "A question",
+        "value": {"model": "auto", "messages": [{"role": "user", "content": "Say hello in Korean."}]},
+    },
+    "stream": {
+        "summary": "A streamed answer, with its tokens at the end",
+        "value": {
+            "model": "gpt-5.4-mini",
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}],
+        },
+    },
+}
+CHAT: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST, "examples": _EXAMPLES}}}
+    },
+    "responses": {
+        200: {
+            "description": "A chat completion; with `stream`, server-sent events of `chat.completion.chunk`, then `[DONE]`.",
+            "content": {"application/json": {"schema": _ANSWER}, "text/event-stream": {"schema": {"type": "string"}}},
+        },
+    },
+}
+"""How the chat route is documented."""
+
+_INPUT: dict[str, Any] = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "model": {"type": "string"},
+        "input": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
+        "instructions": {"type": "string"},
+        "max_output_tokens": {"type": "integer"},
+        "temperature": {"type": "number"},
+        "stream": {"type": "boolean", "default": False},
+    },
+    "additionalProperties": True,
+}
+_INPUT_EXAMPLE = {
+    "summary": "A question",
+    "value": {"model": "auto", "instructions": "Be brief.", "input": "Why is the sky blue?"},
+}
+RESPONSES: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _INPUT, "examples": {"question": _INPUT_EXAMPLE}}},
+        }
+    },
+    "responses": {
+        200: {
+            "description": "A response; with `stream`, its events.",
+            "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}}},
+        },
+    },
+}
+"""How the responses route is documented."""

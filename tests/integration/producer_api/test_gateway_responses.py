@@ -1,0 +1,109 @@
+"""The Responses route, as OpenAI's own client sees it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from live_server import PATIENCE_S, LiveServer, StartServer
+from openai.types.responses import Response
+
+from balancer.outcome import FailureKind
+from tests.speakers import SPEAKERS, Ending, Image, SpeakerServer, Text, Told, Turn
+
+OPENAI = SPEAKERS["openai"]
+
+
+@pytest.fixture
+def model() -> Iterator[SpeakerServer]:
+    with SpeakerServer(OPENAI) as server:
+        yield server
+
+
+@pytest.fixture
+def gateway(model: SpeakerServer, start: StartServer) -> LiveServer:
+    return start(endpoints=(model.endpoint(name="one", models={"m": "m"}),), retry_count=0)
+
+
+@pytest.fixture
+def client(gateway: LiveServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0, timeout=PATIENCE_S) as client:
+        yield client
+
+
+def test_a_text(client: openai.OpenAI, model: SpeakerServer) -> None:
+    answer = client.responses.create(model="m", input="Hi", instructions="Be brief.", max_output_tokens=50)
+    assert answer.output_text == Told().text
+    assert answer.status == "completed"
+    assert answer.usage is not None and (answer.usage.input_tokens, answer.usage.output_tokens) == (12, 7)
+    heard = model.heard[0]
+    assert (heard.system, heard.turns, heard.max_tokens) == ("Be brief.", (Turn("user", (Text("Hi"),)),), 50)
+    Response.model_validate(answer.model_dump())
+
+
+def test_messages_with_parts(client: openai.OpenAI, model: SpeakerServer) -> None:
+    parts: Any = [{"type": "input_text", "text": "What?"}, {"type": "input_image", "image_url": "https://example.com/a.png"}]
+    items: Any = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]},
+        {"type": "message", "role": "user", "content": parts},
+    ]
+    client.responses.create(model="m", input=items)
+    assert model.heard[0].turns == (
+        Turn("user", (Text("Hi"),)),
+        Turn("assistant", (Text("Hello"),)),
+        Turn("user", (Text("What?"), Image(url="https://example.com/a.png"))),
+    )
+
+
+def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI, model: SpeakerServer) -> None:
+    model.answer = Told("Once", ending=Ending.LENGTH)
+    answer = client.responses.create(model="m", input="Hi")
+    assert answer.status == "incomplete"
+    assert answer.incomplete_details is not None and answer.incomplete_details.reason == "max_output_tokens"
+
+
+def test_a_stream(client: openai.OpenAI) -> None:
+    with client.responses.stream(model="m", input="Hi") as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
+    assert kinds.count("response.output_text.delta") >= 2
+    assert final.output_text == Told().text
+    assert final.usage is not None and final.usage.total_tokens == 19
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_errors_are_the_clients_own(client: openai.OpenAI, model: SpeakerServer, stream: bool) -> None:
+    model.answer = OPENAI.fail(FailureKind.RATE_LIMIT)
+    with pytest.raises(openai.RateLimitError):
+        client.responses.create(model="m", input="Hi", stream=stream)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": [5]}, "input[0]"),
+        ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "user", "content": 5}]}, "input[0].content"),
+        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0]"),
+        ({"input": [{"role": "user", "content": [{"type": []}]}]}, "input[0].content[0]"),
+        ({"input": [{"type": "function_call_output"}]}, "input[0]"),
+        ({"input": "x", "previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"input": "x", "tools": [{"type": "function"}]}, "tools"),
+        ({"input": "x", "instructions": 5}, "instructions"),
+        ({"input": "x", "reasoning": "high"}, "reasoning"),
+        ({"input": "x", "text": {"format": 5}}, "text.format"),
+        ({"input": "x", "model": 5}, "model"),
+        ({"input": "x", "stream": "yes"}, "stream"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(gateway: LiveServer, body: dict[str, Any], param: str) -> None:
+    answer = httpx.post(f"{gateway.url}/v1/responses", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param

@@ -1,0 +1,177 @@
+"""The chat API: one turn with its whole context, and whose key is used."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis as sync_redis
+from live_server import LiveServer, StartServer
+
+from balancer.outcome import FailureKind
+from tests.speakers import SPEAKERS, Ending, Reply, SpeakerServer, Text, Told, Turn
+from tests.speakers.speaker import KEY
+
+OPENAI = SPEAKERS["openai"]
+CALLERS_KEY = "sk-a-callers-own-key-0123456789"
+
+
+@pytest.fixture
+def model() -> Iterator[SpeakerServer]:
+    with SpeakerServer(OPENAI) as server:
+        yield server
+
+
+@pytest.fixture
+def gateway(model: SpeakerServer, start: StartServer) -> LiveServer:
+    return start(endpoints=(model.endpoint(name="one", models={"m": "m"}),), retry_count=0)
+
+
+def ask(gateway: LiveServer, **fields: Any) -> httpx.Response:
+    return httpx.post(f"{gateway.url}/api/v1/chat", json={"user_message": "What now?", "free_mode": True, **fields})
+
+
+def test_the_whole_context_becomes_one_request(gateway: LiveServer, model: SpeakerServer) -> None:
+    answer = ask(
+        gateway,
+        session_id="s-1",
+        system_message="You are a guide.",
+        role="guide",
+        instructions="Be brief.",
+        conversation_history=["user: I go to Busan.", "assistant: Lovely!", "What about food?"],
+        memory_context=["Vegetarian"],
+        max_tokens=77,
+        temperature=0.2,
+    )
+    assert answer.status_code == 200
+    heard = model.heard[0]
+    assert heard.system == "You are a guide.\n\nYour role: guide\n\nWhat you remember:\n- Vegetarian\n\nInstructions: Be brief."
+    assert heard.turns == (
+        Turn("user", (Text("I go to Busan."),)),
+        Turn("assistant", (Text("Lovely!"),)),
+        Turn("user", (Text("What about food?"),)),
+        Turn("user", (Text("What now?"),)),
+    )
+    assert (heard.max_tokens, heard.temperature) == (77, 0.2)
+    told = answer.json()
+    assert told.pop("created_at").endswith("+00:00")
+    assert told.pop("response_time") > 0
+    assert told == {
+        "session_id": "s-1",
+        "response_text": Told().text,
+        "model": "m",
+        "input_tokens": 12,
+        "output_tokens": 7,
+        "total_tokens_used": 19,
+        "output_format": "text",
+        "temperature": 0.2,
+        "instructions": "Be brief.",
+        "success": True,
+        "error_message": None,
+        "api_key_source": "server",
+    }
+
+
+def test_defaults(gateway: LiveServer, model: SpeakerServer) -> None:
+    answer = ask(gateway).json()
+    assert answer["session_id"].startswith("session_")
+    assert (model.heard[0].max_tokens, model.heard[0].temperature, model.heard[0].system) == (1000, 0.7, "")
+
+
+def test_a_refusal_is_no_success(gateway: LiveServer, model: SpeakerServer) -> None:
+    model.answer = Told("", ending=Ending.REFUSAL)
+    answer = ask(gateway)
+    assert answer.status_code == 200
+    assert answer.json()["success"] is False and answer.json()["error_message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"user_message": ""}, "user_message"),
+        ({"user_message": None}, "user_message"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"temperature": 3}, "temperature"),
+        ({"conversation_history": "hello"}, "conversation_history"),
+        ({"conversation_history": ["a", 5]}, "conversation_history[1]"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_bad_fields_are_named(gateway: LiveServer, fields: dict[str, Any], param: str) -> None:
+    answer = ask(gateway, **fields)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["param"] == param
+
+
+def test_without_free_mode_a_key_must_come_with_the_request(gateway: LiveServer, model: SpeakerServer) -> None:
+    answer = ask(gateway, free_mode=False)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["param"] == "openai_api_key"
+    assert not model.bodies
+
+
+@pytest.mark.parametrize("key", ["nonsense", "sk-short", "sk-" + "x" * 500, "sk-with spaces 0123456789", "sk-é" + "x" * 30])
+def test_what_has_not_the_form_of_a_key_is_not_used(gateway: LiveServer, model: SpeakerServer, key: str) -> None:
+    answer = ask(gateway, openai_api_key=key)
+    assert answer.status_code == 401
+    assert key not in answer.text
+    assert not model.bodies
+
+
+def test_callers_keys_go_to_no_endpoint_that_is_not_openai(gateway: LiveServer, model: SpeakerServer) -> None:
+    answer = ask(gateway, openai_api_key=CALLERS_KEY)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "not_configured"
+    assert not model.bodies
+
+
+@pytest.fixture
+def open_to_keys(start: StartServer) -> Iterator[tuple[LiveServer, list[str]]]:
+    """A gateway whose endpoint takes callers' keys, and the keys that the endpoint saw."""
+    seen: list[str] = []
+
+    class Noting(type(OPENAI)):  # type: ignore[misc]
+        def hear(self, path: str, headers: Any, body: bytes) -> Any:
+            seen.append(headers["authorization"].removeprefix("Bearer "))
+            return super().hear(path, {**headers, "authorization": f"Bearer {KEY}"}, body)
+
+    with SpeakerServer(Noting()) as server:
+        endpoint = server.endpoint(name="one", models={"m": "m"}, options={"caller_keys": "accept"})
+        gateway = start(endpoints=(endpoint,), retry_count=0)
+        gateway.model = server  # type: ignore[attr-defined]
+        yield gateway, seen
+
+
+def test_a_callers_key_is_used_for_its_request_alone(open_to_keys: tuple[LiveServer, list[str]]) -> None:
+    gateway, seen = open_to_keys
+    own = ask(gateway, openai_api_key=CALLERS_KEY, free_mode=False)
+    assert own.json()["api_key_source"] == "user"
+    assert ask(gateway).json()["api_key_source"] == "server"
+    assert seen == [CALLERS_KEY, KEY]
+
+
+def test_a_callers_key_that_is_refused_is_told_and_leaves_no_trace(
+    open_to_keys: tuple[LiveServer, list[str]], redis_url: str, store_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway, _ = open_to_keys
+    gateway.model.answer = OPENAI.fail(FailureKind.AUTHENTICATION)  # type: ignore[attr-defined]
+    refused = ask(gateway, openai_api_key=CALLERS_KEY)
+    assert refused.status_code == 401
+    endpoints = httpx.get(f"{gateway.url}/api/v1/endpoints").json()["data"]
+    assert endpoints[0]["usable"], "the server's own key may be as good as ever"
+    with sync_redis.Redis.from_url(redis_url) as client:
+        held = [client.dump(key) or b"" for key in client.scan_iter()]
+    stored = [path.read_bytes() for path in store_folder.rglob("*") if path.is_file()]
+    told = [refused.content, json.dumps(endpoints).encode(), caplog.text.encode()]
+    assert not any(CALLERS_KEY.encode() in each for each in (*held, *stored, *told))
+
+
+def test_when_everything_fails_the_error_lists_the_attempts(model: SpeakerServer, start: StartServer) -> None:
+    model.answer = Reply(500, b'{"error": {"message": "broken", "type": "server_error"}}')
+    gateway = start(endpoints=(model.endpoint(name="first"), model.endpoint(name="second")), retry_count=1)
+    answer = ask(gateway, model="m")
+    assert answer.status_code == 500
+    message = answer.json()["error"]["message"]
+    assert "first" in message and "second" in message
