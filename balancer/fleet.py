@@ -1,6 +1,7 @@
 """The fleet as one process uses it: sends requests, and knows which endpoint can take the next one."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -26,8 +27,12 @@ __all__ = ["ANY_MODEL", "Fleet"]
 ANY_MODEL = "*"
 """A model list with this entry takes every name."""
 MODELS_TIMEOUT = 5.0
+MOST_URLS = 256
+"""Addresses kept for each endpoint: a path may hold a model's name, which users choose."""
 PROBES = 2
 """Requests that each process sends at once to find out whether a failing endpoint is well again."""
+
+log = logging.getLogger(__name__)
 
 
 class Fleet:
@@ -53,6 +58,8 @@ class Fleet:
         self._first: dict[str, str] = {}
         """The model that each endpoint lists first."""
         self._asked: dict[str, asyncio.Lock] = {}
+        self.queued: dict[str, float] = {}
+        """Requests that wait at an endpoint, whoever sent them, as its last check found; absent where it doesn't say."""
         self.endpoints = {e.name: e for e in endpoints}
         self.slots = state.slots
         self.health = state.health
@@ -62,11 +69,15 @@ class Fleet:
     async def __aenter__(self) -> "Fleet":
         self.slots.start()
         self.health.start()
+        if self.usage is not None:
+            self.usage.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.slots.aclose()
         await self.health.aclose()
+        if self.usage is not None:
+            await self.usage.aclose()
         await self._transport.aclose()
 
     async def send(
@@ -153,15 +164,25 @@ class Fleet:
             yield outcome
 
     async def check(self, endpoint: str) -> Outcome:
-        """Ask an endpoint for its models, as the active health check does, and share both answers.
+        """Ask an endpoint for its models, as the active health check does, and share both answers; read how much waits there.
 
         One that offers nothing to be asked for free is taken to be well.
         """
         line = self._lines[endpoint]
-        check = line.adapter.check
-        if check is None:
-            await self.health.check_passed(endpoint)
-            return Outcome(endpoint, 0.0)
+        outcome, body = Outcome(endpoint, 0.0), b""
+        for check in filter(None, (line.adapter.alive_check, line.adapter.check)):
+            outcome, body = await self._probe(line, check)
+            if outcome.failure is not None:
+                await self.health.check_failed(outcome)
+                return outcome
+        await self.health.check_passed(endpoint)
+        if outcome.status == 200:
+            await self._share_models(endpoint, line.adapter.models(body))
+        await self._read_load(line)
+        return outcome
+
+    async def _probe(self, line: "_Line", check: Check) -> tuple[Outcome, bytes]:
+        name = line.endpoint.name
         extensions = {"timeout": {"read": min(MODELS_TIMEOUT, self._timeout)}}
         request = httpx.Request("GET", line.check_url(check), headers=line.headers, extensions=extensions)
         started = time.perf_counter()
@@ -170,20 +191,27 @@ class Fleet:
         except httpx.HTTPError as exc:
             kind = FailureKind.TIMEOUT if isinstance(exc, httpx.TimeoutException) else FailureKind.CONNECTION
             failure = Failure(kind, str(exc) or type(exc).__name__)
-            outcome = Outcome(endpoint, time.perf_counter() - started, failure=failure)
-            await self.health.check_failed(outcome)
-            return outcome
+            return Outcome(name, time.perf_counter() - started, failure=failure), b""
         # An endpoint without a model list is alive all the same; only failures inside it and a refused key count.
-        if response.status_code >= 500 or response.status_code == 401:
-            kind = FailureKind.AUTHENTICATION if response.status_code == 401 else FailureKind.SERVER
-            failure = Failure(kind, f"HTTP {response.status_code} for its model list", response.status_code)
-            outcome = Outcome(endpoint, time.perf_counter() - started, response.status_code, failure=failure)
-            await self.health.check_failed(outcome)
-            return outcome
-        await self.health.check_passed(endpoint)
-        if response.status_code == 200:
-            await self._share_models(endpoint, line.adapter.models(body))
-        return Outcome(endpoint, time.perf_counter() - started, response.status_code)
+        status = response.status_code
+        problem: Failure | None = None
+        if status >= 500 or status == 401:
+            kind = FailureKind.AUTHENTICATION if status == 401 else FailureKind.SERVER
+            problem = Failure(kind, f"HTTP {status} for GET {check.path}", status)
+        return Outcome(name, time.perf_counter() - started, status, failure=problem), body
+
+    async def _read_load(self, line: "_Line") -> None:
+        if line.adapter.load_check is None:
+            return
+        name = line.endpoint.name
+        outcome, body = await self._probe(line, line.adapter.load_check)
+        queued = line.adapter.load(body) if outcome.status == 200 else None
+        if queued is None:
+            why = outcome.failure.message if outcome.failure else f"HTTP {outcome.status}"
+            log.debug("%s does not say how much waits there: %s", name, why)
+            self.queued.pop(name, None)
+        elif name in self.endpoints:
+            self.queued[name] = queued
 
     async def _share_models(self, endpoint: str, names: list[str]) -> None:
         if names:
@@ -223,10 +251,12 @@ class Fleet:
     def _forget_models(self, endpoint: str) -> None:
         self._listed.pop(endpoint, None)
         self._first.pop(endpoint, None)
+        self.queued.pop(endpoint, None)
 
     def remove(self, endpoint: str) -> None:
         """Use an endpoint no more. Its requests in flight end as they do."""
         del self.endpoints[endpoint]
+        self.queued.pop(endpoint, None)
         self.slots.remove(endpoint)
         self.health.remove(endpoint)
         self.pacer.remove(endpoint)
@@ -282,6 +312,8 @@ class _Line:
 
     def url(self, path: str) -> httpx.URL:
         if path not in self._urls:
+            if len(self._urls) >= MOST_URLS:
+                self._urls.clear()
             self._urls[path] = httpx.URL(self.endpoint.url + path)
         return self._urls[path]
 

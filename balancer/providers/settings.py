@@ -4,14 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from balancer.endpoint import Endpoint
+from balancer.providers.base import RequestRefused
 
 __all__ = ["apply_endpoint"]
 
 
 def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `body` with the endpoint's model name, defaults and token cap; `body` itself where nothing changes."""
+    """Return `body` with the endpoint's model name, defaults and token cap; `body` itself where nothing changes.
+
+    Raises RequestRefused for a model that is no name.
+    """
     changes: dict[str, Any] = {}
     model = body.get("model")
+    if model is not None and not isinstance(model, str):
+        raise RequestRefused("model", "must be a string")
     upstream = endpoint.models.get(model, model) if model else next(iter(endpoint.models.values()), None)
     if upstream is not None and upstream != model:
         changes["model"] = upstream

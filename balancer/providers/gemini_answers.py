@@ -1,0 +1,195 @@
+"""Gemini's answers (GenerateContentResponse) in OpenAI's shape."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from balancer.outcome import Usage
+from balancer.providers.shapes import completion, tool_call
+
+__all__ = [
+    "Said",
+    "UnreadableAnswer",
+    "answer_id",
+    "answer_model",
+    "completion_of",
+    "ending_of",
+    "finish_reason",
+    "said_in",
+    "unused_id",
+    "usage_in",
+    "was_blocked",
+]
+
+logger = logging.getLogger(__name__)
+
+_ENDINGS = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+}
+"""OpenAI's words for the `finishReason`s that it has one for. Google adds others at any time."""
+_NOT_YET = "FINISH_REASON_UNSPECIFIED"
+_MOST_TOKENS = 2**40
+"""A count beyond this is no count."""
+_MOST_SHOWN = 40
+"""Characters of an unknown reason that are logged."""
+
+
+class UnreadableAnswer(ValueError):
+    """An answer isn't what the wire format says; `str()` tells what is wrong, and nothing of what the model said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the parts of one candidate say: text, reasoning, and tool calls in OpenAI's shape."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[dict[str, Any], ...] = ()
+
+
+def completion_of(answer: Mapping[str, Any], model: str) -> tuple[dict[str, Any], Usage] | None:
+    """Return an OpenAI completion and its tokens; None if `answer` holds none. Raises UnreadableAnswer.
+
+    A refused prompt makes a completion without content that ends with `content_filter`. `model` is what was asked for.
+    """
+    candidates = answer.get("candidates")
+    if candidates and isinstance(candidates, list):
+        choices = [_choice(candidate, model) for candidate in candidates]
+    elif was_blocked(answer):
+        choices = [{"message": {"role": "assistant", "content": "", "refusal": None}, "finish_reason": "content_filter"}]
+    else:
+        return None
+    usage = usage_in(answer.get("usageMetadata"))
+    return completion(answer_id(answer), answer_model(answer, model), choices, usage), usage
+
+
+def _choice(candidate: Any, model: str) -> dict[str, Any]:
+    if not isinstance(candidate, dict):
+        raise UnreadableAnswer("a candidate is no object")
+    said = said_in(candidate.get("content"))
+    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
+    if said.reasoning:
+        message["reasoning_content"] = said.reasoning
+    if said.calls:
+        message["content"] = said.text or None
+        message["tool_calls"] = _with_ids_of_their_own(said.calls)
+    return {"message": message, "finish_reason": finish_reason(ending_of(candidate) or "STOP", bool(said.calls), model)}
+
+
+def _with_ids_of_their_own(calls: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    taken: set[str] = set()
+    return [{**call, "id": unused_id(call["id"], taken)} for call in calls]
+
+
+def unused_id(identifier: str, taken: set[str]) -> str:
+    """Return a tool call's id, or a new one if another call of the answer has it. `taken` is kept up to date."""
+    identifier = _new_call_id() if identifier in taken else identifier
+    taken.add(identifier)
+    return identifier
+
+
+def said_in(content: Any) -> Said:
+    """Read a candidate's `content`, which may be missing. Raises UnreadableAnswer."""
+    parts = content.get("parts") if isinstance(content, dict) else None
+    if not isinstance(parts, list):
+        return Said()
+    text, reasoning, calls = "", "", []
+    for part in parts:
+        if not isinstance(part, dict):
+            raise UnreadableAnswer("a part is no object")
+        words = part.get("text")
+        if isinstance(words, str):
+            if part.get("thought"):
+                reasoning += words
+            else:
+                text += words
+        if "functionCall" in part:
+            calls.append(_call(part))
+    return Said(text, reasoning, tuple(calls))
+
+
+def _call(part: Mapping[str, Any]) -> dict[str, Any]:
+    function = part["functionCall"]
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str) or not name:
+        raise UnreadableAnswer("a function call has no name")
+    try:
+        arguments = orjson.dumps(function.get("args") or {}).decode()
+    except orjson.JSONEncodeError as exc:
+        raise UnreadableAnswer(f"the arguments of a function call can't be written as JSON ({exc})") from exc
+    identifier = function.get("id")
+    call = tool_call(identifier if isinstance(identifier, str) and identifier else _new_call_id(), name, arguments)
+    signature = part.get("thoughtSignature")
+    # Where Google's own OpenAI-compatible endpoint puts it. The client sends it back, see `gemini_contents`.
+    return {**call, "extra_content": {"google": {"thought_signature": signature}}} if isinstance(signature, str) else call
+
+
+def _new_call_id() -> str:
+    return f"call_{uuid4().hex[:24]}"
+
+
+def ending_of(candidate: Mapping[str, Any]) -> str | None:
+    """Return a candidate's `finishReason`; None if it hasn't ended."""
+    reason = candidate.get("finishReason")
+    return reason if isinstance(reason, str) and reason and reason != _NOT_YET else None
+
+
+def finish_reason(reason: str, called: bool, model: str) -> str:
+    """Return OpenAI's word for a `finishReason`. `called`: the answer calls tools. One without a word is `stop`, and logged."""
+    word = _ENDINGS.get(reason)
+    if word is None:
+        logger.warning("%r ended an answer with %s, which is taken for a stop", model, reason[:_MOST_SHOWN])
+        word = "stop"
+    return "tool_calls" if called and word == "stop" else word
+
+
+def was_blocked(answer: Mapping[str, Any]) -> bool:
+    """Whether the prompt was refused, in place of an answer."""
+    feedback = answer.get("promptFeedback")
+    return isinstance(feedback, dict) and bool(feedback.get("blockReason"))
+
+
+def answer_id(answer: Mapping[str, Any]) -> str:
+    """Return the answer's id, a new one if it has none."""
+    identifier = answer.get("responseId")
+    return identifier if isinstance(identifier, str) and identifier else f"chatcmpl-{uuid4().hex}"
+
+
+def answer_model(answer: Mapping[str, Any], asked: str) -> str:
+    """Return the model that answered, else the one that was asked."""
+    version = answer.get("modelVersion")
+    return version if isinstance(version, str) and version else asked
+
+
+def usage_in(metadata: Any) -> Usage:
+    """Read `usageMetadata`; anything else counts as nothing.
+
+    Thoughts are not part of the candidates' tokens, what tools put into the prompt not of the prompt's; cached tokens are.
+    """
+    counts: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
+    thoughts = _count(counts, "thoughtsTokenCount")
+    return Usage(
+        prompt=_count(counts, "promptTokenCount") + _count(counts, "toolUsePromptTokenCount"),
+        completion=_count(counts, "candidatesTokenCount") + thoughts,
+        cached=_count(counts, "cachedContentTokenCount"),
+        reasoning=thoughts,
+    )
+
+
+def _count(counts: Mapping[str, Any], name: str) -> int:
+    value = counts.get(name)
+    return value if type(value) is int and 0 < value <= _MOST_TOKENS else 0
