@@ -72,7 +72,7 @@ class StreamReading:
 
     async def _read(self, response: httpx.Response) -> AsyncGenerator[ChatChunk, None]:
         self._status = response.status_code
-        self._request_id = response.headers.get("x-request-id", "")
+        self._request_id = response.headers.get("x-request-id") or response.headers.get("request-id", "")
         if response.status_code != 200 or "event-stream" not in response.headers.get("content-type", ""):
             for chunk in self._whole(response, await response.aread()):
                 yield chunk

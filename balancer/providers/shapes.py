@@ -39,6 +39,10 @@ class DataUrl:
     data: str
 
 
+_USUAL = {"logprobs": False, "presence_penalty": 0, "frequency_penalty": 0, "n": 1, "service_tier": "auto", "logit_bias": {}}
+"""Values that ask for what happens anyway."""
+
+
 def data_url(url: Any, param: str) -> DataUrl | None:
     """Read a `data:` URL; None for an http(s) address. `param` is its place in the request. Raises RequestRefused."""
     if not isinstance(url, str):
@@ -66,6 +70,8 @@ def known_fields(body: Mapping[str, Any], known: Collection[str], endpoint: Endp
             continue
         if name in known:
             fields[name] = value
+        elif name in _USUAL and value == _USUAL[name]:
+            continue
         elif not (name in SAMPLING and endpoint.drop_params):
             hint = "; set `drop_params: true` on the endpoint to leave it out" if name in SAMPLING else ""
             raise RequestRefused(name, f"{provider} can't do this{hint}")

@@ -1,0 +1,181 @@
+"""OpenAI's messages as Anthropic's: system text apart, `user` and `assistant` in turn, content in blocks.
+
+A place is where something stands in the OpenAI request, such as `messages[2].content[0].image_url`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from balancer.providers.base import RequestRefused
+from balancer.providers.shapes import data_url
+
+__all__ = ["conversation", "list_at", "object_at", "text_at"]
+
+_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_PDF = "application/pdf"
+
+Block = dict[str, Any]
+Reader = Callable[[dict[str, Any], str], Block | None]
+
+
+def conversation(messages: Any) -> tuple[str, list[dict[str, Any]]]:
+    """Return all system text, joined by blank lines, and the other messages, those of the same side merged.
+
+    Empty text says nothing and is left out, since Anthropic refuses it. Raises RequestRefused.
+    """
+    system: list[str] = []
+    turns: list[dict[str, Any]] = []
+    for index, message in enumerate(list_at(messages, "messages")):
+        place = f"messages[{index}]"
+        role = object_at(message, place).get("role")
+        if role in ("system", "developer"):
+            system += [block["text"] for block in _blocks(message.get("content"), f"{place}.content", _SYSTEM_PARTS)]
+        elif isinstance(role, str) and role in _ROLES:
+            _add(turns, "assistant" if role == "assistant" else "user", _ROLES[role](message, place))
+        else:
+            raise RequestRefused(f"{place}.role", "must be system, developer, user, assistant or tool")
+    if not turns:
+        raise RequestRefused("messages", "Anthropic needs a user's message with something in it")
+    return "\n\n".join(system), turns
+
+
+def list_at(value: Any, place: str) -> Sequence[Any]:
+    """Return `value` if it is a list. Raises RequestRefused, as the other two do."""
+    if not isinstance(value, list | tuple):
+        raise RequestRefused(place, f"must be a list (got {_name(value)})")
+    return value
+
+
+def object_at(value: Any, place: str) -> dict[str, Any]:
+    """Return `value` if it is an object."""
+    if not isinstance(value, dict):
+        raise RequestRefused(place, f"must be an object (got {_name(value)})")
+    return value
+
+
+def text_at(value: Any, place: str) -> str:
+    """Return `value` if it is a string."""
+    if not isinstance(value, str):
+        raise RequestRefused(place, f"must be a string (got {_name(value)})")
+    return value
+
+
+def _name(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__
+
+
+def _add(turns: list[dict[str, Any]], role: str, blocks: list[Block]) -> None:
+    if not blocks:
+        return
+    if not turns or turns[-1]["role"] != role:
+        turns.append({"role": role, "content": blocks})
+        return
+    merged = turns[-1]["content"] + blocks
+    # A turn that answers tool calls has to begin with the results. The sort is stable.
+    turns[-1]["content"] = sorted(merged, key=lambda block: block["type"] != "tool_result")
+
+
+def _user(message: Mapping[str, Any], place: str) -> list[Block]:
+    return _blocks(message.get("content"), f"{place}.content", _USER_PARTS)
+
+
+def _assistant(message: Mapping[str, Any], place: str) -> list[Block]:
+    for name in ("function_call", "audio"):
+        if message.get(name) is not None:
+            raise RequestRefused(f"{place}.{name}", "Anthropic has no such thing")
+    content = message.get("content")
+    blocks = _blocks("" if content is None else content, f"{place}.content", _ASSISTANT_PARTS)
+    if message.get("refusal") is not None:
+        blocks += _words(text_at(message["refusal"], f"{place}.refusal"))
+    calls = message.get("tool_calls")
+    for index, call in enumerate(list_at([] if calls is None else calls, f"{place}.tool_calls")):
+        blocks.append(_tool_use(call, f"{place}.tool_calls[{index}]"))
+    return blocks
+
+
+def _tool_use(call: Any, place: str) -> Block:
+    identifier = text_at(object_at(call, place).get("id"), f"{place}.id")
+    function = object_at(call.get("function"), f"{place}.function")
+    name = text_at(function.get("name"), f"{place}.function.name")
+    where = f"{place}.function.arguments"
+    try:
+        arguments = orjson.loads(text_at(function.get("arguments"), where))
+    except orjson.JSONDecodeError as exc:
+        raise RequestRefused(where, f"must be a JSON object as text; {exc.msg} at character {exc.pos}") from None
+    return {"type": "tool_use", "id": identifier, "name": name, "input": object_at(arguments, where)}
+
+
+def _tool(message: Mapping[str, Any], place: str) -> list[Block]:
+    result: Block = {"type": "tool_result", "tool_use_id": text_at(message.get("tool_call_id"), f"{place}.tool_call_id")}
+    blocks = _blocks(message.get("content"), f"{place}.content", _USER_PARTS)
+    return [{**result, "content": blocks} if blocks else result]
+
+
+_ROLES: Mapping[str, Callable[[Mapping[str, Any], str], list[Block]]] = {"user": _user, "assistant": _assistant, "tool": _tool}
+
+
+def _blocks(content: Any, place: str, readers: Mapping[str, Reader]) -> list[Block]:
+    """Read content: a string or a list of parts."""
+    if isinstance(content, str):
+        return _words(content)
+    if not isinstance(content, list | tuple):
+        raise RequestRefused(place, f"must be a string or a list of parts (got {_name(content)})")
+    blocks = []
+    for index, part in enumerate(content):
+        here = f"{place}[{index}]"
+        kind = object_at(part, here).get("type")
+        if not isinstance(kind, str) or kind not in readers:
+            named = f"{here}.{kind}" if isinstance(kind, str) and kind in part else f"{here}.type"
+            raise RequestRefused(named, f"Anthropic takes no such part here; it takes {', '.join(readers)}")
+        if block := readers[kind](part, here):
+            blocks.append(block)
+    return blocks
+
+
+def _words(text: str) -> list[Block]:
+    return [{"type": "text", "text": text}] if text and not text.isspace() else []
+
+
+def _text(part: dict[str, Any], place: str) -> Block | None:
+    return next(iter(_words(text_at(part.get("text"), f"{place}.text"))), None)
+
+
+def _refusal(part: dict[str, Any], place: str) -> Block | None:
+    return next(iter(_words(text_at(part.get("refusal"), f"{place}.refusal"))), None)
+
+
+def _image(part: dict[str, Any], place: str) -> Block:
+    where = f"{place}.image_url.url"
+    url = object_at(part.get("image_url"), f"{place}.image_url").get("url")
+    return {"type": "image", "source": _source(url, where, _IMAGES)}
+
+
+def _file(part: dict[str, Any], place: str) -> Block:
+    file = object_at(part.get("file"), f"{place}.file")
+    if file.get("file_id") is not None:
+        raise RequestRefused(f"{place}.file.file_id", "files are not kept at Anthropic; give the content as `file_data`")
+    block = {"type": "document", "source": _source(file.get("file_data"), f"{place}.file.file_data", {_PDF})}
+    title = file.get("filename")
+    return {**block, "title": text_at(title, f"{place}.file.filename")} if title else block
+
+
+def _document(part: dict[str, Any], place: str) -> Block:
+    url = object_at(part.get("document_url"), f"{place}.document_url").get("url")
+    return {"type": "document", "source": _source(url, f"{place}.document_url.url", {_PDF})}
+
+
+def _source(url: Any, place: str, media_types: frozenset[str] | set[str]) -> dict[str, str]:
+    content = data_url(url, place)
+    if content is None:
+        return {"type": "url", "url": url}
+    media_type = "image/jpeg" if content.media_type == "image/jpg" else content.media_type
+    if media_type not in media_types:
+        raise RequestRefused(place, f"Anthropic takes {', '.join(sorted(media_types))} here (got {media_type[:40]})")
+    return {"type": "base64", "media_type": media_type, "data": content.data}
+
+
+_SYSTEM_PARTS: Mapping[str, Reader] = {"text": _text}
+_ASSISTANT_PARTS: Mapping[str, Reader] = {"text": _text, "refusal": _refusal}
+_USER_PARTS: Mapping[str, Reader] = {"text": _text, "image_url": _image, "file": _file, "document": _document}
