@@ -16,7 +16,7 @@ from balancer.routing import Choice, Option, RetryPlan, choose, least_bad, pause
 from balancer.strategy import BalancingStrategy
 from balancer.trial import Trial
 
-__all__ = ["ChatRequest", "Sender", "SendingRules"]
+__all__ = ["ChatRequest", "Sender", "SendingRules", "asking"]
 
 CHAT_PATH = "/chat/completions"
 

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from balancer.tasks import end_tasks
 from jobs.records import Shard
-from jobs.shards import FinishedLine, ShardTable
+from jobs.shards import FinishedLine, Order, ShardTable
 
 __all__ = ["Recorder"]
 
@@ -24,9 +24,12 @@ log = logging.getLogger(__name__)
 
 
 class Owner(Protocol):
-    """Who is told when a shard turns out to be somebody else's."""
+    """Who is told what to do with a shard."""
 
     shard: Shard
+
+    def stop(self) -> None:
+        """The job is stopped or paused: begin no more lines of it."""
 
     def lose(self) -> None:
         """The shard is somebody else's now."""
@@ -95,7 +98,7 @@ class Recorder:
         self._count = self._bytes = 0
         self._in_flight = set(groups)
         try:
-            kept = await self._shards.record([(owner.shard, lines) for owner, lines in groups.items()])
+            orders = await self._shards.record([(owner.shard, lines) for owner, lines in groups.items()])
         except BaseException:
             for owner, lines in groups.items():
                 self._waiting[owner] = lines + self._waiting.get(owner, [])
@@ -103,9 +106,11 @@ class Recorder:
         finally:
             self._in_flight = set()
             await self._tell_flushed()
-        for owner, is_ours in zip(groups, kept, strict=True):
-            if not is_ours:
+        for owner, order in zip(groups, orders, strict=True):
+            if order is Order.LOST:
                 owner.lose()
+            elif order is Order.STOP:
+                owner.stop()
 
     async def _tell_flushed(self) -> None:
         async with self._flushed:

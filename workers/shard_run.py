@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from balancer.fleet import Fleet
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
+from balancer.sending import asking
 from jobs import objects
 from jobs.index import read_lines
 from jobs.objects import Objects
@@ -23,11 +24,12 @@ from jobs.results import error_line, request_id
 from jobs.shards import FinishedLine, ShardTable
 from workers.recorder import Recorder
 from workers.retrying import RetryDecision, RetryPolicy, decide, is_the_lines_fault
+from workers.targets import Target, Targets
 
 __all__ = ["Ending", "ShardEnd", "ShardRun", "Tools"]
 
-ENDPOINTS_A_PASS = 3
-"""Endpoints that a line is sent to before it waits."""
+ATTEMPTS_A_PASS = 3
+"""Endpoints that a line is sent to before it waits; one for each model, if its chain is longer."""
 SHORT_WAIT = 5.0
 """Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
 
@@ -80,20 +82,21 @@ class _Line:
     body: Mapping[str, Any]
     size: int
 
-    @property
-    def model(self) -> str | None:
-        return self.body.get("model") or None
+    models: tuple[str | None, ...]
 
 
 class ShardRun:
     """One claimed shard. `run` it once; `stop` hands it back early, `lose` drops it."""
 
-    def __init__(self, shard: Shard, input_file_id: str, waits: int, tools: Tools) -> None:
+    def __init__(self, shard: Shard, input_file_id: str, waits: int, tools: Tools, owner: str = "") -> None:
+        """`waits` counts how often it has waited before; `owner` is the API key that its usage is counted for."""
         self.shard = shard
         self.lost = False
         self._file = input_file_id
         self._waits = waits
         self._tools = tools
+        self._owner = owner
+        self._targets = Targets(tools.fleet, shard.endpoint)
         self._results: dict[int, tuple[bool, bytes]] = {}
         self._failures: dict[int, tuple[str, Failure]] = {}
         """Lines that failed everywhere: number -> (custom_id, the last failure)."""
@@ -173,21 +176,27 @@ class ShardRun:
         async for number, raw in read_lines(self._tools.objects, self._file, self.shard.first, self.shard.end):
             if number in self._results:
                 continue
-            line = _parse(number, raw)
-            endpoint = await self._slot_for(line)
-            if endpoint is None:
+            line = self._parse(number, raw)
+            target = await self._slot_for(line)
+            if target is None:
                 self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, NOBODY_HEALTHY))
                 self._announce(-1)
                 continue
             if self._stopped:
                 # A cancellation can get lost (see balancer.tasks).
-                self._tools.fleet.slots.release(endpoint)
+                self._tools.fleet.slots.release(target.endpoint)
                 return
             self._announce(-1)
-            task = asyncio.create_task(self._run_safely(line, endpoint))
+            task = asyncio.create_task(self._run_safely(line, target))
             self._in_flight.add(task)
             self._unstarted.add(task)
-            task.add_done_callback(functools.partial(self._line_ended, endpoint))
+            task.add_done_callback(functools.partial(self._line_ended, target.endpoint))
+
+    def _parse(self, number: int, raw: bytes) -> _Line:
+        entry = orjson.loads(raw)
+        body = entry["body"]
+        models = self._tools.fleet.routes.models_for(body)
+        return _Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), models)
 
     def _line_ended(self, endpoint: str, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
@@ -196,91 +205,66 @@ class ShardRun:
             self._unstarted.discard(task)
             self._tools.fleet.slots.release(endpoint)
 
-    async def _run_safely(self, line: _Line, endpoint: str) -> None:
+    async def _run_safely(self, line: _Line, target: Target) -> None:
         """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
         self._unstarted.discard(asyncio.current_task())
         try:
-            await self._run_line(line, endpoint)
+            await self._run_line(line, target)
         except RedisError as exc:
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, f"Redis can't be asked: {exc}"))
         except Exception as exc:
             log.exception("line %d of %s failed inside", line.number + 1, self.shard.job_id)
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.SERVER, f"internal error: {type(exc).__name__}"))
 
-    async def _slot_for(self, line: _Line) -> str | None:
-        """Wait for a slot and return its endpoint: the shard's own if it can be used, else another one; None if none can be."""
-        fleet = self._tools.fleet
+    async def _slot_for(self, line: _Line) -> Target | None:
+        """Wait for a slot and return where it is; None if no endpoint that serves the line can be used for a while."""
         while True:
-            endpoint = self._preferred(line)
-            if endpoint is None:
-                pause = self._usable_in(line)
+            target = self._targets.best(line.models)
+            if target is None:
+                pause = self._targets.usable_in(line.models)
                 if pause > SHORT_WAIT:
                     return None
                 await asyncio.sleep(pause)
-                continue
-            if fleet.pacer.is_paced(endpoint):
-                await fleet.pacer.take(endpoint, expected_tokens(line.body, line.size))
-            if await fleet.slots.acquire(endpoint):
-                return endpoint
+            elif await self._slot_at(line, target):
+                return target
 
-    def _preferred(self, line: _Line) -> str | None:
-        own = self.shard.endpoint
-        serving = self._tools.fleet.serving(line.model)
-        if own in serving and self._tools.fleet.may_take(own):
-            return own
-        return self._least_used(serving, set())
-
-    def _least_used(self, serving: list[str], tried: set[str]) -> str | None:
-        """Return the usable endpoint of the first tier that is least used from here, None without any."""
-        fleet = self._tools.fleet
-        usable = [name for name in serving if name not in tried and fleet.may_take(name)]
-        if not usable:
-            return None
-        endpoints = fleet.endpoints
-        return min(
-            usable,
-            key=lambda n: (endpoints[n].priority, fleet.slots.in_use(n) / endpoints[n].max_concurrency),
-        )
-
-    def _usable_in(self, line: _Line) -> float:
-        """Return the seconds until an endpoint that serves the line may be used again."""
-        healths = [self._tools.fleet.health[name] for name in self._tools.fleet.serving(line.model)]
-        return max(0.05, min((max(h.open_for, h.limited_for) for h in healths), default=SHORT_WAIT * 2))
-
-    async def _run_line(self, line: _Line, endpoint: str) -> None:
-        """Send a line; if that fails in a way that another endpoint may not, send it there at once."""
-        fleet = self._tools.fleet
-        tried: set[str] = set()
+    async def _run_line(self, line: _Line, target: Target) -> None:
+        """Send a line; if that fails in a way that another endpoint or model may not, send it there at once."""
+        tried: set[Target] = set()
+        attempts = 0
         while True:
-            outcome = await self._send(line, endpoint)
+            outcome = await self._send(line, target)
             failure = outcome.failure
+            attempts += 1
             if failure is None:
                 self._record(line, outcome, failed=False)
                 return
-            if not failure.worth_trying_elsewhere:
-                self._record(line, outcome, failed=True)
-                return
-            tried.add(endpoint)
-            other = self._least_used(fleet.serving(line.model), tried) if len(tried) < ENDPOINTS_A_PASS else None
+            elsewhere = failure.worth_trying_elsewhere or failure.kind is FailureKind.CONTEXT_TOO_LONG
+            tried |= self._targets.failed(target, failure, line.models)
+            other = self._targets.best(line.models, tried) if elsewhere and attempts < self._most_attempts(line) else None
             if other is None or not await self._slot_at(line, other):
                 break
-            endpoint = other
-        if failure.retryable:
+            target = other
+        if failure.retryable or failure.takes_endpoint_out:
             self._failures[line.number] = (line.custom_id, failure)
         else:
             self._record(line, outcome, failed=True)
 
-    async def _slot_at(self, line: _Line, endpoint: str) -> bool:
-        fleet = self._tools.fleet
+    @staticmethod
+    def _most_attempts(line: _Line) -> int:
+        return max(ATTEMPTS_A_PASS, len(line.models))
+
+    async def _slot_at(self, line: _Line, target: Target) -> bool:
+        fleet, endpoint = self._tools.fleet, target.endpoint
         if fleet.pacer.is_paced(endpoint):
             await fleet.pacer.take(endpoint, expected_tokens(line.body, line.size))
         return await fleet.slots.acquire(endpoint)
 
-    async def _send(self, line: _Line, endpoint: str) -> Outcome:
+    async def _send(self, line: _Line, target: Target) -> Outcome:
         """Send a line to an endpoint whose slot is held, and give the slot back."""
-        fleet = self._tools.fleet
+        fleet, endpoint = self._tools.fleet, target.endpoint
         try:
-            outcome = await fleet.send(endpoint, line.path, line.body)
+            outcome = await fleet.send(endpoint, line.path, asking(line.body, target.model), self._owner)
         finally:
             fleet.slots.release(endpoint)
         if fleet.pacer.is_paced(endpoint):
@@ -293,7 +277,9 @@ class ShardRun:
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
             result = error_line(self.shard.job_id, line.number, line.custom_id, failure.kind, failure.message)
-        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, outcome.cost))
+        # What was refused before it used a token costs nothing, whether the endpoint's price is known or not.
+        cost = 0.0 if failed and outcome.usage == NO_USAGE else outcome.cost
+        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
 
     def _keep(self, line: FinishedLine) -> None:
         if not self.lost:
@@ -328,9 +314,9 @@ class ShardRun:
         await self._tools.recorder.settle(self)
 
     def _elsewhere(self) -> str:
-        fleet = self._tools.fleet
-        others = [name for name in fleet.endpoints if name != self.shard.endpoint]
-        return self._least_used(others, set()) or self.shard.endpoint
+        """Return the endpoint whose queue the waiting lines go to: another usable one, if there is one."""
+        other = self._targets.best((None,), {Target(self.shard.endpoint, None)})
+        return other.endpoint if other else self.shard.endpoint
 
     async def _close(self) -> ShardEnd:
         """Write the part and commit."""
@@ -346,11 +332,6 @@ class ShardRun:
         if not ours:
             return ShardEnd(Ending.LOST)
         return ShardEnd(Ending.LAST if last else Ending.COMMITTED)
-
-
-def _parse(number: int, raw: bytes) -> _Line:
-    entry = orjson.loads(raw)
-    return _Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), entry["body"], len(raw))
 
 
 def _answer_line(job_id: str, number: int, custom_id: str, outcome: Outcome) -> bytes:
