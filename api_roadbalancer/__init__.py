@@ -16,6 +16,10 @@ from balancer import (
     SharedStateUnavailable,
     Usage,
     UsedAfterFork,
+    create_client,
+    get_available_clients,
+    get_client,
+    get_client_with_fallback,
 )
 
 __all__ = [
@@ -34,4 +38,8 @@ __all__ = [
     "SharedStateUnavailable",
     "Usage",
     "UsedAfterFork",
+    "create_client",
+    "get_available_clients",
+    "get_client",
+    "get_client_with_fallback",
 ]

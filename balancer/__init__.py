@@ -1,5 +1,6 @@
 """Who gets the next request: endpoints, strategies, health, slots, budgets, and the load balancer over them."""
 
+from balancer.clients import create_client, get_available_clients, get_client, get_client_with_fallback
 from balancer.endpoint import Endpoint, Price
 from balancer.errors import BalancerClosed, BalancerError, ConfigurationError, SharedStateUnavailable, UsedAfterFork
 from balancer.load_balancer import AsyncLoadBalancer
@@ -24,4 +25,8 @@ __all__ = [
     "SharedStateUnavailable",
     "Usage",
     "UsedAfterFork",
+    "create_client",
+    "get_available_clients",
+    "get_client",
+    "get_client_with_fallback",
 ]

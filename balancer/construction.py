@@ -44,4 +44,5 @@ def constructor_options(configuration: Configuration) -> dict[str, Any]:
         "retry_count": configuration.retry_count,
         "fallback_on_failure": configuration.fallback_on_failure,
         "redis_url": configuration.redis_url,
+        "routes": configuration.routes,
     }

@@ -1,9 +1,10 @@
 """One place that answers chat requests."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-__all__ = ["DEFAULT_MAX_CONCURRENCY", "Endpoint", "Price"]
+__all__ = ["DEFAULT_MAX_CONCURRENCY", "Endpoint", "Price", "covers", "default_name", "is_pattern"]
 
 DEFAULT_MAX_CONCURRENCY = 32
 """Requests in flight at an endpoint that names no limit of its own."""
@@ -21,8 +22,9 @@ class Price:
 class Endpoint:
     """One place that answers chat requests: where it is, what it serves, and how much it can take.
 
-    `models` maps the names that users ask for to the names that the endpoint knows; empty means that the endpoint itself
-    is asked. `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too.
+    `models` maps the names that users ask for to the names that the endpoint knows; the first is for requests that name none.
+    A name that ends in `*` stands for all that begin so, which are sent as they are. Empty means that the endpoint itself is
+    asked. `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too.
     `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
     `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; `options` are the
     provider's own settings (see its adapter).
@@ -48,6 +50,16 @@ class Endpoint:
         object.__setattr__(self, "url", self.url.rstrip("/"))
         if not self.name:
             object.__setattr__(self, "name", default_name(self.url))
+
+
+def is_pattern(model: str) -> bool:
+    """Whether an entry of `models` stands for every name that begins like it: `gpt-*`, or `*` for any."""
+    return model.endswith("*")
+
+
+def covers(models: Collection[str], model: str) -> bool:
+    """Whether `model` is one of `models`, by its name or by a pattern's."""
+    return model in models or any(is_pattern(known) and model.startswith(known[:-1]) for known in models)
 
 
 def default_name(url: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from redis.exceptions import RedisError
 
-from balancer.endpoint import Endpoint
+from balancer.endpoint import Endpoint, covers
 from balancer.health import Circuit
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import Failure, FailureKind, Outcome
@@ -269,11 +269,14 @@ class Fleet:
         return health.usable
 
     def models(self) -> dict[str, list[str]]:
-        """Return every model that is known of, with the endpoints that serve it."""
+        """Return every model that is known of, and every name that stands for models, with the endpoints that serve it."""
         served: dict[str, list[str]] = {}
         for name, endpoint in self.endpoints.items():
             for model in endpoint.models or sorted(self._listed.get(name, frozenset())):
                 served.setdefault(model, []).append(name)
+        for route in self.routes.names:
+            if serving := self.serving(route):
+                served[route] = serving
         return served
 
     def serving(self, model: str | None) -> list[str]:
@@ -285,8 +288,8 @@ class Fleet:
     def serves(self, name: str, model: str | None) -> bool:
         """Whether an endpoint serves one model, which is no chain."""
         configured = self.endpoints[name].models
-        known: Iterable[str] = configured or self._listed.get(name, frozenset())
-        return model is None or not known or model in known or ANY_MODEL in known
+        known: Collection[str] = configured or self._listed.get(name, frozenset())
+        return model is None or not known or covers(known, model)
 
 
 class _Line:

@@ -2,15 +2,27 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from balancer.endpoint import Endpoint
+from balancer.endpoint import Endpoint, is_pattern
 from balancer.errors import ConfigurationError
-from balancer.providers import provider_names
+from balancer.providers import facts_of, problem_with
 from balancer.strategy import BalancingStrategy
 
-__all__ = ["HTTP_ADDRESS", "check_numbers", "checked_endpoints", "checked_strategy", "require_endpoints"]
+__all__ = [
+    "HTTP_ADDRESS",
+    "check_numbers",
+    "checked_endpoints",
+    "checked_strategy",
+    "model_problems",
+    "option_problems",
+    "provider_problems",
+    "require_endpoints",
+]
+
+Problems = list[tuple[str, str]]
+"""What can't be used in an endpoint's settings: the field, as a path, and the reason."""
 
 HTTP_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 """An address that requests can be sent below: no query, no fragment."""
@@ -37,14 +49,42 @@ def require_endpoints(endpoints: Sequence[Endpoint], source: str, path: str) -> 
         raise ConfigurationError(source, path, "there are none; name at least one, such as http://gpu1:8000/v1")
 
 
-def _problems(endpoint: Endpoint) -> list[tuple[str, str]]:
-    """Return (field, what is wrong with it) for everything that can't be used."""
-    found = []
+def provider_problems(provider: str, options: Mapping[str, str]) -> Problems:
+    """Say what is wrong with an endpoint's provider, or with the options for it."""
+    unknown = problem_with(provider)
+    return [("provider", unknown)] if unknown else option_problems(provider, options)
+
+
+def option_problems(provider: str, options: Mapping[str, str]) -> Problems:
+    """Say which options a known provider doesn't have, which aren't text, and which it needs."""
+    facts = facts_of(provider)
+    found: Problems = []
+    for name, value in options.items():
+        if name not in facts.options:
+            allowed = ", ".join(facts.options) or "none"
+            found.append((f"options.{name}", f"unknown option; {provider} has {allowed}"))
+        elif not isinstance(value, str):
+            found.append((f"options.{name}", f"must be text (got {type(value).__name__})"))
+    for name in facts.required_options:
+        if not options.get(name):
+            found.append((f"options.{name}", f"{provider} needs this: {facts.options.get(name, name)}"))
+    return found
+
+
+def model_problems(models: Mapping[str, str]) -> Problems:
+    """Say which patterns stand for another name than the one that was asked for."""
+    reason = "a name that ends in * stands for itself: every name that begins so is sent as it is"
+    return [(f"models.{name}", reason) for name, upstream in models.items() if is_pattern(name) and upstream != name]
+
+
+def _problems(endpoint: Endpoint) -> Problems:
+    """Say what can't be used."""
+    found: Problems = []
     if not _is_address(endpoint.url):
         shown = re.sub(r"//[^/]*@", "//…@", str(endpoint.url))
         found.append(("url", f"must be an http:// or https:// address such as http://gpu1:8000/v1 (got {shown!r})"))
-    if endpoint.provider not in provider_names():
-        found.append(("provider", f"must be one of {', '.join(provider_names())} (got {endpoint.provider!r})"))
+    found += provider_problems(endpoint.provider, endpoint.options)
+    found += model_problems(endpoint.models)
     if not _is_number(endpoint.weight) or not 0 < endpoint.weight <= MOST_WEIGHT:
         found.append(("weight", f"must be greater than 0, at most {MOST_WEIGHT:,} (got {endpoint.weight!r})"))
     for field in ("max_concurrency", "max_tokens", "rpm", "tpm"):

@@ -2,7 +2,9 @@
 
 from fastapi import APIRouter
 
-from balancer.fleet import ANY_MODEL
+from balancer.endpoint import is_pattern
+from jobs.access import Caller
+from producer_api.access import CurrentCaller
 from producer_api.context import Api, ApiContext
 from producer_api.errors import ApiError, Problem
 from producer_api.wire import ModelList, ModelObject
@@ -13,27 +15,27 @@ router = APIRouter(tags=["models"])
 
 
 @router.get("/models", summary="List the models that some endpoint serves")
-async def list_models(api: Api) -> ModelList:
+async def list_models(api: Api, caller: CurrentCaller) -> ModelList:
     """List models: those that the configuration names, and those that endpoints listed when they were last checked."""
-    return ModelList(data=list((await _models(api)).values()))
+    return ModelList(data=list((await _models(api, caller)).values()))
 
 
 # The path may hold slashes, as the names of models on Hugging Face do.
 @router.get("/models/{model_id:path}", summary="Look a model up")
-async def get_model(model_id: str, api: Api) -> ModelObject:
+async def get_model(model_id: str, api: Api, caller: CurrentCaller) -> ModelObject:
     """Return one model."""
-    model = (await _models(api)).get(model_id)
+    model = (await _models(api, caller)).get(model_id)
     if model is None:
         raise ApiError(Problem(404, f"no endpoint serves the model {model_id!r}", param="model", code="model_not_found"))
     return model
 
 
-async def _models(api: ApiContext) -> dict[str, ModelObject]:
+async def _models(api: ApiContext, caller: Caller) -> dict[str, ModelObject]:
     fleet = api.node.fleet
     await fleet.refresh_models()
     created = int(api.started_at)
     return {
         name: ModelObject(id=name, created=created, owned_by=fleet.endpoints[serving[0]].provider)
         for name, serving in sorted(fleet.models().items())
-        if name != ANY_MODEL
+        if not is_pattern(name) and caller.may_use(name)
     }

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -90,6 +91,18 @@ class Adapter(ABC):
 
     check: Check | None = Check()
     """What an active check asks for; None: there is nothing that may be asked for free."""
+    alive_check: Check | None = None
+    """What it asks for before that, where a server can go on answering `check` though nothing behind it does."""
+    load_check: Check | None = None
+    """What it asks for after that: how much waits at the endpoint (see `load`)."""
+    default_url: str | None = None
+    """Where endpoints of this format are if their settings don't say; None: they have to say."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that speak this format: an endpoint there needs no `provider`."""
+    options: Mapping[str, str] = MappingProxyType({})
+    """The names that an endpoint's `options` may have, with what each means. Others are refused."""
+    required_options: tuple[str, ...] = ()
+    """Those of `options` that an endpoint can't do without."""
 
     @abstractmethod
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
@@ -119,3 +132,7 @@ class Adapter(ABC):
         entries = listing.get("data") if isinstance(listing, dict) else None
         ids = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
         return [name.removeprefix("models/") for name in ids if isinstance(name, str)]
+
+    def load(self, body: bytes) -> float | None:
+        """Read from the answer to `load_check` how many requests wait at the endpoint; None if it isn't said."""
+        return None

@@ -1,0 +1,101 @@
+"""Values that stand in more than one kind of file, and how each is checked."""
+
+import datetime
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from balancer.configuration.values import SIMULATED_SCHEME
+from balancer.providers import problem_with
+from balancer.validation import HTTP_ADDRESS, MOST_WEIGHT
+
+__all__ = [
+    "LONGEST_SECONDS",
+    "Address",
+    "ApiKey",
+    "Checked",
+    "Count",
+    "EndpointName",
+    "Options",
+    "ProviderName",
+    "Retries",
+    "Seconds",
+    "Temperature",
+    "Weight",
+]
+
+LONGEST_SECONDS = 7 * 86400.0
+"""No timeout or interval may be longer."""
+_ENDPOINT_NAME = re.compile(r"[^\s,/{}|][^,/{}|\x00-\x1f]{0,63}")
+
+
+class Checked(BaseModel):
+    """Base of everything that stands in a file. Frozen; no number may be infinite, or true or false."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` and `on` as true, which pydantic would take for 1.
+        if isinstance(value, bool) and bool not in _kinds(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("must not be true or false")
+        return value
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    return (annotation, *getattr(annotation, "__args__", ()))
+
+
+def _http_or_simulated(url: str) -> str:
+    if not url.startswith(SIMULATED_SCHEME) and not HTTP_ADDRESS.fullmatch(url):
+        raise ValueError("must be an http:// or https:// address without query, such as http://gpu1:8000/v1")
+    return url
+
+
+def _plain(name: str) -> str:
+    if not _ENDPOINT_NAME.fullmatch(name):
+        raise ValueError("must be 1 to 64 characters without commas, slashes, braces, bars or control characters")
+    return name
+
+
+def _fits_a_header(key: str) -> str | None:
+    # A key that was read from a file often has a line break at its end.
+    if not re.fullmatch(r"[\x21-\x7e]*", key.strip()):
+        raise ValueError("must be letters, digits and signs of ASCII, without spaces or line breaks")
+    return key.strip() or None
+
+
+def _known(provider: str) -> str:
+    # What is given is told by the one who reports it.
+    problem = problem_with(provider)
+    if problem:
+        raise ValueError(problem.removesuffix(f" (got {provider!r})"))
+    return provider
+
+
+def _as_text(options: Any) -> Any:
+    """Take numbers and dates, which YAML makes of `4096` and `2023-06-01`, for the text that they were."""
+    if not isinstance(options, Mapping):
+        return options
+    return {name: _text(value) for name, value in options.items()}
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Address = Annotated[str, AfterValidator(_http_or_simulated)]
+ApiKey = Annotated[str, AfterValidator(_fits_a_header)]
+Count = Annotated[int, Field(gt=0)]
+EndpointName = Annotated[str, AfterValidator(_plain)]
+Options = Annotated[dict[str, str], BeforeValidator(_as_text)]
+ProviderName = Annotated[str, AfterValidator(_known)]
+Retries = Annotated[int, Field(ge=0, le=100)]
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Weight = Annotated[float, Field(gt=0, le=MOST_WEIGHT)]

@@ -1,0 +1,136 @@
+"""Puts the settings together: the file, the environment over it, checked as a whole."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from balancer.configuration.environment import VARIABLES, environment, settings_from_environment
+from balancer.configuration.litellm import read_litellm
+from balancer.configuration.refusals import refusal
+from balancer.configuration.routes import routes_as_settings, routes_of
+from balancer.configuration.schema import ConfigurationFile, EndpointEntry
+from balancer.configuration.values import Configuration
+from balancer.configuration.yaml_file import read_yaml
+from balancer.endpoint import Endpoint, covers
+from balancer.errors import ConfigurationError
+from balancer.model_routes import AUTO, ModelRoutes
+from balancer.strategy import BalancingStrategy
+
+__all__ = ["dump_configuration", "load_configuration"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a file says: settings with the keys of `ConfigurationFile`; endpoints that are checked already; what is left out."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    endpoints: tuple[Endpoint, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_configuration(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Configuration:
+    """Read the configuration from `path`, else from the file that `ROADBALANCER_CONFIG` names, and the environment.
+
+    Variables beat the file for `redis_url` and `store`; `LLM_*` and provider keys count only where the file names no
+    endpoints. `environ` replaces the process's environment and `.env`. What a file of LiteLLM's says in vain is logged, and
+    stands in the configuration's `notes`. Raises ConfigurationError.
+    """
+    env = environment() if environ is None else environ
+    source = path or env.get("ROADBALANCER_CONFIG") or None
+    read = _read(Path(source), env) if source else _Read()
+    for note in read.notes:
+        log.warning("%s: %s", source, note)
+    has_endpoints = read.endpoints or read.settings.get("endpoints")
+    given: dict[str, Any] = {} if has_endpoints else settings_from_environment(env)
+    for key in ("redis_url", "store"):
+        if env.get(VARIABLES[key]):
+            given[key] = env[VARIABLES[key]]
+    keys = tuple(part.strip() for part in env.get("ROADBALANCER_API_KEYS", "").split(",") if part.strip())
+    return _build(read, given, str(source or "environment"), keys)
+
+
+def _read(path: Path, env: Mapping[str, str]) -> _Read:
+    content = read_yaml(path, env)
+    if "model_list" not in content:
+        return _Read(content)
+    if "endpoints" in content:
+        reason = "a file has either `endpoints` or LiteLLM's `model_list`; put both into one of the two"
+        raise ConfigurationError(str(path), "model_list", reason)
+    litellm = read_litellm(content, env, str(path), ConfigurationFile.model_fields)
+    return _Read(litellm.settings, litellm.endpoints, litellm.notes)
+
+
+def _build(read: _Read, given: dict[str, Any], source: str, api_keys: tuple[str, ...]) -> Configuration:
+    try:
+        checked = ConfigurationFile.model_validate({**read.settings, **given})
+    except ValidationError as exc:
+        raise refusal(exc, source, {key: VARIABLES.get(key, "") for key in given}) from None
+    endpoints = read.endpoints or _endpoints(checked.endpoints, "environment" if "endpoints" in given else source)
+    return Configuration(
+        endpoints=endpoints,
+        strategy=BalancingStrategy(checked.strategy),
+        timeout=checked.timeout,
+        retry_count=checked.retry_count,
+        fallback_on_failure=checked.fallback_on_failure,
+        health_check=checked.health_check.value(),
+        redis_url=checked.redis_url,
+        store=checked.store,
+        api_keys=api_keys,
+        routes=_routes(checked, endpoints, source),
+        notes=read.notes,
+    )
+
+
+def _routes(checked: ConfigurationFile, endpoints: Sequence[Endpoint], source: str) -> ModelRoutes:
+    """Return the routes; each model of a chain must be served, where the endpoints say what they serve."""
+    routes = routes_of(checked.routes, checked.auto)
+    if endpoints and all(endpoint.models for endpoint in endpoints):
+        for name in routes.names:
+            for model in routes.all_behind(name):
+                if not any(covers(endpoint.models, model) for endpoint in endpoints):
+                    path = "auto" if name == AUTO else f"routes.{name}"
+                    raise ConfigurationError(source, path, f"no endpoint serves the model {model!r}; see the endpoints' `models`")
+    return routes
+
+
+def _endpoints(entries: Sequence[EndpointEntry], source: str) -> tuple[Endpoint, ...]:
+    endpoints: list[Endpoint] = []
+    names: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        try:
+            endpoint = entry.endpoint()
+        except ConfigurationError as exc:
+            raise ConfigurationError(source, f"endpoints[{index}].{exc.path}", exc.reason) from None
+        if endpoint.name in names:
+            reason = f"the name {endpoint.name!r} is endpoints[{names[endpoint.name]}]'s already; give each its own"
+            raise ConfigurationError(source, f"endpoints[{index}].name", reason)
+        names[endpoint.name] = index
+        endpoints.append(endpoint)
+    return tuple(endpoints)
+
+
+def dump_configuration(configuration: Configuration) -> str:
+    """Return a configuration as the YAML that `load_configuration` reads. It holds the keys: keep it private."""
+    endpoints = [
+        {name: value for name, value in asdict(endpoint).items() if value not in (None, {}, "")}
+        for endpoint in configuration.endpoints
+    ]
+    settings = {
+        "strategy": str(configuration.strategy),
+        "timeout": configuration.timeout,
+        "retry_count": configuration.retry_count,
+        "fallback_on_failure": configuration.fallback_on_failure,
+        "health_check": asdict(configuration.health_check),
+        "redis_url": configuration.redis_url,
+        "store": configuration.store,
+        "endpoints": endpoints,
+        **routes_as_settings(configuration.routes),
+    }
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,130 @@
+"""The providers that a key in the environment is enough for, and the endpoints that such keys make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from balancer.errors import ConfigurationError
+
+__all__ = ["PREFERRED", "KeyedProvider", "available", "endpoint_settings", "keyed_provider"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedProvider:
+    """A provider under the name that clients have.
+
+    `variables` are where its key may stand, the first that is set counts. A request that names no model gets that of `default`
+    (the name that users see, and the upstream one), unless the variable `model_variable` names another. `families` are patterns
+    of the names of the provider's models. `option_variables` are options of the endpoint, each with its variable.
+    """
+
+    name: str
+    provider: str
+    variables: tuple[str, ...]
+    default: tuple[str, str]
+    model_variable: str = ""
+    families: tuple[str, ...] = ()
+    option_variables: Mapping[str, str] = field(default_factory=dict)
+
+    def key_in(self, env: Mapping[str, str]) -> str | None:
+        """Return its key."""
+        return next((env[variable].strip() for variable in self.variables if _is_set(variable, env)), None)
+
+    def options_in(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the options of its endpoint that are set."""
+        return {option: env[variable].strip() for option, variable in self.option_variables.items() if _is_set(variable, env)}
+
+    def models_in(self, env: Mapping[str, str], wanted: str | None = None) -> dict[str, str]:
+        """Return its models: the default (`wanted`, if given) at the front, then the patterns of all others."""
+        wanted = wanted or env.get(self.model_variable, "").strip()
+        alias, upstream = (wanted, wanted) if wanted else self.default
+        return {alias: upstream, **{family: family for family in self.families}}
+
+    def missing_in(self, env: Mapping[str, str]) -> list[str]:
+        """Return the variables that are not set, but needed."""
+        key = [] if self.key_in(env) else [" or ".join(self.variables)]
+        return key + [variable for variable in self.option_variables.values() if not _is_set(variable, env)]
+
+    def is_half_set_in(self, env: Mapping[str, str]) -> bool:
+        """Whether some of its variables are set, but not all."""
+        missing = self.missing_in(env)
+        return 0 < len(missing) < 1 + len(self.option_variables)
+
+
+def _is_set(variable: str, env: Mapping[str, str]) -> bool:
+    return bool(env.get(variable, "").strip())
+
+
+_GEMINI = KeyedProvider(
+    name="gemini",
+    provider="gemini",
+    variables=("GEMINI_API_KEY",),
+    default=("gemini-3.8-flash", "gemini-3.8-flash"),
+    model_variable="GEMINI_MODEL",
+    families=("gemini-*", "gemma-*"),
+)
+_OPENAI = KeyedProvider(
+    name="openai",
+    provider="openai",
+    variables=("OPENAI_API_KEY",),
+    default=("gpt-5.4-mini", "gpt-5.4-mini"),
+    model_variable="OPENAI_MODEL",
+    families=("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "ft:*"),
+)
+_CLAUDE = KeyedProvider(
+    name="claude",
+    provider="anthropic",
+    variables=("CLAUDE_API_KEY", "ANTHROPIC_API_KEY"),
+    default=("claude-sonnet-5-5", "claude-sonnet-5-5"),
+    model_variable="CLAUDE_MODEL",
+    families=("claude-*",),
+)
+_LAAS = KeyedProvider(
+    name="laas",
+    provider="laas",
+    variables=("LAAS_API_KEY",),
+    default=("laas", ""),  # the preset fixes the model: none is sent
+    option_variables={"project": "LAAS_PROJECT_CODE", "hash": "LAAS_PRESET_HASH"},
+)
+PREFERRED: Mapping[str, KeyedProvider] = {known.name: known for known in (_GEMINI, _OPENAI, _CLAUDE, _LAAS)}
+"""By name, the one to be asked first at the front."""
+_OTHER_NAMES = {"anthropic": "claude"}
+
+
+def keyed_provider(name: str) -> KeyedProvider:
+    """Return a provider by its name. Raises ConfigurationError."""
+    known = PREFERRED.get(_OTHER_NAMES.get(name, name))
+    if known is None:
+        names = ", ".join((*PREFERRED, *_OTHER_NAMES))
+        raise ConfigurationError("client", repr(name), f"there is no such client; there are {names}")
+    return known
+
+
+def available(env: Mapping[str, str]) -> list[KeyedProvider]:
+    """Return the providers whose variables are all set, the preferred ones first."""
+    return [known for known in PREFERRED.values() if not known.missing_in(env)]
+
+
+def endpoint_settings(known: KeyedProvider, env: Mapping[str, str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return an entry of `endpoints` for the keys of a provider; what is `given` takes the place of what the variables say.
+
+    `given` may have `model` beside the keys of an entry: the default model. Raises ConfigurationError that names what isn't set.
+    """
+    given = given or {}
+    missing = [variable for variable in known.missing_in(env) if not _is_given(variable, known, given)]
+    if missing:
+        raise ConfigurationError("environment", missing[0], f"is not set; {known.name} needs {' and '.join(missing)}")
+    found = {
+        "name": known.name,
+        "provider": known.provider,
+        "api_key": known.key_in(env),
+        "models": known.models_in(env, given.get("model")),
+        "options": known.options_in(env),
+    }
+    return {name: value for name, value in {**found, **given}.items() if value not in (None, {}) and name != "model"}
+
+
+def _is_given(missing: str, known: KeyedProvider, given: Mapping[str, Any]) -> bool:
+    if missing in known.option_variables.values():
+        return "options" in given
+    return bool(given.get("api_key") or given.get("url"))  # a server of one's own may want no key

@@ -1,0 +1,119 @@
+"""The shape of the project's own configuration file (see docs/configuration.md)."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from balancer.configuration.fields import (
+    LONGEST_SECONDS,
+    Address,
+    ApiKey,
+    Checked,
+    Count,
+    EndpointName,
+    Options,
+    ProviderName,
+    Retries,
+    Seconds,
+    Temperature,
+    Weight,
+)
+from balancer.configuration.refusals import refusal
+from balancer.configuration.routes import AutoEntry, Routes
+from balancer.configuration.values import HealthCheck
+from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
+from balancer.errors import ConfigurationError
+from balancer.providers import facts_of, guess_provider
+from balancer.validation import model_problems, option_problems
+
+__all__ = ["ConfigurationFile", "EndpointEntry", "HealthCheckEntry", "PriceEntry", "checked_endpoint"]
+
+
+class _Strict(Checked):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PriceEntry(_Strict):
+    """USD per million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+
+class EndpointEntry(_Strict):
+    """One entry of `endpoints`."""
+
+    url: Address | None = None
+    name: EndpointName | None = None
+    weight: Weight = 1.0
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    provider: ProviderName | None = None
+    models: list[str] | dict[str, str] = Field(default_factory=list)
+    api_key: ApiKey | None = None
+    max_concurrency: Annotated[int, Field(gt=0, le=100_000)] = DEFAULT_MAX_CONCURRENCY
+    priority: int = 0
+    rpm: Count | None = None
+    tpm: Count | None = None
+    price: PriceEntry | None = None
+    drop_params: bool = False
+    options: Options = Field(default_factory=dict)
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint, with its provider's address and name where it has none of its own. Raises ConfigurationError with
+        the field in `path` and no source."""
+        provider = self.provider or (guess_provider(self.url) if self.url else "")
+        url = self.url or (facts_of(provider).default_url if provider else None)
+        if url is None:
+            also = f"; {provider} has no address of its own" if provider else ", unless `provider` names one that has its own"
+            raise ConfigurationError("", "url", f"this key is required{also}")
+        models = self.models if isinstance(self.models, dict) else {name: name for name in self.models}
+        for path, reason in (*option_problems(provider, self.options), *model_problems(models)):
+            raise ConfigurationError("", path, reason)
+        fields = self.model_dump(exclude={"price", "models", "name", "provider", "url"})
+        price = Price(self.price.input, self.price.output) if self.price else None
+        name = self.name or default_name(url.rstrip("/"))
+        return Endpoint(url, **fields, name=name, provider=provider, models=dict(models), price=price)
+
+
+def checked_endpoint(settings: dict[str, Any], source: str) -> Endpoint:
+    """Make one endpoint from the keys that an entry of `endpoints` has. Raises ConfigurationError."""
+    try:
+        return EndpointEntry.model_validate(settings).endpoint()
+    except ValidationError as exc:
+        raise refusal(exc, source) from None
+    except ConfigurationError as exc:
+        raise ConfigurationError(source, exc.path, exc.reason) from None
+
+
+class HealthCheckEntry(_Strict):
+    """`health_check`."""
+
+    enabled: bool = True
+    interval: Annotated[float, Field(ge=0.1, le=LONGEST_SECONDS)] = 30.0
+
+    def value(self) -> HealthCheck:
+        return HealthCheck(self.enabled, self.interval)
+
+
+class ConfigurationFile(_Strict):
+    """A whole file."""
+
+    strategy: Literal["round_robin", "weighted", "least_connections", "random"] = "weighted"
+    timeout: Seconds = 60.0
+    retry_count: Retries = 2
+    fallback_on_failure: bool = True
+    health_check: HealthCheckEntry = HealthCheckEntry()
+    redis_url: str | None = None
+    store: Annotated[str, Field(min_length=1)] = "./data"
+    endpoints: list[EndpointEntry] = Field(default_factory=list)
+    routes: Routes = Field(default_factory=dict)
+    auto: AutoEntry | None = None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_one(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"(rediss?|unix)://", url):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url

@@ -1,0 +1,40 @@
+"""Settings that have been read and checked."""
+
+from dataclasses import dataclass
+
+from balancer.endpoint import Endpoint
+from balancer.model_routes import NO_ROUTES, ModelRoutes
+from balancer.strategy import BalancingStrategy
+
+__all__ = ["SIMULATED_SCHEME", "Configuration", "HealthCheck"]
+
+SIMULATED_SCHEME = "mock://"
+"""Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """The active check of every endpoint, each `interval` seconds."""
+
+    enabled: bool = True
+    interval: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that can be set. `redis_url` None means an embedded server; no endpoints means a simulated one.
+
+    `notes` say what stands in a file of LiteLLM's, but can't be honoured: each with its path and the reason.
+    """
+
+    endpoints: tuple[Endpoint, ...] = ()
+    strategy: BalancingStrategy = BalancingStrategy.WEIGHTED
+    timeout: float = 60.0
+    retry_count: int = 2
+    fallback_on_failure: bool = True
+    health_check: HealthCheck = HealthCheck()
+    redis_url: str | None = None
+    store: str = "./data"
+    api_keys: tuple[str, ...] = ()
+    routes: ModelRoutes = NO_ROUTES
+    notes: tuple[str, ...] = ()
