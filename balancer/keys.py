@@ -1,6 +1,6 @@
 """Every Redis key that the balancer uses."""
 
-__all__ = ["budget", "health", "models", "slot_turns", "slots"]
+__all__ = ["budget", "health", "models", "slot_turns", "slots", "usage", "usage_flush"]
 
 PREFIX = "rb:endpoint:"
 
@@ -28,3 +28,13 @@ def models(endpoint: str) -> str:
 def budget(endpoint: str) -> str:
     """Hash of the token bucket for requests and tokens per minute."""
     return f"{PREFIX}{endpoint}:budget"
+
+
+def usage(day: str) -> str:
+    """Hash of row -> tally: what was used on one day (`2026-01-31`, UTC). See `tally` for both."""
+    return f"rb:usage:{day}"
+
+
+def usage_flush(meter: str) -> str:
+    """Number of the last flush of one meter that has been taken in."""
+    return f"rb:usage:flush:{meter}"

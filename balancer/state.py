@@ -19,6 +19,7 @@ from balancer.process import process_name
 from balancer.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.scripts import Scripts
 from balancer.slots import SharedSlots
+from balancer.usage import UsageMeter
 
 __all__ = ["HealthView", "PacerView", "SharedState", "SlotsView", "UsageView", "local_state", "redis_state", "state_on"]
 
@@ -66,12 +67,14 @@ class PacerView(Protocol):
 class UsageView(Protocol):
     """The account of what has been used."""
 
+    def start(self) -> None: ...
+    async def aclose(self) -> None: ...
     def note(self, endpoint: Endpoint, outcome: Outcome, owner: str) -> None: ...
 
 
 @dataclass(slots=True)
 class SharedState:
-    """All of it for one process. `redis` is None where nothing is shared."""
+    """All of it for one process. `redis` is None where nothing is shared; then there is no account of usage either."""
 
     slots: SlotsView
     health: HealthView
@@ -121,7 +124,8 @@ def state_on(
     names = [endpoint.name for endpoint in endpoints]
     alone = LocalHealth(names, policy, slots.turn_away) if interactive else None
     health = HealthBoard(redis, scripts, names, policy, slots.turn_away, alone)
-    return SharedState(slots, health, Pacer(scripts, endpoints, LocalPacer(()) if interactive else None), redis=redis)
+    pacer = Pacer(scripts, endpoints, LocalPacer(()) if interactive else None)
+    return SharedState(slots, health, pacer, UsageMeter(scripts), redis)
 
 
 async def redis_state(url: str, endpoints: Sequence[Endpoint]) -> SharedState:

@@ -192,7 +192,7 @@ class ChatRoadbalancer(BaseChatModel):
         return own | self.model_kwargs | given
 
     def _stream_fields(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        return ({"stream_options": {"include_usage": True}} if self.stream_usage else {}) | self._fields(stop, kwargs)
+        return {"stream_options": {"include_usage": self.stream_usage}} | self._fields(stop, kwargs)
 
     def _for_threads(self) -> LoadBalancer:
         if self.balancer is not None:

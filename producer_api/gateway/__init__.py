@@ -1,1 +1,3 @@
 """The interactive door: chat requests that are answered while the caller waits."""
+
+__all__: list[str] = []

@@ -2,7 +2,13 @@
 
 from typing import Any
 
+from producer_api.documented_errors import errors
+
 __all__ = ["CHAT", "RESPONSES"]
+
+_ERRORS = errors(400, 401, 403, 404, 413, 429, "4XX", 500, 502, 503, 504)
+_EVENTS: dict[str, Any] = {"text/event-stream": {}}
+"""Without a schema, which could only say of the whole stream that it is a text."""
 
 _MESSAGE = {
     "type": "object",
@@ -25,8 +31,10 @@ _REQUEST: dict[str, Any] = {
         },
         "messages": {"type": "array", "minItems": 1, "items": _MESSAGE},
         "stream": {"type": "boolean", "default": False},
+        "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean", "default": False}}},
         "temperature": {"type": "number"},
         "max_tokens": {"type": "integer"},
+        "stop": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "tools": {"type": "array", "items": {"type": "object"}},
         "response_format": {"type": "object"},
     },
@@ -65,8 +73,9 @@ CHAT: dict[str, Any] = {
     "responses": {
         200: {
             "description": "A chat completion; with `stream`, server-sent events of `chat.completion.chunk`, then `[DONE]`.",
-            "content": {"application/json": {"schema": _ANSWER}, "text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"application/json": {"schema": _ANSWER}, **_EVENTS},
         },
+        **_ERRORS,
     },
 }
 """How the chat route is documented."""
@@ -79,10 +88,25 @@ _INPUT: dict[str, Any] = {
         "input": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
         "instructions": {"type": "string"},
         "max_output_tokens": {"type": "integer"},
+        "reasoning": {"type": "object", "properties": {"effort": {"type": "string"}}},
+        "text": {"type": "object", "properties": {"format": {"type": "object"}}},
+        "metadata": {"type": "object"},
         "temperature": {"type": "number"},
         "stream": {"type": "boolean", "default": False},
     },
     "additionalProperties": True,
+}
+_RESPONSE: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "object", "status", "output"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"type": "string", "const": "response"},
+        "status": {"type": "string", "enum": ["completed", "incomplete"]},
+        "model": {"type": "string"},
+        "output": {"type": "array", "items": {"type": "object"}},
+        "usage": {"type": "object"},
+    },
 }
 _INPUT_EXAMPLE = {
     "summary": "A question",
@@ -98,8 +122,9 @@ RESPONSES: dict[str, Any] = {
     "responses": {
         200: {
             "description": "A response; with `stream`, its events.",
-            "content": {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"application/json": {"schema": _RESPONSE}, **_EVENTS},
         },
+        **_ERRORS,
     },
 }
 """How the responses route is documented."""

@@ -16,6 +16,7 @@ from balancer.results import first_choice, first_message, text_of
 from balancer.sending import ChatRequest
 from balancer.trial import Trial
 from producer_api.context import Api, ApiContext
+from producer_api.documented_errors import errors
 from producer_api.gateway.admission import visit
 from producer_api.gateway.chat_errors import KeyRefused, NotConfigured, UpstreamFailed
 from producer_api.gateway.conversation import messages_of, system_prompt
@@ -92,7 +93,11 @@ class ChatAnswer(BaseModel):
     api_key_source: Literal["user", "server"]
 
 
-@router.post("/chat", summary="Answer one turn of a conversation")
+@router.post(
+    "/chat",
+    summary="Answer one turn of a conversation",
+    responses=errors(400, 401, 403, 413, 422, 429, 500, 503),
+)
 async def chat(body: ChatInput, request: Request, api: Api) -> ChatAnswer:
     """Compose the system prompt of system message, role, memory and instructions, and answer the user's message.
 

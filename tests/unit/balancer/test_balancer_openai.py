@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import NO_USAGE, FailureKind, Usage
-from balancer.providers import Call, adapter_for
-from balancer.providers.failures import failure_kind, retry_after_seconds
+from balancer.providers import Call, RequestRefused, StreamFault, adapter_for
+from balancer.providers.failures import error_of, failure_kind, retry_after_seconds, shown, without_keys
 from balancer.providers.openai import OpenAIAdapter
 from balancer.providers.settings import apply_endpoint
 
@@ -284,3 +284,258 @@ def test_whatever_comes_back_has_a_meaning(status: int, body: bytes) -> None:
     assert b"\n" not in answer.body
     if answer.body:
         assert isinstance(orjson.loads(answer.body), dict)
+
+
+PDF = "data:application/pdf;base64,JVBERi0xLjQ="
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    return {"type": "document", "document_url": {"url": PDF}, **fields}
+
+
+@pytest.mark.parametrize(
+    ("part", "file"),
+    [
+        (document(), {"filename": "document.pdf", "file_data": PDF}),
+        (document(filename="a.pdf"), {"filename": "a.pdf", "file_data": PDF}),
+        ({"type": "document", "document_url": PDF}, {"filename": "document.pdf", "file_data": PDF}),
+        (
+            document(document_url={"url": "data:application/x-hwp;base64,AAAA"}),  # its type is said in the data
+            {"filename": "document", "file_data": "data:application/x-hwp;base64,AAAA"},
+        ),
+    ],
+)
+def test_a_document_is_sent_as_a_file(part: dict[str, Any], file: dict[str, Any]) -> None:
+    text = {"type": "text", "text": "Sum up"}
+    body = {
+        "model": "m",
+        "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": [text, part], "name": "n"}],
+    }
+    before = orjson.dumps(body)
+    sent = orjson.loads(ADAPTER.call(Endpoint(URL), "/chat/completions", body).body)
+    assert sent["messages"][0] == body["messages"][0]
+    assert sent["messages"][1] == {"role": "user", "content": [text, {"type": "file", "file": file}], "name": "n"}
+    assert orjson.dumps(body) == before, "the caller's own request is not touched"
+
+
+@pytest.mark.parametrize("url", ["https://example.com/a.pdf", "data:application/pdf,plain", "a.pdf", None, 5])
+def test_a_document_that_is_not_in_base64_is_refused(url: Any) -> None:
+    messages = [{"role": "user", "content": "Hi"}, {"role": "user", "content": [document(document_url={"url": url})]}]
+    with pytest.raises(RequestRefused) as refused:
+        ADAPTER.call(Endpoint(URL), "/chat/completions", {"model": "m", "messages": messages})
+    assert refused.value.param == "messages[1].content[0].document_url.url"
+
+
+@pytest.mark.parametrize(
+    "messages", [None, 5, "text", {}, [], [None, "x"], [{"role": "user"}], [{"content": [None, {}, "x", {"type": []}]}]]
+)
+def test_odd_messages_are_the_endpoints_business(messages: Any) -> None:
+    body = {"model": "m", "messages": messages}
+    assert orjson.loads(ADAPTER.call(Endpoint(URL), "/chat/completions", body).body) == body
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        (None, {"include_usage": True}),
+        ("odd", {"include_usage": True}),
+        ([1], {"include_usage": True}),
+        ({"include_usage": False, "include_obfuscation": False}, {"include_usage": True, "include_obfuscation": False}),
+    ],
+)
+def test_a_stream_tells_its_tokens_whatever_was_asked(asked: Any, sent: dict[str, Any]) -> None:
+    call = ADAPTER.call(Endpoint(URL), "/chat/completions", {"model": "m", "stream": True, "stream_options": asked})
+    assert orjson.loads(call.body)["stream_options"] == sent
+    assert call.stream
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, {"code": "context_length_exceeded"}, FailureKind.CONTEXT_TOO_LONG),
+        # vLLM has no word for it in its code, which is the status
+        (
+            400,
+            {"code": 400, "type": "BadRequestError", "message": "This model's maximum context length is 2048"},
+            FailureKind.CONTEXT_TOO_LONG,
+        ),
+        (400, {"code": 400, "message": "The prompt is longer than the maximum model length of 8"}, FailureKind.CONTEXT_TOO_LONG),
+        (400, {"code": 400, "message": "temperature must be positive"}, FailureKind.BAD_REQUEST),
+        (500, {"code": 500, "message": "maximum context length is"}, FailureKind.SERVER),  # not the request's fault
+        (400, {"code": "content_filter"}, FailureKind.CONTENT_FILTER),
+        (400, {"code": "content_policy_violation"}, FailureKind.CONTENT_FILTER),
+        (429, {"code": "rate_limit_exceeded", "type": "requests"}, FailureKind.RATE_LIMIT),
+        (429, {"code": "insufficient_quota", "type": "insufficient_quota"}, FailureKind.QUOTA),
+        (429, {"code": "something_new", "type": "insufficient_quota"}, FailureKind.QUOTA),  # the type says it
+        (429, {"code": None, "type": "insufficient_quota"}, FailureKind.QUOTA),
+        (404, {"code": "model_not_found", "type": "invalid_request_error"}, FailureKind.BAD_REQUEST),
+        (503, {"code": "server_is_overloaded", "type": "service_unavailable_error"}, FailureKind.OVERLOADED),
+    ],
+)
+def test_what_an_error_means(status: int, error: dict[str, Any], kind: FailureKind) -> None:
+    failure = ADAPTER.answer(CALL, status, {}, orjson.dumps({"error": {"message": "m", **error}})).failure
+    assert failure is not None and failure.kind is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "param"),
+    [
+        ({"message": "m", "param": "messages[0].content"}, "messages[0].content"),
+        ({"message": "m", "param": None}, None),
+        ({"message": "m", "param": ""}, None),
+        ({"message": "m", "param": {"odd": 1}}, None),
+        ("text", None),
+    ],
+)
+def test_the_field_that_is_at_fault_is_told(error: Any, param: str | None) -> None:
+    failure = ADAPTER.answer(CALL, 400, {}, orjson.dumps({"error": error})).failure
+    assert failure is not None and failure.param == param
+
+
+@pytest.mark.parametrize(
+    ("text", "shown_as"),
+    [
+        ("Incorrect API key provided: sk-abc***. You can", "Incorrect API key provided: *** You can"),  # OpenAI's own
+        ("Incorrect API key provided: abcdef********wxyz.", "Incorrect API key provided: ***"),
+        ("the key sk-proj-Abc_123-xyz is wrong", "the key sk-*** is wrong"),
+        ("the key SK-ANT-api03-AAAA is wrong", "the key SK-*** is wrong"),
+        ("no such key: AIzaSyD-1234567890", "no such key: AIza***"),
+        ("GET https://h/v1?key=q1w2e3r4&alt=sse failed", "GET https://h/v1?key=***&alt=sse failed"),
+        ("authorization: Bearer abc.def123", "authorization: Bearer ***"),
+        ("token 'Bearer abc.def123' expired", "token 'Bearer ***' expired"),
+        ('{"x-api-key": "0123456789abcdef"}', '{"x-api-key": "***"}'),
+        ("x-goog-api-key=q1w2e3r4", "x-goog-api-key=***"),
+        ('{"apiKey":"abcd1234efgh"}', '{"apiKey":"***"}'),
+        # No keys: words about them, and what only looks a little like one
+        ("invalid x-api-key", "invalid x-api-key"),
+        ("API key not valid. Please pass a valid API key.", "API key not valid. Please pass a valid API key."),
+        ("Bearer authentication is required", "Bearer authentication is required"),
+        ("x-api-key: required", "x-api-key: required"),
+        ("a risk-averse task-123456 in gpt-4o-mini-2024-07-18", "a risk-averse task-123456 in gpt-4o-mini-2024-07-18"),
+    ],
+)
+def test_keys_are_not_told(text: str, shown_as: str) -> None:
+    assert without_keys(text) == shown_as
+    assert error_of({"error": {"message": text}}, b"")[0] == shown_as
+    assert error_of({"error": text}, b"")[0] == shown_as
+    assert shown(text.encode()) == shown_as
+
+
+def test_a_key_at_the_end_of_what_is_shown_is_not_told_by_half() -> None:
+    message = "x" * 290 + " sk-0123456789"
+    assert "sk-0" not in error_of({"error": {"message": message}}, b"")[0]
+
+
+def test_a_refused_key_stands_neither_in_the_message_nor_in_the_body() -> None:
+    error = {"message": "Incorrect API key provided: sk-abc***wxyz.", "param": "sk-abc***wxyz", "code": "invalid_api_key"}
+    answer = ADAPTER.answer(CALL, 401, {}, orjson.dumps({"error": error}))
+    assert answer.failure is not None
+    assert b"wxyz" not in answer.body
+    assert "wxyz" not in answer.failure.message + str(answer.failure.param)
+    assert orjson.loads(answer.body)["error"]["code"] == "invalid_api_key"
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(text=st.text(alphabet="sk-AIzbearpixkyho:=\"' 0*?&\n", max_size=60), body=JSON)
+def test_an_error_body_without_keys_is_still_json(text: str, body: Any) -> None:
+    answer = ADAPTER.answer(CALL, 401, {}, orjson.dumps({"error": {"message": text, "more": body}}))
+    assert isinstance(orjson.loads(answer.body), dict)
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (5, "a choice is no object"),
+        ({}, "`message`"),
+        ({"message": "text"}, "`message`"),
+        ({"message": {"content": 5}}, "`message.content`"),
+        ({"message": {"content": {"text": "x"}}}, "`message.content`"),
+        ({"message": {"tool_calls": {}}}, "`message.tool_calls` is no list"),
+        ({"message": {"tool_calls": ["x"]}}, "no object"),
+        ({"message": {"tool_calls": [{"id": "x"}]}}, "without `function`"),
+        ({"message": {"tool_calls": [{"function": {"name": "x", "arguments": {}}}]}}, "`function.arguments`"),
+        ({"message": {"content": "x"}, "finish_reason": 5}, "`finish_reason`"),
+    ],
+)
+def test_a_choice_that_nobody_could_read_is_no_answer(choice: Any, said: str) -> None:
+    failure = ADAPTER.answer(CALL, 200, {}, orjson.dumps({"choices": [choice]})).failure
+    assert failure is not None and failure.kind is FailureKind.INVALID_RESPONSE
+    assert said in failure.message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None, "reasoning": "hm", "odd": [1]},  # vLLM's reasoning, and whatever comes next
+        {"content": [{"type": "text", "text": "x"}]},
+        {"content": "x", "tool_calls": None},
+        {"tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "n", "input": "i"}}]},
+    ],
+)
+def test_unknown_fields_of_an_answer_are_handed_on(message: dict[str, Any]) -> None:
+    body = orjson.dumps({"choices": [{"message": message}], "more": {"x": 1}})
+    answer = ADAPTER.answer(CALL, 200, {}, body)
+    assert (answer.failure, answer.body) == (None, body)
+
+
+def test_an_older_completion_has_text_in_place_of_a_message() -> None:
+    assert ADAPTER.answer(Call("/completions", b"{}", "m"), 200, {}, b'{"choices": [{"text": "x"}]}').failure is None
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b'{"error": {"message": "boom", "type": "server_error", "code": null}}', FailureKind.SERVER),
+        (b'{"error": {"message": "boom", "type": "BadRequestError", "code": 400}}', FailureKind.BAD_REQUEST),  # vLLM's
+        (b'{"error": {"message": "boom", "code": 503}}', FailureKind.OVERLOADED),
+        (b'{"error": {"message": "boom", "code": 99999999999}}', FailureKind.SERVER),
+        (b'{"error": {"message": "boom", "code": "context_length_exceeded"}}', FailureKind.CONTEXT_TOO_LONG),
+        (b'{"error": "boom"}', FailureKind.SERVER),
+    ],
+)
+def test_an_error_amid_a_stream_means_what_it_says(data: bytes, kind: FailureKind) -> None:
+    with pytest.raises(StreamFault) as fault:
+        ADAPTER.translation(CALL).take(data)
+    assert (fault.value.failure.kind, fault.value.failure.message) == (kind, "an error in the stream: boom")
+
+
+@pytest.mark.parametrize(
+    ("data", "delta"),
+    [
+        (b'{"choices": [{"delta": {"content": "x"}}]}', {"content": "x"}),
+        (b'{"choices": [{"delta": null, "finish_reason": "stop"}]}', {}),
+        (b'{"choices": [{"finish_reason": "stop"}]}', {}),
+        (b'{"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}}]}', None),
+        (b'{"choices": []}', None),
+        (b'{"usage": {}}', None),
+    ],
+)
+def test_a_chunk_is_handed_on_so_that_clients_can_read_it(data: bytes, delta: Any) -> None:
+    (chunk,) = ADAPTER.translation(CALL).take(data)
+    assert isinstance(chunk["choices"], list)
+    assert delta is None or chunk["choices"][0]["delta"] == delta
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b'{"choices": 5}',
+        b'{"choices": [5]}',
+        b'{"choices": [{"delta": 5}]}',
+        b'{"choices": [{"delta": {"content": 5}}]}',
+    ],
+)
+def test_a_chunk_that_nobody_could_read_ends_the_stream(data: bytes) -> None:
+    with pytest.raises(StreamFault) as fault:
+        ADAPTER.translation(CALL).take(data)
+    assert fault.value.failure.kind is FailureKind.INVALID_RESPONSE
+
+
+def test_an_api_that_there_is_not_is_refused() -> None:
+    with pytest.raises(RequestRefused, match=r"options\.api.*`chat` or `responses`.*'response'"):
+        ADAPTER.call(Endpoint(URL, options={"api": "response"}), "/chat/completions", {"model": "m", "messages": []})
+    chat = Endpoint(URL, options={"api": "chat"})
+    assert ADAPTER.call(chat, "/chat/completions", {"model": "m", "messages": []}).path == "/chat/completions"

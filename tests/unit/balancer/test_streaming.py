@@ -125,8 +125,6 @@ async def test_a_refusal_says_when_to_come_back() -> None:
         ({"content": "whole"}, "whole"),
         ({"content": [{"text": "whole"}]}, "whole"),
         ({"content": None}, ""),
-        ("odd", ""),
-        (None, ""),
     ],
 )
 async def test_a_whole_answer_in_place_of_a_stream_is_cut_into_chunks(message: Any, text: str) -> None:
@@ -135,6 +133,15 @@ async def test_a_whole_answer_in_place_of_a_stream_is_cut_into_chunks(message: A
     assert "".join(chunk.content for chunk in chunks) == text
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
     assert outcome is not None and outcome.usage == Usage(1, 0)
+
+
+@pytest.mark.parametrize("message", ["odd", None])
+async def test_a_whole_answer_that_is_none_is_a_failure(message: Any) -> None:
+    body = orjson.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
+    chunks, outcome = await read(body, headers={"content-type": "application/json"})
+    assert not chunks
+    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.INVALID_RESPONSE
 
 
 async def test_a_reader_who_leaves_says_nothing_of_the_endpoint_and_closes_the_answer() -> None:

@@ -272,7 +272,6 @@ async def test_streamed_tool_calls_are_put_together_by_index(models: Models) -> 
     [
         (call('{"a": 1'), "are not JSON"),  # cut off by max_tokens: not to be repaired
         (call("[1, 2]"), "no JSON object"),
-        (call("{}", name=None), "names no tool"),
     ],
 )
 async def test_a_broken_tool_call_is_kept_as_invalid(models: Models, raw: dict[str, Any], said: str) -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.records import BadLine, Job, Ledger, Tokens
-from jobs.states import JobStatus
+from jobs.states import JobStatus, PauseReason
 from producer_api.job_wire import JobList, JobObject
 from producer_api.wire import BatchObject
 
@@ -36,6 +36,8 @@ def ended(status: JobStatus, ledger: Ledger, at: int) -> Job:
         (replace(JOB, ledger=Ledger(100, 10, 0), times={"in_progress_at": 1_000_010}), 0.1, 10.0, 9.0),
         # stopped: the rest will not be done
         (replace(JOB, status=JobStatus.CANCELLING, ending="cancelled", ledger=Ledger(100, 20, 0)), 0.2, 2.0, None),
+        # paused at its cap: nobody knows when it goes on
+        (replace(JOB, paused=PauseReason.MAX_COST, max_cost=1.0, ledger=Ledger(100, 20, 0)), 0.2, 2.0, None),
         # every line done, being put together
         (replace(JOB, status=JobStatus.FINALIZING, ledger=Ledger(100, 100, 0)), 1.0, 10.0, 0.0),
         # ended: the rate is that of its own time
@@ -57,6 +59,36 @@ def test_a_job_says_what_it_cost() -> None:
     assert made.tokens.model_dump() == {"input": 10, "cached": 4, "output": 5, "reasoning": 2, "total": 15}
     assert made.cost.model_dump() == {"usd": 0.25, "unpriced_lines": 3}
     assert made.endpoints == {"one": 7}
+
+
+def test_a_paused_job_says_why_and_what_it_would_cost_in_all() -> None:
+    times = JOB.times | {"paused_at": 1_000_005}
+    job = replace(JOB, ledger=Ledger(100, 20, 5), cost=1.0, max_cost=0.99, paused=PauseReason.MAX_COST, times=times)
+    made = JobObject.of(replace(job, tokens=Tokens(50, 25)), NOW).model_dump(mode="json")
+    assert (made["status"], made["max_cost"]) == ("in_progress", 0.99)
+    assert made["paused"] == {"reason": "max_cost", "since": 1_000_005}
+    assert made["projection"] == {"usd": 4.0, "at_least": False, "input_tokens": 200, "output_tokens": 100}
+    assert BatchObject.of(job).status == "in_progress"
+
+
+@pytest.mark.parametrize(
+    ("job", "usd", "at_least"),
+    [
+        # one line in twenty without a price: so much at least
+        (replace(JOB, ledger=Ledger(100, 20, 0), cost=1.0, unpriced=1), 5.0, True),
+        # none has a price: unknown, not nothing
+        (replace(JOB, ledger=Ledger(100, 20, 0), unpriced=20), None, True),
+    ],
+)
+def test_what_is_not_known_of_the_cost_is_said(job: Job, usd: float | None, at_least: bool) -> None:
+    made = JobObject.of(job, NOW)
+    assert made.projection is not None
+    assert (made.projection.usd, made.projection.at_least) == (usd, at_least)
+
+
+def test_nothing_is_projected_of_a_job_that_has_just_begun_or_has_ended() -> None:
+    assert JobObject.of(JOB, NOW).projection is None
+    assert JobObject.of(ended(JobStatus.COMPLETED, Ledger(100, 100, 0), 1_000_005), NOW).projection is None
 
 
 def test_a_job_links_to_the_files_it_has() -> None:

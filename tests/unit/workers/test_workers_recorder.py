@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from balancer.outcome import NO_USAGE
 from jobs.records import Shard
-from jobs.shards import FinishedLine
+from jobs.shards import FinishedLine, Order
 from workers import recorder as recorder_module
 from workers.recorder import Recorder
 
@@ -21,17 +21,23 @@ class Table:
         self.groups: list[int] = []
         self.failures = 0
         self.lost: set[str] = set()
+        self.paused: set[str] = set()
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def record(self, groups: Sequence[tuple[Shard, Sequence[FinishedLine]]]) -> list[bool]:
+    async def record(self, groups: Sequence[tuple[Shard, Sequence[FinishedLine]]]) -> list[Order]:
         await self.gate.wait()
         if self.failures:
             self.failures -= 1
             raise RedisConnectionError("away")
         self.groups.append(sum(len(lines) for _, lines in groups))
         self.kept += [(shard.job_id, line.number) for shard, lines in groups if shard.job_id not in self.lost for line in lines]
-        return [shard.job_id not in self.lost for shard, _ in groups]
+        return [self.order(shard.job_id) for shard, _ in groups]
+
+    def order(self, job_id: str) -> Order:
+        if job_id in self.lost:
+            return Order.LOST
+        return Order.STOP if job_id in self.paused else Order.GO
 
 
 class Owner:
@@ -41,6 +47,10 @@ class Owner:
         self.shard = Shard(name, 0, 10**6, "a", "t")
         self.recorder = recorder
         self.lost = False
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
 
     def lose(self) -> None:
         self.lost = True
@@ -123,6 +133,16 @@ async def test_a_lost_shard_is_told_and_the_others_are_kept(recorder: Recorder, 
     await recorder.settle(mine)
     await soon(lambda: gone.lost)
     assert (mine.lost, table.kept) == (False, [("mine", 1)])
+
+
+async def test_a_shard_of_a_paused_job_is_told_at_once_and_its_lines_are_kept(recorder: Recorder, table: Table) -> None:
+    table.paused = {"paused"}
+    paused, other = Owner("paused", recorder), Owner("other", recorder)
+    paused.add(1)
+    other.add(1)
+    await recorder.settle(paused)
+    assert (paused.stopped, paused.lost, other.stopped) == (True, False, False)
+    assert sorted(table.kept) == [("other", 1), ("paused", 1)]
 
 
 async def test_a_shard_that_is_lost_while_it_settles_does_not_hang(recorder: Recorder, table: Table) -> None:

@@ -1,0 +1,131 @@
+"""Tokens and money that an input will take, before anything is sent."""
+
+from typing import Any
+
+import pytest
+
+from balancer.endpoint import Endpoint, Price
+from balancer.model_routes import ModelRoutes
+from balancer.strategy import BalancingStrategy
+from jobs.estimate import Estimator, Tally, answer_tokens, prompt_tokens, spread, sum_of
+
+WEIGHTED = BalancingStrategy.WEIGHTED
+
+
+def endpoint(name: str, **settings: Any) -> Endpoint:
+    return Endpoint(f"http://{name}.invalid/v1", name, **settings)
+
+
+def user(content: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": content}]
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"messages": user("x" * 8)}, 2),
+        ({"messages": user("x" * 9)}, 3),  # a part of a token is one
+        ({"messages": user("")}, 1),  # no request is free
+        ({"messages": user(None)}, 1),
+        ({"messages": user("ü" * 8)}, 2),  # characters, not bytes
+        ({"messages": user("x" * 8) + user("y" * 8)}, 4),
+        # text parts count, pictures don't
+        ({"messages": user([{"type": "text", "text": "x" * 8}, {"type": "image_url", "image_url": {"url": "x" * 4000}}])}, 2),
+        ({"messages": user(["x" * 40, {"type": "text", "text": 7}])}, 1),  # no parts at all
+        ({"messages": user("x" * 8), "tools": [{"a": "b"}]}, 5),  # 8 characters and 11 of JSON
+    ],
+)
+def test_a_prompt_has_a_token_for_four_characters(body: dict[str, Any], tokens: int) -> None:
+    assert prompt_tokens(body) == tokens
+
+
+@pytest.mark.parametrize(
+    ("body", "cap", "tokens"),
+    [
+        ({}, None, 256),  # nobody says anything: what is expected
+        ({}, 100, 100),  # no answer is longer than the endpoint's cap
+        ({"max_tokens": 50}, None, 50),
+        ({"max_tokens": 50}, 100, 50),
+        ({"max_tokens": 5000}, 100, 100),
+        ({"max_completion_tokens": 70, "max_tokens": 50}, None, 70),  # the newer name wins
+        ({"max_tokens": None}, None, 256),
+        ({"max_tokens": "50"}, None, 256),  # no count
+        ({"max_tokens": True}, None, 256),
+        ({"max_tokens": 50, "n": 3}, None, 150),  # three answers
+        ({"n": 0}, None, 256),
+    ],
+)
+def test_an_answer_is_as_long_as_the_request_allows(body: dict[str, Any], cap: int | None, tokens: int) -> None:
+    assert answer_tokens(body, cap, 256) == tokens
+
+
+A = endpoint("a", weight=3.0, models={"m": "m-large"})
+B = endpoint("b", weight=1.0)
+FALLBACK = endpoint("c", priority=1, models={"m": "m", "only": "o"})
+ANY = endpoint("d", models={"*": "*"})
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "strategy", "model", "shares"),
+    [
+        # by weight, each under its own name of the model
+        ([A, B], WEIGHTED, "m", [("a", "m-large", 0.75), ("b", "m", 0.25)]),
+        # other strategies don't look at the weights
+        ([A, B], BalancingStrategy.ROUND_ROBIN, "m", [("a", "m-large", 0.5), ("b", "m", 0.5)]),
+        # only who serves the model
+        ([A, B], WEIGHTED, "other", [("b", "other", 1.0)]),
+        # the first tier has it all
+        ([A, FALLBACK], WEIGHTED, "m", [("a", "m-large", 1.0)]),
+        # the next tier, where the first does not serve the model
+        ([A, FALLBACK], WEIGHTED, "only", [("c", "o", 1.0)]),
+        ([A, FALLBACK], WEIGHTED, "unknown", []),
+        ([ANY], WEIGHTED, "anything", [("d", "anything", 1.0)]),
+        # without a model: the endpoint's first
+        ([A], WEIGHTED, None, [("a", "m-large", 1.0)]),
+        ([B], WEIGHTED, None, [("b", "", 1.0)]),
+    ],
+)
+def test_lines_spread_over_the_first_tier_that_serves_their_model(
+    endpoints: list[Endpoint], strategy: BalancingStrategy, model: str | None, shares: list[tuple[str, str, float]]
+) -> None:
+    assert [(s.endpoint.name, s.upstream, s.share) for s in spread(endpoints, strategy, model)] == shares
+
+
+def test_each_endpoint_is_priced_by_its_share() -> None:
+    priced = endpoint("a", weight=3.0, price=Price(input=1.0, output=2.0))
+    unknown = endpoint("b", provider="vllm", max_tokens=40)
+    estimator = Estimator([priced, unknown], WEIGHTED, expected_answer=100)
+    for _ in range(8):
+        assert estimator.add({"model": "m", "messages": user("x" * 400)})
+    found = estimator.by_endpoint
+    assert found["a"] == Tally(6.0, 600.0, 600.0, pytest.approx(6 * 300e-6), 0.0)
+    assert found["b"] == Tally(2.0, 200.0, 80.0, 0.0, 2.0)
+    assert sum_of(found.values()) == Tally(8.0, 800.0, 680.0, pytest.approx(1.8e-3), 2.0)
+
+
+def test_a_line_that_nobody_serves_is_told() -> None:
+    estimator = Estimator([A], WEIGHTED, 10)
+    assert not estimator.add({"model": "unknown", "messages": user("x")})
+    assert sum_of(estimator.by_endpoint.values()) == Tally()
+
+
+def test_a_line_for_a_chain_goes_to_the_first_model_that_is_served() -> None:
+    routes = ModelRoutes(chains={"best": ("absent", "only", "m")})
+    estimator = Estimator([FALLBACK], WEIGHTED, 10, routes)
+    assert estimator.add({"model": "best", "messages": user("x")})
+    assert estimator.by_endpoint["c"].lines == 1.0
+
+
+def test_a_request_is_priced_by_itself_where_large_ones_cost_more() -> None:
+    """Gemini's 2.5 Pro costs twice as much a token above 200,000 of them."""
+    gemini = Endpoint(
+        "https://generativelanguage.googleapis.com", "g", provider="gemini", models={"gemini-2.5-pro": "gemini-2.5-pro"}
+    )
+    small, large = Estimator([gemini], WEIGHTED, 1), Estimator([gemini], WEIGHTED, 1)
+    for _ in range(3):
+        small.add({"model": "gemini-2.5-pro", "messages": user("x" * 400_000)})
+    large.add({"model": "gemini-2.5-pro", "messages": user("x" * 1_200_000)})
+    few, one = small.by_endpoint["g"], large.by_endpoint["g"]
+    assert few.prompt == one.prompt
+    assert few.unpriced == one.unpriced == 0
+    assert one.cost == pytest.approx(2 * few.cost, rel=0.01)
