@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from balancer.health import Circuit
+from jobs.projection import Projection, project
 from jobs.records import Job
 
-__all__ = ["EndpointView", "Rate", "duration", "job_line", "job_view", "money"]
+__all__ = ["EndpointView", "Rate", "dollars", "duration", "job_line", "job_view", "money", "spent", "state_of"]
 
 RATE_SECONDS = 10.0
 """The rate shown is that of the last seconds."""
@@ -65,12 +66,19 @@ def job_view(job: Job, rate: float, endpoints: Sequence[EndpointView]) -> Render
 def job_line(job: Job, rate: float | None = None) -> str:
     """Say in one line how far a job is; `rate` in lines per second, None if it is not known."""
     ledger = job.ledger
-    parts = [str(job.status), f"{ledger.completed:,} done", f"{ledger.failed:,} failed"]
+    parts = [state_of(job), f"{ledger.completed:,} done", f"{ledger.failed:,} failed"]
     left = ledger.total - ledger.done
-    if rate is not None and left:
+    if rate is not None and left and not job.paused:
         parts += [f"{rate:,.1f} lines/s", f"ETA {duration(left / rate) if rate > 0 else '?'}"]
     tokens = f"{job.tokens.prompt:,} in, {job.tokens.completion:,} out"
-    return " · ".join([*parts, f"tokens {tokens}", money(job)])
+    parts += [f"tokens {tokens}", money(job)]
+    projection = project(job)
+    return " · ".join([*parts, _projected(projection)] if projection and left else parts)
+
+
+def state_of(job: Job) -> str:
+    """Name a job's state for people: its status, or why it is paused."""
+    return f"paused ({job.paused})" if job.paused else str(job.status)
 
 
 def fleet_table(endpoints: Sequence[EndpointView], shares: dict[str, int] | None = None) -> Table:
@@ -116,5 +124,28 @@ def money(job: Job) -> str:
     """Return a job's cost for people; what has no known price is said, not counted as nothing."""
     if job.unpriced and not job.cost:
         return "cost unknown (no price configured)"
-    known = f"cost ${job.cost:,.4f}"
+    cap = f" (cap {dollars(job.max_cost)})" if job.max_cost is not None else ""
+    known = f"cost ${job.cost:,.4f}{cap}"
     return f"{known} + {job.unpriced:,} lines without a price" if job.unpriced else known
+
+
+def spent(job: Job) -> str:
+    """Return what a job has cost for a narrow column."""
+    if job.unpriced and not job.cost:
+        return "unknown"
+    return f"{'≥ ' if job.unpriced else ''}${job.cost:,.4f}"
+
+
+def dollars(amount: float) -> str:
+    """Return an amount with cents, and with as many further decimals (up to six) as it has."""
+    whole = f"{amount:,.6f}"
+    return "$" + whole[:-4] + whole[-4:].rstrip("0")
+
+
+def _projected(projection: Projection) -> str:
+    """Say what the whole job will take; small amounts with four decimals, as they would be nothing in cents."""
+    tokens = f"{projection.prompt_tokens:,} in, {projection.completion_tokens:,} out"
+    if projection.cost is None:
+        return f"in all about {tokens}, cost unknown"
+    cost = f"{projection.cost:,.2f}" if projection.cost >= 1 else f"{projection.cost:,.4f}"
+    return f"in all about {tokens}, {'≥ ' if projection.at_least else ''}${cost}"

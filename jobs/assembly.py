@@ -118,7 +118,8 @@ class Assembly:
         now = int(time.time())
         ttl = job.output_ttl or DEFAULT_TTL
         name = f"{job.id}_{kind}.jsonl"
-        await self._files.register(FileRecord(file_id, name, f"{BATCH_PURPOSE}_output", size, now, now + ttl))
+        record = FileRecord(file_id, name, f"{BATCH_PURPOSE}_output", size, now, now + ttl, owner=job.owner)
+        await self._files.register(record)
         return file_id
 
 

@@ -26,13 +26,15 @@ ASK_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What comes with a file. `ttl` is seconds; `form` None leaves the content unchecked (it is no input)."""
+    """What comes with a file. `ttl` is seconds; `form` None leaves the content unchecked (it is no input); `owner` is the id of
+    an API key."""
 
     filename: str
     purpose: str = BATCH_PURPOSE
     ttl: int | None = None
     form: Form | None = Form.BATCH
     file_id: str | None = None
+    owner: str = ""
 
 
 class Files:
@@ -76,7 +78,7 @@ class Files:
             size = result.size
         upload = settle(upload)
         ttl = upload.ttl or (DEFAULT_TTL if upload.purpose == BATCH_PURPOSE else None)
-        record = FileRecord(file_id, upload.filename, upload.purpose, size, now, now + ttl if ttl else None)
+        record = FileRecord(file_id, upload.filename, upload.purpose, size, now, now + ttl if ttl else None, owner=upload.owner)
         if result is None or upload.form is None:
             return record
         await self._store.write(objects.index_path(file_id), result.index)
@@ -101,7 +103,8 @@ class Files:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.file(record.id), mapping=record.to_fields())
             # The first time counts, and its fraction: files of one second are listed in their order.
-            pipe.zadd(keys.FILES, {record.id: time.time()}, nx=True)
+            for index in _indexes(record):
+                pipe.zadd(index, {record.id: time.time()}, nx=True)
             await pipe.execute()
 
     async def refuse(self, file_id: str, errors: tuple[BadLine, ...]) -> None:
@@ -109,18 +112,28 @@ class Files:
         record = replace(await self.get(file_id), errors=errors)
         await self.register(record)
 
-    async def get(self, file_id: str) -> FileRecord:
-        """Look a file up. Raises NotFound."""
+    async def get(self, file_id: str, owner: str | None = None) -> FileRecord:
+        """Look a file up, among those of `owner` if that is given. Raises NotFound."""
         fields = await self._redis.hgetall(keys.file(file_id)) if is_file_id(file_id) else {}
-        if not fields:
+        record = FileRecord.from_fields(file_id, decode_fields(fields)) if fields else None
+        if record is None or owner not in (None, record.owner):
             raise NotFound("file", file_id)
-        return FileRecord.from_fields(file_id, decode_fields(fields))
+        return record
 
     async def page(
-        self, limit: int, after: str | None = None, purpose: str | None = None, newest_first: bool = True
+        self,
+        limit: int,
+        after: str | None = None,
+        purpose: str | None = None,
+        newest_first: bool = True,
+        owner: str | None = None,
     ) -> tuple[list[FileRecord], bool]:
-        """List files by age, those after the file `after`, and say whether there are more. Raises NotFound for `after`."""
-        ids = await ids_after(self._redis, keys.FILES, after, newest_first, "file")
+        """List files by age, those after the file `after`, and say whether there are more; those of `owner` if that is given.
+
+        Raises NotFound for `after`.
+        """
+        index = keys.FILES if owner is None else keys.files_of(owner)
+        ids = await ids_after(self._redis, index, after, newest_first, "file")
         found: list[FileRecord] = []
         for start in range(0, len(ids), ASK_AT_ONCE):
             for record in await self._records(ids[start : start + ASK_AT_ONCE]):
@@ -145,10 +158,11 @@ class Files:
 
     async def delete(self, file_id: str) -> None:
         """Delete a file and its record. Raises NotFound."""
-        await self.get(file_id)
+        record = await self.get(file_id)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(keys.file(file_id))
-            pipe.zrem(keys.FILES, file_id)
+            for index in _indexes(record):
+                pipe.zrem(index, file_id)
             await pipe.execute()
         await self._store.delete(objects.content_path(file_id), objects.index_path(file_id))
 
@@ -172,6 +186,10 @@ async def ids_after(redis: AsyncRedis, index: str, after: str | None, newest_fir
         start = int(rank) + 1
     ids = await (redis.zrevrange(index, start, -1) if newest_first else redis.zrange(index, start, -1))
     return [i.decode() for i in ids]
+
+
+def _indexes(record: FileRecord) -> tuple[str, ...]:
+    return (keys.FILES, keys.files_of(record.owner)) if record.owner else (keys.FILES,)
 
 
 def _unchanged(upload: Upload) -> Upload:

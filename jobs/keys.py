@@ -2,7 +2,7 @@
 
 __all__ = [
     "FILES", "JANITOR", "JOBS", "LEASES", "READY", "SERVING", "TURNS", "UNFINISHED",
-    "buffer", "file", "finalizer", "job", "open_lines", "open_shards", "returned", "shard", "shard_member",
+    "buffer", "file", "files_of", "finalizer", "job", "jobs_of", "open_lines", "open_shards", "returned", "shard", "shard_member",
 ]  # fmt: skip
 
 JOBS = "rb:jobs"
@@ -26,6 +26,11 @@ FILES = "rb:files"
 def job(job_id: str) -> str:
     """Hash: the job's record."""
     return f"rb:job:{job_id}"
+
+
+def jobs_of(owner: str) -> str:
+    """Sorted set of the jobs that belong to an API key, by creation time (s)."""
+    return f"rb:jobs:of:{owner}"
 
 
 def open_shards(job_id: str) -> str:
@@ -66,3 +71,8 @@ def open_lines(endpoint: str) -> str:
 def file(file_id: str) -> str:
     """Hash: a file's record."""
     return f"rb:file:{file_id}"
+
+
+def files_of(owner: str) -> str:
+    """Sorted set of the files that belong to an API key, by creation time (s)."""
+    return f"rb:files:of:{owner}"

@@ -5,11 +5,13 @@ from typing import Any
 
 import orjson
 
-from jobs.states import FINAL, JobStatus
+from jobs.states import FINAL, JobStatus, PauseReason
 
-__all__ = ["BadLine", "FileRecord", "Job", "Ledger", "Shard"]
+__all__ = ["NANO", "BadLine", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
 
 Fields = dict[str, str]
+NANO = 1_000_000_000
+"""Amounts of money are kept in billionths of a dollar, which are whole numbers and add up exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class FileRecord:
     """An uploaded or produced file. Times are seconds since the epoch. `lines` counts requests, None if it is no input.
 
     `models` has each model that the input names with the first line that names it ("" for lines without a model), and
-    `paths` likewise each API path; `errors` has what the check found.
+    `paths` likewise each API path; `errors` has what the check found. `owner` is the id of an API key, "" where there was none.
     """
 
     id: str
@@ -44,6 +46,7 @@ class FileRecord:
     models: dict[str, int] = field(default_factory=dict)
     paths: dict[str, int] = field(default_factory=dict)
     errors: tuple[BadLine, ...] = ()
+    owner: str = ""
 
     def to_fields(self) -> Fields:
         """Return the record as a Redis hash."""
@@ -57,6 +60,7 @@ class FileRecord:
             "models": orjson.dumps(self.models).decode(),
             "paths": orjson.dumps(self.paths).decode(),
             "errors": orjson.dumps([e.as_dict() for e in self.errors]).decode(),
+            "owner": self.owner,
         }
 
     @classmethod
@@ -73,6 +77,7 @@ class FileRecord:
             models=orjson.loads(fields.get("models") or "{}"),
             paths=orjson.loads(fields.get("paths") or "{}"),
             errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),
+            owner=fields.get("owner", ""),
         )
 
 
@@ -111,7 +116,9 @@ class Tokens:
 class Job:
     """One submitted input file. Times are seconds since the epoch, None for what has not happened.
 
-    `cost` is in USD, without the `unpriced` lines whose price is unknown; `shares` are lines by the endpoint that answered.
+    `cost` is in USD, without the `unpriced` lines whose price is unknown; at `max_cost` the job is `paused` (None: no cap, not
+    paused). `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
+    `owner` is the id of the API key that it was made with, "" where there was none.
     """
 
     id: str
@@ -125,10 +132,13 @@ class Job:
     cursor: int = 0
     priority: int = 0
     models: tuple[str, ...] = ()
+    names_no_model: bool = False
     metadata: dict[str, str] | None = None
     tokens: Tokens = Tokens()
     cost: float = 0.0
     unpriced: int = 0
+    max_cost: float | None = None
+    paused: PauseReason | None = None
     shares: dict[str, int] = field(default_factory=dict)
     retries: int = 0
     ending: str = ""
@@ -136,7 +146,13 @@ class Job:
     output_file_id: str | None = None
     error_file_id: str | None = None
     output_ttl: int | None = None
+    owner: str = ""
     times: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def asked_models(self) -> tuple[str, ...]:
+        """The models that the lines name, and "" if some name none."""
+        return (*self.models, "") if self.names_no_model else self.models
 
     @property
     def is_final(self) -> bool:
@@ -162,10 +178,13 @@ class Job:
             cursor=count("cursor"),
             priority=count("priority"),
             models=tuple(orjson.loads(fields.get("models") or "[]")),
+            names_no_model=fields.get("names_no_model") == "1",
             metadata=orjson.loads(fields.get("metadata") or "null"),
             tokens=Tokens(*(count(f"{kind}_tokens") for kind in ("prompt", "completion", "cached", "reasoning"))),
-            cost=count("cost_nano") / 1e9,
+            cost=count("cost_nano") / NANO,
             unpriced=count("unpriced"),
+            max_cost=count("max_cost_nano") / NANO if "max_cost_nano" in fields else None,
+            paused=PauseReason(fields["paused"]) if fields.get("paused") else None,
             shares={name.removeprefix("at:"): int(lines) for name, lines in fields.items() if name.startswith("at:")},
             retries=count("retries"),
             ending=fields.get("ending", ""),
@@ -173,12 +192,13 @@ class Job:
             output_file_id=fields.get("output_file") or None,
             error_file_id=fields.get("error_file") or None,
             output_ttl=_number(fields.get("output_ttl")),
+            owner=fields.get("owner", ""),
             times={name: int(fields[name]) for name in TIMES if fields.get(name)},
         )
 
 
 TIMES = (
-    "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at",
+    "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "paused_at",
 )  # fmt: skip
 
 
@@ -206,6 +226,11 @@ class Shard:
 def decode_fields(fields: dict[bytes, bytes]) -> Fields:
     """Decode a Redis hash of text."""
     return {name.decode(): value.decode() for name, value in fields.items()}
+
+
+def to_nano(usd: float) -> int:
+    """Return an amount as it is kept in Redis."""
+    return round(usd * NANO)
 
 
 def _text(value: int | None) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from balancer.fleet import Fleet
 from balancer.redis_connection import AsyncRedis
 from balancer.strategy import BalancingStrategy
+from jobs.access.caller import ANONYMOUS, Caller
 from jobs.assembly import Assembly
+from jobs.cost_cap import check_cap, require_prices
 from jobs.dispatch import Dispatcher
 from jobs.errors import InvalidRequest, NotFound, NotReady
 from jobs.files import BATCH_PURPOSE, Files
@@ -32,7 +34,8 @@ MAX_PRIORITY = 100
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What makes a job. `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first."""
+    """What makes a job. `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first; at `max_cost` (USD) the
+    job pauses. It belongs to the `caller`, who must be able to see the input."""
 
     input_file_id: str
     path: str
@@ -41,6 +44,8 @@ class JobRequest:
     metadata: dict[str, str] | None = None
     output_ttl: int | None = None
     job_id: str | None = None
+    max_cost: float | None = None
+    caller: Caller = ANONYMOUS
 
 
 class JobService:
@@ -67,7 +72,7 @@ class JobService:
     async def submit(self, request: JobRequest) -> Job:
         """Open a job on an uploaded file. An input with errors gives a job that has failed, with the errors in it.
 
-        Raises InvalidRequest for a request that can't be meant.
+        Raises InvalidRequest for a request that can't be meant, and Refused for models that the caller may not use.
         """
         job = await self.jobs.open(await self._prepare(request))
         await self.dispatcher.run()
@@ -85,11 +90,17 @@ class JobService:
         if request.path not in PATHS:
             raise InvalidRequest(f"endpoint must be {' or '.join(PATHS)}", "endpoint", "invalid_value")
         try:
-            file = await self.files.get(request.input_file_id)
+            file = await self.files.get(request.input_file_id, request.caller.sees_only)
         except NotFound as exc:
             raise InvalidRequest(f"{exc}; upload the input first", "input_file_id", "file_not_found") from exc
         if file.purpose != BATCH_PURPOSE or file.lines is None:
             raise InvalidRequest(f"file {file.id} has the purpose {file.purpose!r}, not {BATCH_PURPOSE!r}", "input_file_id")
+        request.caller.check_models(file.models)
+        errors = file.errors or await self._errors_against_fleet(file, request.path)
+        if request.max_cost is not None:
+            check_cap(request.max_cost)
+            if not errors:
+                require_prices(self._fleet, file.models)
         return NewJob(
             job_id=request.job_id or new_job_id(),
             input=file,
@@ -99,7 +110,9 @@ class JobService:
             priority=request.priority,
             metadata=request.metadata,
             output_ttl=request.output_ttl,
-            errors=file.errors or await self._errors_against_fleet(file, request.path),
+            max_cost=request.max_cost,
+            errors=errors,
+            owner=request.caller.id,
         )
 
     async def cancel(self, job_id: str) -> Job:
@@ -108,6 +121,26 @@ class JobService:
         await self.assembly.end_if_done(job_id)
         await self.dispatcher.run()
         return await self.jobs.get(job.id)
+
+    async def limit_cost(self, job_id: str, max_cost: float | None) -> Job:
+        """Set the cap on what a job may cost (USD), or lift it (None); a job that was paused at its cap goes on.
+
+        Raises NotFound, and InvalidRequest if that much is spent, a price is not known, or the job is not in progress any more.
+        """
+        if max_cost is not None:
+            check_cap(max_cost)
+            await self._fleet.refresh_models()
+            require_prices(self._fleet, (await self.jobs.get(job_id)).asked_models)
+        job = await self.jobs.limit_cost(job_id, max_cost)
+        await self.dispatcher.run()
+        return job
+
+    async def held_by_workers(self, job: Job) -> bool:
+        """Whether workers have something of a paused job: lines in flight. Its shards that wait in queues are taken back."""
+        held = False
+        for first in await self.shards.open_of(job.id):
+            held |= not await self.shards.give_back(job.id, first, only_if="queued")
+        return held
 
     def finished_lines(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
         """Yield what is finished of a job that is under way, in line order."""

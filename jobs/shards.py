@@ -13,7 +13,7 @@ from jobs import keys
 from jobs.errors import ShardIncomplete
 from jobs.ids import new_token
 from jobs.planning import Plan
-from jobs.records import Shard
+from jobs.records import Shard, to_nano
 
 __all__ = ["LEASE", "QUEUE_LEASE", "Claim", "FinishedLine", "Order", "ShardTable"]
 
@@ -49,7 +49,7 @@ class Order(StrEnum):
 
     GO = "go"
     STOP = "stop"
-    """The job has been cancelled or has expired: hand the shard back."""
+    """The job has been cancelled, has expired or is paused: hand the shard back."""
     LOST = "lost"
     """The shard is somebody else's now: drop it."""
 
@@ -103,19 +103,23 @@ class ShardTable:
         fields = await self._redis.hgetall(keys.buffer(job_id, first))
         return {int(number): (value[:1] == b"1", value[1:]) for number, value in fields.items()}
 
-    async def record(self, groups: Sequence[tuple[Shard, Sequence[FinishedLine]]]) -> list[bool]:
-        """Keep finished lines of several shards in one round trip; False where the shard is somebody else's now."""
+    async def record(self, groups: Sequence[tuple[Shard, Sequence[FinishedLine]]]) -> list[Order]:
+        """Keep finished lines of several shards in one round trip, and say what to do with each shard.
+
+        With GO and STOP its lines are kept; with LOST they are not.
+        """
         calls: list[Call] = []
         for shard, lines in groups:
             args: list[str | int | float | bytes] = [shard.token, _member(shard)]
             for line in lines:
                 u = line.usage
-                cost = "-" if line.cost is None else round(line.cost * 1e9)
+                cost = "-" if line.cost is None else to_nano(line.cost)
                 spent = f"{u.prompt}:{u.completion}:{u.cached}:{u.reasoning}:{cost}"
                 args += [line.number, (b"1" if line.failed else b"0") + line.result, spent, line.endpoint]
-            script_keys = (keys.shard(shard.job_id, shard.first), keys.buffer(shard.job_id, shard.first), keys.job(shard.job_id))
+            job_id, first = shard.job_id, shard.first
+            script_keys = (keys.shard(job_id, first), keys.buffer(job_id, first), keys.job(job_id), keys.READY)
             calls.append(("record", script_keys, args))
-        return [bool(kept) for kept in await self._scripts.run_many(calls)]
+        return [Order(answer.decode()) for answer in await self._scripts.run_many(calls)]
 
     async def commit(self, shard: Shard) -> tuple[bool, bool]:
         """Close a shard whose part is written: (whether it was ours, whether it was the job's last).

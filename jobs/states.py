@@ -1,8 +1,8 @@
-"""The states of a job, as the OpenAI API names them, and of a shard."""
+"""The states of a job, as the OpenAI API names them, why one in progress may be paused, and the states of a shard."""
 
 from enum import StrEnum
 
-__all__ = ["FINAL", "JobStatus", "ShardState"]
+__all__ = ["FINAL", "JobStatus", "PauseReason", "ShardState"]
 
 
 class JobStatus(StrEnum):
@@ -27,6 +27,13 @@ class JobStatus(StrEnum):
 
 
 FINAL = frozenset({JobStatus.FAILED, JobStatus.COMPLETED, JobStatus.EXPIRED, JobStatus.CANCELLED})
+
+
+class PauseReason(StrEnum):
+    """Why no lines of a job in progress are begun for now."""
+
+    MAX_COST = "max_cost"
+    """What it has cost has reached its cap; a higher cap lets it go on."""
 
 
 class ShardState(StrEnum):

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-from redis.exceptions import ResponseError
 
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Scripts
 from jobs import keys
-from jobs.errors import NotFound
+from jobs.durability import make_durable
+from jobs.errors import InvalidRequest, NotFound
 from jobs.files import ids_after
 from jobs.ids import is_job_id
-from jobs.records import BadLine, FileRecord, Job, decode_fields
+from jobs.records import NANO, BadLine, FileRecord, Job, decode_fields, to_nano
 from jobs.states import JobStatus
 
 __all__ = ["JobStore", "NewJob", "job_scripts"]
@@ -26,7 +26,8 @@ def job_scripts(redis: AsyncRedis) -> Scripts:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What makes a job of an input. `window_seconds` is how long it may take; higher `priority` goes first."""
+    """What makes a job of an input. `window_seconds` is how long it may take; higher `priority` goes first; at `max_cost` (USD)
+    it pauses; `owner` is the id of an API key."""
 
     job_id: str
     input: FileRecord
@@ -36,7 +37,9 @@ class NewJob:
     priority: int = 0
     metadata: dict[str, str] | None = None
     output_ttl: int | None = None
+    max_cost: float | None = None
     errors: tuple[BadLine, ...] = ()
+    owner: str = ""
 
 
 class JobStore:
@@ -69,34 +72,40 @@ class JobStore:
             "names_no_model": int("" in file.models),
             "metadata": orjson.dumps(new.metadata).decode(),
             "errors": orjson.dumps([e.as_dict() for e in new.errors]).decode(),
+            "owner": new.owner,
             "failed_at" if refused else "in_progress_at": now,
         }
         if new.output_ttl:
             fields["output_ttl"] = new.output_ttl
+        if new.max_cost is not None:
+            fields["max_cost_nano"] = to_nano(new.max_cost)
         flat = [part for pair in fields.items() for part in pair]
         state = "" if refused else "ready"
-        job_keys = (keys.job(new.job_id), keys.JOBS, keys.READY, keys.UNFINISHED)
+        indexes = (keys.jobs_of(new.owner),) if new.owner else ()
+        job_keys = (keys.job(new.job_id), keys.JOBS, keys.READY, keys.UNFINISHED, *indexes)
         await self._scripts.run("open_job", job_keys, (new.job_id, f"{time.time():.6f}", new.priority, state, *flat))
         await self.make_durable()
         return await self.get(new.job_id)
 
     async def make_durable(self) -> None:
         """Wait until Redis has what was written on its disk, where it can say so (Redis 7.2 and Valkey, with AOF)."""
-        try:
-            await self._redis.execute_command("WAITAOF", 1, 0, 2000)
-        except ResponseError:
-            return
+        await make_durable(self._redis)
 
-    async def get(self, job_id: str) -> Job:
-        """Look a job up. Raises NotFound."""
+    async def get(self, job_id: str, owner: str | None = None) -> Job:
+        """Look a job up, among those of `owner` if that is given. Raises NotFound."""
         fields = await self._redis.hgetall(keys.job(job_id)) if is_job_id(job_id) else {}
-        if not fields:
+        job = Job.from_fields(job_id, decode_fields(fields)) if fields else None
+        if job is None or owner not in (None, job.owner):
             raise NotFound("batch", job_id)
-        return Job.from_fields(job_id, decode_fields(fields))
+        return job
 
-    async def page(self, limit: int, after: str | None = None) -> tuple[list[Job], bool]:
-        """List jobs, newest first, those after the job `after`, and say whether there are more. Raises NotFound."""
-        ids = await ids_after(self._redis, keys.JOBS, after, newest_first=True, kind="batch")
+    async def page(self, limit: int, after: str | None = None, owner: str | None = None) -> tuple[list[Job], bool]:
+        """List jobs, newest first, those after the job `after`, and say whether there are more. Raises NotFound for `after`.
+
+        With an `owner`, only its jobs are listed.
+        """
+        index = keys.JOBS if owner is None else keys.jobs_of(owner)
+        ids = await ids_after(self._redis, index, after, newest_first=True, kind="batch")
         found = [await self.get(job_id) for job_id in ids[:limit]]
         return found, len(ids) > limit
 
@@ -116,6 +125,25 @@ class JobStore:
         await self._scripts.run("stop_job", (keys.job(job_id), keys.READY), (job_id, ending, int(time.time())))
         await self.make_durable()
         return await self.get(job_id)
+
+    async def limit_cost(self, job_id: str, max_cost: float | None) -> Job:
+        """Set or lift (None) the cap on what a job may cost, in USD. One that was paused at its cap goes on.
+
+        Raises NotFound, and InvalidRequest if so much is spent already or the job is not in progress any more.
+        """
+        job = await self.get(job_id)
+        cap = "" if max_cost is None else to_nano(max_cost)
+        answer = await self._scripts.run("limit_cost", (keys.job(job_id), keys.READY), (job_id, cap))
+        match answer:
+            case [b"missing"]:
+                raise NotFound("batch", job_id)
+            case [b"ended", status]:
+                raise InvalidRequest(f"{job_id} is {status.decode()}: its cap can't be changed any more", "max_cost")
+            case [b"spent", spent]:
+                message = f"{job_id} has cost ${int(spent) / NANO:.6f} already: max_cost must be more than that"
+                raise InvalidRequest(message, "max_cost", "max_cost_spent")
+        await self.make_durable()
+        return await self.get(job.id)
 
     async def begin_finalizing(self, job: Job) -> None:
         """Say that the output is being put together."""
@@ -137,9 +165,16 @@ class JobStore:
         kept = {i.decode() for i in await self._redis.smembers(keys.UNFINISHED)}
         old = [job_id for job_id in ids if job_id not in kept]
         if old:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in old:
+                    pipe.hget(keys.job(job_id), "owner")
+                owners = await pipe.execute()
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.delete(*(keys.job(job_id) for job_id in old))
                 pipe.zrem(keys.JOBS, *old)
+                for job_id, owner in zip(old, owners, strict=True):
+                    if owner:
+                        pipe.zrem(keys.jobs_of(owner.decode()), job_id)
                 await pipe.execute()
         return len(old)
 

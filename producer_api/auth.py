@@ -1,41 +1,57 @@
-"""Lets in who has a key."""
+"""Lets in who has a key, and tells the routes who it is."""
 
-from collections.abc import Sequence
-from secrets import compare_digest
+import logging
 
+from redis.exceptions import RedisError
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from producer_api.errors import Problem, problem_response
+from jobs.access import Access
+from producer_api.errors import Problem, problem_response, redis_problem
 
-__all__ = ["BearerAuth"]
+__all__ = ["OPEN_PATHS", "KeyAuth"]
 
 OPEN_PATHS = frozenset({"/health"})
 """What may be asked without a key: whether the server lives."""
 
+log = logging.getLogger(__name__)
 
-class BearerAuth:
-    """ASGI middleware that wants `Authorization: Bearer <key>` with one of `keys` on every path but OPEN_PATHS."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+class KeyAuth:
+    """ASGI middleware that wants `Authorization: Bearer <key>` on every path but OPEN_PATHS, as soon as there is any key.
+
+    The caller stands in `request.state.caller` then (a jobs.access.Caller). Needs `app.state.context`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 401 before anything of its body is read."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._knows(_bearer(scope)):
-            await self._app(scope, receive, send)
-            return
-        message = "give an API key of this server: Authorization: Bearer <key>"
-        response = problem_response(Problem(401, message, code="invalid_api_key"))
-        response.headers["www-authenticate"] = "Bearer"
-        await response(scope, receive, send)
-
-    def _knows(self, given: bytes) -> bool:
-        # Every key is compared in full, so that the time taken tells nothing.
-        return any([compare_digest(given, key) for key in self._keys])
+        refused = await _refusal(scope) if scope["type"] == "http" and scope["path"] not in OPEN_PATHS else None
+        await (refused or self._app)(scope, receive, send)
 
 
-def _bearer(scope: Scope) -> bytes:
+async def _refusal(scope: Scope) -> Response | None:
+    """Put the caller into the scope, or return the answer that refuses it."""
+    access: Access = scope["app"].state.context.access
+    try:
+        caller = await access.identify(_bearer(scope))
+    except RedisError as exc:
+        # Here, as the app's own handlers stand further in.
+        log.warning("%s %r: Redis: %s", scope["method"], scope["path"], exc)
+        return problem_response(redis_problem())
+    if caller is not None:
+        scope.setdefault("state", {})["caller"] = caller
+        return None
+    message = "give an API key of this server that has not expired: Authorization: Bearer <key>"
+    response = problem_response(Problem(401, message, code="invalid_api_key"))
+    response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def _bearer(scope: Scope) -> str:
+    """Return the secret that was given, "" if there is none or more than one. Bytes that are no UTF-8 survive as they are."""
     values = [value for name, value in scope["headers"] if name == b"authorization"]
-    scheme, _, token = (values[0] if len(values) == 1 else b"").partition(b" ")
-    return bytes(token.strip()) if scheme.lower() == b"bearer" else b""
+    scheme, _, token = (bytes(values[0]) if len(values) == 1 else b"").partition(b" ")
+    return token.strip().decode("utf-8", "surrogateescape") if scheme.lower() == b"bearer" else ""

@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from jobs.service import JobRequest
+from producer_api.access import CurrentCaller
 from producer_api.context import Api
 from producer_api.json_body import JsonRoute
+from producer_api.ownership import OwnBatch
 from producer_api.wire import BatchCreate, BatchList, BatchObject
 
 __all__ = ["router"]
@@ -15,8 +17,9 @@ router = APIRouter(tags=["batches"], route_class=JsonRoute)
 
 
 @router.post("/batches", summary="Create a batch of an uploaded file")
-async def create_batch(body: BatchCreate, api: Api) -> BatchObject:
+async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller) -> BatchObject:
     """Open a batch. An input with bad lines makes one that has failed, with the lines and the reasons in `errors`."""
+    await api.access.check_budget(caller)
     expiry = body.output_expires_after
     request = JobRequest(
         input_file_id=body.input_file_id,
@@ -25,23 +28,27 @@ async def create_batch(body: BatchCreate, api: Api) -> BatchObject:
         priority=body.priority,
         metadata=body.metadata,
         output_ttl=expiry.seconds if expiry else None,
+        caller=caller,
+        max_cost=body.max_cost,
     )
     return BatchObject.of(await api.node.service.submit(request))
 
 
 @router.get("/batches", summary="List batches, newest first")
-async def list_batches(api: Api, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> BatchList:
+async def list_batches(
+    api: Api, caller: CurrentCaller, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> BatchList:
     """List batches, those made before the batch `after`."""
-    return BatchList.of(*await api.node.service.jobs.page(limit, after))
+    return BatchList.of(*await api.node.service.jobs.page(limit, after, caller.sees_only))
 
 
 @router.get("/batches/{batch_id}", summary="Look a batch up")
-async def get_batch(batch_id: str, api: Api) -> BatchObject:
+async def get_batch(batch: OwnBatch) -> BatchObject:
     """Return a batch as it is now."""
-    return BatchObject.of(await api.node.service.jobs.get(batch_id))
+    return BatchObject.of(batch)
 
 
 @router.post("/batches/{batch_id}/cancel", summary="Cancel a batch; what is finished is kept")
-async def cancel_batch(batch_id: str, api: Api) -> BatchObject:
+async def cancel_batch(batch: OwnBatch, api: Api) -> BatchObject:
     """Stop a batch. One that has ended stays as it is."""
-    return BatchObject.of(await api.cancellations.cancel(batch_id))
+    return BatchObject.of(await api.cancellations.cancel(batch.id))

@@ -20,7 +20,7 @@ from jobs.errors import InvalidRequest, NotFound, NotReady
 from jobs.objects import ObjectStoreError
 from producer_api.rendering import JsonBytes
 
-__all__ = ["ApiError", "Problem", "add_error_handlers", "problem_response"]
+__all__ = ["ApiError", "Problem", "add_error_handlers", "problem_response", "redis_problem"]
 
 INVALID_REQUEST = "invalid_request_error"
 UNAVAILABLE = "service_unavailable_error"
@@ -58,6 +58,12 @@ def problem_response(problem: Problem) -> Response:
     error = {"message": message, "type": problem.type, "param": problem.param, "code": problem.code}
     headers = {"retry-after": RETRY_AFTER} if problem.status == 503 else None
     return JsonBytes({"error": error}, problem.status, headers)
+
+
+def redis_problem() -> Problem:
+    """Return what a client is told while Redis is away."""
+    message = "Redis can't be reached or refuses to work; nothing is lost, try again in a moment"
+    return Problem(503, message, UNAVAILABLE, code="redis_unavailable")
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -131,8 +137,7 @@ async def _on_not_ready(_: Request, exc: NotReady) -> Response:
 
 async def _on_redis_error(request: Request, exc: Exception) -> Response:
     log.warning("%s %r: Redis: %s", request.method, request.url.path, exc)
-    message = "Redis can't be reached or refuses to work; nothing is lost, try again in a moment"
-    return problem_response(Problem(503, message, UNAVAILABLE, code="redis_unavailable"))
+    return problem_response(redis_problem())
 
 
 async def _on_store_error(request: Request, exc: Exception) -> Response:

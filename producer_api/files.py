@@ -7,11 +7,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import StreamingResponse
 
 from jobs import objects
+from jobs.access import Caller
 from jobs.service import JobService
+from producer_api.access import CurrentCaller
 from producer_api.context import Api
 from producer_api.errors import ApiError, Problem
 from producer_api.json_body import JsonRoute
 from producer_api.multipart import UploadForm
+from producer_api.ownership import OwnFile
 from producer_api.uploads import take_upload
 from producer_api.wire import PURPOSES, FileDeleted, FileList, FileObject
 
@@ -43,32 +46,34 @@ _UPLOAD_SCHEMA = {
 
 
 @router.post("/files", summary="Upload a file; a batch's input is checked on the way", openapi_extra=_UPLOAD_SCHEMA)
-async def upload_file(request: Request, api: Api) -> FileObject:
+async def upload_file(request: Request, api: Api, caller: CurrentCaller) -> FileObject:
     """Take a file in as it streams. An input with errors is kept with them; a batch made of it fails and lists them."""
     limit = api.limits.upload_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit + MAX_OVERHEAD:
         raise ApiError(Problem(413, f"the file is larger than {limit} bytes; split it", param="file", code="file_too_large"))
     form = UploadForm(request.headers.get("content-type", ""), request.stream(), limit)
-    return FileObject.of(await take_upload(api.node.service.files, form))
+    return FileObject.of(await take_upload(api.node.service.files, form, caller.id))
 
 
 @router.get("/files", summary="List files")
 async def list_files(
     api: Api,
+    caller: CurrentCaller,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     purpose: str | None = None,
 ) -> FileList:
     """List files by age, those of one purpose if that is given."""
-    return FileList.of(*await api.node.service.files.page(limit, after, purpose, newest_first=order == "desc"))
+    newest_first = order == "desc"
+    return FileList.of(*await api.node.service.files.page(limit, after, purpose, newest_first, caller.sees_only))
 
 
 @router.get("/files/{file_id}", summary="Look a file up")
-async def get_file(file_id: str, api: Api) -> FileObject:
+async def get_file(file: OwnFile) -> FileObject:
     """Return a file's record."""
-    return FileObject.of(await api.node.service.files.get(file_id))
+    return FileObject.of(file)
 
 
 @router.get(
@@ -77,30 +82,29 @@ async def get_file(file_id: str, api: Api) -> FileObject:
     response_class=StreamingResponse,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
-async def read_file(file_id: str, api: Api) -> StreamingResponse:
+async def read_file(file: OwnFile, api: Api) -> StreamingResponse:
     """Stream a file's bytes as they were uploaded or made."""
-    record = await api.node.service.files.get(file_id)
     # Asked for before the answer begins, since a file that is gone can't be told in the middle.
-    await api.node.objects.info(objects.content_path(record.id))
-    headers = {"content-length": str(record.size), "content-disposition": _disposition(record.filename)}
-    content = api.node.service.files.content(record)
+    await api.node.objects.info(objects.content_path(file.id))
+    headers = {"content-length": str(file.size), "content-disposition": _disposition(file.filename)}
+    content = api.node.service.files.content(file)
     return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
 
 
 @router.delete("/files/{file_id}", summary="Delete a file")
-async def delete_file(file_id: str, api: Api) -> FileDeleted:
+async def delete_file(file: OwnFile, api: Api, caller: CurrentCaller) -> FileDeleted:
     """Delete a file, unless it is the input of a job that is under way."""
     service = api.node.service
-    await service.files.get(file_id)
-    await _refuse_in_use(service, file_id)
-    await service.files.delete(file_id)
-    return FileDeleted(id=file_id)
+    await _refuse_in_use(service, file.id, caller)
+    await service.files.delete(file.id)
+    return FileDeleted(id=file.id)
 
 
-async def _refuse_in_use(service: JobService, file_id: str) -> None:
+async def _refuse_in_use(service: JobService, file_id: str, caller: Caller) -> None:
     for job in await service.jobs.unfinished():
         if job.input_file_id == file_id:
-            message = f"the file is the input of {job.id}, which is {job.status}; cancel that first"
+            name = job.id if caller.may_see(job.owner) else "a job of an admin"
+            message = f"the file is the input of {name}, which is {job.status}; cancel that first"
             raise ApiError(Problem(409, message, param="id", code="file_in_use"))
 
 

@@ -1,4 +1,4 @@
-"""What stands around every answer: an id for the request, safe headers, and an envelope for what nobody foresaw."""
+"""What stands around every answer: an id for the request, and an envelope for what nobody foresaw."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Framing:
-    """ASGI middleware, the outermost one."""
+    """ASGI middleware, around everything that answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,9 +36,7 @@ class Framing:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                headers["x-content-type-options"] = "nosniff"
+                MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
         try:

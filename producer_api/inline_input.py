@@ -16,9 +16,9 @@ GATHER = 512 * 1024
 """Bytes of lines that are handed on at a time."""
 
 
-def inline_upload() -> Upload:
-    """Say what kind of file the lines make."""
-    return Upload("inline.jsonl", form=Form.SHORTHAND)
+def inline_upload(owner: str) -> Upload:
+    """Say what kind of file the lines make, and whose (the id of an API key)."""
+    return Upload("inline.jsonl", form=Form.SHORTHAND, owner=owner)
 
 
 async def inline_lines(job: JobCreate) -> AsyncIterator[bytes]:

@@ -5,16 +5,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from jobs.cost_cap import MAX_CAP
 from jobs.lines import CHAT_PATH
+from jobs.projection import project
 from jobs.records import Job
 from jobs.service import MAX_PRIORITY
 from producer_api.wire import BatchError, Page, ends
 
-__all__ = ["JobCreate", "JobList", "JobObject"]
+__all__ = ["JobChange", "JobCreate", "JobList", "JobObject"]
 
 INPUTS = ("prompts", "messages", "requests")
 LINE_FIELDS = frozenset({"prompt", "custom_id", "method", "url", "body", "stream"})
 """Fields of one line, which can't stand for all of them."""
+MaxCost = Annotated[float, Field(strict=True, gt=0, le=MAX_CAP)]
+"""USD at which a job pauses."""
 
 
 class JobCreate(BaseModel):
@@ -34,6 +38,7 @@ class JobCreate(BaseModel):
     completion_window: str = "24h"
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     metadata: dict[str, str] | None = None
+    max_cost: MaxCost | None = None
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -51,6 +56,14 @@ class JobCreate(BaseModel):
         if misplaced:
             raise ValueError(f"{misplaced[0]} is no field of a job; see prompts, messages and requests")
         return self
+
+
+class JobChange(BaseModel):
+    """What can be changed of a job in progress: its cap, null for none. A job that was paused at its cap goes on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_cost: MaxCost | None
 
 
 class JobCounts(BaseModel):
@@ -81,6 +94,24 @@ class JobCost(BaseModel):
     unpriced_lines: int
 
 
+class JobProjection(BaseModel):
+    """The totals if the other lines are like the finished ones. `usd` is null while no price is known; `at_least` tells that
+    some lines have none, so that it is a lower bound."""
+
+    usd: float | None
+    at_least: bool
+    input_tokens: int
+    output_tokens: int
+
+
+class JobPause(BaseModel):
+    """Why no lines are begun for now: `max_cost`, what the job has cost has reached its cap."""
+
+    reason: str
+    since: int | None
+    """Seconds since the epoch."""
+
+
 class JobTimes(BaseModel):
     """When what happened; null for what has not."""
 
@@ -106,7 +137,11 @@ class JobLinks(BaseModel):
 
 
 class JobObject(BaseModel):
-    """A job. `progress` goes from 0 to 1; `rate` is lines a second so far, `eta` how many seconds are left at that rate."""
+    """A job. `progress` goes from 0 to 1; `rate` is lines a second so far, `eta` how many seconds are left at that rate.
+
+    `max_cost` is the cap in USD, null for none; `paused` is null unless it is reached. `projection` is null until some lines are
+    finished, and when the job has ended.
+    """
 
     id: str
     object: Literal["job"] = "job"
@@ -117,6 +152,9 @@ class JobObject(BaseModel):
     eta: float | None
     tokens: JobTokens
     cost: JobCost
+    max_cost: float | None
+    paused: JobPause | None
+    projection: JobProjection | None
     endpoints: dict[str, int]
     retries: int
     models: list[str]
@@ -141,9 +179,12 @@ class JobObject(BaseModel):
             counts=_counts(job),
             progress=_progress(job),
             rate=rate,
-            eta=round(left / rate, 1) if rate and not job.is_final and not job.ending else None,
+            eta=round(left / rate, 1) if rate and not (job.is_final or job.ending or job.paused) else None,
             tokens=_tokens(job),
             cost=JobCost(usd=job.cost, unpriced_lines=job.unpriced),
+            max_cost=job.max_cost,
+            paused=JobPause(reason=job.paused, since=job.times.get("paused_at")) if job.paused else None,
+            projection=_projection(job),
             endpoints=job.shares,
             retries=job.retries,
             models=list(job.models),
@@ -206,6 +247,18 @@ def _tokens(job: Job) -> JobTokens:
         output=tokens.completion,
         reasoning=tokens.reasoning,
         total=tokens.prompt + tokens.completion,
+    )
+
+
+def _projection(job: Job) -> JobProjection | None:
+    found = project(job)
+    if found is None:
+        return None
+    return JobProjection(
+        usd=None if found.cost is None else round(found.cost, 9),
+        at_least=found.at_least,
+        input_tokens=found.prompt_tokens,
+        output_tokens=found.completion_tokens,
     )
 
 

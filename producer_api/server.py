@@ -7,6 +7,7 @@ import uvicorn
 
 from balancer.configuration import Configuration
 from balancer.loop import new_event_loop
+from jobs.access.exposure import is_loopback, refuse_exposure
 from producer_api.app import create_app
 from producer_api.context import Limits
 
@@ -18,11 +19,15 @@ GRACE = 20
 """Seconds that requests under way have to end when the server stops."""
 
 
-def run_api(configuration: Configuration, redis_url: str, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Raises SystemExit if the port can't be used or Redis does not answer."""
-    server = make_server(configuration, redis_url, host, port)
+def run_api(configuration: Configuration, redis_url: str, host: str, port: int, insecure: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SystemExit if the port can't be used or Redis does not answer.
+
+    Beyond this machine a key is asked for, unless `insecure`; raises ConfigurationError if there is none.
+    """
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
+    loop.run_until_complete(refuse_exposure(configuration, redis_url, host, insecure))
+    server = make_server(configuration, redis_url, host, port, open_door=insecure or is_loopback(host))
     loop.run_until_complete(server.serve())
     # The loop is not closed: threads of the Rust clients may still come to it, and the process ends now anyway.
     if not server.started:
@@ -30,11 +35,16 @@ def run_api(configuration: Configuration, redis_url: str, host: str, port: int) 
 
 
 def make_server(
-    configuration: Configuration, redis_url: str, host: str, port: int, limits: Limits | None = None
+    configuration: Configuration,
+    redis_url: str,
+    host: str,
+    port: int,
+    limits: Limits | None = None,
+    open_door: bool = True,
 ) -> uvicorn.Server:
-    """Return a server that has not been started."""
+    """Return a server that has not been started. With `open_door`, everybody is let in while there is no API key at all."""
     config = uvicorn.Config(
-        create_app(configuration, redis_url, limits),
+        create_app(configuration, redis_url, limits, open_door),
         host=host,
         port=port,
         loop="auto",  # uvloop, where it is installed (not on Windows)

@@ -13,15 +13,17 @@ from producer_api.wire import LONGEST_TTL, PURPOSES, SHORTEST_TTL
 __all__ = ["take_upload"]
 
 
-async def take_upload(files: Files, form: UploadForm) -> FileRecord:
-    """Store the file of `form`. A batch's input, and one whose purpose is not known yet, is checked as it streams.
+async def take_upload(files: Files, form: UploadForm, owner: str = "") -> FileRecord:
+    """Store the file of `form` for `owner` (the id of an API key).
 
-    Raises ApiError and what the store raises; either leaves nothing behind.
+    A batch's input, and one whose purpose is not known yet, is checked as it streams. Raises ApiError and what the store raises;
+    either leaves nothing behind.
     """
     if not await form.find_file():
         raise _refused("send the file as a part named `file`", "file", "missing_required_parameter")
     purpose = _purpose(form.fields)
-    upload = Upload(form.filename, purpose or BATCH_PURPOSE, form=Form.BATCH if purpose in (None, BATCH_PURPOSE) else None)
+    content_form = Form.BATCH if purpose in (None, BATCH_PURPOSE) else None
+    upload = Upload(form.filename, purpose or BATCH_PURPOSE, form=content_form, owner=owner)
     return await files.add(upload, form.content(), lambda begun: _settled(begun, form.fields))
 
 

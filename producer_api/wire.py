@@ -85,7 +85,8 @@ class OutputExpiry(BaseModel):
 
 
 class BatchCreate(BaseModel):
-    """What makes a batch. `priority` is ours: batches with a higher one go first (-100 to 100)."""
+    """What makes a batch. `priority` and `max_cost` are ours: batches with a higher priority go first (-100 to 100), and one
+    that has cost `max_cost` (USD) pauses, which /api/v1/jobs shows and changes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -95,6 +96,7 @@ class BatchCreate(BaseModel):
     metadata: dict[str, str] | None = None
     output_expires_after: OutputExpiry | None = None
     priority: int = 0
+    max_cost: Annotated[float, Field(strict=True)] | None = None
 
 
 class BatchError(BaseModel):

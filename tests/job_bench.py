@@ -17,7 +17,7 @@ from jobs.objects import Objects
 from jobs.planning import Plan, Planned
 from jobs.records import FileRecord, Job, Shard
 from jobs.results import Results
-from jobs.shards import FinishedLine, ShardTable
+from jobs.shards import FinishedLine, Order, ShardTable
 from jobs.store import JobStore, NewJob, job_scripts
 
 PATH = "/v1/chat/completions"
@@ -45,9 +45,17 @@ class Bench:
     def job_id(self) -> str:
         return f"batch_{next(self._numbers):08d}"
 
-    async def open_job(self, lines: int = 100, priority: int = 0, window: float = 3600.0, file_id: str = "file-00000000") -> Job:
+    async def open_job(
+        self,
+        lines: int = 100,
+        priority: int = 0,
+        window: float = 3600.0,
+        file_id: str = "file-00000000",
+        max_cost: float | None = None,
+    ) -> Job:
         record = FileRecord(file_id, "in.jsonl", "batch", 100 * lines, int(time.time()), lines=lines, models={"m": 1})
-        return await self.jobs.open(NewJob(self.job_id(), record, PATH, window_seconds=window, priority=priority))
+        new = NewJob(self.job_id(), record, PATH, window_seconds=window, priority=priority, max_cost=max_cost)
+        return await self.jobs.open(new)
 
     async def open_real_job(self, lines: int, window: float = 3600.0) -> Job:
         """Open a job on an input that is there."""
@@ -80,7 +88,8 @@ class Bench:
         return claim.shard
 
     async def record(self, shard: Shard, numbers: Iterable[int], failed: Sequence[int] = ()) -> bool:
-        return (await self.table.record([(shard, [finished(n, n in failed) for n in numbers])]))[0]
+        """Record lines at a quarter dollar each, and say whether they were kept."""
+        return (await self.table.record([(shard, [finished(n, n in failed) for n in numbers])]))[0] is not Order.LOST
 
     async def finish_shard(self, shard: Shard) -> tuple[bool, bool]:
         """Record everything and commit."""

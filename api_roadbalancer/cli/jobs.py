@@ -1,39 +1,37 @@
-"""Jobs from the command line: submit, status, results, cancel, list, verify; and the fleet."""
+"""Jobs from the command line: submit, status, resume, cancel, list, verify; and the fleet."""
 
 import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from api_roadbalancer.cli.on_node import JobId, MaxCost, wide_console, with_node
 from api_roadbalancer.cli.oneshot import exit_code
 from api_roadbalancer.cli.parts import Config
 from api_roadbalancer.fleet_view import fleet_views
-from api_roadbalancer.local_files import errors_path, read_chunks, write_whole
-from api_roadbalancer.progress import Rate, fleet_table, job_line, job_view
-from api_roadbalancer.session import open_session
+from api_roadbalancer.local_files import read_chunks
+from api_roadbalancer.progress import Rate, fleet_table, job_line, job_view, spent, state_of
 from jobs.errors import InvalidRequest
 from jobs.files import Upload
 from jobs.intake import Form
 from jobs.lines import CHAT_PATH
-from jobs.node import Node, open_node
+from jobs.node import Node
+from jobs.projection import project
 from jobs.records import Job
 from jobs.service import JobRequest
 from jobs.states import JobStatus
 from jobs.verify import verify_job
 
-__all__ = ["cancel", "endpoints", "list_jobs", "results", "status", "submit", "verify"]
+__all__ = ["cancel", "endpoints", "list_jobs", "resume", "status", "submit", "verify"]
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, such as batch_….")]
 LOOK_EVERY = 0.5
-T = TypeVar("T")
+"""Seconds between two looks at a job that is watched."""
 
 
 def submit(
@@ -41,6 +39,7 @@ def submit(
     config: Config = None,
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    max_cost: MaxCost = None,
 ) -> None:
     """Take a file of requests in as a job and print the job's id. Exit code 2 if the input can't be used."""
     if not source.is_file():
@@ -48,15 +47,19 @@ def submit(
 
     async def work(node: Node) -> str:
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
-        request = JobRequest(file.id, CHAT_PATH, window, priority)
-        errors = await node.service.check(request)
+        request = JobRequest(file.id, CHAT_PATH, window, priority, max_cost=max_cost)
+        try:
+            errors = await node.service.check(request)
+        except InvalidRequest:
+            await node.service.files.delete(file.id)
+            raise
         if errors:
             await node.service.files.delete(file.id)
             listed = "\n".join(f"  {bad.message}" for bad in errors[:20])
             raise InvalidRequest(f"{source} can't be used; nothing was sent:\n{listed}")
         return (await node.service.submit(request)).id
 
-    print(_with_node(config, work))
+    print(with_node(config, work))
 
 
 def status(
@@ -66,7 +69,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Show how far a job is. Exit code 1 if it has ended and some lines did not complete, 2 if it was refused."""
-    console = _wide_console()
+    console = wide_console()
 
     async def work(node: Node) -> Job:
         job = await node.service.jobs.get(job_id)
@@ -79,7 +82,7 @@ def status(
                     job = await node.service.jobs.get(job_id)
         return job
 
-    job = _with_node(config, work)
+    job = with_node(config, work)
     if as_json:
         print(json.dumps(_as_dict(job), ensure_ascii=False))
     else:
@@ -89,84 +92,21 @@ def status(
     sys.exit(exit_code(job) if job.is_final else 0)
 
 
-def results(
+def resume(
     job_id: JobId,
     config: Config = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the output; errors go beside it.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    max_cost: MaxCost = None,
+    no_max_cost: Annotated[bool, typer.Option("--no-max-cost", help="Lift the cap.")] = False,
 ) -> None:
-    """Write a job's results: all of an ended one, what is finished of one under way, in line order.
-
-    Exit code 1 if the job has ended and some lines did not complete.
-    """
+    """Raise or lift a job's cap on its cost; one that was paused at its cap goes on."""
+    if (max_cost is None) is not no_max_cost:
+        raise InvalidRequest("say what the job may cost: either --max-cost USD, or --no-max-cost")
 
     async def work(node: Node) -> Job:
-        job = await node.service.jobs.get(job_id)
-        if follow and out is None:
-            return await _follow(node, job)
-        while follow and not job.is_final:
-            await asyncio.sleep(LOOK_EVERY)
-            job = await node.service.jobs.get(job_id)
-        if out is None:
-            await _print(node, job, 0)
-        else:
-            await _write(node, job, out)
-        return job
+        return await node.service.limit_cost(job_id, max_cost)
 
-    job = _with_node(config, work)
-    sys.exit(exit_code(job) if job.is_final else 0)
-
-
-async def _follow(node: Node, job: Job) -> Job:
-    """Print each line as soon as all lines before it are finished."""
-    following = 0
-    while True:
-        final = job.is_final
-        if not final:
-            async for result in node.service.finished_lines(job, following):
-                if result.number != following:
-                    break
-                _out(result.line + b"\n")
-                following += 1
-            await asyncio.sleep(LOOK_EVERY)
-            job = await node.service.jobs.get(job.id)
-            continue
-        await _print(node, job, following)
-        return job
-
-
-async def _print(node: Node, job: Job, skip: int) -> None:
-    """Print the results from line `skip` on; of an ended job the output, then the errors."""
-    if not job.is_final:
-        async for result in node.service.finished_lines(job, skip):
-            _out(result.line + b"\n")
-        return
-    for kind in ("output", "error"):
-        content = await node.service.output(job, kind)
-        if content is not None:
-            async for chunk in content:
-                _out(chunk)
-
-
-async def _write(node: Node, job: Job, out: Path) -> None:
-    if job.is_final:
-        for kind, path in (("output", out), ("error", errors_path(out))):
-            content = await node.service.output(job, kind)
-            if content is not None or kind == "output":
-                await write_whole(path, content or _lines(node, job, None))
-        return
-    await write_whole(out, _lines(node, job, 0))
-
-
-async def _lines(node: Node, job: Job, start: int | None) -> AsyncIterator[bytes]:
-    if start is not None:
-        async for result in node.service.finished_lines(job, start):
-            yield result.line + b"\n"
-
-
-def _out(content: bytes) -> None:
-    sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
+    job = with_node(config, work)
+    print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")
 
 
 def cancel(job_id: JobId, config: Config = None) -> None:
@@ -175,7 +115,7 @@ def cancel(job_id: JobId, config: Config = None) -> None:
     async def work(node: Node) -> Job:
         return await node.service.cancel(job_id)
 
-    print(f"{job_id} {_with_node(config, work).status}")
+    print(f"{job_id} {with_node(config, work).status}")
 
 
 def list_jobs(config: Config = None, limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20) -> None:
@@ -185,13 +125,13 @@ def list_jobs(config: Config = None, limit: Annotated[int, typer.Option(min=1, h
         return (await node.service.jobs.page(limit))[0]
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("job", "status", "lines", "completed", "failed", "created"):
-        table.add_column(column, justify="right" if column in ("lines", "completed", "failed") else "left", no_wrap=True)
-    for job in _with_node(config, work):
+    for column in ("job", "status", "lines", "completed", "failed", "cost", "created"):
+        table.add_column(column, justify="left" if column in ("job", "status", "created") else "right", no_wrap=True)
+    for job in with_node(config, work):
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.created_at))
         counts = (f"{n:,}" for n in (job.ledger.total, job.ledger.completed, job.ledger.failed))
-        table.add_row(job.id, str(job.status), *counts, created)
-    _wide_console().print(table)
+        table.add_row(job.id, state_of(job), *counts, spent(job), created)
+    wide_console().print(table)
 
 
 def verify(job_id: JobId, config: Config = None) -> None:
@@ -209,7 +149,7 @@ def verify(job_id: JobId, config: Config = None) -> None:
             print(f"{job.id}: BROKEN after {verdict.lines:,} lines: {verdict.problem}", file=sys.stderr)
         return verdict.holds
 
-    sys.exit(0 if _with_node(config, work) else 1)
+    sys.exit(0 if with_node(config, work) else 1)
 
 
 def endpoints(
@@ -226,23 +166,9 @@ def endpoints(
             names = ("name", "circuit", "in_flight", "max_concurrency", "latency", "failed", "queued", "last_error")
             print(json.dumps([{name: getattr(view, name) for name in names} for view in views], ensure_ascii=False))
         else:
-            _wide_console().print(fleet_table(views))
+            wide_console().print(fleet_table(views))
 
-    _with_node(config, work)
-
-
-def _with_node(config: Path | None, work: Callable[[Node], Awaitable[T]]) -> T:
-    async def go(redis_url: str) -> T:
-        async with open_node(session.configuration, redis_url) as node:
-            return await work(node)
-
-    with open_session(config) as session:
-        return asyncio.run(go(session.redis_url))
-
-
-def _wide_console() -> Console:
-    """Return a console that cuts nothing off where no terminal sets a width."""
-    return Console() if sys.stdout.isatty() else Console(width=250)
+    with_node(config, work)
 
 
 def _as_dict(job: Job) -> dict[str, object]:
@@ -259,8 +185,19 @@ def _as_dict(job: Job) -> dict[str, object]:
         "tokens": {"input": job.tokens.prompt, "output": job.tokens.completion},
         "cost": job.cost,
         "unpriced_lines": job.unpriced,
+        "max_cost": job.max_cost,
+        "paused": job.paused,
+        "projection": _projection(job),
         "output_file_id": job.output_file_id,
         "error_file_id": job.error_file_id,
         "created_at": job.created_at,
         **job.times,
     }
+
+
+def _projection(job: Job) -> dict[str, Any] | None:
+    found = project(job)
+    if found is None:
+        return None
+    tokens = {"input": found.prompt_tokens, "output": found.completion_tokens}
+    return {"cost": found.cost, "at_least": found.at_least, "tokens": tokens}

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 from redis.exceptions import RedisError
 
-from api_roadbalancer.cli import jobs, oneshot, parts, together
+from api_roadbalancer.cli import estimate, jobs, keys, oneshot, parts, results, together, usage
 from api_roadbalancer.supervisor import end_with_parent
 from balancer.errors import BalancerError
 from balancer.redis_connection import without_password
@@ -35,11 +35,15 @@ app.command("worker")(parts.worker)
 app.command("flower")(parts.flower)
 app.command("submit")(jobs.submit)
 app.command("status")(jobs.status)
-app.command("results")(jobs.results)
+app.command("results")(results.results)
+app.command("resume")(jobs.resume)
 app.command("cancel")(jobs.cancel)
 app.command("list")(jobs.list_jobs)
+app.command("estimate")(estimate.estimate)
 app.command("verify")(jobs.verify)
 app.command("endpoints")(jobs.endpoints)
+app.command("usage")(usage.usage)
+app.add_typer(keys.app, name="keys")
 app.command("mock")(parts.mock)
 
 

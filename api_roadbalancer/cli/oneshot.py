@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from api_roadbalancer.cli.on_node import WIDE, MaxCost
+from api_roadbalancer.cli.order import Order, default_out, how_to_go_on
 from api_roadbalancer.cli.parts import Config
 from api_roadbalancer.cli.together import default_workers, worker_child
 from api_roadbalancer.fleet_view import fleet_views
@@ -39,21 +40,10 @@ LOOK_EVERY = 0.25
 TELL_EVERY = 5.0
 """Seconds between two lines where no terminal shows pictures."""
 SHOWN_ERRORS = 20
-WIDE = 250
-"""Columns where no terminal sets a width, so that nothing is cut off."""
+SETTLE_SECONDS = 10.0
+"""How long lines in flight of a paused job are waited for."""
 KEPT_SECONDS = 10 * 365 * 86400
 """How long a one-shot job's files are kept, so that it can be found done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be done: the input, where the output goes, and how long it may take."""
-
-    source: Path
-    out: Path
-    window: str
-    workers: int
-    config: Path | None
 
 
 def run(
@@ -64,15 +54,16 @@ def run(
     config: Config = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one for each core (at most four).")] = None,
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
+    max_cost: MaxCost = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Lines of text instead of a live display.")] = False,
 ) -> None:
     """Run a file of requests and write the results, in the order of the input. Run again: it goes on, or says that it is done.
 
-    Exit code 0: all lines completed; 1: some failed (see the errors file); 2: bad usage or bad input.
+    Exit code 0: all lines completed; 1: some failed (see the errors file), or --max-cost is reached; 2: bad usage or bad input.
     """
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
-    order = Order(source, out or source.with_name(f"{source.stem}.results.jsonl"), window, workers or default_workers(), config)
+    order = Order(source, out or default_out(source), window, workers or default_workers(), config, max_cost)
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)
     live = console.is_terminal and not no_progress
     with ExitStack() as stack:
@@ -96,6 +87,7 @@ class _Run:
         self._live = live
         self._interrupted = asyncio.Event()
         self._started_at = time.monotonic()
+        self._paused_at: float | None = None
 
     async def go(self) -> int:
         loop = asyncio.get_running_loop()
@@ -103,7 +95,8 @@ class _Run:
             loop.add_signal_handler(signalled, self._interrupted.set)
         async with open_node(self._session.configuration, self._session.redis_url) as node:
             job = await self._find_or_open(node)
-            if not job.is_final:
+            was_done = job.is_final
+            if not job.is_final and not job.paused:
                 for number in range(1, self._order.workers + 1):
                     self._supervisor.start(worker_child(self._session, number, quiet=True))
                 watched = await self._watch(node, job)
@@ -111,7 +104,10 @@ class _Run:
                     self._tell("stopped; what is finished is kept. The same command goes on from here.")
                     return INTERRUPTED
                 job = watched
-            elif self._order.out.exists():
+            if job.paused:
+                await self._say_how_to_go_on(node, job)
+                return SOME_FAILED
+            if was_done and self._order.out.exists():
                 self._tell(f"{self._order.source} is done already; delete {self._order.out} to have it written again")
                 self._summary(job, await fleet_views(node))
                 return exit_code(job)
@@ -135,9 +131,17 @@ class _Run:
             if job.status in (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING):
                 done = job.ledger.completed + job.ledger.failed
                 if not job.is_final and not job.ending:
+                    job = await self._with_cap(node, job)
+                if not (job.is_final or job.ending or job.paused):
                     self._tell(f"going on with {job.id}: {done:,} of {job.ledger.total:,} lines are done")
                 return job
         raise InvalidRequest("this input has been cancelled a thousand times; name another output")
+
+    async def _with_cap(self, node: Node, job: Job) -> Job:
+        """Give a job that is under way the cap of this order. Without one it keeps its own."""
+        if job.status is not JobStatus.IN_PROGRESS or self._order.max_cost in (None, job.max_cost):
+            return job
+        return await node.service.limit_cost(job.id, self._order.max_cost)
 
     async def _open(self, node: Node, key: str) -> Job:
         file_id = f"file-{key}"
@@ -148,8 +152,14 @@ class _Run:
             raise _Refused(file.errors)
         await self._learn_models(node, {model for model in file.models if model})
         job_id = f"batch_{key}"
-        request = JobRequest(file_id, CHAT_PATH, window=self._order.window, job_id=job_id, output_ttl=KEPT_SECONDS)
-        errors = await node.service.check(request)
+        request = JobRequest(
+            file_id, CHAT_PATH, self._order.window, job_id=job_id, output_ttl=KEPT_SECONDS, max_cost=self._order.max_cost
+        )
+        try:
+            errors = await node.service.check(request)
+        except InvalidRequest:
+            await node.service.files.delete(file_id)
+            raise
         if errors:
             await node.service.files.delete(file_id)
             raise _Refused(errors)
@@ -162,14 +172,17 @@ class _Run:
             await asyncio.gather(*(node.fleet.check(name) for name in unknown))
 
     async def _watch(self, node: Node, job: Job) -> Job | None:
-        """Show the progress until the job has ended, and return it; None if the user stopped it."""
+        """Show the progress until the job has ended or rests at its cap, and return it; None if the user stopped it."""
         rate = Rate()
         told_at = 0.0
         with Live(console=self._console, auto_refresh=False, transient=True) if self._live else ExitStack() as live:
             while not job.is_final:
                 if self._interrupted.is_set():
                     return None
+                rests = await self._rests(node, job)
                 job = await node.service.jobs.get(job.id)
+                if rests and job.paused:
+                    return job
                 pace = rate(job.ledger.done)
                 if isinstance(live, Live):
                     live.update(job_view(job, pace, await fleet_views(node)), refresh=True)
@@ -181,6 +194,18 @@ class _Run:
                 if not job.is_final:
                     await _wait(self._interrupted, LOOK_EVERY)
         return job
+
+    async def _rests(self, node: Node, job: Job) -> bool:
+        """Whether a job is paused and no worker has anything of it any more, or its lines in flight have had their time."""
+        if not job.paused:
+            self._paused_at = None
+            return False
+        self._paused_at = self._paused_at or time.monotonic()
+        return time.monotonic() - self._paused_at > SETTLE_SECONDS or not await node.service.held_by_workers(job)
+
+    async def _say_how_to_go_on(self, node: Node, job: Job) -> None:
+        self._console.print(fleet_table(await fleet_views(node), job.shares))
+        self._tell(f"\n{how_to_go_on(self._order, job)}")
 
     async def _write(self, node: Node, job: Job) -> None:
         """Write the user's files; one that would be empty is not there."""

@@ -10,6 +10,7 @@ from api_roadbalancer.mock import Behaviour
 from api_roadbalancer.mock import run as run_mock
 from api_roadbalancer.session import open_session
 from balancer.errors import ConfigurationError
+from jobs.access.exposure import is_loopback
 
 __all__ = ["Config", "api", "flower", "mock", "worker"]
 
@@ -17,7 +18,6 @@ Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
 ]
 FLOWER_COLUMNS = "name,args,state,result,retries,received,runtime,worker,uuid"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def api(
@@ -30,10 +30,7 @@ def api(
     from producer_api import run_api
 
     with open_session(config) as session:
-        if host not in LOOPBACK and not session.configuration.api_keys and not insecure:
-            reason = "would let anybody in: set ROADBALANCER_API_KEYS, or pass --insecure if the network is yours alone"
-            raise ConfigurationError("--host", host, reason)
-        run_api(session.configuration, session.redis_url, host, port)
+        run_api(session.configuration, session.redis_url, host, port, insecure)
 
 
 def worker(
@@ -59,7 +56,7 @@ def flower(
     """Serve Flower, the monitor of queues, workers and shards."""
     from jobs.queueing import make_celery
 
-    if host not in LOOPBACK and not basic_auth:
+    if not is_loopback(host) and not basic_auth:
         raise ConfigurationError("--host", host, "would let anybody in: set FLOWER_BASIC_AUTH=user:password")
     with open_session(config) as session:
         app = make_celery(session.redis_url, [endpoint.name for endpoint in session.configuration.endpoints])

@@ -1,5 +1,6 @@
 """`up`: everything in the foreground."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from api_roadbalancer.embedded import is_free
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child, Supervisor
 from balancer.errors import ConfigurationError
+from jobs.access.exposure import is_loopback, refuse_exposure
 
 __all__ = ["default_workers", "up", "worker_child"]
 
@@ -44,32 +46,36 @@ def up(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    for taken in [number for number in (port, flower_port) if number and not is_free(host, number)]:
-        raise ConfigurationError("--port", str(taken), f"is taken on {host}; name another one")
+    # Without a password, Flower stays on this machine, whoever may reach the API.
+    flower_host = host if is_loopback(host) or os.environ.get("FLOWER_BASIC_AUTH") else "127.0.0.1"
+    for where, taken in ((host, port), (flower_host, flower_port)):
+        if taken and not is_free(where, taken):
+            raise ConfigurationError("--port", str(taken), f"is taken on {where}; name another one")
     with open_session(config) as session, Supervisor() as supervisor:
+        asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))
         simulated = not session.configuration.endpoints
         session.start_simulations(supervisor)
-        settings = str(session.settings_file())
-        where = ["--config", settings, "--host", host]
+        settings = ["--config", str(session.settings_file())]
         for worker in range(1, (workers or default_workers()) + 1):
             supervisor.start(worker_child(session, worker, quiet=False))
-        supervisor.start(Child("api", ["api", *where, "--port", str(port), *(["--insecure"] if insecure else [])]))
+        arguments = ["api", *settings, "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
+        supervisor.start(Child("api", arguments))
         if flower_port:
-            supervisor.start(Child("flower", ["flower", *where, "--port", str(flower_port)], session.run_folder / "flower.log"))
-        _say_hello(console, session, simulated, host, port, flower_port, len(supervisor.children))
+            arguments = ["flower", *settings, "--host", flower_host, "--port", str(flower_port)]
+            supervisor.start(Child("flower", arguments, session.run_folder / "flower.log"))
+        flower = f"{flower_host}:{flower_port}" if flower_port else ""
+        _say_hello(console, session, simulated, f"{host}:{port}", flower, len(supervisor.children))
         stopped.wait()
         console.print("stopping: lines in flight may finish, the rest is handed back (10 s at most)")
 
 
-def _say_hello(
-    console: Console, session: Session, simulated: bool, host: str, port: int, flower_port: int, processes: int
-) -> None:
+def _say_hello(console: Console, session: Session, simulated: bool, api: str, flower: str, processes: int) -> None:
     if simulated:
         console.print("[bold yellow]No endpoint is configured: a SIMULATED one answers, with invented text.[/]")
     names = ", ".join(endpoint.name for endpoint in session.configuration.endpoints)
     console.print(f"endpoints  {names}", highlight=False)
-    console.print(f"API        http://{host}:{port}/v1   (OpenAI files, batches; docs at /docs)", highlight=False)
-    if flower_port:
-        console.print(f"Flower     http://{host}:{flower_port}", highlight=False)
+    console.print(f"API        http://{api}/v1   (OpenAI files, batches; docs at /docs)", highlight=False)
+    if flower:
+        console.print(f"Flower     http://{flower}", highlight=False)
     console.print(f"files      {session.configuration.store}   logs {session.run_folder}", highlight=False)
     console.print(f"{processes} processes; Ctrl-C stops them", highlight=False)

@@ -1,7 +1,7 @@
 -- Gives a queued shard to the worker that got its message. A stale or second message finds it taken.
 -- KEYS: 1 shard record, 2 leases, 3 job
 -- ARGV: 1 token, 2 member of leases, 3 claimant (unique for each execution), 4 lease (ms)
--- Returns {'claimed', attempt, endpoint}, {'stopped'} if the job is no longer in progress, or {'stale'}.
+-- Returns {'claimed', attempt, endpoint}, {'stopped'} if the job is no longer in progress or is paused, or {'stale'}.
 local known = redis.call('HMGET', KEYS[1], 'token', 'state', 'claim', 'attempt', 'endpoint')
 if known[1] ~= ARGV[1] then
   return {'stale'}
@@ -13,7 +13,8 @@ local clock = redis.call('TIME')
 redis.call('HSET', KEYS[1], 'state', 'running', 'claim', ARGV[3])
 redis.call('HDEL', KEYS[1], 'waits')
 redis.call('ZADD', KEYS[2], clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[4]), ARGV[2])
-if redis.call('HGET', KEYS[3], 'status') ~= 'in_progress' then
+local job = redis.call('HMGET', KEYS[3], 'status', 'paused')
+if job[1] ~= 'in_progress' or job[2] then
   return {'stopped'}
 end
 return {'claimed', known[4], known[5]}

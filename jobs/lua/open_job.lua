@@ -1,5 +1,5 @@
 -- Puts a new job's record in place and lets its lines be cut. Harmless when it is run twice.
--- KEYS: 1 job, 2 jobs, 3 ready, 4 unfinished
+-- KEYS: 1 job, 2 jobs, 3 ready, 4 unfinished, 5 jobs of the owner (left out if nobody owns it)
 -- ARGV: 1 job id, 2 created at (s), 3 priority, 4 'ready' or '' (a refused job), 5.. fields and values of the record
 -- Returns 1, or 0 if the job exists already.
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -7,6 +7,9 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+if KEYS[5] then
+  redis.call('ZADD', KEYS[5], ARGV[2], ARGV[1])
+end
 if ARGV[4] == 'ready' then
   redis.call('SADD', KEYS[4], ARGV[1])
   -- A new job begins level with the one that has been served least in its priority, so that it neither waits for the others'

@@ -11,8 +11,8 @@ local cursors = {}
 for i = 0, count - 1 do
   local k, a = 4 + i * 5, 5 + i * 7
   local job, first, ending, back = KEYS[k], tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), ARGV[a + 6]
-  local record = redis.call('HMGET', job, 'status', 'cursor', 'total')
-  if record[1] ~= 'in_progress' then
+  local record = redis.call('HMGET', job, 'status', 'cursor', 'total', 'paused')
+  if record[1] ~= 'in_progress' or record[4] then
     return 0
   end
   if back ~= '' then

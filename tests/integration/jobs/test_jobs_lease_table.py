@@ -2,12 +2,13 @@
 
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from jobs import keys
-from jobs.errors import ShardIncomplete
+from jobs.errors import InvalidRequest, ShardIncomplete
 from jobs.planning import Planned
 from jobs.records import FileRecord, Job, Shard
 from jobs.shards import LEASE, QUEUE_LEASE, Order
@@ -152,8 +153,8 @@ async def test_a_lost_shard_records_nothing_while_others_do(bench: Bench) -> Non
     job = await bench.open_job()
     mine, lost = await bench.claim(await bench.cut(job, 0, 10)), await bench.claim(await bench.cut(job, 10, 20))
     assert await bench.table.give_back(job.id, 10)
-    kept = await bench.table.record([(mine, [finished(0)]), (lost, [finished(10)])])
-    assert kept == [True, False]
+    orders = await bench.table.record([(mine, [finished(0)]), (lost, [finished(10)])])
+    assert orders == [Order.GO, Order.LOST]
     assert (await bench.jobs.get(job.id)).ledger.completed == 1
 
 
@@ -295,6 +296,16 @@ class Model:
     closed: list[tuple[int, int]] = field(default_factory=list)
     retries: int = 0
     stopped: bool = False
+    cap: int | None = None
+    """Lines, at a quarter dollar each, at which the job pauses."""
+
+    @property
+    def paused(self) -> bool:
+        return not self.stopped and self.cap is not None and self.cap <= len(self.done) < self.total
+
+    @property
+    def halted(self) -> bool:
+        return self.stopped or self.paused
 
     def open_lines(self, endpoint: str) -> int:
         return sum(
@@ -311,10 +322,10 @@ class Model:
 class Play:
     """Does random things to a job and to its model, stale and repeated ones among them."""
 
-    def __init__(self, bench: Bench, job: Job, seed: int) -> None:
+    def __init__(self, bench: Bench, job: Job, seed: int, cap: int | None = None) -> None:
         self.bench, self.job = bench, job
         self.rng = random.Random(seed)
-        self.model = Model(job.ledger.total)
+        self.model = Model(job.ledger.total, cap=cap)
         self.old: list[Shard] = []
 
     def pick(self) -> tuple[int, ModelShard, Shard] | None:
@@ -337,7 +348,7 @@ class Play:
         else:
             return
         shards = await self.bench.reserve(planned)
-        assert (shards is None) == model.stopped
+        assert (shards is None) == model.halted
         if shards:
             model.returned.pop(first, None)
             model.cursor = max(model.cursor, end)
@@ -351,17 +362,20 @@ class Play:
                 assert claim.reason == "stale"
                 return
             known.claimed = True
-            assert claim.reason == "stopped" if self.model.stopped else claim.shard == shard
+            assert claim.reason == "stopped" if self.model.halted else claim.shard == shard
 
     async def record(self) -> None:
         if found := self.pick():
             first, known, shard = found
             numbers = self.rng.sample(range(first, known.end), self.rng.randint(1, known.end - first))
             lines = [finished(n, self.model.done.get(n, self.rng.random() < 0.2)) for n in numbers]
-            for _ in range(self.rng.randint(1, 2)):
-                assert (await self.bench.table.record([(shard, lines)])) == [True]
             for line in lines:
                 self.model.done.setdefault(line.number, line.failed)
+            order = Order.STOP if self.model.halted else Order.GO
+            for _ in range(self.rng.randint(1, 2)):
+                assert await self.bench.table.record([(shard, lines)]) == [order]
+            if known.claimed:
+                assert await self.bench.table.renew([shard]) == [order]
 
     async def commit(self) -> None:
         if found := self.pick():
@@ -402,7 +416,7 @@ class Play:
         if self.old:
             shard = self.rng.choice(self.old)
             table = self.bench.table
-            assert await table.record([(shard, [finished(shard.first)])]) == [False]
+            assert await table.record([(shard, [finished(shard.first)])]) == [Order.LOST]
             assert await table.commit(shard) == (False, False)
             assert await table.renew([shard]) == [Order.LOST]
             assert await table.send_to_wait(shard, "a", 1, 1.0) is None
@@ -414,6 +428,17 @@ class Play:
             await self.bench.jobs.stop(self.job.id, "cancelled")
             self.model.stopped = True
 
+    async def limit_cost(self) -> None:
+        cap = self.rng.choice([None, len(self.model.done) + self.rng.randint(0, 20)])
+        max_cost = None if cap is None else cap / 4
+        refused = self.model.stopped or (cap is not None and cap <= len(self.model.done))
+        if refused:
+            with pytest.raises(InvalidRequest):
+                await self.bench.jobs.limit_cost(self.job.id, max_cost or 0.0)
+        else:
+            await self.bench.jobs.limit_cost(self.job.id, max_cost)
+            self.model.cap = cap
+
     async def compare(self) -> None:
         model, bench = self.model, self.bench
         job = await bench.jobs.get(self.job.id)
@@ -421,6 +446,8 @@ class Play:
         assert (job.ledger.completed, job.ledger.failed) == (len(model.done) - failed, failed)
         assert job.tokens.prompt == USAGE.prompt * len(model.done)
         assert (job.cursor, job.retries) == (model.cursor, model.retries)
+        assert (job.cost, job.paused is not None) == (len(model.done) / 4, model.paused)
+        assert await bench.ready() == ([] if model.halted else [job.id])
         assert await bench.table.open_of(job.id) == sorted(model.open)
         assert await bench.table.returned_of(job.id) == sorted((f, e) for f, (e, _) in model.returned.items())
         leases = {member.decode() for member in await bench.redis.zrange(keys.LEASES, 0, -1)}
@@ -433,7 +460,17 @@ class Play:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_counts_stay_exact_whatever_happens(bench: Bench, seed: int) -> None:
-    play = Play(bench, await bench.open_job(150), seed)
+    await run_play(Play(bench, await bench.open_job(150), seed))
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_capped_job_is_paused_exactly_while_its_cap_is_spent_and_lines_are_left(bench: Bench, seed: int) -> None:
+    job = await bench.open_job(60, max_cost=2.5)
+    play = Play(bench, job, seed, cap=10)
+    await run_play(play, play.limit_cost)
+
+
+async def run_play(play: Play, *more: Callable[[], Awaitable[None]]) -> None:
     steps = [
         play.cut,
         play.cut,
@@ -445,6 +482,7 @@ async def test_counts_stay_exact_whatever_happens(bench: Bench, seed: int) -> No
         play.retry,
         play.stale,
         play.stop,
+        *more,
     ]
     for _ in range(150):
         await play.rng.choice(steps)()

@@ -1,0 +1,165 @@
+"""`estimate`: what an input will take in tokens and money. Nothing is sent."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.table import Table
+
+from api_roadbalancer.cli.on_node import wide_console
+from api_roadbalancer.cli.parts import Config
+from balancer.configuration import Configuration, load_configuration
+from balancer.endpoint import Endpoint
+from balancer.pacing import CHARACTERS_PER_TOKEN
+from balancer.strategy import BalancingStrategy
+from balancer.validation import require_endpoints
+from jobs.errors import InvalidRequest
+from jobs.estimate import Estimator, Tally, sum_of
+from jobs.intake import Form, Intake, IntakeResult
+
+__all__ = ["estimate"]
+
+CHUNK = 1024 * 1024
+"""Bytes of the input that are read at a time."""
+SHOWN_ERRORS = 20
+
+
+def estimate(
+    source: Annotated[Path, typer.Argument(metavar="IN.jsonl", help="Requests: OpenAI batch lines or shorthand, one a line.")],
+    config: Config = None,
+    output_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer whose request sets no max_tokens.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Say how many tokens an input will take and what that costs, by endpoint and provider. Nothing is sent.
+
+    Exit code 2 if the input can't be used.
+    """
+    if not source.is_file():
+        raise InvalidRequest(f"there is no file {source}")
+    configuration = load_configuration(config)
+    where = str(config) if config else "environment"
+    require_endpoints(configuration.endpoints, where, "endpoints" if config else "LLM_ENDPOINTS")
+    found = _read(source, configuration, output_tokens)
+    if as_json:
+        print(json.dumps(_as_dict(found), ensure_ascii=False))
+    else:
+        _show(source, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What came of an input."""
+
+    endpoints: Sequence[Endpoint]
+    tallies: Mapping[str, Tally]
+    assumptions: Mapping[str, str]
+
+    @property
+    def providers(self) -> dict[str, Tally]:
+        names = dict.fromkeys(endpoint.provider for endpoint in self.endpoints)
+        return {name: sum_of(self.tallies[e.name] for e in self.endpoints if e.provider == name) for name in names}
+
+    @property
+    def total(self) -> Tally:
+        return sum_of(self.tallies.values())
+
+
+def _read(source: Path, configuration: Configuration, output_tokens: int) -> _Found:
+    """Check and estimate a file as it is read. Raises InvalidRequest with what is wrong in which line."""
+    estimator = Estimator(configuration.endpoints, configuration.strategy, output_tokens, configuration.routes)
+    unserved: set[str] = set()
+    with Intake(Form.SHORTHAND) as intake, source.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            _take(intake.feed(chunk), estimator, unserved)
+        _take(intake.finish(), estimator, unserved)
+        result = intake.result()
+    problems = [bad.message for bad in result.errors] + _not_served(result, unserved)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems[:SHOWN_ERRORS])
+        more = f"\n  and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
+        raise InvalidRequest(f"{source} can't be used:\n{listed}{more}")
+    return _Found(configuration.endpoints, estimator.by_endpoint, _assumptions(configuration, output_tokens))
+
+
+def _take(lines: bytes, estimator: Estimator, unserved: set[str]) -> None:
+    for line in lines.split(b"\n"):
+        if line:
+            body = orjson.loads(line)["body"]
+            if not estimator.add(body) and len(unserved) < SHOWN_ERRORS:
+                unserved.add(body.get("model") or "")
+
+
+def _not_served(result: IntakeResult, unserved: set[str]) -> list[str]:
+    wanted = sorted((line, model) for model, line in result.models.items() if model in unserved)
+    return [f"line {line}: no endpoint serves the model {model!r}" for line, model in wanted]
+
+
+def _assumptions(configuration: Configuration, output_tokens: int) -> dict[str, str]:
+    weighted = configuration.strategy is BalancingStrategy.WEIGHTED
+    how = "by weight" if weighted else f"evenly (strategy {configuration.strategy})"
+    found = {
+        "input tokens": f"{CHARACTERS_PER_TOKEN} characters a token; images count nothing",
+        "output tokens": f"each request's max_tokens where it sets one, else {output_tokens}; at most the endpoint's max_tokens",
+        "spread": f"{how} over the endpoints that serve the model, lowest priority number first; none of them fails",
+        "prices": "of today, for each request by itself; nothing is cached, nothing is retried",
+    }
+    if unlisted := [endpoint.name for endpoint in configuration.endpoints if not endpoint.models]:
+        found["models"] = f"{', '.join(unlisted)}: none configured, so any model is taken to be served there"
+    return found
+
+
+def _show(source: Path, found: _Found) -> None:
+    console = wide_console()
+    total = found.total
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("endpoint", "provider", "lines", "input tokens", "output tokens", "cost"):
+        table.add_column(column, justify="left" if column in ("endpoint", "provider") else "right", no_wrap=True)
+    for endpoint in found.endpoints:
+        table.add_row(endpoint.name, endpoint.provider, *_cells(found.tallies[endpoint.name]))
+    table.add_section()
+    for provider, tally in found.providers.items():
+        table.add_row("", provider, *_cells(tally))
+    table.add_row("all", "", *_cells(total), style="bold")
+    console.print(f"{source}: {total.lines:,.0f} lines, about {total.prompt:,.0f} tokens in, {total.completion:,.0f} out, "
+                  f"cost {_cost(total)}\n", highlight=False, soft_wrap=True)  # fmt: skip
+    console.print(table)
+    console.print("\nassumed:", highlight=False)
+    for what, how in found.assumptions.items():
+        console.print(f"  {what}: {how}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _cells(tally: Tally) -> tuple[str, ...]:
+    return (f"{tally.lines:,.0f}", f"{tally.prompt:,.0f}", f"{tally.completion:,.0f}", _cost(tally))
+
+
+def _cost(tally: Tally) -> str:
+    """Show a cost; what has no known price is never shown as nothing."""
+    if tally.unpriced and tally.unpriced >= tally.lines:
+        return "unknown"
+    amount = f"${tally.cost:,.2f}" if tally.cost >= 1 or not tally.cost else f"${tally.cost:,.6f}"
+    return f"≥ {amount}" if tally.unpriced else amount
+
+
+def _as_dict(found: _Found) -> dict[str, Any]:
+    by_endpoint = {e.name: {"provider": e.provider, **_sums(found.tallies[e.name])} for e in found.endpoints}
+    return {
+        **_sums(found.total),
+        "endpoints": by_endpoint,
+        "providers": {name: _sums(tally) for name, tally in found.providers.items()},
+        "assumptions": dict(found.assumptions),
+    }
+
+
+def _sums(tally: Tally) -> dict[str, Any]:
+    """`cost` is null where the price of some lines is not known; `known_cost` is that of the others."""
+    return {
+        "lines": round(tally.lines, 3),
+        "tokens": {"input": round(tally.prompt), "output": round(tally.completion)},
+        "cost": None if tally.unpriced else round(tally.cost, 9),
+        "known_cost": round(tally.cost, 9),
+        "unpriced_lines": round(tally.unpriced, 3),
+    }

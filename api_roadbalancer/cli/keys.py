@@ -1,0 +1,104 @@
+"""`keys`: virtual API keys from the command line. They are in Redis; no process has to be told."""
+
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from api_roadbalancer.cli.on_node import wide_console, with_node
+from api_roadbalancer.cli.parts import Config
+from jobs.access import KeyRecord, KeyStore, Limits
+from jobs.access.store import KeyOrder
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke API keys of this server.")
+
+_LIFETIME = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+T = TypeVar("T")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is; no two keys in use share a name.")],
+    config: Config = None,
+    expires: Annotated[str, typer.Option(help="Lifetime: a number and s, m, h, d or w, such as 30d. None: it does not.")] = "",
+    models: Annotated[str, typer.Option(help="Only these models: names by comma.")] = "",
+    rpm: Annotated[int | None, typer.Option(help="Requests per minute.")] = None,
+    tpm: Annotated[int | None, typer.Option(help="Tokens per minute.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
+    budget_day: Annotated[float | None, typer.Option(help="USD per day (UTC).")] = None,
+    budget_month: Annotated[float | None, typer.Option(help="USD per month (UTC).")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Sees everybody's files and jobs, the fleet and the metrics.")] = False,
+) -> None:
+    """Make a key and print its secret, which nobody can show again."""
+    allowed = tuple(dict.fromkeys(part.strip() for part in models.split(",") if part.strip()))
+    limits = Limits(rpm, tpm, parallel, budget_day, budget_month)
+    order = KeyOrder(name, _lifetime(expires) if expires else None, allowed, limits, admin)
+    record, secret = _with_store(config, lambda store: store.create(order))
+    print(f"{record.id} ({record.name}); the secret is shown this once only:", file=sys.stderr)
+    print(secret)
+
+
+@app.command("list")
+def list_keys(config: Config = None) -> None:
+    """List all keys, oldest first. Their secrets are known to nobody."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("id", "name", "state", "created", "expires", "models", "limits"):
+        table.add_column(column, no_wrap=True)
+    now = time.time()
+    for record in _with_store(config, KeyStore.all):
+        times = (_time(record.created_at), _time(record.expires_at) if record.expires_at else "never")
+        cells = (record.id, record.name, _state(record, now), *times, ", ".join(record.models) or "all", _limits(record))
+        # Names come from people: nothing in them is markup.
+        table.add_row(*map(Text, cells))
+    wide_console().print(table)
+
+
+@app.command()
+def revoke(wanted: Annotated[str, typer.Argument(metavar="ID|NAME")], config: Config = None) -> None:
+    """Revoke a key: every process refuses it within two seconds. What belongs to it stays, and admins see it."""
+    record = _with_store(config, lambda store: store.revoke(wanted))
+    print(f"{record.id} ({record.name}) revoked")
+
+
+def _with_store(config: Path | None, work: Callable[[KeyStore], Awaitable[T]]) -> T:
+    return with_node(config, lambda node: work(KeyStore(node.redis)))
+
+
+def _lifetime(text: str) -> float:
+    match = _LIFETIME.fullmatch(text)
+    if not match:
+        raise ValueError(f"--expires must be a number and s, m, h, d or w, such as 30d (got {text!r})")
+    return float(int(match[1]) * _UNITS[match[2]])
+
+
+def _state(record: KeyRecord, now: float) -> str:
+    if record.revoked:
+        return "revoked"
+    if not record.lives(now):
+        return "expired"
+    return "admin" if record.admin else "in use"
+
+
+def _limits(record: KeyRecord) -> str:
+    limits = record.limits
+    parts = (
+        (limits.rpm, "requests/min"),
+        (limits.tpm, "tokens/min"),
+        (limits.parallel, "at once"),
+        (limits.budget_day, "USD/day"),
+        (limits.budget_month, "USD/month"),
+    )
+    return ", ".join(f"{value:,} {unit}" for value, unit in parts if value is not None) or "none"
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

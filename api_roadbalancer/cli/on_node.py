@@ -1,0 +1,37 @@
+"""What commands about jobs share: a node to work with, the job's id, and a console."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from api_roadbalancer.session import open_session
+from jobs.node import Node, open_node
+
+__all__ = ["JobId", "MaxCost", "wide_console", "with_node"]
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, such as batch_….")]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="When so much is spent, the job pauses.")]
+WIDE = 250
+"""Columns where no terminal sets a width, so that nothing is cut off."""
+T = TypeVar("T")
+
+
+def with_node(config: Path | None, work: Callable[[Node], Awaitable[T]]) -> T:
+    """Run `work` on a node of the configuration, with Redis found or started for it."""
+
+    async def go(redis_url: str) -> T:
+        async with open_node(session.configuration, redis_url) as node:
+            return await work(node)
+
+    with open_session(config) as session:
+        return asyncio.run(go(session.redis_url))
+
+
+def wide_console() -> Console:
+    """Return a console that cuts nothing off where no terminal sets a width."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)

@@ -1,0 +1,101 @@
+"""`results`: what a job has answered, whole or so far."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api_roadbalancer.cli.on_node import JobId, with_node
+from api_roadbalancer.cli.oneshot import exit_code
+from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.local_files import errors_path, write_whole
+from jobs.node import Node
+from jobs.records import Job
+
+__all__ = ["results"]
+
+LOOK_EVERY = 0.5
+"""Seconds between looks at a job that is followed."""
+
+
+def results(
+    job_id: JobId,
+    config: Config = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the output; errors go beside it.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+) -> None:
+    """Write a job's results: all of an ended one, what is finished of one under way, in line order.
+
+    Exit code 1 if the job has ended and some lines did not complete.
+    """
+
+    async def work(node: Node) -> Job:
+        job = await node.service.jobs.get(job_id)
+        if follow and out is None:
+            return await _follow(node, job)
+        while follow and not job.is_final:
+            await asyncio.sleep(LOOK_EVERY)
+            job = await node.service.jobs.get(job_id)
+        if out is None:
+            await _print(node, job, 0)
+        else:
+            await _write(node, job, out)
+        return job
+
+    job = with_node(config, work)
+    sys.exit(exit_code(job) if job.is_final else 0)
+
+
+async def _follow(node: Node, job: Job) -> Job:
+    """Print each line as soon as all lines before it are finished."""
+    following = 0
+    while True:
+        final = job.is_final
+        if not final:
+            async for result in node.service.finished_lines(job, following):
+                if result.number != following:
+                    break
+                _out(result.line + b"\n")
+                following += 1
+            await asyncio.sleep(LOOK_EVERY)
+            job = await node.service.jobs.get(job.id)
+            continue
+        await _print(node, job, following)
+        return job
+
+
+async def _print(node: Node, job: Job, skip: int) -> None:
+    """Print the results from line `skip` on; of an ended job the output, then the errors."""
+    if not job.is_final:
+        async for result in node.service.finished_lines(job, skip):
+            _out(result.line + b"\n")
+        return
+    for kind in ("output", "error"):
+        content = await node.service.output(job, kind)
+        if content is not None:
+            async for chunk in content:
+                _out(chunk)
+
+
+async def _write(node: Node, job: Job, out: Path) -> None:
+    if job.is_final:
+        for kind, path in (("output", out), ("error", errors_path(out))):
+            content = await node.service.output(job, kind)
+            if content is not None or kind == "output":
+                await write_whole(path, content or _lines(node, job, None))
+        return
+    await write_whole(out, _lines(node, job, 0))
+
+
+async def _lines(node: Node, job: Job, start: int | None) -> AsyncIterator[bytes]:
+    if start is not None:
+        async for result in node.service.finished_lines(job, start):
+            yield result.line + b"\n"
+
+
+def _out(content: bytes) -> None:
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()

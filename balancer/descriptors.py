@@ -1,0 +1,17 @@
+"""File descriptors: each connection takes one, on either side of a process."""
+
+import sys
+
+__all__ = ["raise_descriptor_limit"]
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many open files as the system's hard limit allows; the usual soft limit (1024) is a few hundred
+    streams. Does nothing on Windows, which has no such limit."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,142 @@
+"""Access for one process: who asks, whether that one may now, and how it ended."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from balancer.redis_connection import AsyncRedis
+from balancer.scripts import Scripts
+from balancer.tasks import end_tasks
+from jobs.access import redis_keys
+from jobs.access.caller import Caller
+from jobs.access.leases import LEASE_SECONDS, Leases
+from jobs.access.recognition import Clocks, Recognition
+from jobs.access.record import Limits
+from jobs.access.spending import DAY_KEPT, MONTH_KEPT, counters
+from jobs.access.standing import Standing, rate_headers, refusal_of
+from jobs.access.store import KeyStore
+from jobs.records import to_nano
+
+__all__ = ["Access", "Admission"]
+
+CLOSING_PATIENCE = 5.0
+"""Seconds that Redis has at the end to take in how the last requests ended."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The right to send one request. `headers` tell the rates; `lease` is empty for callers without limits."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    lease: str = ""
+    expected_tokens: int = 0
+
+
+class Access:
+    """One for each process, on its loop. Limits are shared with all others through Redis. `aclose` at the end.
+
+    Callers without limits cost no round trip; the others one to be admitted and at most one to finish. While Redis is away,
+    those with limits are refused with its error.
+    """
+
+    def __init__(
+        self, redis: AsyncRedis, configured: Sequence[str] = (), open_door: bool = True, clocks: Clocks | None = None
+    ) -> None:
+        """`configured` are the secrets of `ROADBALANCER_API_KEYS`; `open_door` lets everybody in while there is no key at all."""
+        self._clocks = clocks or Clocks()
+        self._recognition = Recognition(KeyStore(redis), configured, open_door, self._clocks)
+        self._scripts = Scripts(redis, Path(__file__).parent / "lua")
+        self._leases = Leases(redis)
+        self._under_way: set[str] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._owed: dict[str, int] = {}
+
+    async def identify(self, secret: str) -> Caller | None:
+        """Return whose secret this is, None if nobody's (see Recognition)."""
+        return await self._recognition.identify(secret)
+
+    async def admit(self, caller: Caller, model: str | None, expected_tokens: int) -> Admission:
+        """Let one request go; `finish` it in any case. A key for certain models must name one.
+
+        Raises Refused, and RedisError where limits can't be checked.
+        """
+        caller.check_models((model or "",))
+        limits = caller.limits
+        if limits is None:
+            return Admission()
+        lease = secrets.token_hex(8)
+        # A guess beyond a minute's worth (a client's `max_tokens` may be anything) takes just that.
+        expected = max(0, min(expected_tokens, limits.tpm or 0))
+        standing = await self._take(caller, limits, expected, lease)
+        if limits.parallel is not None:
+            self._leases.hold(caller.id, lease)
+        self._under_way.add(lease)
+        return Admission(rate_headers(limits, standing), lease, expected)
+
+    async def check_budget(self, caller: Caller) -> None:
+        """Refuse a caller whose budget is spent, for what is paid later (jobs). Takes nothing. Raises Refused, RedisError."""
+        limits = caller.limits
+        if limits is not None and limits.has_budget:
+            await self._take(caller, replace(limits, rpm=None, tpm=None, parallel=None), 0, "")
+
+    async def finish(self, caller: Caller, admission: Admission, tokens: int, cost_nano: int | None) -> None:
+        """Take in how an admitted request ended: `tokens` used in all (0 if it was never sent), its cost where that is known.
+
+        Never fails, and goes on when the caller's task is cancelled: the answer has been given. The second call does nothing.
+        """
+        limits = caller.limits
+        if limits is None or admission.lease not in self._under_way:
+            return
+        self._under_way.discard(admission.lease)
+        self._leases.drop(admission.lease)
+        beyond = tokens - admission.expected_tokens if limits.tpm is not None else 0
+        nano = (cost_nano or 0) if limits.has_budget else 0
+        if beyond or nano or limits.parallel is not None:
+            task = asyncio.create_task(self._settle(caller, limits, admission.lease, (beyond, nano)), name="settle a request")
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
+            await asyncio.shield(task)
+
+    async def aclose(self) -> None:
+        """Tell Redis what it has not been told, and stop keeping leases."""
+        if self._endings:
+            await asyncio.wait(self._endings, timeout=CLOSING_PATIENCE)
+        await end_tasks(*self._endings)
+        await self._leases.aclose()
+
+    async def _take(self, caller: Caller, limits: Limits, expected: int, lease: str) -> Standing:
+        now = self._clocks.wall()
+        args = (*_bounds(limits), expected, lease, int(LEASE_SECONDS * 1000))
+        standing = Standing.from_answer(await self._scripts.run("admit", _redis_keys(caller, now), args))
+        refused = refusal_of(limits, standing, now)
+        if refused:
+            raise refused
+        return standing
+
+    async def _settle(self, caller: Caller, limits: Limits, lease: str, used: tuple[int, int]) -> None:
+        beyond, nano = used[0], used[1] + self._owed.pop(caller.id, 0)
+        args = (limits.tpm or 0, beyond, lease, nano, DAY_KEPT, MONTH_KEPT)
+        try:
+            await self._scripts.run("settle", _redis_keys(caller, self._clocks.wall()), args)
+        except RedisError as exc:
+            # The lease runs out by itself, and the tokens come back with time; what was spent is told with the next request.
+            self._owed[caller.id] = self._owed.get(caller.id, 0) + nano
+            log.warning("what a request of %s used could not be told to Redis: %s", caller.id, exc)
+
+
+def _redis_keys(caller: Caller, now: float) -> tuple[str, ...]:
+    """Return the keys of both scripts."""
+    return (redis_keys.limits(caller.id), redis_keys.leases(caller.id), *counters(caller.id, now))
+
+
+def _bounds(limits: Limits) -> tuple[str | int, ...]:
+    """Return the limits as the script takes them, 0 for none. A budget below a nano-dollar is one of a nano-dollar."""
+    budgets = (0 if usd is None else max(1, to_nano(usd)) for usd in (limits.budget_day, limits.budget_month))
+    return (limits.rpm or 0, limits.tpm or 0, limits.parallel or 0, *budgets)

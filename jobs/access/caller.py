@@ -1,0 +1,58 @@
+"""Who asks: the owner of an API key, or anybody where no key exists."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jobs.access.record import KeyRecord, Limits
+from jobs.access.refusals import Refusal, Refused
+
+__all__ = ["ANONYMOUS", "Caller"]
+
+SHOWN_MODELS = 20
+"""Models that a refusal names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One who was let in. `models` are the names that it may ask for, empty for all; `record` is None for keys without one."""
+
+    id: str
+    name: str
+    admin: bool
+    models: tuple[str, ...] = ()
+    record: KeyRecord | None = None
+
+    @classmethod
+    def of(cls, record: KeyRecord) -> "Caller":
+        """Return the owner of a virtual key."""
+        return cls(record.id, record.name, record.admin, record.models, record)
+
+    @property
+    def limits(self) -> Limits | None:
+        """The limits that hold for this one, None without any."""
+        return self.record.limits if self.record and self.record.limits else None
+
+    @property
+    def sees_only(self) -> str | None:
+        """The owner whose files and jobs this one sees; None for all."""
+        return None if self.admin else self.id
+
+    def may_see(self, owner: str) -> bool:
+        """Whether what belongs to `owner` is there for this one."""
+        return self.admin or self.id == owner
+
+    def may_use(self, model: str) -> bool:
+        """Whether this one may ask for `model`."""
+        return not self.models or model in self.models
+
+    def check_models(self, wanted: Iterable[str]) -> None:
+        """Refuse models that this one may not ask for; "" stands for a request that names none. Raises Refused."""
+        for model in wanted:
+            if not self.may_use(model):
+                known = ", ".join(self.models[:SHOWN_MODELS]) + (", …" if len(self.models) > SHOWN_MODELS else "")
+                what = f"may not use the model {model!r}" if model else "must name a model"
+                raise Refused(Refusal.MODEL, f"this key {what}; it may use {known}")
+
+
+ANONYMOUS = Caller("", "anonymous", admin=True)
+"""Everybody, while there is no key at all. What this one makes belongs to nobody: once there are keys, only admins see it."""

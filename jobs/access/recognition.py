@@ -1,0 +1,77 @@
+"""Recognises callers by their secrets, mostly without asking Redis."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hmac import compare_digest
+
+from jobs.access.caller import ANONYMOUS, Caller
+from jobs.access.recent import Recent
+from jobs.access.record import KeyRecord
+from jobs.access.secret import LONGEST_SECRET, digest_of, id_of_digest
+from jobs.access.store import KeyStore
+
+__all__ = ["REMEMBERED_SECONDS", "Clocks", "Recognition"]
+
+REMEMBERED_SECONDS = 2.0
+"""How long an answer of Redis holds in this process: a revoked key is out, and a new one in, after that at the latest."""
+MOST_KNOWN = 10_000
+"""Keys that are remembered. Redis is asked for others each time."""
+MOST_UNKNOWN = 4096
+"""Wrong secrets that are remembered, so that a client that goes on with one does not ask Redis each time."""
+ANY_KEY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """`wall` tells the seconds since the epoch, `steady` never goes back."""
+
+    wall: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+
+
+class Recognition:
+    """Knows the keys of `ROADBALANCER_API_KEYS` and the virtual ones. While there is none, everybody is ANONYMOUS."""
+
+    def __init__(self, store: KeyStore, configured: Sequence[str], open_door: bool, clocks: Clocks) -> None:
+        """Without `open_door`, nobody is let in while there is no key."""
+        self._store = store
+        self._clocks = clocks
+        self._open_door = open_door and not configured
+        self._configured = [digest_of(secret) for secret in configured]
+        self._known: Recent[KeyRecord] = Recent(MOST_KNOWN, REMEMBERED_SECONDS, clocks.steady)
+        self._unknown: Recent[bool] = Recent(MOST_UNKNOWN, REMEMBERED_SECONDS, clocks.steady)
+        self._keys_exist: Recent[bool] = Recent(1, REMEMBERED_SECONDS, clocks.steady)
+
+    async def identify(self, secret: str) -> Caller | None:
+        """Return whose secret this is, None if nobody's or of a dead key. Raises RedisError if Redis would have to be asked."""
+        if self._open_door and not await self._any_key():
+            return ANONYMOUS
+        if not 0 < len(secret) <= LONGEST_SECRET:
+            return None
+        digest = digest_of(secret)
+        # Each one is compared in full, so that the time taken tells nothing.
+        if any([compare_digest(digest, own) for own in self._configured]):
+            return Caller(id_of_digest(digest), "ROADBALANCER_API_KEYS", admin=True)
+        record = await self._record(digest)
+        return Caller.of(record) if record and record.lives(self._clocks.wall()) else None
+
+    async def _any_key(self) -> bool:
+        exist = self._keys_exist.get(ANY_KEY)
+        if exist is None:
+            asked_at = self._clocks.steady()
+            exist = await self._store.exist()
+            self._keys_exist.put(ANY_KEY, exist, asked_at)
+        return exist
+
+    async def _record(self, digest: str) -> KeyRecord | None:
+        known = self._known.get(digest)
+        if known is not None or self._unknown.get(digest):
+            return known
+        asked_at = self._clocks.steady()
+        record = await self._store.find(digest)
+        if record is None:
+            self._unknown.put(digest, True, asked_at)
+        else:
+            self._known.put(digest, record, asked_at)
+        return record

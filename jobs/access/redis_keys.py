@@ -1,0 +1,23 @@
+"""Every Redis key that API keys use."""
+
+__all__ = ["KEYS", "NAMES", "leases", "limits", "spent"]
+
+KEYS = "rb:keys"
+"""Hash of a secret's digest -> the key's record (JSON). Revoked keys stay in it, so that it never empties by itself."""
+NAMES = "rb:keys:names"
+"""Hash of name -> id, of the keys that are not revoked: what makes names unique."""
+
+
+def limits(key_id: str) -> str:
+    """Hash: the key's token buckets (see lua/admit.lua); expires when they are full again."""
+    return f"rb:limits:{key_id}"
+
+
+def leases(key_id: str) -> str:
+    """Sorted set of the key's requests under way (their leases) by the time (ms) at which they are taken for dead."""
+    return f"rb:parallel:{key_id}"
+
+
+def spent(key_id: str, period: str) -> str:
+    """Counter: nano-dollars that the key spent in a day (`2026-03-09`) or a month (`2026-03`), by UTC; expires."""
+    return f"rb:spent:{key_id}:{period}"

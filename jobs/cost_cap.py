@@ -1,0 +1,65 @@
+"""What a cap on a job's cost takes: an amount that makes sense, and a known price for whatever may answer."""
+
+import math
+from collections.abc import Iterable
+
+from balancer.endpoint import Endpoint
+from balancer.fleet import ANY_MODEL, Fleet
+from balancer.outcome import Usage
+from balancer.pricing import cost_of
+from jobs.errors import InvalidRequest
+
+__all__ = ["MAX_CAP", "check_cap", "require_prices"]
+
+MAX_CAP = 1_000_000.0
+"""USD. Sums in Redis are exact far beyond it."""
+MIN_CAP = 1e-6
+SHOWN = 5
+"""Endpoints without a price that a message names."""
+A_REQUEST = Usage(prompt=1, completion=1)
+
+
+def check_cap(max_cost: float) -> None:
+    """Refuse what can't be a cap. Raises InvalidRequest."""
+    if not (math.isfinite(max_cost) and MIN_CAP <= max_cost <= MAX_CAP):
+        message = f"max_cost must be an amount in USD from {MIN_CAP:.6f} to {MAX_CAP:,.0f} (got {max_cost:g})"
+        raise InvalidRequest(message, "max_cost", "invalid_value")
+
+
+def require_prices(fleet: Fleet, models: Iterable[str]) -> None:
+    """Make sure that what answers lines for `models` ("" for lines without one) has a price: a line without one can't count
+    against a cap. Raises InvalidRequest with the endpoints that have none."""
+    unknown = [f"{endpoint.name} ({upstream or 'no model named'})" for endpoint, upstream in _may_answer(fleet, models)
+               if cost_of(A_REQUEST, endpoint, upstream) is None]  # fmt: skip
+    if not unknown:
+        return
+    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    raise InvalidRequest(
+        f"max_cost needs the price of everything that may answer, and these have none: {', '.join(unknown[:SHOWN])}{more}; "
+        "give the endpoint a `price` in the configuration, or leave max_cost out",
+        "max_cost",
+        "price_unknown",
+    )
+
+
+def _may_answer(fleet: Fleet, models: Iterable[str]) -> list[tuple[Endpoint, str]]:
+    """Return each endpoint with each upstream name that lines for `models` may be sent there under."""
+    found = {
+        (name, upstream): fleet.endpoints[name]
+        for model in models
+        for asked in (fleet.routes.all_behind(model) if model else ("",))
+        for name in fleet.endpoints
+        if fleet.serves(name, asked or None)
+        for upstream in _upstream(fleet, fleet.endpoints[name], asked)
+    }
+    return [(endpoint, upstream) for (_, upstream), endpoint in found.items()]
+
+
+def _upstream(fleet: Fleet, endpoint: Endpoint, model: str) -> list[str]:
+    if model:
+        return [endpoint.models.get(model, model)]
+    if endpoint.models:
+        # A line without a model is sent under the first one that is configured.
+        return [next(iter(endpoint.models.values()))]
+    listed = [name for name, serving in fleet.models().items() if endpoint.name in serving and name != ANY_MODEL]
+    return listed or [""]

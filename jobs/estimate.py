@@ -1,0 +1,147 @@
+"""What an input will take, in tokens and money, before anything is sent: pure functions over its lines and the settings.
+
+A rough guess: nobody knows how long the answers will be, and tokens are counted by the number of characters.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from balancer.endpoint import Endpoint
+from balancer.fleet import ANY_MODEL
+from balancer.model_routes import NO_ROUTES, ModelRoutes
+from balancer.outcome import Usage
+from balancer.pacing import CHARACTERS_PER_TOKEN
+from balancer.pricing import cost_of
+from balancer.strategy import BalancingStrategy
+
+__all__ = ["Estimator", "Share", "Tally", "answer_tokens", "prompt_tokens", "spread", "sum_of"]
+
+SPREADS_KEPT = 1024
+"""Models whose endpoints are kept at hand; an input may name any number of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """An endpoint's part in the lines for one model, which it knows as `upstream`; the shares of a model add up to 1."""
+
+    endpoint: Endpoint
+    upstream: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Expected sums; they are parts of lines too, as a line may go to one endpoint or another. `cost` is in USD, without the
+    `unpriced` lines whose price is not known."""
+
+    lines: float = 0.0
+    prompt: float = 0.0
+    completion: float = 0.0
+    cost: float = 0.0
+    unpriced: float = 0.0
+
+
+def sum_of(tallies: Iterable[Tally]) -> Tally:
+    """Add tallies up."""
+    found = list(tallies)
+    fields = ("lines", "prompt", "completion", "cost", "unpriced")
+    return Tally(*(math.fsum(getattr(tally, field) for tally in found) for field in fields))
+
+
+def prompt_tokens(body: Mapping[str, Any]) -> int:
+    """Guess the tokens of a prompt: four characters a token, of all text and of the tools. Images count nothing."""
+    characters = sum(_characters(message.get("content")) for message in body["messages"])
+    if body.get("tools"):
+        characters += len(orjson.dumps(body["tools"]))
+    return max(1, math.ceil(characters / CHARACTERS_PER_TOKEN))
+
+
+def _characters(content: Any) -> int:
+    if isinstance(content, str):
+        return len(content)
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return sum(len(text) for text in texts if isinstance(text, str))
+
+
+def answer_tokens(body: Mapping[str, Any], cap: int | None, expected: int) -> int:
+    """Guess the tokens of an answer: the request's own limit, else what is `expected`, and no more than the endpoint's `cap`;
+    for each of the `n` answers that are asked for."""
+    limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if _is_count(body.get(name))]
+    tokens = limits[0] if limits else expected
+    answers = body["n"] if _is_count(body.get("n")) else 1
+    return answers * (tokens if cap is None else min(tokens, cap))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def spread(endpoints: Sequence[Endpoint], strategy: BalancingStrategy, model: str | None) -> tuple[Share, ...]:
+    """Say how lines for `model` spread: over the first tier that serves it, by the weights where the strategy looks at them.
+
+    An endpoint whose models are not configured is taken to serve any. Empty if nobody serves it.
+    """
+    serving = [e for e in endpoints if model is None or not e.models or model in e.models or ANY_MODEL in e.models]
+    first = min((e.priority for e in serving), default=0)
+    tier = [e for e in serving if e.priority == first]
+    weights = [e.weight if strategy is BalancingStrategy.WEIGHTED else 1.0 for e in tier]
+    return tuple(Share(e, _upstream(e, model), w / sum(weights)) for e, w in zip(tier, weights, strict=True))
+
+
+def _upstream(endpoint: Endpoint, model: str | None) -> str:
+    return endpoint.models.get(model, model) if model else next(iter(endpoint.models.values()), "")
+
+
+class Estimator:
+    """Feed it the body of each line, then read `by_endpoint`. Its memory does not grow with the input."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        strategy: BalancingStrategy,
+        expected_answer: int,
+        routes: ModelRoutes = NO_ROUTES,
+    ) -> None:
+        self._expected = expected_answer
+        self._routes = routes
+        self._shares = lru_cache(SPREADS_KEPT)(lambda model: spread(endpoints, strategy, model))
+        self._sums = {endpoint.name: _Sums() for endpoint in endpoints}
+
+    @property
+    def by_endpoint(self) -> dict[str, Tally]:
+        """What each endpoint is expected to do."""
+        return {name: Tally(s.lines, s.prompt, s.completion, s.cost, s.unpriced) for name, s in self._sums.items()}
+
+    def add(self, body: Mapping[str, Any]) -> bool:
+        """Take a line in, and say whether any endpoint serves it."""
+        shares = next((found for model in self._routes.models_for(body) if (found := self._shares(model))), ())
+        prompt = prompt_tokens(body)
+        for share in shares:
+            completion = answer_tokens(body, share.endpoint.max_tokens, self._expected)
+            # Each request is priced by itself, since a large one may cost more a token.
+            cost = cost_of(Usage(prompt, completion), share.endpoint, share.upstream)
+            self._sums[share.endpoint.name].add(share.share, prompt, completion, cost)
+        return bool(shares)
+
+
+class _Sums:
+    """A tally under way."""
+
+    __slots__ = ("completion", "cost", "lines", "prompt", "unpriced")
+
+    def __init__(self) -> None:
+        self.lines = self.prompt = self.completion = self.cost = self.unpriced = 0.0
+
+    def add(self, share: float, prompt: int, completion: int, cost: float | None) -> None:
+        self.lines += share
+        self.prompt += share * prompt
+        self.completion += share * completion
+        self.cost += share * (cost or 0.0)
+        if cost is None:
+            self.unpriced += share

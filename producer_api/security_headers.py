@@ -1,0 +1,53 @@
+"""Headers that keep answers out of caches and harmless in browsers. CORS has none: no other site may read an answer."""
+
+from collections.abc import Mapping
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["SecurityHeaders", "security_headers"]
+
+DOCUMENTATION = frozenset({"/docs", "/docs/oauth2-redirect"})
+"""FastAPI's pages. They load Swagger UI and their icon from where their policy says, and start it by a script in the page."""
+DOCUMENTATION_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""Should a browser show an answer as a page (a file with a model's words, say), nothing in it runs."""
+
+
+class SecurityHeaders:
+    """ASGI middleware, the outermost one: refusals and errors have the headers too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(security_headers(scope["path"]))
+            await send(message)
+
+        await self._app(scope, receive, secured)
+
+
+def security_headers(path: str) -> Mapping[str, str]:
+    """Return the headers of every answer at `path`."""
+    return _DOCUMENTATION_HEADERS if path in DOCUMENTATION else _HEADERS
+
+
+_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": POLICY,
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+_DOCUMENTATION_HEADERS = _HEADERS | {"content-security-policy": DOCUMENTATION_POLICY}
