@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := api_roadbalancer producer_api workers jobs balancer
+LITELLM := tests/litellm/.venv
+CLIENTS := tests/clients/.venv
 
-.PHONY: setup run test lint types imports bench docker-check test-vllm lock clean
+.PHONY: setup run test lint types imports bench docker-check test-vllm test-litellm test-clients lock clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +44,28 @@ bench: $(VENV)/.dev
 # Against real vLLM servers, whatever they serve: make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1
 test-vllm: $(VENV)/.dev
 	VLLM_URLS=$(VLLM_URLS) $(BIN)/python -m pytest -q tests/vllm
+
+# LiteLLM's proxy with examples/litellm/config.yaml, and the handler in a program, against a LaaS on loopback. LiteLLM can't share an
+# environment with the newest openai SDK, so it has its own; the LaaS runs in the project's.
+test-litellm: $(VENV)/.dev $(LITELLM)/.ready
+	SPEAKERS_PYTHON=$(BIN)/python $(LITELLM)/bin/python -m pytest -q -c tests/litellm/pytest.ini --confcutdir tests/litellm tests/litellm
+
+$(LITELLM)/.ready: tests/litellm/requirements.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(LITELLM)
+	$(LITELLM)/bin/python -m pip --disable-pip-version-check --quiet install -r tests/litellm/requirements.txt --editable '.[litellm]'
+	@touch $@
+
+# The SDKs, commands and frameworks that people have, unmodified, against `roadbalancer up` with a simulated endpoint. They have an
+# environment of their own, with a Node of its own. The newer pip is for resolving: that of Python 3.11 gives up on LangChain.
+test-clients: $(VENV)/.ready $(CLIENTS)/.ready
+	ROADBALANCER=$(abspath $(BIN)/roadbalancer) $(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini --confcutdir tests/clients tests/clients
+
+$(CLIENTS)/.ready: tests/clients/requirements.txt tests/clients/package-lock.json
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install 'pip>=26'
+	$(CLIENTS)/bin/python -m pip --quiet install -r tests/clients/requirements.txt
+	PATH=$(abspath $(CLIENTS)/bin):$$PATH npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 # Builds the image, brings the Compose file up, kills a worker mid-job, and checks that nothing is lost. Needs Docker.
 docker-check:

@@ -10,8 +10,9 @@ import redis as sync_redis
 from api_roadbalancer.embedded import EmbeddedRedis
 from balancer.redis_connection import AsyncRedis, open_redis
 
-# Needs servers that somebody else runs: see `make test-vllm`.
-collect_ignore = [] if os.environ.get("VLLM_URLS") else ["vllm"]
+# `vllm` needs servers that somebody else runs (see `make test-vllm`); `litellm` and `clients` have environments of their own
+# (`make test-litellm`, `make test-clients`).
+collect_ignore = ["clients", "litellm"] if os.environ.get("VLLM_URLS") else ["clients", "litellm", "vllm"]
 
 
 @pytest.fixture(scope="session")

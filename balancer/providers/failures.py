@@ -1,6 +1,7 @@
 """What an endpoint's refusal means: the kind of failure, how long to wait, and what it says."""
 
 import math
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
@@ -8,7 +9,7 @@ from typing import Any
 
 from balancer.outcome import Failure, FailureKind
 
-__all__ = ["SHOWN", "error_of", "failure_kind", "retry_after_seconds", "shown", "unreadable"]
+__all__ = ["SHOWN", "error_of", "failure_kind", "retry_after_seconds", "shown", "unreadable", "without_keys"]
 
 SHOWN = 300
 """Characters of an endpoint's error that go into the error message."""
@@ -32,6 +33,23 @@ _BY_STATUS = {
     504: FailureKind.TIMEOUT,
     529: FailureKind.OVERLOADED,
 }
+_SECRET = r"(?=[^\s\"',;&<>]{0,300}[\d*])[^\s\"',;&<>]{6,300}"
+"""What a key may look like where the text says that one follows: no plain word, so it has a digit, or stars in its middle."""
+_KEYS = re.compile(
+    rf"""(?P<before>\bbearer\s+
+        | \b(?:x-)?(?:goog-)?api[-_ ]?key(?:\ provided)?["']?\s*[:=]\s*["']?
+        | \bauthorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?
+        | [?&]key=)
+        {_SECRET}
+    | \b(?P<prefix>sk-|sk_|gsk_|hf_|xai-|AIza)[\w*-]{{3,300}}""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Keys in an error's text: those that are announced, and those of the well-known makers by how they begin."""
+
+
+def without_keys(text: str) -> str:
+    """Put `***` in place of all that looks like a key, or a part of one: providers quote the key that they refuse."""
+    return _KEYS.sub(lambda found: f"{found['before'] or found['prefix']}***", text)
 
 
 def failure_kind(status: int, code: str | None = None) -> FailureKind:
@@ -66,16 +84,16 @@ def _until(date: str) -> float:
 
 
 def error_of(parsed: Any, body: bytes) -> tuple[str, str | None]:
-    """Return the message and the code (else the type) of an error body, whatever its shape."""
+    """Return the message and the code (else the type) of an error body, whatever its shape. No key stands in the message."""
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else None
     if isinstance(error, str):
-        return error[:SHOWN], None
+        return _cut(error), None
     if isinstance(error, dict):
         message = error.get("message") or error.get("detail")
         code = error.get("code") or error.get("type")
-        return str(message or shown(body))[:SHOWN], str(code) if code is not None else None
+        return _cut(str(message)) if message else shown(body), str(code) if code is not None else None
     return shown(body), None
 
 
@@ -105,6 +123,11 @@ def _kind_of(body: bytes) -> str:
 
 
 def shown(body: bytes) -> str:
-    """Return the beginning of a body as text, for an error message."""
-    text = body[: SHOWN * 4].decode("utf-8", "replace").strip()
+    """Return the beginning of a body as text without keys, for an error message."""
+    text = without_keys(body[: SHOWN * 4].decode("utf-8", "replace").strip())
     return (text[:SHOWN] + "…" if len(text) > SHOWN else text) or "(empty)"
+
+
+def _cut(message: str) -> str:
+    # A key is looked for before the end is cut off: half of one might not look like one.
+    return without_keys(message[: SHOWN * 4])[:SHOWN]

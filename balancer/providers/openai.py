@@ -1,6 +1,7 @@
 """OpenAI's wire format, as vLLM and many other servers speak it: bodies pass through untouched.
 
-Only the endpoint's own settings are put in (see `settings`). Unknown fields are forwarded.
+Only the endpoint's own settings are put in (see `settings`), and a PDF that is said in LaaS's way is said in OpenAI's. Unknown
+fields are forwarded. With the option `api: responses` chats are sent to the Responses API instead (see `responses`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,15 +10,19 @@ from typing import Any
 import orjson
 
 from balancer.endpoint import Endpoint
-from balancer.outcome import NO_USAGE, Failure, FailureKind, Usage
-from balancer.providers.base import Adapter, Answer, Call, StreamFault, Translation
-from balancer.providers.failures import error_of, failure_kind, retry_after_seconds, unreadable
+from balancer.outcome import Failure, FailureKind
+from balancer.providers.base import Adapter, Answer, Call, RequestRefused, StreamFault, Translation
+from balancer.providers.documents import with_files
+from balancer.providers.failures import unreadable
+from balancer.providers.openai_answers import MOST_TOKENS, error_answer, one_line, openai_failure, stream_failure, usage_of
+from balancer.providers.openai_choices import wrong_in
+from balancer.providers.responses import is_responses_call, responses_answer, responses_call
+from balancer.providers.responses_stream import ResponsesStream
 from balancer.providers.settings import apply_endpoint
 
-__all__ = ["OpenAIAdapter", "one_line", "openai_failure", "usage_of"]
+__all__ = ["MOST_TOKENS", "OpenAIAdapter", "one_line", "openai_failure", "usage_of"]
 
-MOST_TOKENS = 2**40
-"""A count beyond this is no count."""
+CHAT = "/chat/completions"
 END = b"[DONE]"
 
 
@@ -32,26 +37,40 @@ class OpenAIAdapter(Adapter):
 
     def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
         sent = apply_endpoint(endpoint, body)
+        if endpoint.options and path == CHAT and _wants_responses(endpoint):
+            return responses_call(endpoint, sent)
+        messages = sent.get("messages")
+        files = with_files(messages)
+        if files is not messages:
+            sent = {**sent, "messages": files}
         stream = bool(sent.get("stream"))
         if stream:
             # Asked for whatever the user wants, since what it cost is to be known.
-            sent = {**sent, "stream_options": {**(sent.get("stream_options") or {}), "include_usage": True}}
+            asked = sent.get("stream_options")
+            sent = {**sent, "stream_options": {**(asked if isinstance(asked, dict) else {}), "include_usage": True}}
         return Call(path, orjson.dumps(sent), sent.get("model") or "", stream)
 
     def answer(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        if is_responses_call(call):
+            return responses_answer(status, headers, body)
         try:
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError:
             parsed = None
-        if status == 200 and isinstance(parsed, dict) and isinstance(parsed.get("choices"), list) and not parsed.get("error"):
-            return Answer(one_line(body), usage_of(parsed.get("usage")), parsed=parsed)
-        if status == 200:
+        if status != 200:
+            handed_on, failure = error_answer(status, headers, parsed, body)
+            return Answer(handed_on, failure=failure)
+        if not isinstance(parsed, dict) or not isinstance(parsed.get("choices"), list) or parsed.get("error"):
             return Answer(b"", failure=unreadable(status, body, parsed, "choices"))
-        failure = openai_failure(status, headers, parsed, body)
-        return Answer(one_line(body) if isinstance(parsed, dict) else b"", failure=failure)
+        if call.path == CHAT:
+            for choice in parsed["choices"]:
+                if wrong := wrong_in(choice, "message"):
+                    failure = Failure(FailureKind.INVALID_RESPONSE, f"a 200 answer in which {wrong} ({len(body)} bytes)", status)
+                    return Answer(b"", failure=failure)
+        return Answer(one_line(body), usage_of(parsed.get("usage")), parsed=parsed)
 
     def translation(self, call: Call) -> Translation:
-        return _PassedThrough()
+        return ResponsesStream() if is_responses_call(call) else _PassedThrough()
 
 
 class _PassedThrough(Translation):
@@ -64,42 +83,28 @@ class _PassedThrough(Translation):
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
-            raise StreamFault(Failure(FailureKind.INVALID_RESPONSE, "an event of the stream is not JSON")) from None
+            raise _fault("is not JSON") from None
         if not isinstance(chunk, dict):
-            raise StreamFault(Failure(FailureKind.INVALID_RESPONSE, "an event of the stream is no JSON object"))
+            raise _fault("is no JSON object")
         if chunk.get("error"):
-            message, code = error_of(chunk, data)
-            kind = failure_kind(500, code)
-            raise StreamFault(Failure(kind, f"an error in the stream: {message}"))
+            raise StreamFault(stream_failure(chunk, data))
+        choices = chunk.setdefault("choices", [])
+        if not isinstance(choices, list):
+            raise _fault("is no chunk: `choices` is no list")
+        for choice in choices:
+            if isinstance(choice, dict) and choice.get("delta") is None:  # seen beside the findings of content filters
+                choice["delta"] = {}
+            if wrong := wrong_in(choice, "delta"):
+                raise _fault(f"is no chunk: {wrong}")
         return (chunk,)
 
 
-def openai_failure(status: int, headers: Mapping[str, str], parsed: Any, body: bytes) -> Failure:
-    """Return the failure that an OpenAI error body (or anything else that is not a 200) tells of."""
-    message, code = error_of(parsed, body)
-    return Failure(failure_kind(status, code), f"HTTP {status}: {message}", status, retry_after_seconds(headers))
+def _wants_responses(endpoint: Endpoint) -> bool:
+    api = endpoint.options.get("api", "chat")
+    if api not in ("chat", "responses"):
+        raise RequestRefused("options.api", f"the endpoint's setting must be `chat` or `responses` (got {api!r})")
+    return api == "responses"
 
 
-def one_line(body: bytes) -> bytes:
-    """Put JSON on one line. Inside a string a line break is escaped, so each one that stands here is white space."""
-    return body.replace(b"\n", b" ").replace(b"\r", b" ")
-
-
-def usage_of(usage: Any) -> Usage:
-    """Read OpenAI's `usage` object; anything else counts as nothing."""
-    if not isinstance(usage, dict):
-        return NO_USAGE
-    prompt_details = usage.get("prompt_tokens_details")
-    completion_details = usage.get("completion_tokens_details")
-    return Usage(
-        _count(usage, "prompt_tokens"),
-        _count(usage, "completion_tokens"),
-        _count(prompt_details, "cached_tokens"),
-        _count(completion_details, "reasoning_tokens"),
-        _count(prompt_details, "cache_write_tokens"),
-    )
-
-
-def _count(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) and 0 < value <= MOST_TOKENS else 0
+def _fault(problem: str) -> StreamFault:
+    return StreamFault(Failure(FailureKind.INVALID_RESPONSE, f"an event of the stream {problem}"))

@@ -1,0 +1,308 @@
+"""Answers that are cut off, bent, broken, huge or slow: whatever comes, there is an outcome that says so, and nothing is raised.
+
+Every wire format goes through the same cases, made from answers that its speaker gives.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from balancer import AsyncLoadBalancer
+from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.providers import Adapter, Call, adapter_for
+from balancer.results import ChatChunk, text_of
+from balancer.streaming import StreamReading, chunks_of
+from tests.speakers import SPEAKERS, Ending, Heard, Reply, Speaker, SpeakerServer, Told, ToolCall
+
+PATH = "/chat/completions"
+AS_IT_CAME = {"openai", "vllm"}
+"""Speakers whose adapter hands answers on as they came: what nobody here reads (`created`, `logprobs` …) may be anything."""
+SECRET = "the plan, which nobody may read in an error"
+TOLD = (
+    Told(SECRET),
+    Told("", (ToolCall("weather", {"city": "a"}), ToolCall("weather", {"city": "b"}, "call_2")), Ending.TOOLS),
+    Told(SECRET, ending=Ending.LENGTH),
+    Told("", ending=Ending.REFUSAL),
+)
+INSTEAD = (None, 5, -1.5, True, "odd", [], ["odd"], [None], {}, {"odd": 1})
+BROKEN_EVENTS = (b"{", b"null", b"[]", b'"odd"', b"5", b"{}", b"\xff\xfe", b"", b"[DONE]", b'{"error": {}}', b'{"error": "odd"}')
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One wire format, with a request made in it."""
+
+    name: str
+    speaker: Speaker
+    adapter: Adapter
+    call: Call
+    heard: Heard
+
+    @property
+    def handed_on(self) -> bool:
+        return self.name in AS_IT_CAME
+
+    @property
+    def told(self) -> list[Told]:
+        return [told for told in TOLD if calls_tools(self.speaker) or not told.tool_calls]
+
+
+def calls_tools(speaker: Speaker) -> bool:
+    return "tools offered" not in speaker.unsupported
+
+
+def request_of(speaker: Speaker, stream: bool) -> dict[str, Any]:
+    return {**REQUEST, "stream": stream, **({"tools": [TOOL]} if calls_tools(speaker) else {})}
+
+
+def spoken(name: str, stream: bool) -> Spoken:
+    speaker = SPEAKERS[name]
+    adapter = adapter_for(speaker.provider)
+    endpoint = speaker.endpoint("http://h", models={"m": "m"})
+    call = adapter.call(endpoint, PATH, request_of(speaker, stream))
+    url = urlsplit(endpoint.url + call.path)
+    headers = {name.lower(): value for name, value in adapter.headers(endpoint).items()}
+    heard = speaker.hear(url.path + (f"?{url.query}" if url.query else ""), headers, call.body)
+    return Spoken(name, speaker, adapter, call, heard)
+
+
+@pytest.fixture(params=SPEAKERS)
+def whole(request: pytest.FixtureRequest) -> Spoken:
+    """A format whose turn it is, asked for a whole answer."""
+    return spoken(request.param, stream=False)
+
+
+@pytest.fixture(params=[name for name, speaker in SPEAKERS.items() if speaker.streams])
+def streamed(request: pytest.FixtureRequest) -> Spoken:
+    """The same, asked for a stream."""
+    return spoken(request.param, stream=True)
+
+
+def test_an_answer_that_is_cut_off_is_no_answer(whole: Spoken) -> None:
+    problems = []
+    for told in whole.told:
+        body = whole.speaker.say(told, whole.heard).body
+        for end in range(0, len(body), 3):
+            answer = whole.adapter.answer(whole.call, 200, {}, body[:end])
+            if answer.failure is None or answer.body:
+                problems.append(f"{end} of {len(body)} bytes are taken for an answer")
+            problems += what_is_wrong_with(answer.failure, f"{end} of {len(body)} bytes")
+    assert not problems, report(problems)
+
+
+def test_an_answer_with_a_wrong_type_anywhere_is_well_formed_or_refused(whole: Spoken) -> None:
+    problems = []
+    for told in whole.told:
+        good = orjson.loads(whole.speaker.say(told, whole.heard).body)
+        assert not problems_of_answer(whole, good, "the good answer")
+        for place, bent in bendings(good):
+            problems += problems_of_answer(whole, bent, place)
+    assert not problems, report(problems)
+
+
+def problems_of_answer(spoken: Spoken, body: Any, place: str) -> list[str]:
+    try:
+        answer = spoken.adapter.answer(spoken.call, 200, {}, orjson.dumps(body))
+        if answer.failure is not None:
+            return what_is_wrong_with(answer.failure, place)
+        completion = orjson.loads(answer.body)
+        ChatCompletion.model_validate(as_read(completion, "message") if spoken.handed_on else completion)
+        for chunk in chunks_of(completion):
+            text_of(chunk["choices"])
+        assert answer.parsed is None or answer.parsed == completion, "the body is other than what was read"
+        assert b"\n" not in answer.body
+    except Exception as exc:
+        return [f"{place}: {type(exc).__name__}: {str(exc)[:200]}"]
+    return []
+
+
+async def test_a_stream_that_is_cut_off_does_not_pass_for_a_whole_one(streamed: Spoken) -> None:
+    problems = []
+    for told in streamed.told:
+        pieces = list(streamed.speaker.stream(told, streamed.heard))
+        body = b"".join(pieces)
+        ends = {sum(map(len, pieces[:n])) for n in range(len(pieces))} | set(range(0, len(body), 1 + len(body) // 150))
+        for end in sorted(ends):
+            problems += await problems_of_stream(streamed, body[:end], f"{end} of {len(body)} bytes", told)
+        assert not await problems_of_stream(streamed, body, "the good stream", told)
+    assert not problems, report(problems)
+
+
+async def test_a_stream_with_a_broken_event_is_an_error_or_goes_on(streamed: Spoken) -> None:
+    problems = []
+    for told in streamed.told[:3]:
+        pieces = list(streamed.speaker.stream(told, streamed.heard))
+        for n in range(len(pieces)):
+            for broken in BROKEN_EVENTS:
+                body = b"".join([*pieces[:n], b"data: " + broken + b"\n\n", *pieces[n + 1 :]])
+                problems += await problems_of_stream(streamed, body, f"event {n} is {broken!r}")
+    assert not problems, report(problems)
+
+
+async def test_a_stream_with_a_wrong_type_anywhere_is_well_formed_or_refused(streamed: Spoken) -> None:
+    problems = []
+    for told in streamed.told[:2]:
+        pieces = list(streamed.speaker.stream(told, streamed.heard))
+        for n, piece in enumerate(pieces):
+            before, _, data = piece.partition(b"data: ")
+            for place, bent in bendings(orjson.loads(data)) if data.startswith(b"{") else ():
+                event = before + b"data: " + orjson.dumps(bent) + b"\n\n"
+                body = b"".join([*pieces[:n], event, *pieces[n + 1 :]])
+                problems += await problems_of_stream(streamed, body, f"event {n}{place}")
+    assert not problems, report(problems)
+
+
+async def problems_of_stream(spoken: Spoken, body: bytes, place: str, told: Told | None = None) -> list[str]:
+    """Read a stream. With `told`, one that ends well must have said all of it."""
+    try:
+        chunks, outcome = await read_stream(spoken, body)
+        if outcome.failure is not None:
+            return what_is_wrong_with(outcome.failure, place)
+        for chunk in chunks:
+            ChatCompletionChunk.model_validate(as_read(chunk.raw, "delta") if spoken.handed_on else chunk.raw)
+        if told is not None:
+            assert "".join(chunk.content for chunk in chunks) == told.text, "half an answer passes for a whole one"
+            assert [c.finish_reason for c in chunks if c.finish_reason] == [told.ending.value]
+    except Exception as exc:
+        return [f"{place}: {type(exc).__name__}: {str(exc)[:200]}"]
+    return []
+
+
+async def read_stream(spoken: Spoken, body: bytes) -> tuple[list[ChatChunk], Outcome]:
+    headers = {"content-type": "text/event-stream"}
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=headers, stream=httpx.ByteStream(body)))
+    reading = StreamReading("e", spoken.adapter, spoken.call, timeout=5)
+    chunks = [chunk async for chunk in reading.chunks(transport, httpx.Request("POST", "http://h"))]
+    outcome = reading.outcome()
+    assert outcome is not None, "nothing came of it"
+    return chunks, outcome
+
+
+def bendings(good: Any) -> Iterator[tuple[str, Any]]:
+    """Yield copies of a JSON value in which one node is something else, or left out; each with the node's place."""
+    for path in paths(good):
+        place = "".join(f"[{step!r}]" for step in path)
+        for instead in INSTEAD:
+            bent = deepcopy(good)
+            at(bent, path[:-1])[path[-1]] = instead
+            yield f"{place} = {instead!r}", bent
+        bent = deepcopy(good)
+        del at(bent, path[:-1])[path[-1]]
+        yield f"{place} left out", bent
+
+
+def paths(value: Any, so_far: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in steps:
+        yield (*so_far, step)
+        yield from paths(inner, (*so_far, step))
+
+
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+def as_read(raw: Mapping[str, Any], holder: str) -> dict[str, Any]:
+    """Return what readers rely upon of a completion (`message`) or a chunk (`delta`), the rest filled in."""
+    kind = "chat.completion" if holder == "message" else "chat.completion.chunk"
+    choices = []
+    for number, choice in enumerate(raw["choices"]):
+        said = choice[holder]
+        calls = [{**call, "id": "c", "index": 0, "type": "function"} for call in said.get("tool_calls") or ()]
+        reason = choice.get("finish_reason")
+        assert reason is None or isinstance(reason, str)
+        message = {"role": "assistant", "content": text_of(said.get("content")), "tool_calls": calls}
+        choices.append({"index": number, holder: message, "finish_reason": "stop"})
+    return {"id": "x", "object": kind, "created": 1, "model": "m", "choices": choices}
+
+
+def what_is_wrong_with(failure: Failure | None, place: str) -> list[str]:
+    if failure is None:
+        return []
+    if not failure.message.strip():
+        return [f"{place}: a failure without a word"]
+    return [f"{place}: the answer is quoted: {failure.message}"] if SECRET[:12] in failure.message else []
+
+
+def report(problems: list[str]) -> str:
+    return f"{len(problems)} problems:\n" + "\n".join(problems[:40])
+
+
+@pytest.mark.parametrize("name", SPEAKERS)
+async def test_a_huge_answer_is_read_and_a_huge_event_is_refused(name: str) -> None:
+    with SpeakerServer(SPEAKERS[name]) as server:
+        async with AsyncLoadBalancer([server.endpoint(models={"m": "m"})], enable_health_check=False, timeout=20) as balancer:
+            server.answer = Told("x" * 20_000_000)
+            outcome = await sent(balancer)
+            assert outcome.failure is None and outcome.parsed is not None
+            assert len(outcome.parsed["choices"][0]["message"]["content"]) == 20_000_000
+            server.answer = Reply(200, b"[" * 20_000_000)
+            assert (await sent(balancer)).failure is not None
+            server.answer = Reply(200, b"data: " + b"x" * 17_000_000, {"content-type": "text/event-stream"})
+            outcome = await streamed_to_the_end(balancer)
+            assert outcome.failure is not None and outcome.failure.kind is FailureKind.INVALID_RESPONSE, outcome
+            assert "larger than" in outcome.failure.message
+
+
+@pytest.fixture
+async def drip() -> AsyncIterator[str]:
+    """The address of a server that answers with one byte every hundredth of a second, until the test is over."""
+    over = asyncio.Event()
+    answering: list[asyncio.Task[None]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.read(100_000)
+        streamed = b'"stream":true' in asked or b":streamGenerateContent" in asked
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\ncontent-type: ")
+        writer.write(b"text/event-stream\r\n\r\n:" if streamed else b"application/json\r\n\r\n")
+        while not over.is_set():
+            writer.write(b" ")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), 0.01)
+        writer.close()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.append(asyncio.create_task(answer(reader, writer)))
+
+    async with await asyncio.start_server(begin, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        over.set()
+        await asyncio.gather(*answering)
+
+
+async def test_an_answer_that_drips_is_given_up_when_the_time_is_over(drip: str) -> None:
+    endpoints = [speaker.endpoint(drip, models={"m": "m"}, name=name) for name, speaker in SPEAKERS.items()]
+    async with AsyncLoadBalancer(endpoints, enable_health_check=False, timeout=0.5) as balancer:
+        started = time.monotonic()
+        asked = [ask(balancer, name) for name in SPEAKERS for ask in (sent, streamed_to_the_end)]
+        outcomes = await asyncio.gather(*asked)
+        assert time.monotonic() - started < 5
+    for outcome in outcomes:
+        assert outcome.failure is not None and outcome.failure.kind is FailureKind.TIMEOUT, outcome
+        assert "0.5 s" in outcome.failure.message
+
+
+async def sent(balancer: AsyncLoadBalancer, name: str | None = None) -> Outcome:
+    fleet = await balancer._started()
+    return await fleet.send(name or next(iter(fleet.endpoints)), PATH, REQUEST)
+
+
+async def streamed_to_the_end(balancer: AsyncLoadBalancer, name: str | None = None) -> Outcome:
+    fleet = await balancer._started()
+    items = [i async for i in fleet.stream(name or next(iter(fleet.endpoints)), PATH, {**REQUEST, "stream": True})]
+    assert isinstance(items[-1], Outcome)
+    return items[-1]
