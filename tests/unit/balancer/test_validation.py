@@ -118,3 +118,8 @@ def test_a_bad_option_is_refused_by_name(maker: Any, option: str, value: Any) ->
 def test_settings_without_endpoints_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="endpoints"):
         LoadBalancer.from_configuration(Configuration())
+
+
+def test_a_simulated_address_keeps_its_form() -> None:
+    assert Endpoint("mock://").url == "mock://"
+    assert Endpoint("http://gpu1:8000/v1/").url == "http://gpu1:8000/v1"
