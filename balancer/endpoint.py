@@ -47,7 +47,7 @@ class Endpoint:
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", self.url if self.url.endswith("://") else self.url.rstrip("/"))
+        object.__setattr__(self, "url", self.url if self.url == "mock://" else self.url.rstrip("/"))
         if not self.name:
             object.__setattr__(self, "name", default_name(self.url))
 

@@ -20,7 +20,7 @@ class Option:
 
     endpoint: Endpoint
     health: Health
-    load: int
+    load: float
     model: str | None = None
     position: int = 0
 

@@ -153,11 +153,13 @@ class Sender:
 
     def _options(self, request: ChatRequest, trial: Trial) -> list[Option]:
         fleet, suspects = self._fleet, self._suspects()
+        # What waits inside an endpoint, from whomever, is load as well; only that strategy compares loads.
+        queued_counts = self._rules.strategy is BalancingStrategy.LEAST_CONNECTIONS
         options = [
             Option(
                 fleet.endpoints[name],
                 replace(fleet.health[name], circuit=Circuit.OPEN) if name in suspects else fleet.health[name],
-                fleet.slots.load(name),
+                fleet.slots.load(name) + (fleet.queued.get(name, 0) if queued_counts else 0),
                 model,
                 position,
             )

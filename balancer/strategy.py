@@ -31,7 +31,7 @@ class Candidate:
 
     name: str
     weight: float
-    in_flight: int
+    in_flight: float
     capacity: int
 
 

@@ -12,7 +12,8 @@ local limit, ttl, weight = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7
 local PATIENCE = 500 -- ms without a question after which nobody stands back for a process that waits: it may be dead
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local allowed_others, wanted_others, pull_others, waiting, before_me, had, used_others = 0, 0, 0, 0, 0, 0, 0
+local allowed_others, wanted_others, waiting, before_me, had, used_others = 0, 0, 0, 0, 0, 0
+local sharing = {{wanted = wanted, pull = wanted * weight, me = true}}
 local since = tonumber(redis.call('ZSCORE', KEYS[2], me) or now)
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
@@ -25,7 +26,7 @@ for i = 1, #all, 2 do
   else
     allowed_others = allowed_others + allowed
     wanted_others = wanted_others + wants
-    pull_others = pull_others + wants * (tonumber(heavy) or 1)
+    sharing[#sharing + 1] = {wanted = tonumber(wants), pull = wants * (tonumber(heavy) or 1)}
     used_others = used_others + uses
     if allowed == '0' and wants ~= '0' and expires - ttl > now - PATIENCE then
       waiting = waiting + 1
@@ -35,10 +36,38 @@ for i = 1, #all, 2 do
     end
   end
 end
+-- Shares go by pull; whoever would get more than it wants gets what it wants, and the rest is shared among the others.
+local function share_of_mine()
+  local left = limit
+  while true do
+    local pull, full = 0, nil
+    for _, one in ipairs(sharing) do
+      pull = pull + one.pull
+    end
+    for i, one in ipairs(sharing) do
+      if one.wanted * pull <= left * one.pull then
+        full = i
+        break
+      end
+    end
+    if not full then
+      for _, one in ipairs(sharing) do
+        if one.me then
+          return left * one.pull / pull
+        end
+      end
+    end
+    local one = table.remove(sharing, full)
+    if one.me then
+      return one.wanted
+    end
+    left = left - one.wanted
+  end
+end
 local target, room = wanted, limit - allowed_others
 if wanted + wanted_others > limit then
   -- Shares are rounded up, so that nothing is left over, but down while somebody has nothing.
-  local share = limit * wanted * weight / (wanted * weight + pull_others)
+  local share = share_of_mine()
   share = waiting > 0 and math.floor(share) or math.ceil(share)
   if held == 0 and had == 0 then
     share = math.max(1, share)
