@@ -1,6 +1,7 @@
 """File descriptors: each connection takes one, on either side of a process."""
 
 import sys
+from contextlib import suppress
 
 __all__ = ["raise_descriptor_limit"]
 
@@ -12,6 +13,6 @@ def raise_descriptor_limit() -> None:
         return
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems call unlimited what they don't allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,5 +1,6 @@
 """The lease table: who works on which shard. Every change is one atomic script, fenced by the shard's token."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -10,6 +11,7 @@ from balancer.outcome import Usage
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
 from jobs import keys
+from jobs.access.spending import spending_periods
 from jobs.errors import ShardIncomplete
 from jobs.ids import new_token
 from jobs.planning import Plan
@@ -109,8 +111,9 @@ class ShardTable:
         With GO and STOP its lines are kept; with LOST they are not.
         """
         calls: list[Call] = []
+        periods = spending_periods(time.time())
         for shard, lines in groups:
-            args: list[str | int | float | bytes] = [shard.token, _member(shard)]
+            args: list[str | int | float | bytes] = [shard.token, _member(shard), *periods]
             for line in lines:
                 u = line.usage
                 cost = "-" if line.cost is None else to_nano(line.cost)

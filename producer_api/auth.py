@@ -11,8 +11,8 @@ from producer_api.errors import Problem, problem_response, redis_problem
 
 __all__ = ["OPEN_PATHS", "KeyAuth"]
 
-OPEN_PATHS = frozenset({"/health"})
-"""What may be asked without a key: whether the server lives."""
+OPEN_PATHS = frozenset({"/health", "/health/ready"})
+"""What may be asked without a key: whether the server lives, and whether it can do anything."""
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from producer_api.context import Api, ApiContext
+from producer_api.documented_errors import errors
+from producer_api.errors import UNAVAILABLE, ApiError, Problem
 from producer_api.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
+from producer_api.readiness import reasons_against
 
 __all__ = ["health_router", "router"]
 
@@ -19,6 +22,12 @@ class Liveness(BaseModel):
     """The server answers."""
 
     status: str = "ok"
+
+
+class Readiness(BaseModel):
+    """The server can take requests."""
+
+    status: str = "ready"
 
 
 class EndpointObject(BaseModel):
@@ -82,6 +91,14 @@ class SystemInfo(BaseModel):
 async def health() -> Liveness:
     """Say that the server answers; needs no key and asks nobody else."""
     return Liveness()
+
+
+@health_router.get("/health/ready", summary="Whether requests may come here now", responses=errors(503))
+async def ready(api: Api) -> Readiness:
+    """Say that Redis answers and some endpoint is healthy, or refuse with the reasons; needs no key."""
+    if reasons := await reasons_against(api):
+        raise ApiError(Problem(503, "; ".join(reasons), UNAVAILABLE, code="not_ready"))
+    return Readiness()
 
 
 @router.get("/endpoints", summary="The fleet: health, load and errors of every endpoint")

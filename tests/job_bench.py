@@ -52,9 +52,10 @@ class Bench:
         window: float = 3600.0,
         file_id: str = "file-00000000",
         max_cost: float | None = None,
+        owner: str = "",
     ) -> Job:
         record = FileRecord(file_id, "in.jsonl", "batch", 100 * lines, int(time.time()), lines=lines, models={"m": 1})
-        new = NewJob(self.job_id(), record, PATH, window_seconds=window, priority=priority, max_cost=max_cost)
+        new = NewJob(self.job_id(), record, PATH, window_seconds=window, priority=priority, max_cost=max_cost, owner=owner)
         return await self.jobs.open(new)
 
     async def open_real_job(self, lines: int, window: float = 3600.0) -> Job:

@@ -147,11 +147,10 @@ def _reasoning(item: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _call(item: Mapping[str, Any]) -> dict[str, Any]:
-    texts = [item.get(name) for name in ("call_id", "name", "arguments")]
-    for text in texts:
-        if not isinstance(text, str):
-            raise _Odd("a function call lacks `call_id`, `name` or `arguments`")
-    return tool_call(*(str(text) for text in texts))
+    identifier, name, arguments = (item.get(field) for field in ("call_id", "name", "arguments"))
+    if not (isinstance(identifier, str) and isinstance(name, str) and isinstance(arguments, str)):
+        raise _Odd("a function call lacks `call_id`, `name` or `arguments`")
+    return tool_call(identifier, name, arguments)
 
 
 def _objects(holder: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

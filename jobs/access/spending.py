@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from balancer.redis_connection import AsyncRedis
 from jobs.access import redis_keys
 
-__all__ = ["DAY_KEPT", "MONTH_KEPT", "add_spent", "counters", "seconds_left"]
+__all__ = ["DAY_KEPT", "MONTH_KEPT", "add_spent", "counters", "seconds_left", "spending_periods"]
 
 DAY_KEPT = 3 * 86400
 """Seconds that the counter of a day is kept after the last change."""
@@ -27,8 +27,14 @@ async def add_spent(redis: AsyncRedis, key_id: str, nano: int, now: float | None
 
 def counters(key_id: str, now: float) -> tuple[str, str]:
     """Return the Redis keys of what a key spends in the day and in the month of `now` (s)."""
+    day, month = spending_periods(now)
+    return redis_keys.spent(key_id, day), redis_keys.spent(key_id, month)
+
+
+def spending_periods(now: float) -> tuple[str, str]:
+    """Return the day and the month of `now` (s), as the counters name them."""
     date = datetime.fromtimestamp(now, UTC)
-    return redis_keys.spent(key_id, f"{date:%Y-%m-%d}"), redis_keys.spent(key_id, f"{date:%Y-%m}")
+    return f"{date:%Y-%m-%d}", f"{date:%Y-%m}"
 
 
 def seconds_left(now: float) -> tuple[float, float]:

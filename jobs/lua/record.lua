@@ -1,7 +1,8 @@
 -- Keeps a group of finished lines, and pauses the job when they bring its cost to its cap. Harmless when it is run twice: lines
 -- that stand there already change nothing.
 -- KEYS: 1 shard record, 2 buffer, 3 job, 4 ready
--- ARGV: 1 token, 2 member of leases, 3.. in fours: line number, '0' or '1' (failed) and the result line as one string,
+-- ARGV: 1 token, 2 member of leases, 3 today and 4 this month as the counters of spending name them,
+--       5.. in fours: line number, '0' or '1' (failed) and the result line as one string,
 --       its "prompt:completion:cached:reasoning:cost" (tokens; billionths of a dollar, '-' if unknown), the endpoint or ''
 -- Returns 'go', 'stop' if the job is no longer in progress or is paused (the lines are kept all the same), or 'lost' if the shard
 -- is somebody else's now.
@@ -14,7 +15,7 @@ local function add(field, amount)
   sums[field] = (sums[field] or 0) + amount
 end
 local new = 0
-for i = 3, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) == 1 then
     new = new + 1
     add(string.byte(ARGV[i + 1]) == 48 and 'completed' or 'failed', 1)
@@ -34,6 +35,14 @@ for i = 3, #ARGV, 4 do
   end
 end
 if new > 0 then
+  local owner, nano = redis.call('HGET', KEYS[3], 'owner'), sums.cost_nano or 0
+  if owner and owner ~= '' and nano > 0 then
+    for i, kept in ipairs({259200, 3456000}) do -- as in jobs/access/spending.py
+      local spent = 'rb:spent:' .. owner .. ':' .. ARGV[2 + i]
+      redis.call('INCRBY', spent, string.format('%.0f', nano))
+      redis.call('EXPIRE', spent, kept)
+    end
+  end
   for field, sum in pairs(sums) do
     if sum > 0 then
       redis.call('HINCRBY', KEYS[3], field, string.format('%.0f', sum))

@@ -1,21 +1,41 @@
 """A caller's visit: whether a request may come in, and what is put down on its account when it leaves."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from fastapi import Request
 
 from balancer.outcome import Outcome
+from balancer.pacing import expected_tokens
+from jobs.access import Access, Admission, Caller
+from producer_api.access import caller_of
 from producer_api.context import ApiContext
 
 __all__ = ["Visit", "visit"]
 
+NANO = 1e9
+"""Nano-dollars in a dollar."""
+
 
 class Visit:
-    """One request of one caller. Use as an async context manager, or call `leave` once."""
+    """One request of one caller, admitted. Use as an async context manager, or call `leave`; a second time does nothing."""
 
-    def __init__(self, owner: str = "") -> None:
-        self.owner = owner
-        self.headers: dict[str, str] = {}
+    def __init__(self, access: Access, caller: Caller, admission: Admission) -> None:
+        self._access = access
+        self._caller = caller
+        self._admission = admission
+        self._tokens = 0
+        self._nano: int | None = None
+
+    @property
+    def owner(self) -> str:
+        """The id of the key that the request is counted for."""
+        return self._caller.id
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is left of the key's rates, as OpenAI's headers tell it."""
+        return self._admission.headers
 
     async def __aenter__(self) -> Self:
         return self
@@ -25,11 +45,32 @@ class Visit:
 
     def spent(self, outcome: Outcome) -> None:
         """Put an answer's tokens and cost on the account."""
+        self._tokens += outcome.usage.prompt + outcome.usage.completion
+        if outcome.cost is not None:
+            self._nano = (self._nano or 0) + round(outcome.cost * NANO)
 
     async def leave(self) -> None:
-        """Give back what the visit holds."""
+        """Give back what the visit holds, and tell what it used."""
+        await self._access.finish(self._caller, self._admission, self._tokens, self._nano)
 
 
-async def visit(api: ApiContext, request: Request, body: dict[str, Any]) -> Visit:
-    """Let a request in. Raises ApiError (403, 429)."""
-    return Visit()
+async def visit(api: ApiContext, request: Request, body: Mapping[str, Any]) -> Visit:
+    """Let a request in, at once and for one request. Raises jobs.access.Refused (403, 429)."""
+    caller = caller_of(request)
+    model = _allowed(api, caller, body)
+    limits = caller.limits
+    tokens = expected_tokens(body, len(str(body))) if limits is not None and limits.tpm is not None else 0
+    return Visit(api.access, caller, await api.access.admit(caller, model, tokens))
+
+
+def _allowed(api: ApiContext, caller: Caller, body: Mapping[str, Any]) -> str | None:
+    """Return a name that stands for the request's models and that the caller may use. Raises Refused.
+
+    A caller may use an alias or a chain whose own name it may use, or each of whose models.
+    """
+    named = body.get("model")
+    if not caller.models or (isinstance(named, str) and caller.may_use(named) and "models" not in body):
+        return named if isinstance(named, str) else None
+    behind = [model or "" for model in api.node.fleet.routes.models_for(body)]
+    caller.check_models(behind)
+    return behind[0]

@@ -1,9 +1,10 @@
-"""An answer of server-sent events that stops its source as soon as the reader is gone."""
+"""An answer of server-sent events that stops its source as soon as the reader is gone, or has stood still for too long."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -13,18 +14,23 @@ __all__ = ["DONE", "EventStream"]
 
 DONE = b"data: [DONE]\n\n"
 HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+STANDSTILL = 60.0
+"""Seconds after which a reader that takes nothing is taken for gone: its source holds a slot that others wait for."""
 
 
 class EventStream(Response):
     """Sends what `events` yields, piece by piece. A slow reader holds up its own source alone: nothing is gathered for it."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None, standstill: float = STANDSTILL
+    ) -> None:
         super().__init__(headers={**HEADERS, **(headers or {})})
         del self.headers["content-length"]
         self._events = events
+        self._standstill = standstill
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send everything, or until the reader goes away."""
+        """Send everything, or until the reader goes away. Raises ClientDisconnect if it stands still."""
         sending = asyncio.ensure_future(self._send_all(send))
         leaving = asyncio.ensure_future(_until_gone(receive))
         try:
@@ -38,7 +44,11 @@ class EventStream(Response):
         async with aclosing(self._events) as events:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for event in events:
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+                try:
+                    async with asyncio.timeout(self._standstill):
+                        await send({"type": "http.response.body", "body": event, "more_body": True})
+                except TimeoutError:
+                    raise ClientDisconnect from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -141,6 +141,18 @@ async def test_a_line_without_a_known_price_is_counted_as_such(bench: Bench) -> 
     assert (job.cost, job.unpriced, job.shares) == (0.0, 1, {"a": 1})
 
 
+async def test_what_a_keys_job_costs_counts_for_its_budgets_once(bench: Bench) -> None:
+    job = await bench.open_job(owner="key_1")
+    shard = await bench.claim(await bench.cut(job, 0, 10))
+    for _ in range(2):
+        await bench.table.record([(shard, [replace(finished(0), cost=0.25), replace(finished(1), cost=None)])])
+    spent = {key.decode(): int(await bench.redis.get(key) or 0) for key in await bench.redis.keys("rb:spent:key_1:*")}
+    assert sorted(spent.values()) == [250_000_000, 250_000_000]
+    assert {len(key.rpartition(":")[2]) for key in spent} == {len("2026-11-20"), len("2026-11")}
+    for key in spent:
+        assert await bench.redis.ttl(key) > 0
+
+
 async def test_results_of_any_bytes_are_kept_as_they_are(bench: Bench) -> None:
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 3))

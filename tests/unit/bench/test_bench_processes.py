@@ -19,12 +19,21 @@ PARENT = [
 
 
 def test_the_users_own_settings_are_kept_from_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ROADBALANCER_STORE", "LLM_ENDPOINTS", "OPENAI_BASE_URL", "https_proxy", "NO_PROXY"):
+    names = {
+        "ROADBALANCER_STORE",
+        "LLM_ENDPOINTS",
+        "OPENAI_BASE_URL",
+        "LITELLM_MASTER_KEY",
+        "DATABASE_URL",
+        "https_proxy",
+        "NO_PROXY",
+    }
+    for name in names:
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("ORDINARY", "x")
     environment = child_environment()
     assert environment["ORDINARY"] == "x"
-    assert not {"ROADBALANCER_STORE", "LLM_ENDPOINTS", "OPENAI_BASE_URL", "https_proxy", "NO_PROXY"} & set(environment)
+    assert not names & set(environment)
 
 
 async def test_ending_a_process_ends_what_it_has_started(tmp_path: Path) -> None:

@@ -371,11 +371,13 @@ async def test_a_process_renews_its_leases_by_itself(redis: AsyncRedis) -> None:
     leases.hold("key_1", "mine")
     leases.hold("key_1", "ended")
     await redis.zrem(index, "ended")
-    async with asyncio.timeout(5):
-        while await redis.zscore(index, "mine") == 1.0:
-            await asyncio.sleep(0.005)
+    try:
+        async with asyncio.timeout(5):
+            while await redis.zscore(index, "mine") == 1.0:
+                await asyncio.sleep(0.005)
+    finally:
+        await leases.aclose()
     assert await redis.zscore(index, "ended") is None
-    await leases.aclose()
 
 
 async def test_an_admission_counts_once_however_often_it_is_finished(

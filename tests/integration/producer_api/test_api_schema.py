@@ -1,0 +1,133 @@
+"""What the OpenAPI document promises, tried out: every operation is sent requests made of its schema, good ones and bad ones."""
+
+import asyncio
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import redis as sync_redis
+import schemathesis
+from live_server import PATIENCE_S, LiveServer, batch_lines, create_batch, upload
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
+from schemathesis.specs.openapi import checks
+
+from api_roadbalancer.mock import Behaviour, serve
+from balancer.configuration import Configuration
+from balancer.endpoint import Endpoint
+from producer_api.app import create_app
+
+EXAMPLES = 10
+"""Made of each operation's schema, beside the systematic ones."""
+GENERATION = GenerationConfig(max_examples=EXAMPLES, deterministic=True, database="none")
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+
+
+def documented() -> dict[str, Any]:
+    """The document, with the catch-all taken away from operations that list their errors: those must list them all."""
+    document: dict[str, Any] = create_app(Configuration(), "redis://unused").openapi()
+    for path in document["paths"].values():
+        for operation in path.values():
+            if any(status.startswith("4") for status in operation["responses"]):
+                operation["responses"].pop("default", None)
+    return document
+
+
+CONFIG = SchemathesisConfig(seed=1, projects=ProjectsConfig(default=ProjectConfig(generation=GENERATION)))
+SCHEMA = schemathesis.openapi.from_dict(documented(), config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def model_url() -> Iterator[str]:
+    """A simulated model server on a thread of its own."""
+    with running_model() as url:
+        yield url
+
+
+@contextmanager
+def running_model() -> Iterator[str]:
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(serve(Behaviour()))
+    thread = threading.Thread(target=loop.run_forever, name="model")
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}/v1"
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(PATIENCE_S)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(PATIENCE_S)
+    loop.close()
+
+
+class Stocked:
+    """A server that makes what an operation asks about. `answers` are the statuses of every operation."""
+
+    def __init__(self, url: str, http: httpx.Client) -> None:
+        self.url = url
+        self.answers: defaultdict[str, set[int]] = defaultdict(set)
+        self._http = http
+        self._turns: Counter[str] = Counter()
+
+    def point_at_something(self, case: schemathesis.Case) -> None:
+        """Replace ids by those of things that are there, every other time."""
+        label = case.operation.label
+        self._turns[label] += 1
+        if self._turns[label] % 2 == 0:
+            return
+        for name in set(case.path_parameters or ()):
+            case.path_parameters[name] = self._make(name, label)
+        if isinstance(case.body, dict) and "input_file_id" in case.body:
+            known = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+            case.body = {**case.body, **{name: value for name, value in known.items() if name in case.body}}
+            case.body["input_file_id"] = self._make("file_id", label)
+
+    def _make(self, name: str, label: str) -> str:
+        if name == "model_id":
+            return "m"
+        identifier: str = upload(self._http, batch_lines(3))["id"]
+        if name == "file_id":
+            return identifier
+        identifier = create_batch(self._http, identifier)["id"]
+        if label.endswith("/events"):
+            # The stream of a job that has not ended does not end either.
+            self._http.post(f"/v1/batches/{identifier}/cancel").raise_for_status()
+        return identifier
+
+
+@pytest.fixture(scope="module")
+def stocked(model_url: str, redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stocked]:
+    with sync_redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    options = {"caller_keys": "accept"}
+    configuration = Configuration(
+        endpoints=(Endpoint(model_url, "one", models={"m": "m", "*": "*"}, provider="openai", options=options),),
+        store=str(tmp_path_factory.mktemp("schema-store")),
+        retry_count=0,
+    )
+    server = LiveServer(configuration, redis_server).start()
+    try:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE_S) as http:
+            yield Stocked(server.url, http)
+    finally:
+        server.stop()
+
+
+@SCHEMA.parametrize()
+def test_every_operation_keeps_its_promises(case: schemathesis.Case, stocked: Stocked) -> None:
+    stocked.point_at_something(case)
+    response = case.call_and_validate(base_url=stocked.url, checks=CHECKS, timeout=PATIENCE_S)
+    if case.method.upper() == case.operation.method.upper():
+        stocked.answers[case.operation.label].add(response.status_code)
+
+
+def test_every_operation_was_seen_to_work(stocked: Stocked) -> None:
+    """Of those that were tried above."""
+    failed = [label for label, statuses in stocked.answers.items() if not {200, 201} & statuses]
+    assert not failed, "the checks say little of operations that never work"
