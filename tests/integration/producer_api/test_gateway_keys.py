@@ -1,0 +1,168 @@
+"""Virtual keys at the gateway: models, rates, parallel requests and budgets, told in OpenAI's errors; usage belongs to the key."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from live_server import PATIENCE_S, LiveServer, StartServer, until
+
+from balancer.endpoint import Price
+from balancer.model_routes import ModelRoutes
+from balancer.redis_connection import AsyncRedis
+from jobs.access import KeyStore, Limits
+from jobs.access.store import KeyOrder
+from tests.speakers import SPEAKERS, Heard, SpeakerServer, Told
+
+OPENAI = SPEAKERS["openai"]
+HI: Any = [{"role": "user", "content": "Hi"}]
+
+
+@pytest.fixture
+def model() -> Iterator[SpeakerServer]:
+    with SpeakerServer(OPENAI) as server:
+        yield server
+
+
+@pytest.fixture
+def gateway(model: SpeakerServer, start: StartServer) -> LiveServer:
+    endpoint = model.endpoint(name="one", models={"m": "m", "dear": "dear"})
+    routes = ModelRoutes({"smart": ("dear", "m"), "plain": ("m",)})
+    return start(endpoints=(endpoint,), retry_count=0, routes=routes, api_keys=("the-admins-secret",))
+
+
+ClientOf = Callable[[KeyOrder], openai.OpenAI]
+
+
+@pytest.fixture
+async def client(gateway: LiveServer, redis: AsyncRedis) -> AsyncIterator[Callable[[KeyOrder], Any]]:
+    """Makes clients, each with a key of its own."""
+    made: list[openai.OpenAI] = []
+
+    async def make(order: KeyOrder) -> openai.OpenAI:
+        _, secret = await KeyStore(redis).create(order)
+        made.append(openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=secret, max_retries=0, timeout=PATIENCE_S))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def ask(client: openai.OpenAI, model: str = "m", **fields: Any) -> Any:
+    return client.chat.completions.with_raw_response.create(model=model, messages=HI, **fields)
+
+
+async def ask_in_thread(client: openai.OpenAI, model: str = "m", **fields: Any) -> Any:
+    return await asyncio.to_thread(ask, client, model, **fields)
+
+
+async def test_a_wrong_key_is_an_authentication_error(gateway: LiveServer) -> None:
+    stranger = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="nobody", max_retries=0)
+    with stranger, pytest.raises(openai.AuthenticationError):
+        await ask_in_thread(stranger)
+
+
+async def test_a_key_may_ask_for_its_models_alone_by_whatever_name(client: Any, model: SpeakerServer) -> None:
+    limited = await client(KeyOrder("limited", models=("m",)))
+    assert (await ask_in_thread(limited)).parse().choices
+    assert (await ask_in_thread(limited, "plain")).parse().choices, "an alias for what it may use"
+    for forbidden in ("dear", "smart", "m,dear"):
+        with pytest.raises(openai.PermissionDeniedError):
+            await ask_in_thread(limited, forbidden)
+    assert {heard.model for heard in model.heard} == {"m"}
+
+
+async def test_the_chain_of_a_key_that_may_use_its_name(client: Any) -> None:
+    trusted = await client(KeyOrder("trusted", models=("smart",)))
+    assert (await ask_in_thread(trusted, "smart")).parse().choices
+    with pytest.raises(openai.PermissionDeniedError):
+        await ask_in_thread(trusted, "dear")
+
+
+async def test_requests_per_minute(client: Any) -> None:
+    slow = await client(KeyOrder("slow", limits=Limits(rpm=2)))
+    first = await ask_in_thread(slow)
+    assert first.headers["x-ratelimit-limit-requests"] == "2"
+    assert first.headers["x-ratelimit-remaining-requests"] == "1"
+    await ask_in_thread(slow)
+    with pytest.raises(openai.RateLimitError) as caught:
+        await ask_in_thread(slow)
+    assert int(caught.value.response.headers["retry-after"]) >= 1
+
+
+async def test_parallel_requests_and_their_end(client: Any, model: SpeakerServer) -> None:
+    answer_now = threading.Event()
+
+    def held(heard: Heard) -> Told:
+        assert answer_now.wait(PATIENCE_S)
+        return Told()
+
+    model.answer = held
+    single = await client(KeyOrder("single", limits=Limits(parallel=1)))
+    under_way = asyncio.create_task(ask_in_thread(single))
+    deadline = time.monotonic() + PATIENCE_S
+    while not model.heard:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    with pytest.raises(openai.RateLimitError):
+        await ask_in_thread(single)
+    answer_now.set()
+    await under_way
+    model.answer = Told()
+    stream = await asyncio.to_thread(single.chat.completions.create, model="m", messages=HI, stream=True)
+    assert await asyncio.to_thread(list, stream)
+    assert (await ask_in_thread(single)).parse().choices, "a stream that has ended has left"
+
+
+async def test_a_budget_that_is_spent(model: SpeakerServer, start: StartServer, redis: AsyncRedis) -> None:
+    endpoint = model.endpoint(name="one", models={"m": "m"}, price=Price(1000.0, 0.0))
+    gateway = start(endpoints=(endpoint,), retry_count=0, api_keys=("the-admins-secret",))
+    _, secret = await KeyStore(redis).create(KeyOrder("poor", limits=Limits(budget_day=0.015)))
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=secret, max_retries=0, timeout=PATIENCE_S) as poor:
+        await ask_in_thread(poor)  # 12 tokens, 0.012 USD
+        await ask_in_thread(poor)
+        with pytest.raises(openai.RateLimitError) as caught:
+            await ask_in_thread(poor)
+    assert caught.value.code == "insufficient_quota"
+
+
+async def test_usage_is_counted_for_the_key_and_shown_to_it_alone(client: Any, gateway: LiveServer) -> None:
+    mine, other = await client(KeyOrder("mine")), await client(KeyOrder("other"))
+    await ask_in_thread(mine)
+    stream = await asyncio.to_thread(mine.chat.completions.create, model="m", messages=HI, stream=True)
+    assert await asyncio.to_thread(list, stream)
+    await ask_in_thread(other)
+
+    def requests(secret: str) -> list[int]:
+        answer = httpx.get(f"{gateway.url}/api/v1/usage?by=key", headers={"authorization": f"Bearer {secret}"})
+        return sorted(row["requests"] for row in answer.json()["data"])
+
+    await asyncio.to_thread(until, lambda: requests("the-admins-secret") == [1, 2])
+    assert requests(mine.api_key) == [2]
+    assert requests(other.api_key) == [1]
+
+
+async def test_files_of_another_key_are_not_there(gateway: LiveServer, client: Any) -> None:
+    mine, other = await client(KeyOrder("mine")), await client(KeyOrder("other"))
+    line = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user"}]}}\n'
+    file = await asyncio.to_thread(mine.files.create, file=("in.jsonl", line), purpose="batch")
+    with pytest.raises(openai.NotFoundError):
+        await asyncio.to_thread(other.files.retrieve, file.id)
+    with pytest.raises(openai.BadRequestError, match="there is no file"):
+        await asyncio.to_thread(
+            other.batches.create, input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+
+
+async def test_a_file_that_is_in_use_is_a_conflict(gateway: LiveServer, client: Any) -> None:
+    mine = await client(KeyOrder("mine"))
+    line = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user"}]}}\n'
+    file = await asyncio.to_thread(mine.files.create, file=("in.jsonl", line), purpose="batch")
+    await asyncio.to_thread(mine.batches.create, input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    with pytest.raises(openai.ConflictError):
+        await asyncio.to_thread(mine.files.delete, file.id)
