@@ -1,7 +1,6 @@
 """How the server, the workers and the fleet are doing."""
 
 import time
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -9,6 +8,7 @@ from pydantic import BaseModel
 from producer_api.context import Api, ApiContext
 from producer_api.documented_errors import errors
 from producer_api.errors import UNAVAILABLE, ApiError, Problem
+from producer_api.machine import MachineObject, ProcessObject, machine_now, process_now, versions
 from producer_api.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from producer_api.readiness import reasons_against
 
@@ -76,13 +76,17 @@ class RedisObject(BaseModel):
 
 
 class SystemInfo(BaseModel):
-    """This server and what it works with. `uptime` is in seconds."""
+    """This server and what it works with. `uptime` is in seconds; `queues` has the shards that wait for each endpoint."""
 
     version: str
+    versions: dict[str, str]
     uptime: float
+    machine: MachineObject
+    process: ProcessObject
     strategy: str
     redis: RedisObject
     workers: list[WorkerObject]
+    queues: dict[str, int]
     endpoints: int
     jobs: dict[str, int]
 
@@ -113,7 +117,11 @@ async def system_info(api: Api) -> SystemInfo:
     """Return what an operator asks first."""
     workers = await serving_workers(api.node)
     return SystemInfo(
-        version=_version(),
+        version=versions()["roadbalancer"],
+        versions=versions(),
+        machine=machine_now(),
+        process=process_now(),
+        queues={state.name: state.queued for state in await endpoint_states(api.node)},
         uptime=round(time.time() - api.started_at, 3),
         strategy=api.node.configuration.strategy,
         redis=await _redis(api),
@@ -155,13 +163,6 @@ async def _redis(api: ApiContext) -> RedisObject:
         used_memory=int(info["used_memory"]),
         max_memory=int(info.get("maxmemory", 0)) or None,
     )
-
-
-def _version() -> str:
-    try:
-        return version("roadbalancer")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _without_credentials(url: str) -> str:

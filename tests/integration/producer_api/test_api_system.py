@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from balancer import keys
 from balancer.outcome import Failure, FailureKind, Outcome
 from jobs.node import Node
-from producer_api import system
+from producer_api import machine
 
 
 def test_models_are_listed_and_looked_up(sdk: openai.OpenAI) -> None:
@@ -61,14 +61,17 @@ async def test_the_system_tells_of_itself(http: httpx.Client, node: Node) -> Non
     assert (info["endpoints"], info["strategy"], info["redis"]["server"]) == (2, "weighted", "valkey")
     assert info["redis"]["used_memory"] > 0
     assert info["uptime"] >= 0
-    assert info["version"]
+    assert info["version"] == info["versions"]["roadbalancer"]
+    assert info["queues"] == {"one": 0, "two": 0}
+    assert info["machine"]["cpus"] >= 1 and info["machine"]["memory_total"] > info["machine"]["memory_available"] > 0
+    assert info["process"]["memory"] > 10_000_000
 
 
 def test_a_checkout_that_is_not_installed_has_no_version(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(system, "version", missing)
+    monkeypatch.setattr(machine, "version", missing)
     assert http.get("/api/v1/system/info").json()["version"] == "unknown"
 
 
