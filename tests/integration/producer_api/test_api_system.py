@@ -62,7 +62,7 @@ async def test_the_system_tells_of_itself(http: httpx.Client, node: Node) -> Non
     assert info["redis"]["used_memory"] > 0
     assert info["uptime"] >= 0
     assert info["version"] == info["versions"]["roadbalancer"]
-    assert info["queues"] == {"one": 0, "two": 0}
+    assert sum(info["queues"].values()) >= 1, "no worker takes them"
     assert info["machine"]["cpus"] >= 1 and info["machine"]["memory_total"] > info["machine"]["memory_available"] > 0
     assert info["process"]["memory"] > 10_000_000
 

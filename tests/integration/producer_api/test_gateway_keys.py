@@ -1,4 +1,4 @@
-"""Virtual keys at the gateway: models, rates, parallel requests and budgets, told in OpenAI's errors; usage belongs to the key."""
+"""Virtual keys at the gateway: models, rates, parallel requests, budgets; usage belongs to the key."""
 
 import asyncio
 import threading
