@@ -19,7 +19,7 @@ __all__ = ["Process", "child_environment", "cpu_seconds", "peak_memory", "start_
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOOK_EVERY = 0.02
-_OTHERS = re.compile(r"ROADBALANCER_.*|LLM_.*|OPENAI_.*|(.*_)?proxy", re.IGNORECASE)
+_OTHERS = re.compile(r"ROADBALANCER_.*|LLM_.*|OPENAI_.*|LITELLM_.*|DATABASE_URL|(.*_)?proxy", re.IGNORECASE)
 """Variables that would change what is measured."""
 
 

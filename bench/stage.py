@@ -102,14 +102,14 @@ class Stage:
         await self.until_it_answers(process, port)
         return ModelServer(process, port)
 
-    async def until_it_answers(self, process: Process, port: int) -> None:
-        """Wait until a server answers at /health. Raises BenchmarkFailed."""
+    async def until_it_answers(self, process: Process, port: int, path: str = "/health") -> None:
+        """Wait until a server says at `path` that it lives. Raises BenchmarkFailed."""
 
         async def answers() -> bool:
             if not process.is_running:
                 raise process.failure()
             with contextlib.suppress(httpx.HTTPError):
-                return (await client.get("/health")).status_code == 200
+                return (await client.get(path)).status_code == 200
             return False
 
         async with _client(port) as client:

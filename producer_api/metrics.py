@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -11,14 +12,17 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from balancer.health import Circuit
+from balancer.tally import Tally
 from jobs.node import Node
 from jobs.records import Job
 from producer_api.context import Api
+from producer_api.documented_errors import errors
 from producer_api.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
+from producer_api.usage_metrics import usage_metrics, used_on
 
 __all__ = ["Snapshot", "router", "snapshot", "text_of"]
 
-router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], responses=errors(401, 403, 500, 503))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Snapshot:
     endpoints: list[EndpointState]
     limits: dict[str, int]
     workers: int
+    used: dict[str, Tally]
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
@@ -46,6 +51,7 @@ async def snapshot(node: Node) -> Snapshot:
         endpoints=await endpoint_states(node),
         limits={name: endpoint.max_concurrency for name, endpoint in node.fleet.endpoints.items()},
         workers=len(await serving_workers(node)),
+        used=await used_on(node.redis, datetime.now(UTC).date()),
     )
 
 
@@ -63,6 +69,7 @@ class _Snapshots(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from _job_metrics(self._found)
         yield from _endpoint_metrics(self._found)
+        yield from usage_metrics(self._found.used)
         yield GaugeMetricFamily("roadbalancer_workers", "Worker processes that live.", value=self._found.workers)
 
 

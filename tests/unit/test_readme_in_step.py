@@ -25,7 +25,7 @@ class Shape:
     items: int
     """Entries of lists."""
     links: list[str]
-    """Targets, sorted; a place within a page is named after its heading, so it counts as the page."""
+    """Targets within the project, sorted; a place within a page is named after its heading, so it counts as the page."""
 
 
 def shape_of(text: str) -> Shape:
@@ -37,7 +37,7 @@ def shape_of(text: str) -> Shape:
         code=fence.findall(text) + re.findall(r"(?:^ {4}.*\n)+", prose, re.MULTILINE),
         tables=[table.count("\n") for table in re.findall(r"(?:^\|.*\n)+", prose, re.MULTILINE)],
         items=len(re.findall(r"^(?:- |\d+\. )", prose, re.MULTILINE)),
-        links=sorted(target.partition("#")[0] for target in re.findall(r"\]\(([^)]+)\)", prose) if target not in LANGUAGES),
+        links=sorted(target.partition("#")[0] for target in re.findall(r"\]\(([^):]+)\)", prose) if target not in LANGUAGES),
     )
 
 
