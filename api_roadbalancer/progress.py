@@ -14,7 +14,7 @@ from balancer.health import Circuit
 from jobs.projection import Projection, project
 from jobs.records import Job
 
-__all__ = ["EndpointView", "Rate", "dollars", "duration", "job_line", "job_view", "money", "spent", "state_of"]
+__all__ = ["EndpointView", "Rate", "dollars", "duration", "job_line", "job_view", "money", "spent", "state_of", "what_is_down"]
 
 RATE_SECONDS = 10.0
 """The rate shown is that of the last seconds."""
@@ -79,6 +79,11 @@ def job_line(job: Job, rate: float | None = None) -> str:
 def state_of(job: Job) -> str:
     """Name a job's state for people: its status, or why it is paused."""
     return f"paused ({job.paused})" if job.paused else str(job.status)
+
+
+def what_is_down(endpoints: Sequence[EndpointView]) -> str:
+    """Say in one line which endpoints are left alone and why; "" if none is."""
+    return "; ".join(f"{view.name} is down: {view.last_error}" for view in endpoints if view.circuit is Circuit.OPEN)
 
 
 def fleet_table(endpoints: Sequence[EndpointView], shares: dict[str, int] | None = None) -> Table:

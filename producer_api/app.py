@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from balancer.checks import Checks
 from balancer.configuration import Configuration
 from balancer.routing import RetryPlan
 from balancer.sending import Sender, SendingRules
@@ -43,12 +44,17 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_node(configuration, redis_url, interactive=True) as node:
             cancellations = Cancellations(node.service)
-            sender = Sender(node.fleet, _sending_rules(configuration))
+            checks = Checks(node.fleet, configuration.health_check.interval)
+            sender = Sender(node.fleet, _sending_rules(configuration), suspects=lambda: checks.suspects)
+            if configuration.health_check.enabled:
+                # The workers' janitor checks too, where there are workers; here it saves callers from being the probes.
+                checks.start()
             access = Access(node.redis, configuration.api_keys, open_door)
             app.state.context = ApiContext(node, limits or Limits(), stopping, cancellations, sender, access)
             try:
                 yield
             finally:
+                await checks.aclose()
                 await cancellations.aclose()
                 await access.aclose()
 

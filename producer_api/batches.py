@@ -7,13 +7,14 @@ from fastapi import APIRouter, Query
 from jobs.service import JobRequest
 from producer_api.access import CurrentCaller
 from producer_api.context import Api
+from producer_api.documented_errors import errors
 from producer_api.json_body import JsonRoute
 from producer_api.ownership import OwnBatch
 from producer_api.wire import BatchCreate, BatchList, BatchObject
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["batches"], route_class=JsonRoute)
+router = APIRouter(tags=["batches"], route_class=JsonRoute, responses=errors(400, 401, 403, 404, 409, 413, 429, 500, 503, 507))
 
 
 @router.post("/batches", summary="Create a batch of an uploaded file")

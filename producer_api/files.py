@@ -11,6 +11,7 @@ from jobs.access import Caller
 from jobs.service import JobService
 from producer_api.access import CurrentCaller
 from producer_api.context import Api
+from producer_api.documented_errors import errors
 from producer_api.errors import ApiError, Problem
 from producer_api.json_body import JsonRoute
 from producer_api.multipart import UploadForm
@@ -20,7 +21,7 @@ from producer_api.wire import PURPOSES, FileDeleted, FileList, FileObject
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["files"], route_class=JsonRoute)
+router = APIRouter(tags=["files"], route_class=JsonRoute, responses=errors(400, 401, 404, 409, 413, 500, 503, 507))
 
 MAX_OVERHEAD = 1024 * 1024
 """Bytes by which a multipart body may be longer than its file."""

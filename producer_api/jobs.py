@@ -11,6 +11,7 @@ from jobs.records import Job
 from jobs.service import JobRequest
 from producer_api.access import CurrentCaller
 from producer_api.context import Api, ApiContext
+from producer_api.documented_errors import errors
 from producer_api.inline_input import inline_lines, inline_upload
 from producer_api.job_results import files_of, next_line, results_of
 from producer_api.job_wire import JobChange, JobCreate, JobList, JobObject
@@ -20,7 +21,12 @@ from producer_api.progress_events import progress_events
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
+router = APIRouter(
+    prefix="/jobs",
+    tags=["jobs"],
+    route_class=JsonRoute,
+    responses=errors(400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 507),
+)
 
 STATUS_HEADER = "x-roadbalancer-job-status"
 NEXT_HEADER = "x-roadbalancer-next"

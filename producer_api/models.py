@@ -6,12 +6,13 @@ from balancer.endpoint import is_pattern
 from jobs.access import Caller
 from producer_api.access import CurrentCaller
 from producer_api.context import Api, ApiContext
+from producer_api.documented_errors import errors
 from producer_api.errors import ApiError, Problem
 from producer_api.wire import ModelList, ModelObject
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], responses=errors(401, 404, 500, 503))
 
 
 @router.get("/models", summary="List the models that some endpoint serves")

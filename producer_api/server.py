@@ -6,6 +6,7 @@ import socket
 import uvicorn
 
 from balancer.configuration import Configuration
+from balancer.descriptors import raise_descriptor_limit
 from balancer.loop import new_event_loop
 from jobs.access.exposure import is_loopback, refuse_exposure
 from producer_api.app import create_app
@@ -24,6 +25,7 @@ def run_api(configuration: Configuration, redis_url: str, host: str, port: int, 
 
     Beyond this machine a key is asked for, unless `insecure`; raises ConfigurationError if there is none.
     """
+    raise_descriptor_limit()
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
     loop.run_until_complete(refuse_exposure(configuration, redis_url, host, insecure))

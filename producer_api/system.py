@@ -15,7 +15,7 @@ from producer_api.readiness import reasons_against
 __all__ = ["health_router", "router"]
 
 health_router = APIRouter(tags=["system"])
-router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], responses=errors(401, 403, 500, 503))
 
 
 class Liveness(BaseModel):

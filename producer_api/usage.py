@@ -11,11 +11,12 @@ from balancer.usage_query import DEFAULT_DAYS, GROUPS, LONGEST_SPAN, InvalidUsag
 from balancer.usage_report import UsageReport, UsageSum, usage_report
 from producer_api.access import CurrentCaller
 from producer_api.context import Api
+from producer_api.documented_errors import errors
 from producer_api.errors import ApiError, Problem
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], responses=errors(401, 422, 500, 503))
 
 _MOST_CHARACTERS = 100
 """Of a query parameter: more than any good one has."""

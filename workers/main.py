@@ -14,6 +14,7 @@ from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 
 from balancer.configuration import SIMULATED_SCHEME, Configuration
+from balancer.descriptors import raise_descriptor_limit
 from balancer.errors import ConfigurationError
 from jobs.queueing import make_celery, queue_name
 from workers.engine import Engine
@@ -42,6 +43,7 @@ def run_worker(
             raise ConfigurationError("--endpoints", endpoint, f"is not configured; there are {', '.join(configured) or 'none'}")
     served = list(endpoints) or configured
     _refuse_what_cannot_be_served(configuration, served)
+    raise_descriptor_limit()
     guard_redis_restarts()
     # Celery warns a root user of pickled messages; here only JSON is taken.
     warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -12,7 +12,7 @@ import openai
 import pytest
 from live_server import PATIENCE_S, LiveServer, StartServer
 
-from balancer.configuration import Configuration
+from balancer.configuration import Configuration, HealthCheck
 from balancer.endpoint import Endpoint
 from jobs.node import Node, open_node
 from producer_api.context import Limits
@@ -38,7 +38,7 @@ def configuration(api_store: Path) -> Configuration:
         Endpoint("http://user:secret@127.0.0.1:9/v1", "one", models={"m": "m", "org/long-name": "x"}, api_key="sk-upstream"),
         Endpoint("http://127.0.0.1:9/v1", "two", models={"m": "m"}, provider="vllm"),
     )
-    return Configuration(endpoints=endpoints, store=str(api_store))
+    return Configuration(endpoints=endpoints, store=str(api_store), health_check=HealthCheck(enabled=False))
 
 
 @pytest.fixture(scope="session")
