@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import resource
 import signal
 import socket
 
@@ -13,6 +11,7 @@ from api_roadbalancer.mock.listener import Listener
 from api_roadbalancer.mock.protocol import Connection
 from api_roadbalancer.mock.routes import Routes
 from api_roadbalancer.mock.simulation import Simulation
+from balancer.descriptors import raise_descriptor_limit
 
 __all__ = ["MockServer", "run", "serve"]
 
@@ -61,7 +60,7 @@ async def serve(behaviour: Behaviour, host: str = DEFAULT_HOST, port: int = 0) -
 
 def run(behaviour: Behaviour, host: str = DEFAULT_HOST, port: int = 0) -> None:
     """Serves until SIGTERM or SIGINT."""
-    _allow_many_connections()
+    raise_descriptor_limit()
     try:
         import uvloop
     except ImportError:
@@ -93,10 +92,3 @@ async def _serve_until_stopped(behaviour: Behaviour, host: str, port: int) -> No
     print(f"mock server listening on {server.url}", flush=True)
     await stopped.wait()
     await server.close()
-
-
-def _allow_many_connections() -> None:
-    """Each takes a file descriptor, and the usual limit of 1,024 is soon reached."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems call unlimited what they don't allow
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
