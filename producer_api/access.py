@@ -27,10 +27,14 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-CurrentCaller = Annotated[Caller, Depends(caller_of)]
+async def _caller_of(request: Request) -> Caller:
+    return caller_of(request)
 
 
-def admin_only(caller: CurrentCaller) -> None:
+CurrentCaller = Annotated[Caller, Depends(_caller_of)]
+
+
+async def admin_only(caller: CurrentCaller) -> None:
     """Refuse callers that are no admins (a dependency for routers). Raises ApiError."""
     if not caller.admin:
         raise ApiError(Problem(403, "this is for admin keys only", code="admin_key_required"))

@@ -84,7 +84,7 @@ def _sending_rules(configuration: Configuration) -> SendingRules:
 
 def _add_routes(app: FastAPI) -> None:
     for prefix in OPENAI_PREFIXES:
-        for module in (files, batches, models, chat, responses):
+        for module in (chat, responses, files, batches, models):  # the most frequent first: routes are tried in turn
             app.include_router(module.router, prefix=prefix, include_in_schema=bool(prefix))
     ours = APIRouter(prefix="/api/v1")
     ours.include_router(jobs.router)

@@ -12,7 +12,7 @@ from jobs.access import Access
 from jobs.node import Node
 from producer_api.cancelling import Cancellations
 
-__all__ = ["Api", "ApiContext", "Limits"]
+__all__ = ["Api", "ApiContext", "Limits", "context_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,15 @@ class ApiContext:
     started_at: float = field(default_factory=time.time)
 
 
-def _context(request: Request) -> ApiContext:
+def context_of(request: Request) -> ApiContext:
+    """Return what the app of a request works with."""
     context: ApiContext = request.app.state.context
     return context
+
+
+async def _context(request: Request) -> ApiContext:
+    # Asynchronous: FastAPI sends every other dependency through a thread, for each request.
+    return context_of(request)
 
 
 Api = Annotated[ApiContext, Depends(_context)]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from balancer.results import ChatChunk
 from balancer.sending import ChatRequest, Sender
 from balancer.trial import Trial
-from producer_api.context import Api
+from producer_api.context import context_of
 from producer_api.errors import problem_response
 from producer_api.gateway.admission import Visit, visit
 from producer_api.gateway.documentation import CHAT
@@ -25,11 +25,13 @@ router = APIRouter(tags=["chat"])
 
 
 @router.post("/chat/completions", summary="Answer a conversation", response_model=None, **CHAT)
-async def chat_completions(request: Request, api: Api) -> Response:
+async def chat_completions(request: Request) -> Response:
     """Send a conversation to the endpoint that suits it best, and to another one at once if that fails.
 
     `model` is a model, an alias, a chain (`"first,second"`) or `auto`. Every other field goes through to the endpoint.
     """
+    # Not a dependency: solving those costs as much as anything else here.
+    api = context_of(request)
     body = await read_chat_request(request)
     guest = await visit(api, request, body)
     asked = ChatRequest(body, guest.owner)
