@@ -45,9 +45,7 @@ class OpenAIAdapter(Adapter):
             sent = {**sent, "messages": files}
         stream = bool(sent.get("stream"))
         if stream:
-            # Asked for whatever the user wants, since what it cost is to be known.
-            asked = sent.get("stream_options")
-            sent = {**sent, "stream_options": {**(asked if isinstance(asked, dict) else {}), "include_usage": True}}
+            sent = _asking_for_usage(sent)
         return Call(path, orjson.dumps(sent), sent.get("model") or "", stream)
 
     def answer(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -97,6 +95,18 @@ class _PassedThrough(Translation):
             if wrong := wrong_in(choice, "delta"):
                 raise _fault(f"is no chunk: {wrong}")
         return (chunk,)
+
+
+def _asking_for_usage(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Ask for tokens whether the user wants them or not, since what a request costs is to be known.
+
+    Whoever says `include_usage: false` outright has a server that refuses `stream_options`: that server is sent none.
+    """
+    asked = body.get("stream_options")
+    options = asked if isinstance(asked, dict) else {}
+    if options.get("include_usage") is False:
+        return {name: value for name, value in body.items() if name != "stream_options"}
+    return {**body, "stream_options": {**options, "include_usage": True}}
 
 
 def _wants_responses(endpoint: Endpoint) -> bool:

@@ -539,3 +539,18 @@ def test_an_api_that_there_is_not_is_refused() -> None:
         ADAPTER.call(Endpoint(URL, options={"api": "response"}), "/chat/completions", {"model": "m", "messages": []})
     chat = Endpoint(URL, options={"api": "chat"})
     assert ADAPTER.call(chat, "/chat/completions", {"model": "m", "messages": []}).path == "/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        (None, {"include_usage": True}),
+        ({"include_usage": True}, {"include_usage": True}),
+        ({"include_obfuscation": False}, {"include_obfuscation": False, "include_usage": True}),
+        ({"include_usage": False}, None),  # for servers that refuse the field
+        ("odd", {"include_usage": True}),
+    ],
+)
+def test_a_stream_asks_for_its_tokens(asked: Any, sent: Any) -> None:
+    body = {"model": "m", "messages": [], "stream": True, **({"stream_options": asked} if asked else {})}
+    assert orjson.loads(ADAPTER.call(Endpoint(URL), "/chat/completions", body).body).get("stream_options") == sent
