@@ -16,7 +16,7 @@ from balancer.health import Circuit
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.pricing import cost_of
-from balancer.providers import Adapter, Call, Check, RequestRefused, adapter_for
+from balancer.providers import Adapter, Answer, Call, Check, RequestRefused, adapter_for
 from balancer.results import ChatChunk
 from balancer.state import SharedState
 from balancer.streaming import StreamReading
@@ -99,7 +99,7 @@ class Fleet:
 
     def _tell(self, line: "_Line", outcome: Outcome, owner: str, api_key: str | None) -> None:
         # A caller's own key that is refused says nothing about the endpoint.
-        if not (api_key and outcome.failure and outcome.failure.takes_endpoint_out):
+        if not (api_key and outcome.failure and not outcome.failure.counts_against_endpoint):
             self.health.note(outcome)
         if self.usage is not None:
             self.usage.note(line.endpoint, outcome, owner)
@@ -116,6 +116,8 @@ class Fleet:
             failure = Failure(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
             return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
         answer = line.adapter.answer(call, response.status_code, response.headers, body)
+        if answer.failure is not None:
+            answer = _without_key(answer, api_key or line.endpoint.api_key)
         return Outcome(
             endpoint=name,
             latency=time.perf_counter() - started,
@@ -195,7 +197,7 @@ class Fleet:
         # An endpoint without a model list is alive all the same; only failures inside it and a refused key count.
         status = response.status_code
         problem: Failure | None = None
-        if status >= 500 or status == 401:
+        if status >= 500 or (status == 401 and line.endpoint.api_key):
             kind = FailureKind.AUTHENTICATION if status == 401 else FailureKind.SERVER
             problem = Failure(kind, f"HTTP {status} for GET {check.path}", status)
         return Outcome(name, time.perf_counter() - started, status, failure=problem), body
@@ -319,6 +321,14 @@ class _Line:
                 self._urls.clear()
             self._urls[path] = httpx.URL(self.endpoint.url + path)
         return self._urls[path]
+
+
+def _without_key(answer: Answer, key: str | None) -> Answer:
+    """Take the key out of what an endpoint says: some quote it."""
+    if not key or answer.failure is None:
+        return answer
+    failure = replace(answer.failure, message=answer.failure.message.replace(key, "…"))
+    return replace(answer, failure=failure, body=answer.body.replace(key.encode(), "…".encode()))
 
 
 def _refused(endpoint: str, error: RequestRefused) -> Outcome:

@@ -23,6 +23,8 @@ BLOCK_SECONDS = 0.1
 LONGEST_WAIT = 2.0
 """Seconds between looking again, however long the budget says to wait: it may have been corrected."""
 CHARACTERS_PER_TOKEN = 4
+MOST_COMPLETION = 128 * 1024
+"""Tokens beyond which a request's limit for its answer is not believed: it would use up the budget of everybody."""
 EXPECTED_COMPLETION = 256
 """Tokens that an answer is expected to have when the request sets no limit."""
 
@@ -103,4 +105,5 @@ class _Lane:
 def expected_tokens(body: Mapping[str, Any], size: int) -> int:
     """Guess what a request of `size` bytes will use: four characters a token, and its limit for the answer."""
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    return size // CHARACTERS_PER_TOKEN + (limit if isinstance(limit, int) else EXPECTED_COMPLETION)
+    answer = min(limit, MOST_COMPLETION) if isinstance(limit, int) and limit > 0 else EXPECTED_COMPLETION
+    return size // CHARACTERS_PER_TOKEN + answer

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from balancer.fleet import Fleet
 from balancer.health import Circuit
-from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage
 from balancer.pacing import expected_tokens
 from balancer.results import ChatChunk
 from balancer.routing import Choice, Option, RetryPlan, choose, least_bad, pause_before
@@ -95,19 +96,24 @@ class Sender:
         """Yield the answer's chunks. It falls back to other endpoints until the first chunk, never after; `trial.failure` is None
         after an answer that came to its end."""
         fleet = self._fleet
-        begun = False
-        while not begun and (endpoint := await self._next_endpoint(request, trial)) is not None:
+        taken = 0
+        while not taken and (endpoint := await self._next_endpoint(request, trial)) is not None:
             body = asking(request.body, trial.model)
+            ended = False
             try:
                 async with aclosing(fleet.stream(endpoint, CHAT_PATH, body, request.owner, request.api_key)) as chunks:
                     async for chunk in chunks:
                         if isinstance(chunk, Outcome):
+                            ended = True
                             self._take_in(chunk, request, trial)
                             break
-                        begun = True
+                        taken += 1
                         yield chunk
             finally:
                 fleet.slots.release(endpoint)
+                if not ended:
+                    # Nobody will say any more what it used: its chunks have about a token each.
+                    self._settle(endpoint, request, Usage(completion=taken))
             if trial.failure is None:
                 return
 
@@ -115,17 +121,21 @@ class Sender:
         trial.note(outcome)
         self._on_outcome(outcome)
         # The budget is corrected by what the request really used, where that is known.
-        if self._fleet.pacer.is_paced(outcome.endpoint) and (outcome.failure or outcome.usage != NO_USAGE):
-            self._fleet.pacer.settle(outcome.endpoint, _expected_tokens(request.body), outcome.usage)
+        if outcome.failure or outcome.usage != NO_USAGE:
+            self._settle(outcome.endpoint, request, outcome.usage)
+
+    def _settle(self, endpoint: str, request: ChatRequest, usage: Usage) -> None:
+        if self._fleet.pacer.is_paced(endpoint):
+            self._fleet.pacer.settle(endpoint, _expected_tokens(request.body), usage)
 
     async def _next_endpoint(self, request: ChatRequest, trial: Trial) -> str | None:
         """Return the endpoint to try next, with a slot held; None when the request has been given up."""
         plan = self._rules.plan
         most = max(plan.attempts, len(trial.models) if plan.fallback else 1)
-        while len(trial.attempts) < most and trial.may_go_on(plan.fallback):
+        while trial.failures < most and trial.may_go_on(plan.fallback):
             options = self._options(request, trial)
             if not options:
-                trial.failure = _nobody(trial)
+                trial.failure = trial.failure or _nobody(trial)
                 return None
             chosen = choose(self._rules.strategy, self._with_room(options), trial.tried, self._turns, self._rng)
             if chosen is None:
@@ -165,7 +175,7 @@ class Sender:
             )
             for position, model in enumerate(trial.models)
             for name in fleet.endpoints
-            if name not in self._draining and fleet.serves(name, model)
+            if name not in self._draining and (name, model) not in trial.hopeless and fleet.serves(name, model)
         ]
         if request.only is not None:
             options = [option for option in options if option.endpoint.name in request.only]
@@ -184,17 +194,27 @@ class Sender:
         fleet = self._fleet
         if not fleet.pacer.is_paced(endpoint) and fleet.slots.try_acquire(endpoint):
             return True
+        paid = held = False
+        began = time.monotonic()
+        # All waits of a request together: one that turns bad sends its waiters away, to come back when nothing else is left.
+        left = None if self._rules.queue_wait is None else max(0.0, self._rules.queue_wait - trial.queued)
         try:
-            async with asyncio.timeout(self._rules.queue_wait):
+            async with asyncio.timeout(left):
                 if fleet.pacer.is_paced(endpoint):
                     await fleet.pacer.take(endpoint, _expected_tokens(request.body))
+                    paid = True
                     if endpoint in self._draining:
                         return False
-                return endpoint in fleet.endpoints and await fleet.slots.acquire(endpoint)
+                held = endpoint in fleet.endpoints and await fleet.slots.acquire(endpoint)
+                return held
         except TimeoutError:
             what = f"no endpoint had room for the request within {self._rules.queue_wait:g} s"
             trial.failure = Failure(FailureKind.FLEET_FULL, what, retry_after=self._rules.queue_wait)
             return False
+        finally:
+            trial.queued += time.monotonic() - began
+            if paid and not held:
+                self._settle(endpoint, request, NO_USAGE)
 
 
 def asking(body: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:

@@ -88,6 +88,8 @@ class StreamReading:
             yield self._chunk(raw)
         if not (self._finished or self._translation.ended):
             self._fail(FailureKind.CONNECTION, "the stream broke off")
+        elif not self._latency:
+            self._fail(FailureKind.INVALID_RESPONSE, "a stream without a chunk")
         self._finished = self._failure is None
 
     def _whole(self, response: httpx.Response, body: bytes) -> list[ChatChunk]:

@@ -14,7 +14,8 @@ class Trial:
     """The attempts of one request, in their order. `failure` is the last one's, None after a success.
 
     `models` may answer it, best first. `tried` are the endpoints (each with a model) of this round, which ends when all have been
-    tried, `rounds` how many have ended, `patience` the seconds that may still be spent on waiting between rounds.
+    tried, `rounds` how many have ended, `patience` the seconds that may still be spent on waiting between rounds. `hopeless` are
+    those that would refuse it again in any round.
     """
 
     def __init__(self, patience: float, models: tuple[str | None, ...]) -> None:
@@ -23,8 +24,13 @@ class Trial:
         self.models = models
         self.model: str | None = None
         """The one that is being tried."""
+        self.queued = 0.0
+        """Seconds spent on waiting for slots."""
         self.rounds = 0
         self.tried: set[tuple[str, str | None]] = set()
+        self.hopeless: set[tuple[str, str | None]] = set()
+        self.failures = 0
+        """Attempts that failed but might go well another time. A refusal only says who is not to be asked."""
         self.attempts: list[Attempt] = []
         self.failure: Failure | None = None
         self.outcome: Outcome | None = None
@@ -34,10 +40,19 @@ class Trial:
         """Take in what came of an attempt."""
         self.outcome = outcome
         self.failure = outcome.failure
-        if outcome.failure is not None and not outcome.failure.is_the_models:
-            self.tried.update((outcome.endpoint, model) for model in self.models)
+        if outcome.failure is not None:
+            self._learn(outcome.endpoint, outcome.failure)
         error = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else None
         self.attempts.append(Attempt(outcome.endpoint, error, outcome.latency))
+
+    def _learn(self, endpoint: str, failure: Failure) -> None:
+        models = (self.model,) if failure.is_the_models else self.models
+        concerned = {(endpoint, model) for model in models}
+        self.tried |= concerned
+        if failure.retryable:
+            self.failures += 1
+        else:
+            self.hopeless |= concerned
 
     def next_round(self, pause: float) -> None:
         """Begin another round after a pause of that many seconds."""

@@ -140,7 +140,7 @@ class Intake:
             self._refuse(exc.bad)
             self._lines += 1
             return
-        self._note(checked.custom_id, checked.model, checked.path)
+        self._note(checked.custom_id, checked.models, checked.path)
         if self._form is Form.SHORTHAND:
             self._index.add(self._kept)
             kept.append(line + b"\n")
@@ -149,13 +149,14 @@ class Intake:
             self._index.add(offset)
         self._lines += 1
 
-    def _note(self, custom_id: str, model: str, path: str) -> None:
+    def _note(self, custom_id: str, models: tuple[str, ...], path: str) -> None:
         first = self._names.add(custom_id, self._number)
         if first is not None:
             self._refuse_duplicate(self._number, first)
         self._paths.setdefault(path, self._number)
-        if model not in self._models and len(self._models) < MAX_MODELS:
-            self._models[model] = self._number
+        for model in models:
+            if model not in self._models and len(self._models) < MAX_MODELS:
+                self._models[model] = self._number
 
     def _refuse(self, bad: BadLine) -> None:
         if len(self._errors) < MAX_ERRORS:

@@ -27,7 +27,7 @@ class InputLine:
 
     custom_id: str
     path: str
-    model: str
+    models: tuple[str, ...]
     body: dict[str, Any]
 
 
@@ -84,8 +84,8 @@ def check_line(entry: Any, number: int) -> InputLine:
     return InputLine(custom_id, path, _check_body(entry.get("body"), number), entry["body"])
 
 
-def _check_body(body: Any, number: int) -> str:
-    """Check a chat request and return its model, "" if it names none."""
+def _check_body(body: Any, number: int) -> tuple[str, ...]:
+    """Check a chat request and return the models that it names, "" alone if it names none."""
     if not isinstance(body, dict):
         problem = "is missing" if body is None else "must be a JSON object"
         raise _refused("missing_required_parameter", f"`body` {problem}", number, "body")
@@ -97,7 +97,10 @@ def _check_body(body: Any, number: int) -> str:
     model = body.get("model", "")
     if not isinstance(model, str):
         raise _refused("invalid_value", "`body.model` must be a string", number, "body.model")
-    return model
+    more = body.get("models") or []
+    if not isinstance(more, list) or not all(isinstance(name, str) for name in more):
+        raise _refused("invalid_value", "`body.models` must be a list of strings", number, "body.models")
+    return tuple(name for name in (model, *more) if name) or ("",)
 
 
 def expand_shorthand(entry: Any, number: int) -> Any:

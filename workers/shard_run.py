@@ -24,16 +24,12 @@ from jobs.results import error_line, request_id
 from jobs.shards import FinishedLine, ShardTable
 from workers.recorder import Recorder
 from workers.retrying import RetryDecision, RetryPolicy, decide, is_the_lines_fault
-from workers.targets import Target, Targets
+from workers.targets import NOBODY_HEALTHY, Target, Targets, Tries
 
 __all__ = ["Ending", "ShardEnd", "ShardRun", "Tools"]
 
-ATTEMPTS_A_PASS = 3
-"""Endpoints that a line is sent to before it waits; one for each model, if its chain is longer."""
 SHORT_WAIT = 5.0
 """Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
-
-NOBODY_HEALTHY = "no endpoint that serves this line is healthy"
 
 log = logging.getLogger(__name__)
 
@@ -230,35 +226,35 @@ class ShardRun:
 
     async def _run_line(self, line: _Line, target: Target) -> None:
         """Send a line; if that fails in a way that another endpoint or model may not, send it there at once."""
-        tried: set[Target] = set()
-        attempts = 0
+        tries = Tries(self._targets, line.models)
         while True:
             outcome = await self._send(line, target)
-            failure = outcome.failure
-            attempts += 1
-            if failure is None:
+            if outcome.failure is None:
                 self._record(line, outcome, failed=False)
                 return
-            elsewhere = failure.worth_trying_elsewhere or failure.kind is FailureKind.CONTEXT_TOO_LONG
-            tried |= self._targets.failed(target, failure, line.models)
-            other = self._targets.best(line.models, tried) if elsewhere and attempts < self._most_attempts(line) else None
+            tries.note(target, outcome.failure)
+            other = tries.next()
             if other is None or not await self._slot_at(line, other):
                 break
             target = other
-        if failure.retryable or failure.takes_endpoint_out:
-            self._failures[line.number] = (line.custom_id, failure)
+        if (reason := tries.reason_to_wait()) is not None:
+            self._failures[line.number] = (line.custom_id, reason)
         else:
             self._record(line, outcome, failed=True)
 
-    @staticmethod
-    def _most_attempts(line: _Line) -> int:
-        return max(ATTEMPTS_A_PASS, len(line.models))
-
     async def _slot_at(self, line: _Line, target: Target) -> bool:
         fleet, endpoint = self._tools.fleet, target.endpoint
-        if fleet.pacer.is_paced(endpoint):
-            await fleet.pacer.take(endpoint, expected_tokens(line.body, line.size))
-        return await fleet.slots.acquire(endpoint)
+        if not fleet.pacer.is_paced(endpoint):
+            return await fleet.slots.acquire(endpoint)
+        expected = expected_tokens(line.body, line.size)
+        await fleet.pacer.take(endpoint, expected)
+        held = False
+        try:
+            held = await fleet.slots.acquire(endpoint)
+        finally:
+            if not held:
+                fleet.pacer.settle(endpoint, expected, NO_USAGE)
+        return held
 
     async def _send(self, line: _Line, target: Target) -> Outcome:
         """Send a line to an endpoint whose slot is held, and give the slot back."""

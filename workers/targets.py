@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from balancer.fleet import Fleet
 from balancer.outcome import Failure, FailureKind
 
-__all__ = ["Target", "Targets"]
+__all__ = ["NOBODY_HEALTHY", "Target", "Targets", "Tries"]
 
 Models = tuple[str | None, ...]
 NOBODY = 10.0
 """Seconds after which it is worth looking again whether anybody serves a line that nobody serves now."""
+NOBODY_HEALTHY = "no endpoint that serves this line is healthy"
+ATTEMPTS_A_PASS = 3
+"""Failures after which a line waits; one for each model, if its chain is longer. A refusal is none: it leaves fewer to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,10 @@ class Targets:
             return {target}
         return {Target(target.endpoint, model) for model in models}
 
+    def untried(self, models: Models, tried: Collection[Target]) -> bool:
+        """Whether anybody else serves one of the models, usable now or not."""
+        return any(target not in tried for model in models for target in self._serving(model))
+
     def _serving(self, model: str | None) -> Iterator[Target]:
         for name in self._fleet.endpoints:
             if self._fleet.serves(name, model):
@@ -63,3 +70,47 @@ class Targets:
     def _use(self, target: Target) -> tuple[int, float]:
         endpoint = self._fleet.endpoints[target.endpoint]
         return endpoint.priority, self._fleet.slots.in_use(target.endpoint) / endpoint.max_concurrency
+
+
+class Tries:
+    """One line's way from target to target, until it has to wait or is refused for good."""
+
+    def __init__(self, targets: Targets, models: Models) -> None:
+        self._targets = targets
+        self._models = models
+        self._tried: set[Target] = set()
+        self._later: dict[Target, Failure] = {}
+        """Those that may answer it another time."""
+        self._failures = 0
+        self._last: Failure | None = None
+
+    def note(self, target: Target, failure: Failure) -> None:
+        """Take in that the line failed at `target`."""
+        self._last = failure
+        self._tried |= self._targets.failed(target, failure, self._models)
+        self._failures += failure.retryable
+        if failure.kind is FailureKind.CONTEXT_TOO_LONG:
+            self._later = {other: why for other, why in self._later.items() if other.model != target.model}
+        elif failure.retryable or failure.takes_endpoint_out:
+            self._later[target] = failure
+
+    def next(self) -> Target | None:
+        """Return where the line may go at once, None if it has to wait or has come to its end."""
+        if not self._goes_on or self._failures >= max(ATTEMPTS_A_PASS, len(self._models)):
+            return None
+        return self._targets.best(self._models, self._tried)
+
+    def reason_to_wait(self) -> Failure | None:
+        """Return why the line should be tried again later; None if it is refused for good."""
+        if not self._goes_on:
+            return None
+        if self._later:
+            return list(self._later.values())[-1]
+        rests = self._targets.untried(self._models, self._tried)
+        return Failure(FailureKind.UNAVAILABLE, NOBODY_HEALTHY) if rests else None
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the last failure says nothing about other endpoints, or at least other models."""
+        last = self._last
+        return last is None or last.worth_trying_elsewhere or last.kind is FailureKind.CONTEXT_TOO_LONG

@@ -17,7 +17,10 @@ __all__ = ["LiteLLMReading", "read_litellm"]
 LONGEST_NAME = 64
 """Characters of an endpoint's name."""
 _STRATEGIES = {"simple-shuffle": "weighted", "least-busy": "least_connections"}
-_NO_FALLBACKS = "models as fallbacks of other models are not taken over; entries of one model_name do stand in for one another; for more, write `routes`"
+_NO_FALLBACKS = (
+    "models as fallbacks of other models are not taken over; entries of one model_name do stand in for one another; "
+    "for more, write `routes`"
+)
 _NO_CALLBACKS = "there are no callbacks; /metrics and the usage page tell what happens"
 _OWN_REDIS = "Redis is named by `redis_url` or ROADBALANCER_REDIS_URL"
 _WHY = {

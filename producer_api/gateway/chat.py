@@ -9,17 +9,18 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from balancer.results import ChatChunk
-from balancer.sending import ChatRequest, Sender
+from balancer.sending import ChatRequest
 from balancer.trial import Trial
-from producer_api.context import context_of
+from producer_api.context import ApiContext, context_of
 from producer_api.errors import problem_response
 from producer_api.gateway.admission import Visit, visit
 from producer_api.gateway.documentation import CHAT
 from producer_api.gateway.event_stream import DONE, EventStream
 from producer_api.gateway.failures import error_object, problem_of, retry_after_of
 from producer_api.gateway.request import read_chat_request
+from producer_api.gateway.told import Told
 
-__all__ = ["opened", "refusal", "router"]
+__all__ = ["begun", "headers", "opened", "refusal", "router"]
 
 router = APIRouter(tags=["chat"])
 
@@ -36,7 +37,7 @@ async def chat_completions(request: Request) -> Response:
     guest = await visit(api, request, body)
     asked = ChatRequest(body, guest.owner)
     if body.get("stream"):
-        return await _streamed(api.sender, asked, guest)
+        return await _streamed(api, asked, guest)
     trial = api.sender.trial(asked)
     async with guest:
         outcome = await api.sender.complete(asked, trial)
@@ -63,16 +64,18 @@ def headers(trial: Trial, guest: Visit) -> dict[str, str]:
     return found
 
 
-async def _streamed(sender: Sender, asked: ChatRequest, guest: Visit) -> Response:
-    trial = sender.trial(asked)
-    chunks = sender.stream(asked, trial)
+async def _streamed(api: ApiContext, asked: ChatRequest, guest: Visit) -> Response:
+    trial = api.sender.trial(asked)
+    chunks = api.sender.stream(asked, trial)
     first = await opened(chunks, guest)
     if first is None:
         return refusal(trial, guest)
     wants_usage = bool((asked.body.get("stream_options") or {}).get("include_usage"))
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
     attempts = {"x-roadbalancer-attempts": str(len(trial.attempts) + 1)}
-    return EventStream(_events(first, chunks, trial, guest, wants_usage), where | attempts | guest.headers)
+    told = Told(asked.body, api.node.fleet.endpoints.get(first.endpoint), first, trial)
+    events = await begun(_events(first, chunks, told, trial, guest, wants_usage))
+    return EventStream(events, where | attempts | guest.headers)
 
 
 async def opened(chunks: AsyncGenerator[ChatChunk, None], guest: Visit) -> ChatChunk | None:
@@ -88,16 +91,26 @@ async def opened(chunks: AsyncGenerator[ChatChunk, None], guest: Visit) -> ChatC
         raise
 
 
+async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Let a generator that yields nothing at first begin: only then does closing it give back what it holds, also for a client
+    that has gone before the answer's head is sent."""
+    await anext(events)
+    return events
+
+
 async def _events(
-    first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit, wants_usage: bool
+    first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], told: Told, trial: Trial, guest: Visit, wants_usage: bool
 ) -> AsyncGenerator[bytes, None]:
     async with guest, aclosing(chunks):
-        yield _event(first.raw)
-        async for chunk in chunks:
-            if wants_usage or not _is_usage_alone(chunk.raw):
-                yield _event(chunk.raw)
-        if trial.outcome is not None:
-            guest.spent(trial.outcome)
+        try:
+            yield b""
+            yield _event(first.raw)
+            async for chunk in chunks:
+                told.take(chunk)
+                if wants_usage or not _is_usage_alone(chunk.raw):
+                    yield _event(chunk.raw)
+        finally:
+            guest.spent(told.outcome())
         if trial.failure is not None:
             yield _event({"error": error_object(problem_of(trial))})
         else:

@@ -16,12 +16,13 @@ from balancer.trial import Trial
 from producer_api.context import Api, ApiContext
 from producer_api.errors import ApiError, Problem
 from producer_api.gateway.admission import Visit, visit
-from producer_api.gateway.chat import headers, opened, refusal
+from producer_api.gateway.chat import begun, headers, opened, refusal
 from producer_api.gateway.documentation import RESPONSES
 from producer_api.gateway.event_stream import EventStream
 from producer_api.gateway.failures import problem_of
 from producer_api.gateway.request import read_object
 from producer_api.gateway.responses_wire import chat_body, message_item, response_object
+from producer_api.gateway.told import Told
 from producer_api.rendering import JsonBytes
 
 __all__ = ["router"]
@@ -68,24 +69,30 @@ async def _streamed(api: ApiContext, wanted: Mapping[str, Any], asked: ChatReque
     if first is None:
         return refusal(trial, guest)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
-    return EventStream(_events(wanted, first, chunks, trial, guest), where | guest.headers)
+    told = Told(asked.body, api.node.fleet.endpoints.get(first.endpoint), first, trial)
+    events = await begun(_events(wanted, first, chunks, told, trial, guest))
+    return EventStream(events, where | guest.headers)
 
 
 async def _events(
-    wanted: Mapping[str, Any], first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit
+    wanted: Mapping[str, Any], first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], told: Told, trial: Trial, guest: Visit
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the events of a streamed response, in the order in which OpenAI's clients expect them."""
+    """Yield nothing at first (see `begun`), then the events of a streamed response, in the order in which OpenAI's clients expect
+    them."""
     telling = _Telling(wanted, str(first.model or wanted.get("model") or ""))
     async with guest, aclosing(chunks):
-        for event in telling.opening():
-            yield event
-        if event := telling.delta(first):
-            yield event
-        async for chunk in chunks:
-            if event := telling.delta(chunk):
+        try:
+            yield b""
+            for event in telling.opening():
                 yield event
-        if trial.outcome is not None:
-            guest.spent(trial.outcome)
+            if event := telling.delta(first):
+                yield event
+            async for chunk in chunks:
+                told.take(chunk)
+                if event := telling.delta(chunk):
+                    yield event
+        finally:
+            guest.spent(told.outcome())
         for event in telling.ending(trial):
             yield event
 

@@ -114,8 +114,10 @@ async def chat(body: ChatInput, request: Request, api: Api) -> ChatAnswer:
         "temperature": body.temperature,
         **({"model": body.model} if body.model else {}),
     }
+    # What may be refused comes before the visit, which has to be left by whoever is let in.
+    endpoints = _endpoints_for_callers_keys(api) if key else None
     guest = await visit(api, request, asked)
-    chat_request = ChatRequest(asked, guest.owner, key, _endpoints_for_callers_keys(api) if key else None)
+    chat_request = ChatRequest(asked, guest.owner, key, endpoints)
     started = time.perf_counter()
     trial = api.sender.trial(chat_request)
     async with guest:
@@ -149,7 +151,9 @@ def _endpoints_for_callers_keys(api: ApiContext) -> frozenset[str]:
 def _takes_callers_keys(endpoint: Endpoint) -> bool:
     if endpoint.provider != "openai":
         return False
-    return urlsplit(endpoint.url).hostname == "api.openai.com" or endpoint.options.get("caller_keys") == "accept"
+    address = urlsplit(endpoint.url)
+    is_openai = (address.scheme, address.hostname) == ("https", "api.openai.com")
+    return is_openai or endpoint.options.get("caller_keys") == "accept"
 
 
 def _failed(trial: Trial, own_key: bool) -> Exception:

@@ -201,5 +201,3 @@ async def _assert_discreet(fleet: Cluster, node: Any, url: str) -> None:
     assert stored
     for path in stored:
         assert KEY.encode() not in path.read_bytes()
-
-

@@ -117,3 +117,23 @@ def test_what_one_format_cannot_say_another_one_is_asked_for(balance: Make) -> N
         result = balancer.chat(HI, model="m", stop=["END"])
         assert result.success and result.endpoint == "wide"
         assert not narrow.bodies
+
+
+def test_refusals_use_no_attempts_up_and_are_not_repeated(balance: Make) -> None:
+    """Three endpoints that have no word for a field leave all three attempts to the one that does."""
+    with SpeakerServer(SPEAKERS["laas"]) as narrow, SpeakerServer(SPEAKERS["openai"]) as wide:
+        refusing = [narrow.endpoint(name=f"narrow {n}", models={"m": "m"}) for n in range(3)]
+        balancer = balance(*refusing, wide.endpoint(name="wide", priority=1, models={"m": "m"}), retry_count=2)
+        assert balancer.chat(HI, model="m", stop=["END"]).endpoint == "wide"
+        wide.answer = wide.speaker.fail(FailureKind.OVERLOADED)
+        result = balancer.chat(HI, model="m", stop=["END"])
+    assert [attempt.endpoint for attempt in result.attempts].count("wide") == 3
+    assert len(result.attempts) == 6, "what was refused once is not asked again"
+
+
+def test_a_refused_key_is_shown_once(balance: Make) -> None:
+    with SpeakerServer(SPEAKERS["openai"]) as server:
+        server.answer = server.speaker.fail(FailureKind.AUTHENTICATION)
+        result = balance(server.endpoint(), retry_count=2).chat(HI)
+    assert result.failure is not None and result.failure.kind is FailureKind.AUTHENTICATION
+    assert len(result.attempts) == 1

@@ -166,3 +166,52 @@ async def test_a_file_that_is_in_use_is_a_conflict(gateway: LiveServer, client: 
     await asyncio.to_thread(mine.batches.create, input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     with pytest.raises(openai.ConflictError):
         await asyncio.to_thread(mine.files.delete, file.id)
+
+
+@pytest.mark.parametrize(
+    ("path", "question"),
+    [("/v1/chat/completions", {"messages": HI}), ("/v1/responses", {"input": "Hi"})],
+    ids=["chat", "responses"],
+)
+async def test_a_stream_that_is_left_early_is_paid_for(
+    start: StartServer, redis: AsyncRedis, path: str, question: dict[str, Any]
+) -> None:
+    class Endless(type(OPENAI)):  # type: ignore[misc]
+        def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+            first, second, *_ = super().stream(told, heard)
+            yield first
+            while True:
+                yield second
+
+    with SpeakerServer(Endless()) as endless:
+        endpoint = endless.endpoint(name="one", models={"m": "m"}, price=Price(1000.0, 1000.0))
+        gateway = start(endpoints=(endpoint,), retry_count=0, api_keys=("the-admins-secret",))
+        record, secret = await KeyStore(redis).create(KeyOrder("hasty", limits=Limits(budget_day=0.001, parallel=1)))
+        asked = {"model": "m", "stream": True, **question}
+        headers = {"authorization": f"Bearer {secret}"}
+
+        def leave_early() -> int:
+            with httpx.stream("POST", gateway.url + path, json=asked, headers=headers, timeout=PATIENCE_S) as answer:
+                next(answer.iter_bytes())
+                return answer.status_code
+
+        assert await asyncio.to_thread(leave_early) == 200
+        deadline = time.monotonic() + PATIENCE_S
+        while not await redis.keys(f"rb:spent:{record.id}:*"):
+            assert time.monotonic() < deadline, "nothing was spent"
+            await asyncio.sleep(0.01)
+        answer = await asyncio.to_thread(httpx.post, gateway.url + path, json=asked, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "insufficient_quota")
+
+
+async def test_a_visit_that_nobody_could_serve_has_left(gateway: LiveServer, redis: AsyncRedis) -> None:
+    """No endpoint takes callers' own keys here."""
+    _, secret = await KeyStore(redis).create(KeyOrder("single", limits=Limits(parallel=1)))
+    asked = {"user_message": "Hi", "model": "m"}
+
+    def turn(**fields: Any) -> int:
+        headers = {"authorization": f"Bearer {secret}"}
+        return httpx.post(f"{gateway.url}/api/v1/chat", json=asked | fields, headers=headers, timeout=PATIENCE_S).status_code
+
+    assert await asyncio.to_thread(turn, openai_api_key="sk-a-callers-own-key-0123456789") == 503
+    assert await asyncio.to_thread(turn, free_mode=True) == 200

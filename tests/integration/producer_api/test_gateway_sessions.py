@@ -175,3 +175,20 @@ def test_when_everything_fails_the_error_lists_the_attempts(model: SpeakerServer
     assert answer.status_code == 500
     message = answer.json()["error"]["message"]
     assert "first" in message and "second" in message
+
+
+@pytest.mark.parametrize("kind", [FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.RATE_LIMIT])
+def test_what_is_wrong_with_a_callers_key_rests_the_endpoint_for_nobody_else(
+    open_to_keys: tuple[LiveServer, list[str]], kind: FailureKind
+) -> None:
+    gateway, _ = open_to_keys
+    gateway.model.answer = OPENAI.fail(kind)  # type: ignore[attr-defined]
+    assert ask(gateway, openai_api_key=CALLERS_KEY).status_code >= 400
+    assert httpx.get(f"{gateway.url}/api/v1/endpoints").json()["data"][0]["usable"]
+
+
+def test_a_key_that_an_endpoint_quotes_is_not_told_on(open_to_keys: tuple[LiveServer, list[str]]) -> None:
+    gateway, _ = open_to_keys
+    quoted = {"error": {"message": f"odd header: Authorization: Bearer {CALLERS_KEY}", "type": "server_error"}}
+    gateway.model.answer = Reply(500, json.dumps(quoted).encode())  # type: ignore[attr-defined]
+    assert CALLERS_KEY not in ask(gateway, openai_api_key=CALLERS_KEY).text

@@ -21,6 +21,7 @@ from jobs.results import Source
 from jobs.states import JobStatus
 from jobs.store import JobStore, NewJob
 from tests.job_bench import Bench, input_line
+from tests.speakers import SPEAKERS, SpeakerServer
 from tests.waiting import until
 from workers import recorder as recorder_module
 from workers import shard_run as shard_run_module
@@ -339,3 +340,64 @@ async def test_nothing_of_a_line_stands_in_the_log(worker: Worker, caplog: pytes
     await worker.fleet.health.refresh()
     said = caplog.text + str(await worker.bench.redis.hgetall("rb:endpoint:a:health"))
     assert "prompt 1" not in said and "choices" not in said
+
+
+def narrow(name: str) -> Endpoint:
+    """An endpoint whose wire format has no word for `stop`. Nothing is ever sent there."""
+    options = {"project_code": "p", "preset_hash": "h"}
+    return Endpoint("http://127.0.0.1:9", name=name, provider="laas", models={"m": "m"}, api_key="k", options=options)
+
+
+async def resting(worker: Worker, name: str, seconds: float = 0.5) -> None:
+    limited = Failure(FailureKind.RATE_LIMIT, "m", 429, seconds)
+    worker.fleet.health.note(Outcome(name, 0.1, 429, failure=limited))
+    await until(lambda: not worker.fleet.health[name].usable)
+
+
+async def run_one(worker: Worker, endpoint: str, **fields: object) -> ShardEnd:
+    """Run a shard of one line with these fields."""
+    body = {"messages": [{"role": "user", "content": "hi"}], **fields}
+    line = orjson.dumps({"custom_id": "c", "method": "POST", "url": "/v1/chat/completions", "body": body})
+
+    async def once() -> AsyncIterator[bytes]:
+        yield line + b"\n"
+
+    record = await worker.bench.files.add(Upload("in.jsonl"), once())
+    job = await worker.bench.jobs.open(NewJob(worker.bench.job_id(), record, "/v1/chat/completions"))
+    return await worker.run(job, await worker.bench.claim(await worker.bench.cut(job, 0, 1, endpoint))).run()
+
+
+STOP = {"model": "m", "stop": ["END"]}
+"""What a narrow endpoint can't say."""
+
+
+async def test_a_line_refused_here_waits_for_the_endpoint_that_rests(worker: Worker) -> None:
+    await worker.start(narrow("narrow"), mock("wide", models={"m": "m"}))
+    await resting(worker, "wide")
+    assert (await run_one(worker, "narrow", **STOP)).ending is Ending.RETRY
+
+
+async def test_refusals_use_no_attempts_up(worker: Worker) -> None:
+    await worker.start(narrow("n1"), narrow("n2"), narrow("n3"), mock("wide", models={"m": "m"}, priority=1))
+    assert (await run_one(worker, "n1", **STOP)).ending is Ending.LAST
+    assert worker.servers["wide"].simulation.tally.completed == 1
+
+
+async def test_a_refusal_elsewhere_does_not_end_a_line_whose_own_endpoint_may_recover(worker: Worker) -> None:
+    await worker.start(mock("wide", models={"m": "m"}), narrow("narrow"), wide={"fault": "503"})
+    end = await run_one(worker, "wide", **STOP)
+    assert end.ending is Ending.RETRY and end.waiting is not None and end.waiting.attempt == 0
+
+
+async def test_a_line_refused_everywhere_is_an_error_line(worker: Worker) -> None:
+    await worker.start(narrow("n1"), narrow("n2"))
+    assert (await run_one(worker, "n1", **STOP)).ending is Ending.LAST
+
+
+async def test_a_line_too_long_for_one_model_waits_for_the_next_of_its_chain(worker: Worker) -> None:
+    with SpeakerServer(SPEAKERS["openai"]) as small:
+        small.answer = small.speaker.fail(FailureKind.CONTEXT_TOO_LONG)
+        await worker.start(small.endpoint(name="small", models={"small": "small"}), mock("large", models={"large": "large"}))
+        await resting(worker, "large")
+        assert (await run_one(worker, "small", model="small,large")).ending is Ending.RETRY
+        assert (await run_one(worker, "small", model="small")).ending is Ending.LAST

@@ -8,6 +8,7 @@ from balancer.endpoint import Endpoint
 from balancer.local import LocalPacer
 from balancer.local.pacing import Bucket
 from balancer.outcome import Usage
+from balancer.pacing import MOST_COMPLETION, expected_tokens
 
 URL = "http://gpu1:8000/v1"
 
@@ -60,3 +61,8 @@ def test_an_endpoint_without_limits_is_not_paced() -> None:
     assert pacer.is_paced("f")
     pacer.remove("f")
     assert not pacer.is_paced("f")
+
+
+@pytest.mark.parametrize("limit", [-(2**62), 0, 2**62, True, "many", None, 1.5])
+def test_no_limit_that_a_caller_invents_uses_up_the_budget(limit: object) -> None:
+    assert 0 < expected_tokens({"max_tokens": limit}, 400) <= 100 + MOST_COMPLETION

@@ -195,3 +195,10 @@ async def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, 
 async def test_many_small_events_are_not_taken_for_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 100)
     assert len(await events(*[b"data: abc\n\n"] * 100)) == 100
+
+
+async def test_a_stream_without_a_chunk_is_no_answer() -> None:
+    chunks, outcome = await read(DONE)
+    assert not chunks
+    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.INVALID_RESPONSE

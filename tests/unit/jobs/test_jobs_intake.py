@@ -303,12 +303,12 @@ def test_a_duplicate_on_the_disk_fails_the_file(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_checked_line_is_the_request() -> None:
     checked = check_line(entry("a", odd=1), 1)
-    assert (checked.custom_id, checked.path, checked.model, checked.body) == ("a", CHAT_PATH, "m", BODY)
+    assert (checked.custom_id, checked.path, checked.models, checked.body) == ("a", CHAT_PATH, ("m",), BODY)
 
 
 @pytest.mark.parametrize("stream", [False, None, 0])
 def test_stream_may_be_off(stream: object) -> None:
-    assert check_line(entry("a", body={**BODY, "stream": stream}), 1).model == "m"
+    assert check_line(entry("a", body={**BODY, "stream": stream}), 1).models == ("m",)
 
 
 def test_an_error_in_the_json_names_the_column() -> None:
