@@ -21,6 +21,8 @@ from producer_api.errors import add_error_handlers
 from producer_api.framing import Framing
 from producer_api.gateway import chat, responses, sessions
 from producer_api.gateway.chat_errors import add_chat_error_handlers
+from producer_api.pages import describe
+from producer_api.patience import Patience
 from producer_api.security_headers import SecurityHeaders
 from producer_api.wire import ErrorEnvelope
 
@@ -60,7 +62,6 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
 
     app = FastAPI(
         title="Roadbalancer",
-        description="Bulk LLM generation over a fleet of endpoints, with OpenAI's files and batches API.",
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
@@ -71,6 +72,8 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
     add_error_handlers(app)
     add_access_handlers(app)
     add_chat_error_handlers(app)
+    describe(app)
+    app.add_middleware(Patience)
     app.add_middleware(KeyAuth)
     app.add_middleware(Framing)
     app.add_middleware(SecurityHeaders)
