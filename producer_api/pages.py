@@ -17,7 +17,9 @@ Bulk LLM generation over a fleet of endpoints, and one door to the same fleet fo
 - **system**: the fleet, usage and cost, health.
 
 As soon as the server has an API key, requests want one: `Authorization: Bearer <key>`. What a key makes, no other key can see;
-routes that tell of everybody's work want an admin's. Every error has one envelope: `{"error": {"message", "type", "param", "code"}}`.
+routes that tell of everybody's work want an admin's.
+
+Every error has one envelope: `{"error": {"message", "type", "param", "code"}}`.
 """
 SECURITY: list[dict[str, list[str]]] = [{"key": []}, {}]
 """A key, or none where the server has none."""
