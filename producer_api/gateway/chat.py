@@ -35,9 +35,9 @@ async def chat_completions(request: Request) -> Response:
     api = context_of(request)
     body = await read_chat_request(request)
     guest = await visit(api, request, body)
-    asked = ChatRequest(body, guest.owner)
     if body.get("stream"):
-        return await _streamed(api, asked, guest)
+        return await _streamed(api, body, guest)
+    asked = ChatRequest(body, guest.owner)
     trial = api.sender.trial(asked)
     async with guest:
         outcome = await api.sender.complete(asked, trial)
@@ -64,17 +64,19 @@ def headers(trial: Trial, guest: Visit) -> dict[str, str]:
     return found
 
 
-async def _streamed(api: ApiContext, asked: ChatRequest, guest: Visit) -> Response:
+async def _streamed(api: ApiContext, body: Mapping[str, Any], guest: Visit) -> Response:
+    options = body.get("stream_options") or {}
+    # The endpoint is always asked for the tokens: they are on the caller's account, whether it wants to see them or not.
+    asked = ChatRequest({**body, "stream_options": {**options, "include_usage": True}}, guest.owner)
     trial = api.sender.trial(asked)
     chunks = api.sender.stream(asked, trial)
     first = await opened(chunks, guest)
     if first is None:
         return refusal(trial, guest)
-    wants_usage = bool((asked.body.get("stream_options") or {}).get("include_usage"))
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
     attempts = {"x-roadbalancer-attempts": str(len(trial.attempts) + 1)}
     told = Told(asked.body, api.node.fleet.endpoints.get(first.endpoint), first, trial)
-    events = await begun(_events(first, chunks, told, trial, guest, wants_usage))
+    events = await begun(_events(first, chunks, told, trial, guest, bool(options.get("include_usage"))))
     return EventStream(events, where | attempts | guest.headers)
 
 

@@ -147,6 +147,19 @@ async def test_usage_is_counted_for_the_key_and_shown_to_it_alone(client: Any, g
     assert requests(other.api_key) == [1]
 
 
+async def test_a_caller_that_wants_to_see_no_tokens_pays_for_them_all_the_same(client: Any, gateway: LiveServer) -> None:
+    sly = await client(KeyOrder("sly"))
+    hidden = {"include_usage": False}
+    stream = await asyncio.to_thread(sly.chat.completions.create, model="m", messages=HI, stream=True, stream_options=hidden)
+    assert all(chunk.choices for chunk in await asyncio.to_thread(list, stream))
+
+    def tokens() -> int:
+        answer = httpx.get(f"{gateway.url}/api/v1/usage", headers={"authorization": f"Bearer {sly.api_key}"}).json()
+        return answer["total"]["tokens"]["total"]  # type: ignore[no-any-return]
+
+    await asyncio.to_thread(until, lambda: tokens() == 19)
+
+
 async def test_files_of_another_key_are_not_there(gateway: LiveServer, client: Any) -> None:
     mine, other = await client(KeyOrder("mine")), await client(KeyOrder("other"))
     line = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user"}]}}\n'
