@@ -138,7 +138,9 @@ async def test_a_killed_endpoint_costs_no_caller_an_answer(cluster: Cluster) -> 
     assert [answer for answer in answers if answer.status != 200] == []
     broken = {n for n, answer in enumerate(answers) if n % 5 == 0 and not answer.is_done}
     assert all(KILLED_AT - 0.5 < n / RATE <= KILLED_AT for n in broken), "only those under way may break"
-    assert all(answers[n].text and answers[n].events[-1]["error"]["code"] == "connection_error" for n in broken)
+    # What had come may be no more than the chunk that names the role.
+    ends = [(len(answers[n].events) > 1, answers[n].events[-1].get("error", {}).get("code")) for n in sorted(broken)]
+    assert ends == [(True, "connection_error")] * len(broken)
     after = [f"r-{n}" for n in range(KILLED_AT * RATE + 1, len(asked))]
     by_other, by_mortal = other.answered(), mortal.answered()
     assert [key for key in after if by_other[key] + by_mortal[key] != 1] == [], "each is answered once"
