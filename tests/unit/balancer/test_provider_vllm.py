@@ -1,6 +1,7 @@
 """vLLM beside OpenAI: its queue, its health, and the requests that it would take but not follow."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -103,7 +104,7 @@ def server() -> Server:
 
 @pytest.fixture
 async def fleet(server: Server) -> Any:
-    async with AsyncLoadBalancer([ENDPOINT], enable_health_check=False, transport=server) as balancer:
+    async with AsyncLoadBalancer([replace(ENDPOINT, api_key="k")], enable_health_check=False, transport=server) as balancer:
         yield await balancer._started()
 
 
