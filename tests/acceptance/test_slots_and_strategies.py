@@ -40,6 +40,7 @@ async def test_the_gauge_is_true_again_after_a_crash(cluster: Cluster) -> None:
         killed_at = time.monotonic()
         await until(lambda: model.stats["in_flight"] == 8, 14, "all slots to be used again")
         assert time.monotonic() - killed_at < 14
+        model.behave(latency=0.02)  # what matters has been seen
         job = await ended(node, job, 90)
         await check_each_once(node, job, names)
     assert model.stats["max_in_flight"] <= 8
