@@ -1,3 +1,5 @@
 """The interactive door: chat requests that are answered while the caller waits."""
 
-__all__: list[str] = []
+from producer_api.gateway import chat, responses, sessions
+
+__all__ = ["chat", "responses", "sessions"]
