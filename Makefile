@@ -7,7 +7,7 @@ PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
 CLIENTS := tests/clients/.venv
 
-.PHONY: setup run test lint types imports bench docker-check test-vllm test-litellm test-clients lock clean
+.PHONY: setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
 
 setup: $(VENV)/.ready
 
@@ -40,6 +40,10 @@ test: lint types imports
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)
+
+# Full-size scenarios on real processes, minutes each; `make test` has their small forms. One of them: make test-endurance ONLY=fairness
+test-endurance: $(VENV)/.dev
+	ENDURANCE=1 $(BIN)/python -m pytest -q --timeout 900 --durations=20 tests/endurance $(if $(ONLY),-k $(ONLY))
 
 # Against real vLLM servers, whatever they serve: make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1
 test-vllm: $(VENV)/.dev

@@ -10,9 +10,11 @@ import redis as sync_redis
 from api_roadbalancer.embedded import EmbeddedRedis
 from balancer.redis_connection import AsyncRedis, open_redis
 
-# `vllm` needs servers that somebody else runs (see `make test-vllm`); `litellm` and `clients` have environments of their own
-# (`make test-litellm`, `make test-clients`).
-collect_ignore = ["clients", "litellm"] if os.environ.get("VLLM_URLS") else ["clients", "litellm", "vllm"]
+# Not part of `make test`: `vllm` needs servers that are given to it, `endurance` takes long, `litellm` and `clients` have
+# environments of their own. Each has its command in the Makefile.
+collect_ignore = ["clients", "litellm"]
+collect_ignore += [] if os.environ.get("VLLM_URLS") else ["vllm"]
+collect_ignore += [] if os.environ.get("ENDURANCE") else ["endurance"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,5 @@
+"""Fixtures of the endurance tests: those of the acceptance tests."""
+
+from tests.acceptance.conftest import cluster
+
+__all__ = ["cluster"]
