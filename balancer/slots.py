@@ -1,15 +1,14 @@
 """Slots: the right to have one request in flight at an endpoint, shared by all processes.
 
 A process is allowed a number of requests by Redis and hands them out by itself, so that a request costs no round trip: a
-slot that comes free goes straight to the next waiter. It asks again when it wants more or needs fewer, and at least every
-third of a lease. What a dead process was allowed comes back when its lease runs out.
+slot that comes free goes straight to the next waiter (see `balancer.fair_queue`). It asks again when it wants more or needs
+fewer, and at least every third of a lease. What a dead process was allowed comes back when its lease runs out.
 """
 
 import asyncio
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -17,6 +16,7 @@ from redis.exceptions import RedisError
 
 from balancer import keys
 from balancer.endpoint import Endpoint
+from balancer.fair_queue import ONE_FLOW, FairQueue, Flow
 from balancer.scripts import Call, Scripts
 from balancer.tasks import end_tasks
 
@@ -89,6 +89,7 @@ class SharedSlots:
         gauge = _Gauge(endpoint.max_concurrency, AT_HAND if self._interactive else 0)
         if leaving := self._leaving.pop(endpoint.name, None):
             gauge.in_use, gauge.known = leaving.in_use, leaving.known
+            gauge.waiters = leaving.waiters
         self._gauges[endpoint.name] = gauge
 
     def remove(self, endpoint: str) -> None:
@@ -105,45 +106,38 @@ class SharedSlots:
         if gauge.wanted != gauge.asked:
             self._changed.set()
 
-    def try_acquire(self, endpoint: str) -> bool:
+    def try_acquire(self, endpoint: str, flow: Flow = ONE_FLOW) -> bool:
         """Take a slot if one is at hand, else return False."""
         gauge = self._gauges[endpoint]
         if gauge.waiters or not gauge.has_room(time.monotonic()):
             return False
-        gauge.in_use += 1
+        gauge.take(flow)
         if self._interactive and gauge.in_use == 1:
             self._changed.set()
         return True
 
-    async def acquire(self, endpoint: str) -> bool:
+    async def acquire(self, endpoint: str, flow: Flow = ONE_FLOW) -> bool:
         """Wait for a slot, which needs a `release`; False if the wait was ended by `turn_away`."""
-        if self.try_acquire(endpoint):
+        if self.try_acquire(endpoint, flow):
             return True
         gauge = self._gauges[endpoint]
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        gauge.waiters.append(waiter)
+        waiter = gauge.waiters.enter(flow)
         self._changed.set()
         try:
             return await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled() and waiter.done() and waiter.result():
-                self.release(endpoint)
-            elif waiter in gauge.waiters:
-                gauge.waiters.remove(waiter)
+            if gauge.waiters.leave(flow, waiter):
+                self.release(endpoint, flow)
             raise
 
     def turn_away(self, endpoint: str) -> None:
         """End all waits for slots of an endpoint that has turned bad, so that the waiters can go elsewhere."""
-        waiters = self._gauges[endpoint].waiters
-        while waiters:
-            waiter = waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(False)
+        self._gauges[endpoint].waiters.turn_away()
 
-    def release(self, endpoint: str) -> None:
-        """Give a slot back."""
+    def release(self, endpoint: str, flow: Flow = ONE_FLOW) -> None:
+        """Give a slot back, which `flow` has held."""
         gauge = self._gauges.get(endpoint) or self._leaving[endpoint]
-        gauge.in_use -= 1
+        gauge.give_back(flow)
         if not gauge.in_use:
             self._leaving.pop(endpoint, None)
         gauge.used_at = time.monotonic()
@@ -258,7 +252,7 @@ class _Gauge:
         self.known = False
         """Whether Redis may have counted something as ours."""
         self.valid_until = 0.0
-        self.waiters: deque[asyncio.Future[bool]] = deque()
+        self.waiters = FairQueue()
 
     @property
     def wanted(self) -> int:
@@ -293,9 +287,14 @@ class _Gauge:
         self.valid_until = math.inf
         self.hand_out(time.monotonic())
 
+    def take(self, flow: Flow) -> None:
+        self.in_use += 1
+        self.waiters.take(flow)
+
+    def give_back(self, flow: Flow) -> None:
+        self.in_use -= 1
+        self.waiters.give_back(flow)
+
     def hand_out(self, now: float) -> None:
-        while self.waiters and self.has_room(now):
-            waiter = self.waiters.popleft()
-            if not waiter.done():
-                self.in_use += 1
-                waiter.set_result(True)
+        while self.waiters and self.has_room(now) and self.waiters.grant():
+            self.in_use += 1

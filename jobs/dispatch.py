@@ -7,6 +7,8 @@ processes may dispatch at once: a plan that another one has overtaken is made ag
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -30,6 +32,10 @@ JOBS_LOOKED_AT = 2048
 RETURNED_LOOKED_AT = 64
 TRIES = 20
 """Plans that may be overtaken before the rest is left to whoever overtakes."""
+
+JOB_FIELDS = (
+    "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "completed", "failed", "result_bytes",
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -90,24 +96,25 @@ class Dispatcher:
             pipe.hgetall(keys.SERVING)
             pipe.zrange(keys.READY, 0, JOBS_LOOKED_AT - 1)
             for name in names:
-                pipe.hvals(keys.open_lines(name))
+                pipe.hgetall(keys.open_lines(name))
             turns, serving, ready, *opened = await pipe.execute()
         version = turns.pop(b"version", b"0").decode()
         served, workers = _served(serving)
-        loads = [self._load(n, values) for n, values in zip(names, opened, strict=True) if n in served]
+        loads = [self._load(n, lines) for n, lines in zip(names, opened, strict=True) if n in served]
+        open_lines = _open_lines_by_job(dict(zip(names, opened, strict=True)))
         here = frozenset(load.name for load in loads)
         known_turns = {name.decode(): float(turn) for name, turn in turns.items() if name.decode() in served}
         job_ids = [job_id.decode() for job_id in ready]
         for start in range(0, len(job_ids), JOBS_AT_ONCE):
-            needs = await self._needs(job_ids[start : start + JOBS_AT_ONCE], here)
+            needs = await self._needs(job_ids[start : start + JOBS_AT_ONCE], here, open_lines)
             planned = plan(self._strategy, needs, loads, known_turns, workers)
             if planned.shards:
                 return version, planned
         return version, Plan()
 
-    def _load(self, name: str, open_lines: list[bytes]) -> EndpointLoad:
+    def _load(self, name: str, open_lines: dict[bytes, bytes]) -> EndpointLoad:
         endpoint, health = self._fleet.endpoints[name], self._fleet.health[name]
-        counts = [int(lines) for lines in open_lines]
+        counts = [int(lines) for lines in open_lines.values()]
         return EndpointLoad(
             name=name,
             weight=endpoint.weight,
@@ -120,20 +127,23 @@ class Dispatcher:
             idle_for=health.idle_for,
         )
 
-    async def _needs(self, job_ids: list[str], served: frozenset[str]) -> list[JobNeed]:
+    async def _needs(
+        self, job_ids: list[str], served: frozenset[str], open_lines: Mapping[str, Mapping[str, int]]
+    ) -> list[JobNeed]:
         usable = frozenset(name for name in served if self._fleet.health[name].usable)
         if not job_ids or not usable:
             return []
         async with self._redis.pipeline(transaction=True) as pipe:
             for job_id in job_ids:
-                pipe.hmget(keys.job(job_id), "status", "cursor", "total", "bytes", "models", "names_no_model")
+                pipe.hmget(keys.job(job_id), *JOB_FIELDS)
                 pipe.zrange(keys.returned(job_id), 0, RETURNED_LOOKED_AT - 1)
             answers = await pipe.execute()
         needs = [self._need(i, answers[2 * n], answers[2 * n + 1], usable) for n, i in enumerate(job_ids)]
-        return [need for need in needs if need is not None and need.remaining > 0 and need.endpoints]
+        wanting = [need for need in needs if need is not None and need.remaining > 0 and need.endpoints]
+        return [replace(need, open_lines=open_lines.get(need.job_id, {})) for need in wanting]
 
     def _need(self, job_id: str, record: list[Any], returned: list[bytes], usable: frozenset[str]) -> JobNeed | None:
-        status, cursor, total, size, models, no_model = record
+        status, cursor, total, size, models, no_model, priority, *results = record
         if status != b"in_progress":
             return None
         wanted: list[str | None] = list(orjson.loads(models))
@@ -148,7 +158,23 @@ class Dispatcher:
             returned=tuple((r[0], r[1], r[2]) for r in ranges),
             endpoints=usable & serving,
             line_bytes=int(size) / max(1, int(total)),
+            priority=int(priority or 0),
+            result_bytes=_mean_result(*(int(count or 0) for count in results)),
         )
+
+
+def _open_lines_by_job(opened: Mapping[str, Mapping[bytes, bytes]]) -> dict[str, dict[str, int]]:
+    """Return job -> endpoint -> unfinished lines, of endpoint -> shard -> unfinished lines."""
+    found: dict[str, dict[str, int]] = {}
+    for endpoint, shards in opened.items():
+        for member, lines in shards.items():
+            by_endpoint = found.setdefault(member.rpartition(b":")[0].decode(), {})
+            by_endpoint[endpoint] = by_endpoint.get(endpoint, 0) + int(lines)
+    return found
+
+
+def _mean_result(completed: int, failed: int, result_bytes: int) -> float:
+    return result_bytes / max(1, completed + failed)
 
 
 async def announce_serving(redis: AsyncRedis, process: str, endpoints: list[str], seconds: float) -> None:

@@ -154,7 +154,7 @@ class Engine:
             log.info("message for %s:%d dropped: %s", message.job_id, message.first, claim.reason)
             return ShardEnd(Ending.LOST)
         job = await self._node.service.jobs.get(message.job_id)
-        run = ShardRun(claim.shard, job.input_file_id, waits, self._tools, job.owner)
+        run = ShardRun(claim.shard, job, waits, self._tools)
         progress.run = run
         self._runs.add(run)
         if self._draining.is_set():

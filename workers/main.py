@@ -25,7 +25,9 @@ from workers.watchdog import Watchdog
 __all__ = ["run_worker"]
 
 SHARDS_AT_ONCE = 16
-"""Shards that one process runs at once; requests are bounded by slots, not by these."""
+"""Shards that one process runs at once at least; requests are bounded by slots, not by these."""
+SHARDS_FOR_EACH_ENDPOINT = 6
+"""Room for the shards that an endpoint's credit is cut into, and for those of a job that has just come."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ def run_worker(
     engine = Engine(configuration, redis_url, app, served)
     register_shard_task(app, engine)
     engine.start()
-    watchdog = Watchdog(engine, redis_url, served, SHARDS_AT_ONCE)
+    shards_at_once = max(SHARDS_AT_ONCE, SHARDS_FOR_EACH_ENDPOINT * len(served))
+    watchdog = Watchdog(engine, redis_url, served, shards_at_once)
     watchdog.start()
 
     def on_shutdown(**_: Any) -> None:
@@ -65,7 +68,7 @@ def run_worker(
                 "--quiet",
                 "worker",
                 "--pool=custom",
-                f"--concurrency={SHARDS_AT_ONCE}",
+                f"--concurrency={shards_at_once}",
                 f"--queues={','.join(queue_name(endpoint) for endpoint in served)}",
                 f"--hostname={name or f'worker-{os.getpid()}'}@%h",
                 "--without-gossip",

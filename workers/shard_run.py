@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from redis.exceptions import RedisError
 
+from balancer.fair_queue import Flow
 from balancer.fleet import Fleet
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.pacing import expected_tokens
@@ -19,7 +20,7 @@ from balancer.sending import asking
 from jobs import objects
 from jobs.index import read_lines
 from jobs.objects import Objects
-from jobs.records import Shard
+from jobs.records import Job, Shard
 from jobs.results import error_line, request_id
 from jobs.shards import FinishedLine, ShardTable
 from workers.recorder import Recorder
@@ -84,14 +85,15 @@ class _Line:
 class ShardRun:
     """One claimed shard. `run` it once; `stop` hands it back early, `lose` drops it."""
 
-    def __init__(self, shard: Shard, input_file_id: str, waits: int, tools: Tools, owner: str = "") -> None:
-        """`waits` counts how often it has waited before; `owner` is the API key that its usage is counted for."""
+    def __init__(self, shard: Shard, job: Job, waits: int, tools: Tools) -> None:
+        """`waits` counts how often it has waited before."""
         self.shard = shard
         self.lost = False
-        self._file = input_file_id
+        self._file = job.input_file_id
         self._waits = waits
         self._tools = tools
-        self._owner = owner
+        self._owner = job.owner
+        self._flow = Flow(job.id, job.priority)
         self._targets = Targets(tools.fleet, shard.endpoint)
         self._results: dict[int, tuple[bool, bytes]] = {}
         self._failures: dict[int, tuple[str, Failure]] = {}
@@ -180,7 +182,7 @@ class ShardRun:
                 continue
             if self._stopped:
                 # A cancellation can get lost (see balancer.tasks).
-                self._tools.fleet.slots.release(target.endpoint)
+                self._tools.fleet.slots.release(target.endpoint, self._flow)
                 return
             self._announce(-1)
             task = asyncio.create_task(self._run_safely(line, target))
@@ -199,7 +201,7 @@ class ShardRun:
         if task in self._unstarted:
             # It was cancelled before its first step, so that it could not give its slot back.
             self._unstarted.discard(task)
-            self._tools.fleet.slots.release(endpoint)
+            self._tools.fleet.slots.release(endpoint, self._flow)
 
     async def _run_safely(self, line: _Line, target: Target) -> None:
         """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
@@ -245,12 +247,12 @@ class ShardRun:
     async def _slot_at(self, line: _Line, target: Target) -> bool:
         fleet, endpoint = self._tools.fleet, target.endpoint
         if not fleet.pacer.is_paced(endpoint):
-            return await fleet.slots.acquire(endpoint)
+            return await fleet.slots.acquire(endpoint, self._flow)
         expected = expected_tokens(line.body, line.size)
         await fleet.pacer.take(endpoint, expected)
         held = False
         try:
-            held = await fleet.slots.acquire(endpoint)
+            held = await fleet.slots.acquire(endpoint, self._flow)
         finally:
             if not held:
                 fleet.pacer.settle(endpoint, expected, NO_USAGE)
@@ -262,7 +264,7 @@ class ShardRun:
         try:
             outcome = await fleet.send(endpoint, line.path, asking(line.body, target.model), self._owner)
         finally:
-            fleet.slots.release(endpoint)
+            fleet.slots.release(endpoint, self._flow)
         if fleet.pacer.is_paced(endpoint):
             fleet.pacer.settle(endpoint, expected_tokens(line.body, line.size), outcome.usage)
         return outcome

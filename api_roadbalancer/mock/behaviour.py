@@ -49,6 +49,7 @@ class Behaviour:
     fault_rate: float = 1.0  # share of chat requests that meet the fault
     retry_after: float | None = None  # Retry-After of the 429 and 503 faults; None: no header
     drip_gap: float = 0.1  # between two pieces of a slow drip
+    answer_bytes: int = 0  # an answer's text is filled up to so many
     fail_custom: tuple[str, ...] = ()  # a request whose body contains one of these gets 400
 
     def __post_init__(self) -> None:
@@ -133,5 +134,6 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "fault_rate": _share,
     "retry_after": _maybe_seconds,
     "drip_gap": _seconds,
+    "answer_bytes": _count,
     "fail_custom": _texts,
 }

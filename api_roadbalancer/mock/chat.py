@@ -9,7 +9,7 @@ import orjson
 
 from api_roadbalancer.mock.answers import Answer, Ending, error, overloaded, rate_limited, right_answer
 from api_roadbalancer.mock.behaviour import Fault
-from api_roadbalancer.mock.completions import BadChatRequest, ChatRequest, parse_chat, request_key
+from api_roadbalancer.mock.completions import BadChatRequest, ChatRequest, filled_up, parse_chat, request_key
 from api_roadbalancer.mock.faults import draw_fault, faulty_answer
 from api_roadbalancer.mock.simulation import Simulation
 from api_roadbalancer.mock.wire import Channel, Request, error_body
@@ -96,6 +96,8 @@ class ChatExchange:
             message = f"The model '{model}' does not exist."
             return error(self._request, 404, error_body(message, REFUSED, "model_not_found", "model"))
         self._chat = chat if chat.model else chat._replace(model=model)
+        if size := self._simulation.behaviour.answer_bytes:
+            self._chat = filled_up(self._chat, size)
         return None
 
     def _answer(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-__all__ = ["BadChatRequest", "ChatRequest", "completion", "parse_chat", "request_key", "stream_events"]
+__all__ = ["BadChatRequest", "ChatRequest", "completion", "filled_up", "parse_chat", "request_key", "stream_events"]
 
 QUOTED_WORDS = 8
 QUOTED_CHARACTERS = 200  # a word can be long
@@ -80,6 +80,12 @@ def completion(chat: ChatRequest, number: int, created: int) -> bytes:
             "usage": chat.usage,
         }
     )
+
+
+def filled_up(chat: ChatRequest, size: int) -> ChatRequest:
+    """The same answer, with words of filling until its text has `size` bytes."""
+    missing = size - sum(len(word) + 1 for word in chat.words)
+    return chat._replace(words=[*chat.words, *["filling"] * (missing // len("filling ") + 1)]) if missing > 0 else chat
 
 
 def stream_events(chat: ChatRequest, number: int, created: int) -> list[bytes]:

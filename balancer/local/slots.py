@@ -1,16 +1,16 @@
 """Slots of one process."""
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable
 
 from balancer.endpoint import Endpoint
+from balancer.fair_queue import ONE_FLOW, FairQueue, Flow
 
 __all__ = ["LocalSlots"]
 
 
 class LocalSlots:
-    """The right to have a request in flight, first come, first served. Use on one event loop."""
+    """The right to have a request in flight. Use on one event loop."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._gauges: dict[str, _Gauge] = {}
@@ -28,8 +28,8 @@ class LocalSlots:
     def add(self, endpoint: Endpoint) -> None:
         """Begin to count an endpoint's requests."""
         gauge = _Gauge(endpoint.max_concurrency)
-        gauge.in_use = self.in_use(endpoint.name)
-        self._leaving.pop(endpoint.name, None)
+        if leaving := self._leaving.pop(endpoint.name, None):
+            gauge.in_use, gauge.waiters = leaving.in_use, leaving.waiters
         self._gauges[endpoint.name] = gauge
 
     def remove(self, endpoint: str) -> None:
@@ -42,49 +42,41 @@ class LocalSlots:
     def announce(self, endpoint: str, change: int) -> None:
         """Do nothing: nobody else wants the slots."""
 
-    def try_acquire(self, endpoint: str) -> bool:
+    def try_acquire(self, endpoint: str, flow: Flow = ONE_FLOW) -> bool:
         """Take a slot if one is free, else return False."""
         gauge = self._gauges[endpoint]
         if gauge.waiters or gauge.in_use >= gauge.limit:
             return False
         gauge.in_use += 1
+        gauge.waiters.take(flow)
         return True
 
-    async def acquire(self, endpoint: str) -> bool:
+    async def acquire(self, endpoint: str, flow: Flow = ONE_FLOW) -> bool:
         """Wait for a slot, which needs a `release`; False if the wait was ended by `turn_away`."""
-        if self.try_acquire(endpoint):
+        if self.try_acquire(endpoint, flow):
             return True
         waiters = self._gauges[endpoint].waiters
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        waiters.append(waiter)
+        waiter = waiters.enter(flow)
         try:
             return await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled() and waiter.done() and waiter.result():
-                self.release(endpoint)
-            elif waiter in waiters:
-                waiters.remove(waiter)
+            if waiters.leave(flow, waiter):
+                self.release(endpoint, flow)
             raise
 
-    def release(self, endpoint: str) -> None:
-        """Give a slot back."""
+    def release(self, endpoint: str, flow: Flow = ONE_FLOW) -> None:
+        """Give a slot back, which `flow` has held."""
         gauge = self._gauges.get(endpoint) or self._leaving[endpoint]
         gauge.in_use -= 1
+        gauge.waiters.give_back(flow)
         if not gauge.in_use:
             self._leaving.pop(endpoint, None)
-        while gauge.waiters and gauge.in_use < gauge.limit:
-            waiter = gauge.waiters.popleft()
-            if not waiter.done():
-                gauge.in_use += 1
-                waiter.set_result(True)
+        while gauge.waiters and gauge.in_use < gauge.limit and gauge.waiters.grant():
+            gauge.in_use += 1
 
     def turn_away(self, endpoint: str) -> None:
         """End all waits for slots of an endpoint."""
-        waiters = self._gauges[endpoint].waiters
-        while waiters:
-            waiter = waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(False)
+        self._gauges[endpoint].waiters.turn_away()
 
     def in_use(self, endpoint: str) -> int:
         """Requests in flight at `endpoint`."""
@@ -100,4 +92,4 @@ class _Gauge:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.in_use = 0
-        self.waiters: deque[asyncio.Future[bool]] = deque()
+        self.waiters = FairQueue()

@@ -18,6 +18,7 @@ local new = 0
 for i = 5, #ARGV, 4 do
   if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) == 1 then
     new = new + 1
+    add('result_bytes', #ARGV[i + 1])
     add(string.byte(ARGV[i + 1]) == 48 and 'completed' or 'failed', 1)
     local prompt, completion, cached, reasoning, cost = string.match(ARGV[i + 2], '(%d+):(%d+):(%d+):(%d+):([%d-]+)')
     add('prompt_tokens', prompt)

@@ -10,6 +10,7 @@ import pytest
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
 from balancer.endpoint import Endpoint, Price
+from balancer.fair_queue import Flow
 from balancer.fleet import Fleet
 from balancer.health import HealthPolicy
 from balancer.outcome import Failure, FailureKind, Outcome
@@ -77,7 +78,7 @@ class Worker:
         return job, await self.bench.claim(await self.bench.cut(job, 0, lines, endpoint))
 
     def run(self, job: Job, shard: Shard, waits: int = 0) -> ShardRun:
-        return ShardRun(shard, job.input_file_id, waits, self.tools)
+        return ShardRun(shard, job, waits, self.tools)
 
     async def results(self, job: Job) -> dict[int, tuple[bool, dict[str, object]]]:
         """Line number -> (whether it failed, the line)."""
@@ -302,8 +303,8 @@ async def test_no_slot_is_lost_when_lines_are_cancelled_before_they_began(worker
     began: list[asyncio.Task[None]] = []
     acquire = worker.fleet.slots.acquire
 
-    async def abandoned(endpoint: str) -> bool:
-        taken = await acquire(endpoint)
+    async def abandoned(endpoint: str, flow: Flow) -> bool:
+        taken = await acquire(endpoint, flow)
         if taken and len(began) == 0 and len(run._in_flight) >= yields:
             began.extend(run._in_flight)
             asyncio.get_running_loop().call_soon(run.abandon)

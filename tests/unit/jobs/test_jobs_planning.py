@@ -1,4 +1,4 @@
-"""What to cut next: the ranges tile the job, nobody holds more than its credit, and shares come out as they should."""
+"""What to cut next: the ranges tile the job, no endpoint holds more than its credit, and shares come out as they should."""
 
 import heapq
 import itertools
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancer.strategy import BalancingStrategy
-from jobs.planning import MAX_SHARD, MAX_SHARD_BYTES, EndpointLoad, JobNeed, credit, plan, shard_size
+from jobs.planning import EndpointLoad, JobNeed, Planned, plan
+from jobs.sizing import LEAST_SECONDS, MAX_SHARD, credit
 
 WEIGHTED = BalancingStrategy.WEIGHTED
 
@@ -22,43 +23,6 @@ def need(total: int = 10_000, names: str = "a", **changes: object) -> JobNeed:
 
 def load(name: str = "a", **changes: object) -> EndpointLoad:
     return replace(EndpointLoad(name, latency=1.0), **changes)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "remaining", "expected"),
-    [
-        (load(latency=None), 10**6, 64),  # nothing is known yet: two rounds of its slots
-        (load(), 10**6, 32 + 128),  # its slots and four seconds of work
-        (load(latency=100.0), 10**6, 32 + 32),  # slow: as much again as its slots
-        (load(), 20, 32 + 10),  # near the end: half of what is left
-        (load(), 0, 32),
-        (load(probing=True), 10**6, 4),  # being tried out
-        (load(probing=True, max_concurrency=1), 10**6, 1),
-    ],
-)
-def test_credit(endpoint: EndpointLoad, remaining: int, expected: int) -> None:
-    assert credit(endpoint, remaining, endpoint.pace) == expected
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "job", "most"),
-    [
-        (load(max_concurrency=100_000, latency=0.01), need(10**8), MAX_SHARD),
-        (load(), need(3), 3),  # no more than there are
-        (load(max_concurrency=1, latency=10.0), need(50_000), 1),
-        (load(max_concurrency=1, latency=10.0), need(10**6), 10),  # so that there are not too many parts
-        (load(max_concurrency=10_000), need(10**6, line_bytes=MAX_SHARD_BYTES / 10), 10),
-        (load(max_concurrency=10_000), need(10**6, line_bytes=MAX_SHARD_BYTES * 10.0), 1),
-    ],
-)
-def test_shards_have_a_bound(endpoint: EndpointLoad, job: JobNeed, most: int) -> None:
-    assert 1 <= shard_size(endpoint, job, endpoint.pace) <= most
-
-
-def test_shards_shrink_towards_the_end() -> None:
-    sizes = [shard_size(load(), need(total), 32.0) for total in (100_000, 300, 100, 40, 8, 1)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[-1] == 1 and sizes[0] > 4 * sizes[-2]
 
 
 def test_ranges_that_came_back_go_first_and_keep_their_attempt() -> None:
@@ -88,6 +52,81 @@ def test_a_full_lower_tier_is_waited_for() -> None:
 def test_jobs_are_served_in_turn() -> None:
     jobs = [replace(need(10_000), job_id=name) for name in "xyz"]
     assert [s.job_id for s in plan(WEIGHTED, jobs, [load()], {}, most=4).shards] == list("xyzx")
+
+
+# ---- several jobs ----
+
+
+def full_load(job: JobNeed, **changes: object) -> tuple[EndpointLoad, JobNeed]:
+    """An endpoint whose credit is used up by `job`, and the job."""
+    open_lines = credit(load(**changes), job.remaining, 0.0)
+    return load(open_lines=open_lines, **changes), replace(job, open_lines={"a": open_lines})
+
+
+def lines_by_job(shards: Sequence[Planned]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for shard in shards:
+        found[shard.job_id] += shard.end - shard.first
+    return found
+
+
+@pytest.mark.parametrize("priority", [0, 10])
+def test_the_load_of_one_job_does_not_count_against_the_credit_of_another(priority: int) -> None:
+    small = replace(need(20, priority=priority), job_id="small")
+    big = replace(need(6000), job_id="big", open_lines={"a": 800})
+    endpoint = load(open_lines=800, max_concurrency=64, latency=0.3)
+    for needs in ([small, big], [big, small]):
+        planned = plan(WEIGHTED, needs, [endpoint], {})
+        assert planned.shards[0].job_id == "small"
+        assert lines_by_job(planned.shards)["small"] == 20
+
+
+@pytest.mark.parametrize("strategy", list(BalancingStrategy))
+@pytest.mark.parametrize("total", [1, 20, 31, 500])
+def test_a_job_that_comes_to_a_full_endpoint_gets_lines_at_once(strategy: BalancingStrategy, total: int) -> None:
+    endpoint, big = full_load(replace(need(20_000), job_id="big"), max_concurrency=64, latency=0.3)
+    new = replace(need(total), job_id="new")
+    planned = plan(strategy, [big, new], [endpoint], {}, workers=2)
+    assert lines_by_job(planned.shards) == {"new": min(total, 64)}
+
+
+def test_beyond_its_credit_an_endpoint_takes_no_more_than_its_slots() -> None:
+    endpoint, big = full_load(replace(need(20_000), job_id="big"))
+    crowd = [replace(need(1000), job_id=f"new-{n}") for n in range(10)]
+    planned = plan(WEIGHTED, [big, *crowd], [endpoint], {})
+    assert sum(lines_by_job(planned.shards).values()) == endpoint.max_concurrency
+    full = replace(endpoint, open_lines=endpoint.open_lines + endpoint.max_concurrency)
+    assert plan(WEIGHTED, [big, *crowd], [full], {}).shards == ()
+
+
+def test_a_job_that_holds_its_share_gets_nothing_beyond_the_credit() -> None:
+    endpoint, alone = full_load(need(20_000))
+    assert plan(WEIGHTED, [alone], [endpoint], {}).shards == ()
+
+
+def test_a_higher_priority_goes_first_and_the_lower_waits_until_it_wants_no_more() -> None:
+    high, low = replace(need(50, priority=1), job_id="high"), replace(need(10_000), job_id="low")
+    planned = plan(WEIGHTED, [low, high], [load()], {})
+    order = [shard.job_id for shard in planned.shards]
+    assert order == sorted(order)  # all of high, then low
+    endpoint, high = full_load(replace(need(20_000, priority=1), job_id="high"))
+    assert plan(WEIGHTED, [high, low], [endpoint], {}).shards == ()
+
+
+def test_the_job_with_the_fewest_open_lines_goes_first() -> None:
+    much, little = (replace(need(10_000), job_id=name, open_lines={"a": lines}) for name, lines in (("much", 90), ("little", 10)))
+    planned = plan(WEIGHTED, [much, little], [load(open_lines=100)], {})
+    held = lines_by_job(planned.shards)
+    assert planned.shards[0].job_id == "little"
+    assert 90 + held["much"] == pytest.approx(10 + held["little"], abs=max(s.end - s.first for s in planned.shards))
+
+
+def test_a_job_of_large_answers_is_bound_by_its_own_lines_only() -> None:
+    heavy = replace(need(10_000), job_id="heavy", result_bytes=1e9, open_lines={"a": 32})
+    assert plan(WEIGHTED, [heavy], [load(open_lines=32)], {}).shards == ()
+    others = load(open_lines=100)
+    first = plan(WEIGHTED, [replace(heavy, open_lines={})], [others], {}).shards
+    assert first and all(shard.end - shard.first == 1 for shard in first)
 
 
 def test_a_stalled_endpoint_is_not_waited_for() -> None:
@@ -151,8 +190,8 @@ def test_any_plan_tiles_the_jobs_within_the_credit(
         assert cursors[job.job_id] <= job.total
     for name, lines in given_lines.items():
         endpoint = by_name[name]
-        largest = max(credit(endpoint, job.remaining, 0.0) for job in jobs)
-        rounding = max(1, endpoint.max_concurrency // 8)
+        largest = credit(endpoint, sum(job.remaining for job in jobs), 0.0) + endpoint.max_concurrency
+        rounding = max(1, endpoint.max_concurrency // 8, int(endpoint.pace * LEAST_SECONDS))  # the smallest shard
         assert endpoint.open_lines + lines <= largest + rounding
     assert all(abs(turn) <= 5000 + 2 * MAX_SHARD for turn in planned.turns.values())
 
@@ -197,7 +236,8 @@ def simulate(strategy: BalancingStrategy, total: int, endpoints: Sequence[Simula
             )
             for e in endpoints
         ]
-        job = JobNeed("job", cursor, total, endpoints=frozenset(by_name))
+        open_lines = {e.name: sum(e.shards) for e in endpoints}
+        job = JobNeed("job", cursor, total, endpoints=frozenset(by_name), open_lines=open_lines)
         if job.remaining:
             planned = plan(strategy, [job], loads, turns)
             turns = planned.turns

@@ -137,3 +137,10 @@ async def test_closing_the_server_cuts_off_what_is_in_flight(start: StartServer)
     assert await reader.read() == b""
     assert (running.simulation.in_flight.now, running.simulation.tally.aborted) == (0, 1)
     writer.close()
+
+
+async def test_answers_can_be_filled_up_to_a_size(start: StartServer) -> None:
+    running = await start(answer_bytes=10_000)
+    answer = (await running.chat()).json()
+    assert 10_000 <= len(answer["choices"][0]["message"]["content"]) < 10_020
+    assert answer["usage"]["completion_tokens"] > 1000

@@ -1,0 +1,86 @@
+"""Who gets the next slot of an endpoint within one process: fair queueing between flows."""
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass
+
+__all__ = ["ONE_FLOW", "FairQueue", "Flow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Requests that share a turn, in the sense of fair queueing: those of one job. Higher `priority` goes first."""
+
+    name: str = ""
+    priority: int = 0
+
+
+ONE_FLOW = Flow()
+"""The flow of requests that belong to no job: first come, first served."""
+
+
+class FairQueue:
+    """The requests that wait for slots of one endpoint, and how many slots each flow holds.
+
+    A free slot goes to the highest priority that waits; among equals to the flow that holds the fewest (max-min fairness, so
+    that long answers take no more slots than short ones); then to whoever has waited longest. Holds one future for each request
+    that waits: True means that it has been given a slot, False that it was turned away.
+    """
+
+    def __init__(self) -> None:
+        self.held: Counter[Flow] = Counter()
+        self._waiting: dict[Flow, deque[asyncio.Future[bool]]] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def take(self, flow: Flow) -> None:
+        """Count a slot as held by `flow`."""
+        self.held[flow] += 1
+
+    def give_back(self, flow: Flow) -> None:
+        """Count a slot of `flow` as held no more."""
+        self.held[flow] -= 1
+        if not self.held[flow]:
+            del self.held[flow]
+
+    def enter(self, flow: Flow) -> "asyncio.Future[bool]":
+        """Begin to wait; whoever stops waiting before the future is done calls `leave`."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(flow, deque()).append(waiter)
+        self._size += 1
+        return waiter
+
+    def leave(self, flow: Flow, waiter: "asyncio.Future[bool]") -> bool:
+        """Stop waiting, and say whether a slot has been given all the same, which the caller must release."""
+        waiters = self._waiting.get(flow)
+        if waiters is not None and waiter in waiters:
+            waiters.remove(waiter)
+            self._size -= 1
+            if not waiters:
+                del self._waiting[flow]
+        return waiter.done() and not waiter.cancelled() and waiter.result()
+
+    def grant(self) -> bool:
+        """Give a slot to the one whose turn it is, counted as held; False if all that waited have gone away."""
+        while self._size:
+            flow = min(self._waiting, key=lambda each: (-each.priority, self.held[each]))
+            waiters = self._waiting.pop(flow)
+            waiter = waiters.popleft()
+            self._size -= 1
+            if waiters:
+                self._waiting[flow] = waiters  # behind its equals
+            if not waiter.done():
+                self.take(flow)
+                waiter.set_result(True)
+                return True
+        return False
+
+    def turn_away(self) -> None:
+        """End all waits without a slot."""
+        waiting, self._waiting, self._size = self._waiting, {}, 0
+        for waiters in waiting.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(False)
