@@ -64,6 +64,7 @@ async def test_jobs_end_in_the_order_of_their_priorities(cluster: Cluster) -> No
     assert order == [9, 5, 2, 0, -5]
 
 
+@pytest.mark.exclusive
 async def test_a_job_that_comes_later_shares_evenly_from_then_on(cluster: Cluster) -> None:
     await start(cluster, latency=0.1)
     async with cluster.node() as node:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.acceptance.cluster import Cluster, ModelServer, Process, submit, until
 from tests.acceptance.raw_http import Answer, ask, begin
@@ -155,6 +156,7 @@ ADDED_WAIT, LONGEST_WAIT = 0.1, 5.0
 """Seconds: of the median, and of the one that comes first and finds no room kept. Measured: 0.01 and 0.4."""
 
 
+@pytest.mark.exclusive
 async def test_interactive_requests_have_room_beside_a_job_that_takes_everything(cluster: Cluster) -> None:
     models = [await cluster.start_model(name, {"max_concurrency": SLOTS}, latency=LATENCY) for name in ("one", "two")]
     _, port = await start_gateway(cluster)

@@ -15,6 +15,7 @@ def busy_share(seconds_at: dict[str, float], level: int) -> float:
     return busy.get(level, 0.0) / sum(busy.values())
 
 
+@pytest.mark.exclusive
 async def test_three_processes_use_all_slots_and_never_more(cluster: Cluster) -> None:
     model = await cluster.start_model("m", {"max_concurrency": 8}, latency=0.2)
     cluster.write_config()
