@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
+from hypothesis import settings
 
 from api_roadbalancer.embedded import EmbeddedRedis
 from balancer.redis_connection import AsyncRedis, open_redis
@@ -15,6 +16,11 @@ from balancer.redis_connection import AsyncRedis, open_redis
 collect_ignore = ["clients", "litellm"]
 collect_ignore += [] if os.environ.get("VLLM_URLS") else ["vllm"]
 collect_ignore += [] if os.environ.get("ENDURANCE") else ["endurance"]
+
+
+# The same examples in every run, and no time limit for one: other tests run beside it.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

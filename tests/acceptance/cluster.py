@@ -24,8 +24,11 @@ from jobs.files import Upload
 from jobs.node import Node, open_node
 from jobs.records import Job
 from jobs.service import JobRequest
+from tests.acceptance.prefork import PREFORKED, Prefork, PreforkedProcess
 
 CHAT = "/v1/chat/completions"
+HTTP = httpx.Client(verify=False, trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
+"""For questions to servers on this machine. One for all: making a client costs 20 ms, which adds up where something is polled."""
 
 
 async def until(condition: Callable[[], Awaitable[Any]] | Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
@@ -49,9 +52,13 @@ class Process:
     command: list[str]
     log: Path
     environment: dict[str, str] = field(default_factory=dict)
-    handle: "subprocess.Popen[bytes] | None" = None
+    handle: "subprocess.Popen[bytes] | PreforkedProcess | None" = None
+    prefork: Prefork | None = None
 
     def start(self) -> None:
+        if self.prefork and self.command[2] in PREFORKED:
+            self.handle = self.prefork.start(self.command, {**os.environ, **self.environment}, self.log)
+            return
         with self.log.open("ab") as output:
             self.handle = subprocess.Popen(
                 self.command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
@@ -88,10 +95,10 @@ class ModelServer(Process):
         return f"http://127.0.0.1:{self.port}/v1"
 
     def get(self, what: str) -> Any:
-        return httpx.get(f"http://127.0.0.1:{self.port}/mock/{what}", timeout=10).raise_for_status().json()
+        return HTTP.get(f"http://127.0.0.1:{self.port}/mock/{what}").raise_for_status().json()
 
     def behave(self, **options: Any) -> None:
-        httpx.post(f"http://127.0.0.1:{self.port}/mock/behaviour", json=options, timeout=10).raise_for_status()
+        HTTP.post(f"http://127.0.0.1:{self.port}/mock/behaviour", json=options).raise_for_status()
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -105,7 +112,7 @@ class ModelServer(Process):
 
     def answers(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=1).status_code == 200
+            return HTTP.get(f"http://127.0.0.1:{self.port}/health", timeout=1).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -113,8 +120,9 @@ class ModelServer(Process):
 class Cluster:
     """Starts and ends everything below one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, prefork: Prefork | None = None) -> None:
         self.folder = folder
+        self.prefork = prefork
         self.config = folder / "config.yaml"
         self.redis = EmbeddedRedis(folder / "store" / "redis")
         self.redis_process: Process | None = None
@@ -138,7 +146,7 @@ class Cluster:
         port = free_port()
         options = [part for key, value in behaviour.items() for part in (f"--{key.replace('_', '-')}", str(value))]
         command = [sys.executable, "-m", "api_roadbalancer.mock", "--port", str(port), *options]
-        server = ModelServer(command, self.folder / f"model-{name}.log", port=port)
+        server = ModelServer(command, self.folder / f"model-{name}.log", prefork=self.prefork, port=port)
         server.start()
         self.processes.append(server)
         self.settings["endpoints"].append({"name": name, "url": server.url, **(endpoint or {})})
@@ -152,7 +160,7 @@ class Cluster:
     async def start_worker(self, *options: str) -> Process:
         number = sum("worker" in process.command for process in self.processes)
         command = [sys.executable, "-m", "api_roadbalancer", "worker", "--config", str(self.config), *options]
-        process = Process(command, self.folder / f"worker-{number}.log")
+        process = Process(command, self.folder / f"worker-{number}.log", prefork=self.prefork)
         process.start()
         self.processes.append(process)
         await until(lambda: b" ready" in process.log.read_bytes() or not process.alive, what="a worker to be ready")
@@ -162,14 +170,14 @@ class Cluster:
     async def start_api(self) -> tuple[Process, str]:
         port = free_port()
         command = [sys.executable, "-m", "api_roadbalancer", "api", "--config", str(self.config), "--port", str(port)]
-        process = Process(command, self.folder / "api.log")
+        process = Process(command, self.folder / "api.log", prefork=self.prefork)
         process.start()
         self.processes.append(process)
         url = f"http://127.0.0.1:{port}"
 
         def answers() -> bool:
             try:
-                return httpx.get(f"{url}/health", timeout=1).status_code == 200
+                return HTTP.get(f"{url}/health", timeout=1).status_code == 200
             except httpx.HTTPError:
                 return False
 

@@ -9,7 +9,7 @@ import openai
 import orjson
 
 from api_roadbalancer.embedded import free_port
-from tests.acceptance.cluster import Cluster, Process, check_each_once, ended, submit, until
+from tests.acceptance.cluster import HTTP, Cluster, Process, check_each_once, ended, submit, until
 from tests.acceptance.test_nothing_is_lost import ids
 
 
@@ -61,7 +61,7 @@ async def test_the_api_killed_mid_job_holds_nothing_up(cluster: Cluster, tmp_pat
         job = await ended(node, await node.service.jobs.get(batch.id))
         await check_each_once(node, job, ids(400))
     _, url = await cluster.start_api()
-    assert httpx.get(f"{url}/v1/batches/{batch.id}").json()["status"] == "completed"
+    assert HTTP.get(f"{url}/v1/batches/{batch.id}").json()["status"] == "completed"
 
 
 async def test_results_can_be_read_while_the_job_runs(cluster: Cluster) -> None:
@@ -70,10 +70,10 @@ async def test_results_can_be_read_while_the_job_runs(cluster: Cluster) -> None:
     await cluster.start_worker()
     _, url = await cluster.start_api()
     prompts = [f"number {n}" for n in range(300)]
-    job = httpx.post(f"{url}/api/v1/jobs", json={"prompts": prompts, "max_tokens": 20}).raise_for_status().json()
+    job = HTTP.post(f"{url}/api/v1/jobs", json={"prompts": prompts, "max_tokens": 20}).raise_for_status().json()
 
     def some() -> list[bytes]:
-        answer = httpx.get(f"{url}/api/v1/jobs/{job['id']}/results").raise_for_status()
+        answer = HTTP.get(f"{url}/api/v1/jobs/{job['id']}/results").raise_for_status()
         assert answer.headers["x-roadbalancer-job-status"] in ("in_progress", "finalizing", "completed")
         return answer.content.splitlines()
 
@@ -81,7 +81,7 @@ async def test_results_can_be_read_while_the_job_runs(cluster: Cluster) -> None:
     assert 0 < len(partial) < 300
     custom_ids = [orjson.loads(line)["custom_id"] for line in partial]
     assert len(set(custom_ids)) == len(custom_ids)
-    assert httpx.delete(f"{url}/api/v1/jobs/{job['id']}").status_code == 200
+    assert HTTP.delete(f"{url}/api/v1/jobs/{job['id']}").status_code == 200
 
 
 async def test_flower_shows_shards_readably_and_nothing_that_is_secret(cluster: Cluster) -> None:
@@ -94,16 +94,16 @@ async def test_flower_shows_shards_readably_and_nothing_that_is_secret(cluster: 
         job = await submit(node, [f"classified-{n}" for n in range(60)])
 
         def shard_with_progress() -> str | None:
-            tasks = httpx.get(f"{url}/api/tasks", auth=("someone", "pass")).json().values()
+            tasks = HTTP.get(f"{url}/api/tasks", auth=("someone", "pass")).json().values()
             shown = [t for t in tasks if t["state"] == "PROGRESS" and "lines" in str(t["result"])]
             return shown[0]["args"] if shown else None
 
         arguments = await until(shard_with_progress, what="a shard's progress in Flower")
         assert arguments.startswith(f"{job.id} lines ") and arguments.endswith(" at m")
-        everything = httpx.get(f"{url}/api/tasks", auth=("someone", "pass")).text
+        everything = HTTP.get(f"{url}/api/tasks", auth=("someone", "pass")).text
         assert "classified" not in everything and "sk-very-secret" not in everything
-        assert "endpoint.m" in httpx.get(f"{url}/broker", auth=("someone", "pass")).text
-        assert httpx.get(f"{url}/api/tasks").status_code == 401
+        assert "endpoint.m" in HTTP.get(f"{url}/broker", auth=("someone", "pass")).text
+        assert HTTP.get(f"{url}/api/tasks").status_code == 401
         job = await ended(node, job)
     logs = b"".join(p.log.read_bytes() for p in cluster.processes if "worker" in p.command or "flower" in p.command)
     assert b"classified" not in logs and b"sk-very-secret" not in logs
@@ -120,6 +120,6 @@ def start_flower(cluster: Cluster) -> str:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthcheck", timeout=1).status_code == 200
+        return HTTP.get(f"{url}/healthcheck", timeout=1).status_code == 200
     except httpx.HTTPError:
         return False

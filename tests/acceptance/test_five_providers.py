@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 from genai_prices import Usage as LibraryUsage
@@ -17,7 +16,7 @@ from openai.types.chat import ChatCompletion
 from balancer.outcome import Usage
 from jobs.files import Upload
 from jobs.service import JobRequest
-from tests.acceptance.cluster import CHAT, Cluster, check_each_once, ended, until
+from tests.acceptance.cluster import CHAT, HTTP, Cluster, check_each_once, ended, until
 from tests.speakers import SPEAKERS, Heard, Reply, SpeakerServer, Text, Told
 from tests.speakers.speaker import KEY
 
@@ -132,7 +131,7 @@ async def test_a_thousand_lines_over_five_providers(fleet: Cluster, account: Acc
         _assert_sums(job, account)
         await _assert_usage(url, account)
         assert set(job.shares) == set(MODELS), "every provider answered some"
-        job_object = httpx.get(f"{url}/api/v1/jobs/{job.id}").json()
+        job_object = HTTP.get(f"{url}/api/v1/jobs/{job.id}").json()
         assert job_object["tokens"]["input"] == sum(usage.prompt for _, usage in account.told.values())
         await _assert_discreet(fleet, node, url)
 
@@ -169,7 +168,7 @@ async def _assert_usage(url: str, account: Account) -> None:
     """The account by endpoint agrees with what the servers told, and counts the refused attempts."""
 
     def by_endpoint() -> dict[str, dict[str, Any]]:
-        return {row["endpoint"]: row for row in httpx.get(f"{url}/api/v1/usage", params={"by": "endpoint"}).json()["data"]}
+        return {row["endpoint"]: row for row in HTTP.get(f"{url}/api/v1/usage", params={"by": "endpoint"}).json()["data"]}
 
     await until(
         lambda: sum(row["requests"] for row in by_endpoint().values()) == account.requests, 10, "the account to be written"
@@ -189,7 +188,7 @@ async def _assert_discreet(fleet: Cluster, node: Any, url: str) -> None:
     append_only = [path.read_bytes() for path in (fleet.folder / "store" / "redis").rglob("*") if path.is_file()]
     logs = [path.read_bytes() for path in fleet.folder.glob("*.log")]
     answers = [
-        httpx.get(f"{url}/{path}").content for path in ("api/v1/endpoints", "api/v1/system/info", "metrics", "api/v1/usage")
+        HTTP.get(f"{url}/{path}").content for path in ("api/v1/endpoints", "api/v1/system/info", "metrics", "api/v1/usage")
     ]
     assert KEY in fleet.config.read_text(), "else this test proves nothing"
     for held in (*redis, *append_only, *logs, *answers):

@@ -1,0 +1,165 @@
+"""Starts the project's processes from one that has imported everything already: each saves a second of CPU.
+
+What is started is a process of its own that runs the very entry point of the command, and can be killed, stopped and waited
+for. One starter serves a whole test session. Tests of the command itself start it as users do.
+
+The starter reads one JSON object per connection: `module`, `arguments`, `environment`, `log`. It answers with the process id, and
+when the process has ended with its exit code, each on a line.
+"""
+
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+import orjson
+
+__all__ = ["PREFORKED", "Prefork", "PreforkedProcess"]
+
+PREFORKED = ("api_roadbalancer", "api_roadbalancer.mock")
+"""Packages that are run with `python -m`."""
+IMPORTED = ("workers.main", "api_roadbalancer.cli.main", "api_roadbalancer.mock.__main__", "producer_api", "flower.command")
+ENDED = 20.0
+"""Seconds that the end of a killed process is waited for."""
+
+
+class PreforkedProcess:
+    """The part of `subprocess.Popen` that tests use, for a process that the starter has forked."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._said = connection.makefile("r")
+        self.pid = int(self._said.readline())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs; a signal that ended it counts negative."""
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self.returncode = int(self._said.readline() or ENDED_UNSEEN)
+            self._said.close()
+            self._connection.close()
+        return self.returncode
+
+    def wait(self, timeout: float = ENDED) -> int:
+        """Wait for the end. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+ENDED_UNSEEN = -signal.SIGKILL
+"""What is taken for the exit code when the starter has ended first."""
+
+
+class Prefork:
+    """The starter, as tests see it. `close` ends it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "prefork.sock"
+        self._process = subprocess.Popen([sys.executable, "-m", __name__, str(self._path)], stdin=subprocess.PIPE)
+
+    def start(self, command: list[str], environment: dict[str, str], log: Path) -> PreforkedProcess:
+        """Run `python -m MODULE ARGUMENTS` with exactly this environment; output is added to the log."""
+        _, _, module, *arguments = command
+        log.touch()
+        connection = socket.socket(socket.AF_UNIX)
+        self._connect(connection)
+        request = {"module": module, "arguments": arguments, "environment": environment, "log": str(log)}
+        connection.sendall(orjson.dumps(request) + b"\n")
+        return PreforkedProcess(connection)
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(ENDED)
+
+    def _connect(self, connection: socket.socket) -> None:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                connection.connect(str(self._path))
+                return
+            except (FileNotFoundError, ConnectionRefusedError):
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                select.select([], [], [], 0.02)
+
+
+def serve(path: str) -> None:
+    """Start processes until the standard input closes. One thread: a fork copies no other."""
+    inherited = set(os.environ)
+    for module in IMPORTED:
+        import_module(module)
+    set_by_imports = {name: value for name, value in os.environ.items() if name not in inherited}
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(16)
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    running: dict[int, socket.socket] = {}
+    while True:
+        readable, _, _ = select.select([sys.stdin, listener, wake], [], [])
+        if wake in readable:
+            os.read(wake, 4096)
+        _report_ended(running)
+        if listener in readable:
+            connection, _ = listener.accept()
+            pid = _fork(connection, set_by_imports)
+            running[pid] = connection
+            connection.sendall(b"%d\n" % pid)
+        if sys.stdin in readable:
+            return
+
+
+def _report_ended(running: dict[int, socket.socket]) -> None:
+    for pid in list(running):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            with running.pop(pid) as connection, suppress(BrokenPipeError):  # the test has ended first
+                connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+
+def _fork(connection: socket.socket, set_by_imports: dict[str, str]) -> int:
+    request = orjson.loads(connection.makefile("rb").readline())
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+        os.dup2(number, target)
+    os.closerange(3, 1024)
+    os.environ.clear()
+    os.environ.update(set_by_imports | request["environment"])
+    sys.argv = [request["module"], *request["arguments"]]
+    try:
+        runpy.run_module(f"{request['module']}.__main__", run_name="__main__", alter_sys=True)
+    except SystemExit as exc:
+        os._exit(exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
