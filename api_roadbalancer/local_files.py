@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-__all__ = ["digest_of", "errors_path", "read_chunks", "write_whole"]
+__all__ = ["digest_of", "errors_path", "read_chunks", "temporary_path", "write_whole"]
 
 CHUNK = 1024 * 1024
 
@@ -26,7 +26,7 @@ def digest_of(path: Path) -> str:
 async def write_whole(path: Path, chunks: AsyncIterator[bytes]) -> None:
     """Write a file beside its place and move it there when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
             async for chunk in chunks:
@@ -34,6 +34,11 @@ async def write_whole(path: Path, chunks: AsyncIterator[bytes]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return where a file is written before it is whole."""
+    return path.with_name(f".{path.name}.part")
 
 
 def errors_path(out: Path) -> Path:

@@ -19,7 +19,7 @@ from jobs.objects import Objects, part_range
 from jobs.records import Job
 from jobs.shards import ShardTable
 
-__all__ = ["Result", "Results", "Source", "error_line", "line_number", "request_id"]
+__all__ = ["Result", "Results", "Source", "error_line", "line_number", "request_id", "result_prefix"]
 
 
 class Source(Enum):
@@ -158,9 +158,14 @@ def request_id(job_id: str, number: int) -> str:
     return f"batch_req_{job_id.removeprefix('batch_')[:16]}{number:09d}"
 
 
+def result_prefix(job_id: str) -> bytes:
+    """Return how each line of a job's output and error file begins."""
+    return b'{"id":"' + request_id(job_id, 0)[:-9].encode()
+
+
 def line_number(job_id: str, line: bytes) -> int:
     """Read the number back from a line of a job's output or error file; `id` stands first in it."""
-    start = len(b'{"id":"') + len(request_id(job_id, 0)) - 9
+    start = len(result_prefix(job_id))
     return int(line[start : line.index(b'"', start)])
 
 

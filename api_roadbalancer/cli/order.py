@@ -13,7 +13,10 @@ __all__ = ["Order", "default_out", "how_to_go_on"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD)."""
+    """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD).
+
+    With `force` the output may replace a file that holds something else.
+    """
 
     source: Path
     out: Path
@@ -21,12 +24,14 @@ class Order:
     workers: int
     config: Path | None
     max_cost: float | None
+    force: bool = False
 
     def command(self, max_cost: float) -> str:
         """Return the command line that goes on with another cap."""
         named = ["-o", str(self.out)] if self.out != default_out(self.source) else []
         settings = ["--config", str(self.config)] if self.config else []
-        words = ["roadbalancer", "run", str(self.source), *named, *settings, "--max-cost", f"{max_cost:.12g}"]
+        forced = ["--force"] if self.force else []
+        words = ["roadbalancer", "run", str(self.source), *named, *forced, *settings, "--max-cost", f"{max_cost:.12g}"]
         return shlex.join(words)
 
 

@@ -12,6 +12,7 @@ from api_roadbalancer.cli.on_node import JobId, with_node
 from api_roadbalancer.cli.oneshot import exit_code
 from api_roadbalancer.cli.parts import Config
 from api_roadbalancer.local_files import errors_path, write_whole
+from api_roadbalancer.result_files import check_place, refuse_foreign
 from jobs.node import Node
 from jobs.records import Job
 
@@ -26,6 +27,7 @@ def results(
     config: Config = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the output; errors go beside it.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that holds something else.")] = False,
 ) -> None:
     """Write a job's results: all of an ended one, what is finished of one under way, in line order.
 
@@ -34,6 +36,9 @@ def results(
 
     async def work(node: Node) -> Job:
         job = await node.service.jobs.get(job_id)
+        if out is not None:
+            check_place(out)
+            refuse_foreign(out, [job_id], force)
         if follow and out is None:
             return await _follow(node, job)
         while follow and not job.is_final:
