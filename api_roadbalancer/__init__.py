@@ -1,6 +1,10 @@
 """What users import: the load balancer (everything of `balancer`) and the command line beside it."""
 
-from balancer import (
+from api_roadbalancer.name_clash import refuse_shadowed_packages
+
+refuse_shadowed_packages()
+
+from balancer import (  # noqa: E402  (after the check, so that a clash is named)
     AsyncLoadBalancer,
     Attempt,
     BalancerClosed,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Child", "Supervisor", "end_with_parent"]
+__all__ = ["Child", "ChildFailed", "Supervisor", "end_with_parent"]
 
 STOP_SECONDS = 12.0
 """Seconds between SIGTERM and SIGKILL: a worker hands back within ten."""
@@ -21,6 +21,13 @@ LONGEST_PAUSE = 30.0
 """Seconds before a child that keeps dying is started again."""
 STEADY_AFTER = 60.0
 """Seconds after which a death is no longer counted with the one before."""
+
+START_SECONDS = 20.0
+"""Seconds of its first life in which a child that dies has not come up."""
+DEATHS_AT_START = 3
+"""Deaths without ever having come up after which a child is given up."""
+SHOWN_LINES = 15
+"""Last lines of its log that are shown then."""
 
 SUPERVISED = "ROADBALANCER_SUPERVISED"
 """Set in the environment of supervised children."""
@@ -41,6 +48,15 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
+class ChildFailed(OSError):
+    """A child process never came up: `name` is which, `code` its exit code, `lines` the end of its log."""
+
+    def __init__(self, name: str, code: int, lines: Sequence[str]) -> None:
+        self.name, self.code, self.lines = name, code, tuple(lines)
+        said = "".join(f"\n  {line}" for line in lines)
+        super().__init__(f"{name} does not start: it ended {DEATHS_AT_START} times with {_ending(code)}{said}")
+
+
 @dataclass(slots=True)
 class Child:
     """One process that should run: the `roadbalancer` arguments, or a whole command. `log` is where its output goes."""
@@ -53,6 +69,9 @@ class Child:
     """The others need it while they stop."""
     process: "subprocess.Popen[bytes] | None" = None
     deaths: int = 0
+    came_up: bool = False
+    codes: list[int] = field(default_factory=list)
+    """Exit codes before it ever came up."""
     started_at: float = 0.0
     start_again_at: float = 0.0
 
@@ -80,6 +99,13 @@ class Supervisor:
             self._spawn(child)
             self.children.append(child)
 
+    def check(self) -> None:
+        """Raise ChildFailed if a child ends alike each time that it is started, and never came up."""
+        with self._lock:
+            for child in self.children:
+                if len(child.codes) >= DEATHS_AT_START and len(set(child.codes[-DEATHS_AT_START:])) == 1:
+                    raise ChildFailed(child.name, child.codes[-1], _last_lines(child.log))
+
     def stop(self) -> None:
         """Stop all children with SIGTERM, and with SIGKILL those that do not end in time."""
         self._stopping.set()
@@ -90,7 +116,8 @@ class Supervisor:
                 _stop_all([child for child in self.children if child.stops_last is last])
 
     def _spawn(self, child: Child) -> None:
-        command = [sys.executable, "-m", "api_roadbalancer", *child.arguments]
+        # -P: not from the current folder, where the user may have a `jobs.py` or `workers.py` of their own.
+        command = [sys.executable, "-P", "-m", "api_roadbalancer", *child.arguments]
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(child.log.open("ab")) if child.log else None
             # Ctrl-C at the terminal is for this process, which then stops the children in order.
@@ -113,10 +140,15 @@ class Supervisor:
                     self._look_after(child)
 
     def _look_after(self, child: Child) -> None:
-        if child.process is None or (code := child.process.poll()) is None:
+        if child.process is None:
             return
         now = time.monotonic()
+        if (code := child.process.poll()) is None:
+            child.came_up = child.came_up or now - child.started_at > START_SECONDS
+            return
         if not child.start_again_at:
+            if not child.came_up:
+                child.codes.append(code)
             child.deaths = 1 if now - child.started_at > STEADY_AFTER else child.deaths + 1
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (child.deaths - 1))
             child.start_again_at = now + pause
@@ -139,6 +171,14 @@ def _stop_all(children: Sequence[Child]) -> None:
             log.warning("%s did not stop in time and is killed", child.name)
             child.process.kill()
             child.process.wait()
+
+
+def _last_lines(log: Path | None) -> list[str]:
+    if log is None:
+        return []
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16_384))
+        return file.read().decode("utf-8", "replace").splitlines()[-SHOWN_LINES:]
 
 
 def _ending(code: int) -> str:

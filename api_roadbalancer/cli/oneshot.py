@@ -21,6 +21,7 @@ from api_roadbalancer.cli.together import default_workers, worker_child
 from api_roadbalancer.fleet_view import fleet_views
 from api_roadbalancer.local_files import digest_of, errors_path, read_chunks, write_whole
 from api_roadbalancer.progress import EndpointView, Rate, duration, fleet_table, job_line, job_view, money, what_is_down
+from api_roadbalancer.result_files import check_place, refuse_foreign
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Supervisor
 from jobs.errors import InvalidRequest, NotFound
@@ -56,6 +57,7 @@ def run(
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
     max_cost: MaxCost = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Lines of text instead of a live display.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an output file that holds something else.")] = False,
 ) -> None:
     """Run a file of requests and write the results, in the order of the input. Run again: it goes on, or says that it is done.
 
@@ -63,7 +65,8 @@ def run(
     """
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
-    order = Order(source, out or default_out(source), window, workers or default_workers(), config, max_cost)
+    order = Order(source, out or default_out(source), window, workers or default_workers(), config, max_cost, force)
+    check_place(order.out, source)
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)
     live = console.is_terminal and not no_progress
     with ExitStack() as stack:
@@ -121,13 +124,18 @@ class _Run:
     async def _find_or_open(self, node: Node) -> Job:
         """Find the job of this very input and output, or open it. One that was cancelled or has expired is begun anew."""
         digest = await asyncio.to_thread(digest_of, self._order.source)
+        known: list[str] = []
         identity = f"{self._order.source.absolute()}\n{self._order.out.absolute()}\n{digest}"
         for round_number in range(1000):
             key = hashlib.sha256(f"{identity}\n{round_number}".encode()).hexdigest()[:32]
+            known.append(f"batch_{key}")
             try:
-                job = await node.service.jobs.get(f"batch_{key}")
+                job = await node.service.jobs.get(known[-1])
             except NotFound:
+                refuse_foreign(self._order.out, known, self._order.force)
                 return await self._open(node, key)
+            if not job.is_final:
+                refuse_foreign(self._order.out, known, self._order.force)
             if job.status in (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING):
                 done = job.ledger.completed + job.ledger.failed
                 if not job.is_final and not job.ending:
@@ -179,6 +187,7 @@ class _Run:
             while not job.is_final:
                 if self._interrupted.is_set():
                     return None
+                self._supervisor.check()
                 rests = await self._rests(node, job)
                 job = await node.service.jobs.get(job.id)
                 if rests and job.paused:

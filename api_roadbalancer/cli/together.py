@@ -19,6 +19,9 @@ from jobs.access.exposure import is_loopback, refuse_exposure
 
 __all__ = ["default_workers", "up", "worker_child"]
 
+LOOK_EVERY = 0.5
+"""Seconds between looks at whether a child fails to come up."""
+
 
 def default_workers() -> int:
     """Return how many worker processes make sense here: one for each core, at most four."""
@@ -65,7 +68,8 @@ def up(
             supervisor.start(Child("flower", arguments, session.run_folder / "flower.log"))
         flower = f"{flower_host}:{flower_port}" if flower_port else ""
         _say_hello(console, session, simulated, f"{host}:{port}", flower, len(supervisor.children))
-        stopped.wait()
+        while not stopped.wait(LOOK_EVERY):
+            supervisor.check()
         console.print("stopping: lines in flight may finish, the rest is handed back (10 s at most)")
 
 

@@ -87,6 +87,80 @@ async def test_run_writes_results_in_order_and_the_second_run_says_that_it_is_do
     assert model.stats["requests"] == 40
 
 
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("in.jsonl", "would replace the input"),
+        ("./in.jsonl", "would replace the input"),
+        ("hard.jsonl", "would replace the input"),
+        ("soft.jsonl", "would replace the input"),
+        ("precious.txt", "precious.txt exists and does not hold results of this job"),
+        ("fine.jsonl", "fine.errors.jsonl exists and does not hold results"),  # the errors file is one, too
+        (".", "is a folder"),
+        ("in.jsonl/out.jsonl", "can't be written"),
+    ],
+)
+async def test_run_replaces_no_file_but_its_own_results(shell: Shell, model: ModelServer, out: str, message: str) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m"}])
+    content = shell.write("in.jsonl", prompts(3)).read_bytes()
+    (shell.folder / "hard.jsonl").hardlink_to(shell.folder / "in.jsonl")
+    (shell.folder / "soft.jsonl").symlink_to("in.jsonl")
+    for name in ("precious.txt", "fine.errors.jsonl"):
+        shell.write(name, "my own words\n")
+    refused = shell("run", "in.jsonl", "-o", out)
+    assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
+    assert (shell.folder / "in.jsonl").read_bytes() == content
+    assert (shell.folder / "precious.txt").read_text() == "my own words\n"
+    assert model.stats["requests"] == 0
+
+
+async def test_force_replaces_a_foreign_file_and_results_of_the_same_job_need_none(shell: Shell, model: ModelServer) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m"}])
+    shell.write("in.jsonl", prompts(3))
+    shell.write("out.jsonl", "my own words\n")
+    assert shell("run", "in.jsonl", "-o", "out.jsonl", "--force").returncode == 0
+    assert len(shell.rows("out.jsonl")) == 3
+    job_id = next(word for word in shell("list").stdout.split() if word.startswith("batch_"))
+    assert shell("results", job_id, "-o", "out.jsonl").returncode == 0
+    shell.write("other.txt", "my own words\n")
+    refused = shell("results", job_id, "-o", "other.txt")
+    assert (refused.returncode, "does not hold results of this job" in refused.stderr) == (2, True), refused.stderr
+    assert shell("results", job_id, "-o", "other.txt", "--force").returncode == 0
+
+
+async def test_programs_of_the_users_with_our_packages_names_are_not_run(shell: Shell, model: ModelServer) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m"}])
+    shell.write("in.jsonl", prompts(3))
+    for name in ("balancer", "jobs", "workers", "producer_api", "celery", "redis"):
+        shell.write(f"{name}.py", "open('was-run', 'w')\n")
+    command = [str(Path(sys.executable).with_name("roadbalancer")), "run", "in.jsonl"]
+    done = subprocess.run(command, cwd=shell.folder, env=shell.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not (shell.folder / "was-run").exists()
+
+
+@pytest.mark.parametrize("program", ["from api_roadbalancer import LoadBalancer", "import api_roadbalancer.langchain"])
+def test_a_clash_of_names_in_the_users_program_is_named(shell: Shell, program: str) -> None:
+    shell.write("jobs.py", "")
+    shell.write("program.py", program)
+    done = subprocess.run([sys.executable, "program.py"], cwd=shell.folder, capture_output=True, text=True, timeout=60)
+    message = f"{shell.folder / 'jobs.py'} has the name of the package 'jobs' that belongs to roadbalancer; rename it"
+    assert (done.returncode, message in done.stderr) == (1, True), done.stderr
+
+
+async def test_a_worker_that_never_comes_up_ends_the_run_with_its_last_words(shell: Shell, model: ModelServer) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m"}])
+    shell.write("in.jsonl", prompts(3))
+    site = shell.folder / "site"
+    site.mkdir()
+    (site / "uvloop.py").write_text("import sys\nif 'worker' in sys.argv: raise SystemExit('no loop today')\nraise ImportError\n")
+    shell.environment["PYTHONPATH"] = str(site)
+    ended = shell("run", "in.jsonl", "--workers", "1")
+    assert ended.returncode == 2, ended.stderr
+    assert "worker 1 does not start: it ended 3 times with exit code" in ended.stderr
+    assert "no loop today" in ended.stderr and "Traceback" not in ended.stderr
+
+
 async def test_run_with_failed_lines_says_so_and_writes_them_beside_the_output(shell: Shell, model: ModelServer) -> None:
     shell.configure(endpoints=[{"url": model.url, "name": "m"}])
     model.behave(fail_custom=["line-7"])
