@@ -8,7 +8,7 @@ from balancer.endpoint import Endpoint
 from balancer.health import Circuit, Health
 from balancer.strategy import BalancingStrategy, Candidate, pick
 
-__all__ = ["Choice", "Option", "RetryPlan", "choose", "least_bad", "pause_before"]
+__all__ = ["Choice", "Option", "RetryPlan", "choose", "least_bad", "pause_before", "reserving"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,16 @@ def choose(
     candidates = [Candidate(o.endpoint.name, o.endpoint.weight, o.load, o.endpoint.max_concurrency) for o in best]
     picked = pick(strategy, candidates, turns, rng=rng)
     return Choice(picked.name, best[0].model, picked.turns)
+
+
+def reserving(options: Sequence[Option], tried: Collection[tuple[str, str | None]], attempts: int) -> Sequence[Option]:
+    """Return the options that leave an attempt for each model of the chain that has not been asked.
+
+    With as many models left as `attempts`, what serves an earlier model is passed over: its replicas may not use up all of them.
+    """
+    asked = {option.position for option in options if option.key in tried}
+    left = {option.position for option in options if option.health.usable} - asked
+    return [option for option in options if option.position in left] if left and len(left) >= attempts else options
 
 
 def least_bad(options: Sequence[Option], turns: Mapping[str, float]) -> Choice:

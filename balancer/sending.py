@@ -13,7 +13,7 @@ from balancer.health import Circuit
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage
 from balancer.pacing import expected_tokens
 from balancer.results import ChatChunk
-from balancer.routing import Choice, Option, RetryPlan, choose, least_bad, pause_before
+from balancer.routing import Choice, Option, RetryPlan, choose, least_bad, pause_before, reserving
 from balancer.strategy import BalancingStrategy
 from balancer.trial import Trial
 
@@ -134,6 +134,8 @@ class Sender:
         most = max(plan.attempts, len(trial.models) if plan.fallback else 1)
         while trial.failures < most and trial.may_go_on(plan.fallback):
             options = self._options(request, trial)
+            if not trial.rounds:
+                options = list(reserving(options, trial.tried, most - trial.failures))
             if not options:
                 trial.failure = trial.failure or _nobody(trial)
                 return None

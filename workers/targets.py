@@ -79,6 +79,7 @@ class Tries:
         self._targets = targets
         self._models = models
         self._tried: set[Target] = set()
+        self._asked: set[Target] = set()
         self._later: dict[Target, Failure] = {}
         """Those that may answer it another time."""
         self._failures = 0
@@ -87,6 +88,7 @@ class Tries:
     def note(self, target: Target, failure: Failure) -> None:
         """Take in that the line failed at `target`."""
         self._last = failure
+        self._asked.add(target)
         self._tried |= self._targets.failed(target, failure, self._models)
         self._failures += failure.retryable
         if failure.kind is FailureKind.CONTEXT_TOO_LONG:
@@ -96,9 +98,14 @@ class Tries:
 
     def next(self) -> Target | None:
         """Return where the line may go at once, None if it has to wait or has come to its end."""
-        if not self._goes_on or self._failures >= max(ATTEMPTS_A_PASS, len(self._models)):
+        left = max(ATTEMPTS_A_PASS, len(self._models)) - self._failures
+        if not self._goes_on or left <= 0:
             return None
-        return self._targets.best(self._models, self._tried)
+        # An attempt is kept for each model that has not been asked: the replicas of one may not use up all of them.
+        asked = {target.model for target in self._asked}
+        unasked = tuple(model for model in self._models if model not in asked)
+        kept = self._targets.best(unasked, self._tried) if len(unasked) >= left else None
+        return kept or self._targets.best(self._models, self._tried)
 
     def reason_to_wait(self) -> Failure | None:
         """Return why the line should be tried again later; None if it is refused for good."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from balancer import LoadBalancer
+from balancer.endpoint import Endpoint
 from balancer.model_routes import ModelRoutes
 from balancer.outcome import FailureKind
 from tests.integration.balancer.conftest import Make, Servers
@@ -137,3 +138,13 @@ def test_a_refused_key_is_shown_once(balance: Make) -> None:
         result = balance(server.endpoint(), retry_count=2).chat(HI)
     assert result.failure is not None and result.failure.kind is FailureKind.AUTHENTICATION
     assert len(result.attempts) == 1
+
+
+def test_a_chain_reaches_its_next_model_however_many_replicas_of_the_first_fail(balance: Make, servers: Servers) -> None:
+    replicas = [Endpoint(servers.start(fault="503").url, name=f"replica {n}", models={"m1": "m1"}) for n in range(4)]
+    good = Endpoint(servers.start().url, name="good", models={"m2": "m2"})
+    balancer = balance(*replicas, good, routes=ModelRoutes({"smart": ("m1", "m2")}))
+    for _ in range(5):
+        result = balancer.chat(HI, model="smart")
+        assert result.success and result.endpoint == "good"
+        assert len(result.attempts) <= 3

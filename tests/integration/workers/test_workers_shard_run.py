@@ -402,3 +402,11 @@ async def test_a_line_too_long_for_one_model_waits_for_the_next_of_its_chain(wor
         await resting(worker, "large")
         assert (await run_one(worker, "small", model="small,large")).ending is Ending.RETRY
         assert (await run_one(worker, "small", model="small")).ending is Ending.LAST
+
+
+async def test_a_line_reaches_the_next_model_of_its_chain_however_many_replicas_fail(worker: Worker) -> None:
+    replicas = [f"r{n}" for n in range(4)]
+    endpoints = [mock(name, models={"m1": "m1"}) for name in replicas]
+    await worker.start(*endpoints, mock("good", models={"m2": "m2"}), **{name: {"fault": "503"} for name in replicas})
+    assert (await run_one(worker, "r0", model="m1,m2")).ending is Ending.LAST
+    assert worker.servers["good"].simulation.tally.completed == 1

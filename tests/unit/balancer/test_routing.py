@@ -7,7 +7,7 @@ import pytest
 
 from balancer.endpoint import Endpoint
 from balancer.health import Circuit, Health
-from balancer.routing import Option, RetryPlan, choose, least_bad, pause_before
+from balancer.routing import Option, RetryPlan, choose, least_bad, pause_before, reserving
 from balancer.strategy import BalancingStrategy
 
 WELL = Health()
@@ -115,3 +115,27 @@ def test_it_is_not_waited_longer_than_there_is_time() -> None:
 
 def test_whoever_is_broken_does_not_cut_the_wait_for_the_others_short() -> None:
     assert pause_before(RetryPlan(3), 0, [option("a", LIMITED), option("b", OPEN)], 60.0, random.Random(0)) == 3.0
+
+
+def of_chain(*positions: int) -> list[Option]:
+    return [Option(Endpoint(f"http://e{n}", name=f"e{n}"), WELL, 0, f"m{place}", place) for n, place in enumerate(positions)]
+
+
+@pytest.mark.parametrize(
+    ("positions", "tried", "attempts", "expected"),
+    [
+        ((0, 0, 0, 0, 1), set(), 3, {0, 1}),  # nothing has been tried
+        ((0, 0, 0, 0, 1), {0}, 2, {0, 1}),  # one attempt more than models that are left
+        ((0, 0, 0, 0, 1), {0, 1}, 1, {1}),  # the last attempt is the next model's
+        ((0, 0, 1, 1, 2), {0}, 2, {1, 2}),  # two models are left for two attempts
+        ((0, 0, 1, 1, 2), {0, 2}, 1, {2}),  # fewer attempts than needed: those that are left all the same
+        ((0, 0), {0}, 1, {0}),  # no other model
+        ((0, 1), {0, 1}, 1, {0, 1}),  # all models have been asked
+    ],
+)
+def test_an_attempt_is_kept_for_each_model_that_was_not_asked(
+    positions: tuple[int, ...], tried: set[int], attempts: int, expected: set[int]
+) -> None:
+    options = of_chain(*positions)
+    found = reserving(options, {options[index].key for index in tried}, attempts)
+    assert {option.position for option in found} == expected
