@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import pytest
 from genai_prices import Usage as LibraryUsage
 from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, Tier, TieredPrices
+from genai_prices.types import ModelPrice, StartDateConstraint, Tier, TieredPrices
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +29,8 @@ OFFERS = [
     if (prices := model.get_prices(MIDNIGHT)).input_mtok is not None and prices.output_mtok is not None
 ]
 """Every model in the library that is sold by the token, with what it cost on one day."""
+IN_TABLES = [offer for offer in OFFERS if table_of(offer[2])]
+"""Those whose prices a table can say; the others, finer than a femtodollar, are asked of the library for each request."""
 
 
 @st.composite
@@ -53,9 +55,9 @@ def nano(total: Decimal) -> int:
     return int((total * NANO).to_integral_value(ROUND_HALF_UP))
 
 
-@given(st.sampled_from(OFFERS), usages())
-def test_a_table_costs_what_the_library_says(offer: tuple[Provider, ModelInfo, ModelPrice], usage: Usage) -> None:
-    provider, model, prices = offer
+@given(st.integers(0, len(IN_TABLES) - 1), usages())
+def test_a_table_costs_what_the_library_says(offer: int, usage: Usage) -> None:
+    provider, model, prices = IN_TABLES[offer]
     table = table_of(prices)
     assert table is not None
     said = model.calc_price(for_the_library(usage), provider, genai_request_timestamp=MIDNIGHT)
