@@ -80,6 +80,11 @@ class Fleet:
             await self.usage.aclose()
         await self._transport.aclose()
 
+    def with_defaults(self, endpoint: str, body: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a request with those of `defaults` that it does not say itself and that the endpoint takes."""
+        line = self._lines[endpoint]
+        return {**{name: value for name, value in defaults.items() if line.adapter.takes(line.endpoint, name)}, **body}
+
     async def send(
         self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = "", api_key: str | None = None
     ) -> Outcome:

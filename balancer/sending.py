@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from balancer.fleet import Fleet
@@ -27,13 +27,14 @@ class ChatRequest:
     """An OpenAI chat request, and on whose account it goes.
 
     `owner` is the id of the API key that it is counted for. `api_key` replaces the endpoint's own for this request alone, which
-    then goes to none but the endpoints in `only`.
+    then goes to none but the endpoints in `only`. `defaults` are fields that an endpoint gets if it takes them.
     """
 
     body: Mapping[str, Any]
     owner: str = ""
     api_key: str | None = None
     only: frozenset[str] | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Sender:
         """Return the answer; None when the request has been given up: `trial` says why."""
         fleet = self._fleet
         while (endpoint := await self._next_endpoint(request, trial)) is not None:
-            body = asking(request.body, trial.model)
+            body = self._asking(endpoint, request, trial)
             try:
                 outcome = await fleet.send(endpoint, CHAT_PATH, body, request.owner, request.api_key)
             finally:
@@ -98,7 +99,7 @@ class Sender:
         fleet = self._fleet
         taken = 0
         while not taken and (endpoint := await self._next_endpoint(request, trial)) is not None:
-            body = asking(request.body, trial.model)
+            body = self._asking(endpoint, request, trial)
             ended = False
             try:
                 async with aclosing(fleet.stream(endpoint, CHAT_PATH, body, request.owner, request.api_key)) as chunks:
@@ -116,6 +117,10 @@ class Sender:
                     self._settle(endpoint, request, Usage(completion=taken))
             if trial.failure is None:
                 return
+
+    def _asking(self, endpoint: str, request: ChatRequest, trial: Trial) -> Mapping[str, Any]:
+        body = asking(request.body, trial.model)
+        return self._fleet.with_defaults(endpoint, body, request.defaults) if request.defaults else body
 
     def _take_in(self, outcome: Outcome, request: ChatRequest, trial: Trial) -> None:
         trial.note(outcome)

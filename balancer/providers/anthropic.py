@@ -11,7 +11,7 @@ import orjson
 
 from balancer.endpoint import Endpoint
 from balancer.providers.anthropic_answers import answer_of
-from balancer.providers.anthropic_requests import messages_request, version_of
+from balancer.providers.anthropic_requests import SAMPLING, messages_request, takes_sampling, version_of
 from balancer.providers.anthropic_streams import MessageStream
 from balancer.providers.base import Adapter, Answer, Call, RequestRefused, Translation
 
@@ -32,6 +32,9 @@ class AnthropicAdapter(Adapter):
             raise RequestRefused("url", f"Anthropic answers /chat/completions only (got {path})")
         sent = messages_request(endpoint, body)
         return Call("/messages", _encoded(sent, body), sent["model"], "stream" in sent)
+
+    def takes(self, endpoint: Endpoint, field: str) -> bool:
+        return field not in SAMPLING or takes_sampling(endpoint)
 
     def answer(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         return answer_of(call, status, headers, body)

@@ -123,6 +123,10 @@ class Adapter(ABC):
     def translation(self, call: Call) -> Translation:
         """Return a reader for the streamed answer to `call`."""
 
+    def takes(self, endpoint: Endpoint, field: str) -> bool:
+        """Whether a request's optional `field` may be added for a caller who has not asked for it."""
+        return True
+
     def models(self, body: bytes) -> list[str]:
         """Read the models that a check's answer lists, OpenAI's list by default; anything else has none."""
         try:

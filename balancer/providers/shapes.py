@@ -10,7 +10,7 @@ from balancer.outcome import Usage
 from balancer.providers.base import RequestRefused
 
 __all__ = [
-    "SAMPLING",
+    "DROPPABLE",
     "DataUrl",
     "chunk",
     "completion",
@@ -20,13 +20,13 @@ __all__ = [
     "usage_object",
 ]
 
-SAMPLING = frozenset(
+DROPPABLE = frozenset(
     {
         "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias",
-        "seed", "logprobs", "top_logprobs",
+        "seed", "logprobs", "top_logprobs", "parallel_tool_calls", "service_tier", "verbosity", "prediction",
     }
 )  # fmt: skip
-"""Fields that change how an answer is drawn, but not what is asked: `drop_params` may leave them out."""
+"""Fields that change how an answer is made, but not what is asked: `drop_params` may leave them out."""
 _SAYS_NOTHING = frozenset({"stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key"})
 """Fields that change nothing about the answer, so that a format without them loses nothing."""
 
@@ -39,8 +39,11 @@ class DataUrl:
     data: str
 
 
-_USUAL = {"logprobs": False, "presence_penalty": 0, "frequency_penalty": 0, "n": 1, "service_tier": "auto", "logit_bias": {}}
-"""Values that ask for what happens anyway."""
+_USUAL: Mapping[str, Any] = {
+    "logprobs": False, "presence_penalty": 0, "frequency_penalty": 0, "n": 1, "service_tier": ("auto", "default"),
+    "logit_bias": {}, "parallel_tool_calls": True, "verbosity": "medium",
+}  # fmt: skip
+"""Values (or several of them) that ask for what happens anyway."""
 
 
 def data_url(url: Any, param: str) -> DataUrl | None:
@@ -61,8 +64,8 @@ def data_url(url: Any, param: str) -> DataUrl | None:
 def known_fields(body: Mapping[str, Any], known: Collection[str], endpoint: Endpoint, provider: str) -> dict[str, Any]:
     """Return the fields of a request that a wire format can say; null ones count as not there.
 
-    Sampling fields that it can't are left out where the endpoint has `drop_params`; for any other, and for everything else that
-    is not in `known`, RequestRefused names the field.
+    Fields of DROPPABLE that it can't are left out where the endpoint has `drop_params`; for any other, and for everything else
+    that is not in `known`, RequestRefused names the field.
     """
     fields: dict[str, Any] = {}
     for name, value in body.items():
@@ -70,12 +73,15 @@ def known_fields(body: Mapping[str, Any], known: Collection[str], endpoint: Endp
             continue
         if name in known:
             fields[name] = value
-        elif name in _USUAL and value == _USUAL[name]:
-            continue
-        elif not (name in SAMPLING and endpoint.drop_params):
-            hint = "; set `drop_params: true` on the endpoint to leave it out" if name in SAMPLING else ""
+        elif not (_is_usual(name, value) or (name in DROPPABLE and endpoint.drop_params)):
+            hint = "; set `drop_params: true` on the endpoint to leave it out" if name in DROPPABLE else ""
             raise RequestRefused(name, f"{provider} can't do this{hint}")
     return fields
+
+
+def _is_usual(name: str, value: Any) -> bool:
+    usual = _USUAL.get(name)
+    return value in usual if isinstance(usual, tuple) else name in _USUAL and value == usual
 
 
 def completion(

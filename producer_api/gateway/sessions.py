@@ -111,13 +111,13 @@ async def chat(body: ChatInput, request: Request, api: Api) -> ChatAnswer:
             body.user_message,
         ),
         "max_tokens": body.max_tokens,
-        "temperature": body.temperature,
+        **({"temperature": body.temperature} if "temperature" in body.model_fields_set else {}),
         **({"model": body.model} if body.model else {}),
     }
     # What may be refused comes before the visit, which has to be left by whoever is let in.
     endpoints = _endpoints_for_callers_keys(api) if key else None
     guest = await visit(api, request, asked)
-    chat_request = ChatRequest(asked, guest.owner, key, endpoints)
+    chat_request = ChatRequest(asked, guest.owner, key, endpoints, {"temperature": body.temperature})
     started = time.perf_counter()
     trial = api.sender.trial(chat_request)
     async with guest:
