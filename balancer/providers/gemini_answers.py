@@ -18,7 +18,9 @@ __all__ = [
     "answer_model",
     "completion_of",
     "ending_of",
+    "ends_well",
     "finish_reason",
+    "logprobs_in",
     "said_in",
     "unused_id",
     "usage_in",
@@ -87,7 +89,11 @@ def _choice(candidate: Any, model: str) -> dict[str, Any]:
     if said.calls:
         message["content"] = said.text or None
         message["tool_calls"] = _with_ids_of_their_own(said.calls)
-    return {"message": message, "finish_reason": finish_reason(ending_of(candidate) or "STOP", bool(said.calls), model)}
+    reason = ending_of(candidate) or "STOP"
+    if not (said.text or said.calls) and not ends_well(reason):
+        raise UnreadableAnswer(f"it ended with {reason[:_MOST_SHOWN]} and without content")
+    ending = finish_reason(reason, bool(said.calls), model)
+    return {"message": message, "finish_reason": ending, "logprobs": logprobs_in(candidate)}
 
 
 def _with_ids_of_their_own(calls: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
@@ -120,6 +126,30 @@ def said_in(content: Any) -> Said:
         if "functionCall" in part:
             calls.append(_call(part))
     return Said(text, reasoning, tuple(calls))
+
+
+def logprobs_in(candidate: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a candidate's `logprobsResult` in OpenAI's shape; None without one."""
+    result = candidate.get("logprobsResult")
+    if not isinstance(result, dict) or not isinstance(chosen := result.get("chosenCandidates"), list):
+        return None
+    steps = result.get("topCandidates")
+    tops = steps if isinstance(steps, list) else []
+    content = []
+    for index, token in enumerate(chosen):
+        step = tops[index] if index < len(tops) else None
+        others = step.get("candidates") if isinstance(step, dict) else None
+        listed = [_token(other) for other in others] if isinstance(others, list) else []
+        content.append({**_token(token), "top_logprobs": listed})
+    return {"content": content, "refusal": None}
+
+
+def _token(token: Any) -> dict[str, Any]:
+    text = token.get("token") if isinstance(token, dict) else None
+    logprob = token.get("logProbability") if isinstance(token, dict) else None
+    if not isinstance(text, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float):
+        raise UnreadableAnswer("a token of the log probabilities has no text or no number")
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
 
 
 def _call(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,6 +185,11 @@ def finish_reason(reason: str, called: bool, model: str) -> str:
         logger.warning("%r ended an answer with %s, which is taken for a stop", model, reason[:_MOST_SHOWN])
         word = "stop"
     return "tool_calls" if called and word == "stop" else word
+
+
+def ends_well(reason: str) -> bool:
+    """Whether a `finishReason` is an end that an answer without content may have."""
+    return reason in _ENDINGS
 
 
 def was_blocked(answer: Mapping[str, Any]) -> bool:

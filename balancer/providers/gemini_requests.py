@@ -19,10 +19,12 @@ _CONFIG = {
     "presence_penalty": "presencePenalty",
     "frequency_penalty": "frequencyPenalty",
     "n": "candidateCount",
+    "logprobs": "responseLogprobs",
+    "top_logprobs": "logprobs",
 }
 """Fields that only have another name in `generationConfig`; Google judges their values."""
 _KNOWN = frozenset(_CONFIG) | {
-    "model", "messages", "max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice", "parallel_tool_calls",
+    "model", "messages", "max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice",
     "response_format", "reasoning_effort",
 }  # fmt: skip
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
@@ -36,8 +38,6 @@ _GENERATION = re.compile(r"gemini-(\d{1,3})(?!\d)")
 def generate_content(model: str, body: Mapping[str, Any], endpoint: Endpoint) -> dict[str, Any]:
     """Return the request's body. Raises RequestRefused for what Gemini can't do."""
     fields = known_fields(body, _KNOWN, endpoint, "Gemini")
-    if fields.get("parallel_tool_calls") not in (None, True):
-        raise RequestRefused("parallel_tool_calls", "Gemini can't be kept from calling several tools at once")
     conversation = Conversation(fields.get("messages"), signed=_generation(model) >= _FIRST_WITH_LEVELS)
     request: dict[str, Any] = {"contents": conversation.contents}
     if system := conversation.system:
@@ -94,8 +94,8 @@ def _format(format: Any) -> dict[str, Any]:
 
 
 def _thinking(effort: Any, model: str) -> dict[str, Any]:
-    if effort == "none":
-        return {"thinkingBudget": 0}
+    if effort == "none":  # from Gemini 3 on, thinking can't be turned off
+        return {"thinkingLevel": "MINIMAL"} if _generation(model) >= _FIRST_WITH_LEVELS else {"thinkingBudget": 0}
     if not isinstance(effort, str) or effort not in _LEVELS:
         raise RequestRefused("reasoning_effort", f"must be one of none, {', '.join(_LEVELS)}")
     if 0 < _generation(model) < _FIRST_WITH_LEVELS:

@@ -14,7 +14,9 @@ from balancer.providers.gemini_answers import (
     answer_id,
     answer_model,
     ending_of,
+    ends_well,
     finish_reason,
+    logprobs_in,
     said_in,
     unused_id,
     usage_in,
@@ -34,6 +36,7 @@ class _Candidate:
     """What one of the answers under way has come to."""
 
     ending: str | None = None
+    has_text: bool = False
     calls: set[str] = field(default_factory=set)
 
 
@@ -71,11 +74,17 @@ class GeminiTranslation(Translation):
         state = self._candidates[index]
         state.ending = ending_of(candidate) or state.ending
         deltas += _deltas(candidate, state)
-        return [self._chunk(index, delta) for delta in deltas]
+        made = [self._chunk(index, delta) for delta in deltas]
+        if made and (logprobs := _logprobs(candidate)):
+            made[-1]["choices"][0]["logprobs"] = logprobs
+        return made
 
     def close(self) -> Sequence[Mapping[str, Any]]:
         if not self._candidates or any(each.ending is None for each in self._candidates.values()):
             return ()  # it broke off
+        for each in self._candidates.values():
+            if not (each.has_text or each.calls or ends_well(each.ending or "")):
+                raise _fault(f"it ended with {(each.ending or '')[:40]} and without content")
         ends = [
             self._chunk(index, {}, finish_reason(each.ending or "", bool(each.calls), self._model))
             for index, each in sorted(self._candidates.items())
@@ -97,11 +106,19 @@ def _deltas(candidate: Mapping[str, Any], state: _Candidate) -> list[dict[str, A
     if said.reasoning:
         deltas.append({"reasoning_content": said.reasoning})
     if said.text:
+        state.has_text = True
         deltas.append({"content": said.text})
     for call in said.calls:
         number = len(state.calls)
         deltas.append({"tool_calls": [{"index": number, **call, "id": unused_id(call["id"], state.calls)}]})
     return deltas
+
+
+def _logprobs(candidate: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        return logprobs_in(candidate)
+    except UnreadableAnswer as exc:
+        raise _fault(str(exc)) from exc
 
 
 def _event(data: bytes) -> Mapping[str, Any]:

@@ -140,7 +140,8 @@ class TestFields:
         [
             ("gemini-3.8-flash", "low", {"thinkingLevel": "LOW"}),
             ("gemini-3.8-flash", "max", {"thinkingLevel": "XHIGH"}),
-            ("gemini-3.8-flash", "none", {"thinkingBudget": 0}),
+            ("gemini-3.8-flash", "none", {"thinkingLevel": "MINIMAL"}),  # which can't stop thinking
+            ("gemini-2.5-flash", "none", {"thinkingBudget": 0}),
             ("gemini-2.5-flash", "medium", {"thinkingBudget": 8192}),  # no levels before Gemini 3
             ("tuned-by-us", "medium", {"thinkingLevel": "MEDIUM"}),
         ],
@@ -330,9 +331,23 @@ class TestAnswers:
 
     def test_an_unknown_reason_is_a_stop_and_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING, "balancer"):
-            whole = answer({"candidates": [candidate(reason="MADE_UP_TOMORROW")]})
+            whole = answer({"candidates": [candidate({"text": "Hi"}, reason="MADE_UP_TOMORROW")]})
         assert whole.parsed is not None and whole.parsed["choices"][0]["finish_reason"] == "stop"
         assert "MADE_UP_TOMORROW" in caplog.text
+
+    @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "OTHER", "MADE_UP_TOMORROW"])
+    def test_an_end_without_content_that_nobody_wants_is_a_failure(self, reason: str) -> None:
+        whole = answer({"candidates": [candidate(reason=reason)]})
+        assert whole.failure is not None and whole.failure.kind is FailureKind.INVALID_RESPONSE
+        assert reason in whole.failure.message
+
+    def test_log_probabilities_are_said_in_openais_shape(self) -> None:
+        token = {"token": "Hi", "tokenId": 5, "logProbability": -0.1}
+        result = {"chosenCandidates": [token], "topCandidates": [{"candidates": [token, {"token": "Ho", "logProbability": -3}]}]}
+        found = choice({**candidate({"text": "Hi"}), "logprobsResult": result})["logprobs"]
+        said = {"token": "Hi", "logprob": -0.1, "bytes": [72, 105]}
+        others = [said, {"token": "Ho", "logprob": -3, "bytes": [72, 111]}]
+        assert found == {"content": [{**said, "top_logprobs": others}], "refusal": None}
 
     def test_a_call_cut_off_is_not_one_to_be_made(self) -> None:
         assert choice(candidate({"functionCall": {"name": "f", "args": {}}}, reason="MAX_TOKENS"))["finish_reason"] == "length"
