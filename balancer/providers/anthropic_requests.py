@@ -5,24 +5,25 @@ from typing import Any
 
 from balancer.endpoint import Endpoint
 from balancer.providers.anthropic_messages import conversation, list_at, object_at, text_at
+from balancer.providers.anthropic_schemas import closed_schema
 from balancer.providers.anthropic_tools import TOOL_FIELDS, tool_settings
 from balancer.providers.base import RequestRefused
 from balancer.providers.settings import apply_endpoint
 from balancer.providers.shapes import known_fields
 
-__all__ = ["MAX_TOKENS", "VERSION", "messages_request", "version_of"]
+__all__ = ["MAX_TOKENS", "SAMPLING", "VERSION", "messages_request", "takes_sampling", "version_of"]
 
 VERSION = "2026-10-21"
 """The `anthropic-version` that is asked for. From this one on, sampling fields are refused, whatever their value."""
 MAX_TOKENS = 8192
 """Tokens of an answer where neither the request nor the endpoint says how many it may have."""
-_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 """What versions before VERSION take."""
 _FIELDS = TOOL_FIELDS | {
     "model", "messages", "max_tokens", "max_completion_tokens", "n", "stop", "response_format", "reasoning_effort", "thinking",
-    "service_tier",
+    "service_tier", "cache_control",
 }  # fmt: skip
-_FIELDS_WITH_SAMPLING = _FIELDS | _SAMPLING
+_FIELDS_WITH_SAMPLING = _FIELDS | SAMPLING
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 """OpenAI's `reasoning_effort` -> `output_config.effort`. The remaining one, `none`, turns thinking off."""
 _SERVICE_TIERS = {"auto": "auto", "priority": "auto", "default": "standard_only", "standard_only": "standard_only"}
@@ -32,6 +33,11 @@ _SERVICE_TIERS = {"auto": "auto", "priority": "auto", "default": "standard_only"
 def version_of(endpoint: Endpoint) -> str:
     """Return the API version that an endpoint is asked for: a date such as 2026-10-21."""
     return endpoint.options.get("version") or VERSION
+
+
+def takes_sampling(endpoint: Endpoint) -> bool:
+    """Whether the version that an endpoint is asked for takes the fields of SAMPLING."""
+    return version_of(endpoint) < VERSION
 
 
 def messages_request(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,11 +54,11 @@ def messages_request(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, A
 
 def _fields(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
     text_at(body.get("model") or "", "model")
-    takes_sampling = version_of(endpoint) < VERSION
+    with_sampling = takes_sampling(endpoint)
     given = apply_endpoint(endpoint, body)
-    if not takes_sampling and body.get("temperature") is None:
+    if not with_sampling and body.get("temperature") is None:
         given = {**given, "temperature": None}  # the endpoint's default is nothing that the user asked for
-    return known_fields(given, _FIELDS_WITH_SAMPLING if takes_sampling else _FIELDS, endpoint, "Anthropic")
+    return known_fields(given, _FIELDS_WITH_SAMPLING if with_sampling else _FIELDS, endpoint, "Anthropic")
 
 
 def _model(fields: Mapping[str, Any]) -> str:
@@ -79,7 +85,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _sampling(fields: Mapping[str, Any]) -> dict[str, Any]:
-    asked = {name: fields[name] for name in _SAMPLING if name in fields}
+    asked = {name: fields[name] for name in SAMPLING if name in fields}
     for name, value in asked.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise RequestRefused(name, f"must be a number (got {type(value).__name__})")
@@ -114,7 +120,8 @@ def _schema(response_format: Any) -> dict[str, Any] | None:
         reason = "Anthropic can't do JSON without a schema" if kind == "json_object" else "must be of type text or json_schema"
         raise RequestRefused("response_format", f"{reason}; give a schema with the response_format json_schema")
     described = object_at(response_format.get("json_schema"), "response_format.json_schema")
-    return object_at(described.get("schema"), "response_format.json_schema.schema")
+    place = "response_format.json_schema.schema"
+    return closed_schema(object_at(described.get("schema"), place), place)
 
 
 def _others(fields: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,6 +131,8 @@ def _others(fields: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any
     if stop := fields.get("stop"):
         stops = [stop] if isinstance(stop, str) else list_at(stop, "stop")
         made["stop_sequences"] = [text_at(each, f"stop[{index}]") for index, each in enumerate(stops)]
+    if "cache_control" in fields:  # Anthropic's own: the prompt is to be kept as a whole
+        made["cache_control"] = object_at(fields["cache_control"], "cache_control")
     if "service_tier" in fields:
         made["service_tier"] = _one_of(fields["service_tier"], _SERVICE_TIERS, "service_tier")
     if user := _user(body):

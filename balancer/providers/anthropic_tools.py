@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from balancer.providers.anthropic_messages import list_at, object_at, text_at
+from balancer.providers.anthropic_schemas import closed_schema
 from balancer.providers.base import RequestRefused
 
 __all__ = ["TOOL_FIELDS", "tool_settings"]
@@ -37,8 +38,16 @@ def _tool(tool: Any, place: str) -> dict[str, Any]:
     parameters = function.get("parameters")
     schema = {} if parameters is None else object_at(parameters, f"{place}.function.parameters")
     made_schema = schema if "type" in schema else {"type": "object", **schema}
-    strict = {"strict": True} if function.get("strict") is True else {}
-    return {**made, "input_schema": made_schema, **strict}
+    if function.get("strict") is not True:
+        return {**made, "input_schema": made_schema, **cached(tool)}
+    closed = closed_schema(made_schema, f"{place}.function.parameters")
+    return {**made, "input_schema": closed, "strict": True, **cached(tool)}
+
+
+def cached(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `cache_control` of a tool, or of its function."""
+    control = owner.get("cache_control") or owner["function"].get("cache_control")
+    return {"cache_control": object_at(control, "tools.cache_control")} if control else {}
 
 
 def _choice(choice: Any) -> dict[str, Any]:

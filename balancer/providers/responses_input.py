@@ -49,16 +49,22 @@ def _user_content(content: Any, place: str) -> Any:
 def _part(part: Any, place: str) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
-        return {"type": "input_text", "text": part.get("text")}
+        return {**_further(part, "text"), "type": "input_text", "text": part.get("text")}
     if kind == "image_url":
         image = part.get("image_url")
         image = image if isinstance(image, dict) else {"url": image}
-        return {"type": "input_image", "image_url": image.get("url"), "detail": image.get("detail") or "auto"}
+        detail = image.get("detail") or "auto"
+        return {**_further(part, "image_url"), "type": "input_image", "image_url": image.get("url"), "detail": detail}
     if kind == "file" and isinstance(part.get("file"), dict):
-        return {"type": "input_file", **part["file"]}
+        return {**_further(part, "file"), "type": "input_file", **part["file"]}
     if kind == "document":
-        return {"type": "input_file", **file_of(part, place)}
+        return {**_further(part, "document_url", "filename"), "type": "input_file", **file_of(part, place)}
     raise RequestRefused(f"{place}.type", f"OpenAI's Responses API takes no part of the type {kind!r}")
+
+
+def _further(part: Mapping[str, Any], *read: str) -> dict[str, Any]:
+    """Return the fields of a part that are not translated: they are OpenAI's to judge."""
+    return {name: value for name, value in part.items() if name not in ("type", *read) and value is not None}
 
 
 def _assistant(message: Mapping[str, Any], place: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What Anthropic's Messages API refuses in a request."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,18 +12,19 @@ NEW_VERSION, OLD_VERSION = "2026-10-21", "2023-06-01"
 SAMPLING = {"temperature", "top_p", "top_k"}
 FIELDS = {
     "model", "max_tokens", "messages", "system", "stop_sequences", "stream", "tools", "tool_choice", "thinking", "output_config",
-    "metadata", "service_tier",
+    "metadata", "service_tier", "cache_control",
 }  # fmt: skip
 BLOCKS = {
-    "text": {"type", "text"},
-    "image": {"type", "source"},
-    "document": {"type", "source", "title"},
-    "tool_use": {"type", "id", "name", "input"},
-    "tool_result": {"type", "tool_use_id", "content"},
+    "text": {"type", "text", "cache_control", "citations"},
+    "image": {"type", "source", "cache_control"},
+    "document": {"type", "source", "title", "context", "citations", "cache_control"},
+    "tool_use": {"type", "id", "name", "input", "cache_control"},
+    "tool_result": {"type", "tool_use_id", "content", "cache_control"},
 }
 """The members that a block may have, by its type."""
 SIDES = {"user": {"text", "image", "document", "tool_result"}, "assistant": {"text", "tool_use"}}
 MEDIA_TYPES = {"image": {"image/jpeg", "image/png", "image/gif", "image/webp"}, "document": {"application/pdf"}}
+TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 EFFORTS = {"low", "medium", "high", "xhigh", "max"}
 
 
@@ -43,7 +45,7 @@ def check_head(path: str, headers: Mapping[str, str], request: dict[str, Any]) -
     need(not extra, f"{', '.join(sorted(extra))}: Extra inputs are not permitted")
     need(isinstance(request.get("model"), str) and request["model"], "model")
     need(type(request.get("max_tokens")) is int and request["max_tokens"] > 0, "max_tokens: Field required")
-    need(isinstance(request.get("system", "x"), str) and request.get("system", "x"), "system")
+    _check_system(request.get("system", "x"))
     need(request.get("service_tier", "auto") in ("auto", "standard_only"), "service_tier")
     need(set(request.get("metadata", {})) <= {"user_id"}, "metadata")
     thinking = request.get("thinking", {"type": "adaptive"})
@@ -51,10 +53,29 @@ def check_head(path: str, headers: Mapping[str, str], request: dict[str, Any]) -
     _check_config(request.get("output_config", {}))
 
 
+def _check_system(system: Any) -> None:
+    if isinstance(system, list):
+        for block in system:
+            _check_block(block, {"text"}, "system")
+    need(system and isinstance(system, str | list), "system")
+
+
 def _check_config(config: dict[str, Any]) -> None:
     need(set(config) <= {"effort", "format"} and config.get("effort", "low") in EFFORTS, "output_config")
     if "format" in config:
         need(set(config["format"]) == {"type", "schema"} and config["format"]["type"] == "json_schema", "output_config.format")
+        _check_closed(config["format"]["schema"])
+
+
+def _check_closed(schema: Any) -> None:
+    if isinstance(schema, dict):
+        closed = schema.get("type") != "object" or "additionalProperties" in schema
+        need(closed, "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false")
+        for value in schema.values():
+            _check_closed(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _check_closed(value)
 
 
 def checked_messages(messages: Any) -> list[dict[str, Any]]:
@@ -82,6 +103,8 @@ def _check_block(block: dict[str, Any], allowed: set[str], place: str) -> None:
     need(set(block) <= BLOCKS[type_], f"{place}: {sorted(block)}: Extra inputs are not permitted")
     if type_ == "text":
         need(block["text"].strip(), f"{place}: text content blocks must contain non-whitespace text")
+    for name in ("id", "tool_use_id"):
+        need(TOOL_ID.fullmatch(block.get(name, "x")), f"{place}: {name}: String should match pattern '{TOOL_ID.pattern}'")
     if type_ == "tool_use":
         need(isinstance(block["input"], dict), f"{place}: input")
     if type_ in MEDIA_TYPES:
@@ -93,6 +116,9 @@ def _check_block(block: dict[str, Any], allowed: set[str], place: str) -> None:
 def _check_source(source: dict[str, Any], media_types: set[str], place: str) -> None:
     if source["type"] == "url":
         need(set(source) == {"type", "url"} and source["url"].startswith("http"), f"{place}: source")
+        return
+    if source["type"] == "text" and "application/pdf" in media_types:
+        need(set(source) == {"type", "media_type", "data"} and source["media_type"] == "text/plain", f"{place}: source")
         return
     need(set(source) == {"type", "media_type", "data"} and source["type"] == "base64", f"{place}: source")
     need(source["media_type"] in media_types and not source["data"].startswith("data:"), f"{place}: source")

@@ -142,7 +142,8 @@ def _part(block: dict[str, Any]) -> Any:
 def _tools(request: dict[str, Any]) -> dict[str, Any]:
     tools = request.get("tools") or ()
     for tool in tools:
-        need(set(tool) <= {"name", "description", "input_schema", "strict"}, "tools: Extra inputs are not permitted")
+        known = {"name", "description", "input_schema", "strict", "cache_control"}
+        need(set(tool) <= known, "tools: Extra inputs are not permitted")
         need(tool["input_schema"]["type"] == "object", "tools: input_schema.type")
     return {tool["name"]: tool["input_schema"] for tool in tools}
 

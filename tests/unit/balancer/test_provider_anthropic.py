@@ -1,5 +1,6 @@
 """Anthropic's Messages API: what a request becomes, and what is refused."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -155,8 +156,81 @@ def test_a_tool_without_parameters_takes_an_empty_object() -> None:
     assert sent(tools=[TOOL])["tools"] == [{"name": "f", "input_schema": {"type": "object"}}]
     described = {**TOOL, "function": {"name": "f", "description": "d", "strict": True, "parameters": {"properties": {}}}}
     assert sent(tools=[described])["tools"] == [
-        {"name": "f", "description": "d", "strict": True, "input_schema": {"type": "object", "properties": {}}}
+        {
+            "name": "f",
+            "description": "d",
+            "strict": True,
+            "input_schema": {"type": "object", "properties": {}, "additionalProperties": False},
+        }
     ]
+
+
+def test_ids_of_tool_calls_from_elsewhere_are_made_to_fit_alike_in_call_and_result() -> None:
+    def turn(*ids: str) -> list[dict[str, Any]]:
+        calls = [{"id": i, "type": "function", "function": {"name": "f", "arguments": ""}} for i in ids]
+        results = [{"role": "tool", "tool_call_id": i, "content": "done"} for i in ids]
+        return [*HI, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+
+    odd = ["functions.f:0", "functions_f:0", "functions.f_0", "call-1", "", "x" * 300 + "."]
+    messages = sent(messages=turn(*odd))["messages"]
+    uses = [block["id"] for block in messages[1]["content"]]
+    assert uses == [block["tool_use_id"] for block in messages[2]["content"]]
+    assert len(set(uses)) == len(odd) and "call-1" in uses
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]+", identifier) for identifier in uses)
+    assert all(block["input"] == {} for block in messages[1]["content"])
+
+
+def test_every_object_of_a_schema_is_closed() -> None:
+    inner = {"type": "object", "properties": {"a": {"type": "string"}}}
+    open_one = {"type": "object", "additionalProperties": {"type": "string"}}
+    schema = {
+        "type": "object",
+        "properties": {"one": inner, "many": {"type": "array", "items": inner}, "either": {"anyOf": [inner, {"type": "null"}]}},
+        "$defs": {"open": open_one},
+    }
+    asked = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    made = sent(response_format=asked)["output_config"]["format"]["schema"]
+    closed = {**inner, "additionalProperties": False}
+    assert made["additionalProperties"] is False
+    assert made["properties"]["one"] == made["properties"]["many"]["items"] == made["properties"]["either"]["anyOf"][0] == closed
+    assert made["$defs"]["open"] == open_one
+    assert "additionalProperties" not in schema, "the caller's own object was changed"
+
+
+def test_a_schema_nested_without_end_is_refused() -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(500):
+        schema = {"type": "array", "items": schema}
+    with pytest.raises(RequestRefused, match="nested"):
+        sent(response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})
+
+
+CACHE = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+
+
+def test_what_is_to_be_cached_is_said_wherever_it_stands() -> None:
+    system = {"role": "system", "content": [{"type": "text", "text": "long", **CACHE}, {"type": "text", "text": "short"}]}
+    image = {"type": "image_url", "image_url": {"url": "https://h/i.png"}, **CACHE}
+    user = {"role": "user", "content": [{"type": "text", "text": "a"}, image]}
+    made = sent(messages=[system, user, {"role": "assistant", "content": "b", **CACHE}, *HI], tools=[{**TOOL, **CACHE}], **CACHE)
+    assert made["system"] == [{"type": "text", "text": "long", **CACHE}, {"type": "text", "text": "short"}]
+    assert made["messages"][0]["content"][1]["cache_control"] == CACHE["cache_control"]
+    assert made["messages"][1]["content"][-1]["cache_control"] == CACHE["cache_control"]
+    assert made["tools"][0]["cache_control"] == CACHE["cache_control"]
+    assert made["cache_control"] == CACHE["cache_control"]
+
+
+@pytest.mark.parametrize("part", [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "https://h/i.png"}}])
+def test_a_field_of_a_part_that_anthropic_does_not_have_is_refused_by_name(part: dict[str, Any]) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        sent(messages=[{"role": "user", "content": [{**part, "surprise": 1}]}])
+    assert caught.value.param == "messages[0].content[0].surprise"
+
+
+def test_plain_text_is_a_document() -> None:
+    file = {"type": "file", "file": {"file_data": "data:text/plain;base64,SGk=", "filename": "a.txt"}}
+    made = sent(messages=[{"role": "user", "content": [file]}])["messages"][0]["content"][0]
+    assert made["source"] == {"type": "text", "media_type": "text/plain", "data": "Hi"}
 
 
 def test_neighbours_of_one_side_become_one_turn() -> None:
