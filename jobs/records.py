@@ -118,7 +118,8 @@ class Job:
 
     `cost` is in USD, without the `unpriced` lines whose price is unknown; at `max_cost` the job is `paused` (None: no cap, not
     paused). `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
-    `owner` is the id of the API key that it was made with, "" where there was none.
+    `owner` is the id of the API key that it was made with, "" where there was none; `request_digest` tells the request that made
+    it from others with the same idempotency key.
     """
 
     id: str
@@ -147,6 +148,7 @@ class Job:
     error_file_id: str | None = None
     output_ttl: int | None = None
     owner: str = ""
+    request_digest: str = ""
     times: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -193,6 +195,7 @@ class Job:
             error_file_id=fields.get("error_file") or None,
             output_ttl=_number(fields.get("output_ttl")),
             owner=fields.get("owner", ""),
+            request_digest=fields.get("request_digest", ""),
             times={name: int(fields[name]) for name in TIMES if fields.get(name)},
         )
 

@@ -35,7 +35,8 @@ MAX_PRIORITY = 100
 @dataclass(frozen=True, slots=True)
 class JobRequest:
     """What makes a job. `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first; at `max_cost` (USD) the
-    job pauses. It belongs to the `caller`, who must be able to see the input."""
+    job pauses. It belongs to the `caller`, who must be able to see the input. `request_digest` is kept with the job, to tell a
+    repeat of the request that made it from another one."""
 
     input_file_id: str
     path: str
@@ -46,6 +47,7 @@ class JobRequest:
     job_id: str | None = None
     max_cost: float | None = None
     caller: Caller = ANONYMOUS
+    request_digest: str = ""
 
 
 class JobService:
@@ -113,6 +115,7 @@ class JobService:
             max_cost=request.max_cost,
             errors=errors,
             owner=request.caller.id,
+            request_digest=request.request_digest,
         )
 
     async def cancel(self, job_id: str) -> Job:

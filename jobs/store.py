@@ -40,6 +40,7 @@ class NewJob:
     max_cost: float | None = None
     errors: tuple[BadLine, ...] = ()
     owner: str = ""
+    request_digest: str = ""
 
 
 class JobStore:
@@ -75,6 +76,8 @@ class JobStore:
             "owner": new.owner,
             "failed_at" if refused else "in_progress_at": now,
         }
+        if new.request_digest:
+            fields["request_digest"] = new.request_digest
         if new.output_ttl:
             fields["output_ttl"] = new.output_ttl
         if new.max_cost is not None:

@@ -8,6 +8,7 @@ from jobs.service import JobRequest
 from producer_api.access import CurrentCaller
 from producer_api.context import Api
 from producer_api.documented_errors import errors
+from producer_api.idempotency import Repeats
 from producer_api.json_body import JsonRoute
 from producer_api.ownership import OwnBatch
 from producer_api.wire import BatchCreate, BatchList, BatchObject
@@ -18,8 +19,13 @@ router = APIRouter(tags=["batches"], route_class=JsonRoute, responses=errors(400
 
 
 @router.post("/batches", summary="Create a batch of an uploaded file")
-async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller) -> BatchObject:
-    """Open a batch. An input with bad lines makes one that has failed, with the lines and the reasons in `errors`."""
+async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repeats: Repeats) -> BatchObject:
+    """Open a batch. An input with bad lines makes one that has failed, with the lines and the reasons in `errors`.
+
+    With an `Idempotency-Key`, repeating the request returns the batch that the first one made.
+    """
+    if made := await repeats.made_before(api, body):
+        return BatchObject.of(made)
     await api.access.check_budget(caller)
     expiry = body.output_expires_after
     request = JobRequest(
@@ -31,8 +37,10 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller) -> Ba
         output_ttl=expiry.seconds if expiry else None,
         caller=caller,
         max_cost=body.max_cost,
+        job_id=repeats.job_id,
+        request_digest=repeats.digest_of(body),
     )
-    return BatchObject.of(await api.node.service.submit(request))
+    return BatchObject.of(repeats.checked(await api.node.service.submit(request), body))
 
 
 @router.get("/batches", summary="List batches, newest first")

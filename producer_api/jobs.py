@@ -12,6 +12,8 @@ from jobs.service import JobRequest
 from producer_api.access import CurrentCaller
 from producer_api.context import Api, ApiContext
 from producer_api.documented_errors import errors
+from producer_api.errors import ApiError
+from producer_api.idempotency import Idempotency, Repeats
 from producer_api.inline_input import inline_lines, inline_upload
 from producer_api.job_results import files_of, next_line, results_of
 from producer_api.job_wire import JobChange, JobCreate, JobList, JobObject
@@ -33,18 +35,26 @@ NEXT_HEADER = "x-roadbalancer-next"
 
 
 @router.post("", status_code=201, summary="Open a job: requests in the body, or an uploaded file")
-async def create_job(body: JobCreate, api: Api, caller: CurrentCaller) -> JobObject:
-    """Open a job. Requests that can't be used make one that has failed, with the reasons in `errors`."""
+async def create_job(body: JobCreate, api: Api, caller: CurrentCaller, repeats: Repeats) -> JobObject:
+    """Open a job. Requests that can't be used make one that has failed, with the reasons in `errors`.
+
+    With an `Idempotency-Key`, repeating the request returns the job that the first one made.
+    """
+    if made := await repeats.made_before(api, body):
+        return JobObject.of(made)
     await api.access.check_budget(caller)
     if body.input_file_id is not None:
-        return JobObject.of(await _submit(api, body, body.input_file_id, caller))
+        return JobObject.of(await _submit(api, body, body.input_file_id, caller, repeats))
     files = api.node.service.files
     record = await files.add(inline_upload(caller.id), inline_lines(body))
     try:
-        return JobObject.of(await _submit(api, body, record.id, caller))
-    except (InvalidRequest, Refused):
+        job = await _submit(api, body, record.id, caller, repeats)
+    except (InvalidRequest, Refused, ApiError):
         await files.delete(record.id)
         raise
+    if job.input_file_id != record.id:  # the same request, sent twice at once, was faster
+        await files.delete(record.id)
+    return JobObject.of(job)
 
 
 @router.get("", summary="List jobs, newest first")
@@ -105,7 +115,7 @@ async def watch_job(job: OwnJob, api: Api) -> StreamingResponse:
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller) -> Job:
+async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller, repeats: Idempotency) -> Job:
     request = JobRequest(
         input_file_id=file_id,
         path=body.endpoint,
@@ -114,5 +124,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         metadata=body.metadata,
         max_cost=body.max_cost,
         caller=caller,
+        job_id=repeats.job_id,
+        request_digest=repeats.digest_of(body),
     )
-    return await api.node.service.submit(request)
+    return repeats.checked(await api.node.service.submit(request), body)

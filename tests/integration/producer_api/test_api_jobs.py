@@ -317,3 +317,37 @@ async def test_batch_lines_in_a_body_keep_their_order(http: httpx.Client) -> Non
     requests = [orjson.loads(batch_line(f"r{n}")) for n in range(300)]
     job = await asyncio.to_thread(create, http, requests=requests)
     assert [line["custom_id"] for line in await asyncio.to_thread(input_of, http, job)] == [f"r{n}" for n in range(300)]
+
+
+def test_a_repeated_request_with_an_idempotency_key_makes_one_job(http: httpx.Client) -> None:
+    body = {"prompts": ["one", "two"], "model": "m"}
+    answers = [http.post("/api/v1/jobs", json=body, headers={"Idempotency-Key": "order-1"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(http.get("/v1/files").json()["data"]) == 1, "the input was kept more than once"
+    other = http.post("/api/v1/jobs", json={**body, "model": "n"}, headers={"Idempotency-Key": "order-1"})
+    assert (other.status_code, error_of(other)["code"]) == (409, "idempotency_key_reused")
+    assert create(http, **body)["id"] != answers[0].json()["id"], "without a key each request makes a job"
+    another = http.post("/api/v1/jobs", json=body, headers={"Idempotency-Key": "order-2"}).json()
+    assert another["id"] != answers[0].json()["id"]
+
+
+def test_a_repeated_batch_with_an_idempotency_key_is_one_batch(http: httpx.Client) -> None:
+    file = upload(http, batch_lines(3))
+    body = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    made = {http.post("/v1/batches", json=body, headers={"Idempotency-Key": "k"}).json()["id"] for _ in range(3)}
+    assert len(made) == 1
+    changed = http.post("/v1/batches", json={**body, "priority": 1}, headers={"Idempotency-Key": "k"})
+    assert (changed.status_code, error_of(changed)["param"]) == (409, "Idempotency-Key")
+
+
+async def test_the_same_request_sent_at_once_makes_one_job(http: httpx.Client) -> None:
+    body = {"prompts": ["one"], "model": "m"}
+
+    def send() -> Any:
+        with httpx.Client(base_url=http.base_url) as client:
+            return client.post("/api/v1/jobs", json=body, headers={"Idempotency-Key": "at once"}).json()["id"]
+
+    made = await asyncio.gather(*(asyncio.to_thread(send) for _ in range(8)))
+    assert len(set(made)) == 1
+    assert len(http.get("/v1/files").json()["data"]) == 1
