@@ -129,7 +129,7 @@ def anthropic_usage(usage: Any) -> Usage:
 
 def _count(counts: Any, name: str) -> int:
     value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) and 0 < value <= MOST_TOKENS else 0
+    return value if type(value) is int and 0 < value <= MOST_TOKENS else 0
 
 
 def _failed(status: int, headers: Mapping[str, str], parsed: Any, body: bytes) -> Answer:

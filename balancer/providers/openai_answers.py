@@ -82,4 +82,4 @@ def usage_of(usage: Any) -> Usage:
 def count_of(counts: Any, name: str) -> int:
     """Read one count of tokens; 0 for anything that is none."""
     value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) and 0 < value <= MOST_TOKENS else 0
+    return value if type(value) is int and 0 < value <= MOST_TOKENS else 0

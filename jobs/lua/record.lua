@@ -15,16 +15,27 @@ local function add(field, amount)
   sums[field] = (sums[field] or 0) + amount
 end
 local new = 0
+local function tokens_and_cost(text)
+  local prompt, completion, cached, reasoning, cost = string.match(text, '^(%d+):(%d+):(%d+):(%d+):(%-?%d*)$')
+  if not prompt or (cost ~= '-' and not tonumber(cost)) then
+    error('record: tokens and cost are unreadable: ' .. text)
+  end
+  return {prompt_tokens = prompt, completion_tokens = completion, cached_tokens = cached, reasoning_tokens = reasoning}, cost
+end
+-- All is read before anything is written: a script that fails in the middle leaves what it has written.
+local spent = {}
+for i = 5, #ARGV, 4 do
+  spent[i] = {tokens_and_cost(ARGV[i + 2])}
+end
 for i = 5, #ARGV, 4 do
   if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) == 1 then
     new = new + 1
     add('result_bytes', #ARGV[i + 1])
     add(string.byte(ARGV[i + 1]) == 48 and 'completed' or 'failed', 1)
-    local prompt, completion, cached, reasoning, cost = string.match(ARGV[i + 2], '(%d+):(%d+):(%d+):(%d+):([%d-]+)')
-    add('prompt_tokens', prompt)
-    add('completion_tokens', completion)
-    add('cached_tokens', cached)
-    add('reasoning_tokens', reasoning)
+    local tokens, cost = unpack(spent[i])
+    for kind, count in pairs(tokens) do
+      add(kind, count)
+    end
     if cost == '-' then
       add('unpriced', 1)
     else

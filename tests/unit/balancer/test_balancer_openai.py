@@ -15,6 +15,7 @@ from balancer.outcome import NO_USAGE, FailureKind, Usage
 from balancer.providers import Call, RequestRefused, StreamFault, adapter_for
 from balancer.providers.failures import error_of, failure_kind, retry_after_seconds, shown, without_keys
 from balancer.providers.openai import OpenAIAdapter
+from balancer.providers.openai_answers import count_of
 from balancer.providers.settings import apply_endpoint
 
 ADAPTER = OpenAIAdapter()
@@ -540,3 +541,8 @@ def test_an_api_that_there_is_not_is_refused() -> None:
         ADAPTER.call(Endpoint(URL, options={"api": "response"}), "/chat/completions", {"model": "m", "messages": []})
     chat = Endpoint(URL, options={"api": "chat"})
     assert ADAPTER.call(chat, "/chat/completions", {"model": "m", "messages": []}).path == "/chat/completions"
+
+
+@pytest.mark.parametrize("count", [True, False, "5", 5.0, None, -1, 2**41, [5]])
+def test_what_is_no_count_of_tokens_counts_as_none(count: object) -> None:
+    assert count_of({"prompt_tokens": count}, "prompt_tokens") == 0
