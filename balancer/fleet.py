@@ -20,7 +20,7 @@ from balancer.providers import Adapter, Answer, Call, Check, RequestRefused, ada
 from balancer.results import ChatChunk
 from balancer.state import SharedState
 from balancer.streaming import StreamReading
-from balancer.transport import FastTransport, body_at_hand, timeout_message
+from balancer.transport import MAX_ANSWER_BYTES, AnswerTooLarge, FastTransport, body_at_hand, read_whole, timeout_message
 
 __all__ = ["ANY_MODEL", "Fleet"]
 
@@ -48,11 +48,13 @@ class Fleet:
         timeout: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
         routes: ModelRoutes = NO_ROUTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._state = state
+        self._max_answer_bytes = max_answer_bytes
         self.routes = routes
         self._timeout = timeout
-        self._transport = transport or FastTransport()
+        self._transport = transport or FastTransport(max_answer_bytes=max_answer_bytes)
         self._lines = {e.name: _Line(e, adapter_for(e.provider), timeout) for e in endpoints}
         self._listed: dict[str, frozenset[str]] = {}
         self._first: dict[str, str] = {}
@@ -118,7 +120,8 @@ class Fleet:
             failure = Failure(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
             return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
         except httpx.HTTPError as exc:
-            failure = Failure(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
+            kind = FailureKind.ANSWER_TOO_LARGE if isinstance(exc, AnswerTooLarge) else FailureKind.CONNECTION
+            failure = Failure(kind, str(exc) or type(exc).__name__)
             return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
         answer = line.adapter.answer(call, response.status_code, response.headers, body)
         if answer.failure is not None:
@@ -141,7 +144,7 @@ class Fleet:
         if (body := body_at_hand(response)) is not None:
             return response, body
         try:
-            return response, await response.aread()
+            return response, await read_whole(response, self._max_answer_bytes)
         finally:
             await response.aclose()
 
@@ -157,7 +160,7 @@ class Fleet:
         except RequestRefused as exc:
             yield _refused(endpoint, exc)
             return
-        reading = StreamReading(endpoint, line.adapter, call, self._timeout)
+        reading = StreamReading(endpoint, line.adapter, call, self._timeout, self._max_answer_bytes)
         try:
             async with aclosing(reading.chunks(self._transport, line.request(call, api_key))) as chunks:
                 async for chunk in chunks:

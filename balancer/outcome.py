@@ -23,6 +23,8 @@ class FailureKind(StrEnum):
     """The endpoint failed inside (other 5xx, 409)."""
     INVALID_RESPONSE = "invalid_response"
     """An answer that isn't what the wire format says."""
+    ANSWER_TOO_LARGE = "answer_too_large"
+    """An answer with more bytes than `max_answer_bytes`; it would be as large again."""
     AUTHENTICATION = "authentication_error"
     """The endpoint refuses the key, or what the key may do (403)."""
     QUOTA = "insufficient_quota"

@@ -14,7 +14,7 @@ from balancer.providers import Adapter, Call, StreamFault
 from balancer.providers.openai import usage_of
 from balancer.results import ChatChunk, first_choice, text_of
 from balancer.sse import EventTooLarge, event_data
-from balancer.transport import timeout_message
+from balancer.transport import MAX_ANSWER_BYTES, AnswerTooLarge, bounded, read_whole, timeout_message
 
 __all__ = ["StreamReading", "chunks_of"]
 
@@ -22,12 +22,15 @@ __all__ = ["StreamReading", "chunks_of"]
 class StreamReading:
     """One streamed answer of one endpoint: iterate over `chunks`, then ask for the `outcome`."""
 
-    def __init__(self, endpoint: str, adapter: Adapter, call: Call, timeout: float) -> None:
+    def __init__(
+        self, endpoint: str, adapter: Adapter, call: Call, timeout: float, max_answer_bytes: int = MAX_ANSWER_BYTES
+    ) -> None:
         self._endpoint = endpoint
         self._adapter = adapter
         self._call = call
         self._translation = adapter.translation(call)
         self._timeout = timeout
+        self._max_answer_bytes = max_answer_bytes
         self._started = time.perf_counter()
         self._latency = 0.0
         self._status: int | None = None
@@ -62,6 +65,8 @@ class StreamReading:
                 await response.aclose()
         except httpx.TimeoutException as exc:
             self._fail(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
+        except AnswerTooLarge as exc:
+            self._fail(FailureKind.ANSWER_TOO_LARGE, str(exc))
         except httpx.HTTPError as exc:
             self._fail(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
         except EventTooLarge as exc:
@@ -74,10 +79,10 @@ class StreamReading:
         self._status = response.status_code
         self._request_id = response.headers.get("x-request-id") or response.headers.get("request-id", "")
         if response.status_code != 200 or "event-stream" not in response.headers.get("content-type", ""):
-            for chunk in self._whole(response, await response.aread()):
+            for chunk in self._whole(response, await read_whole(response, self._max_answer_bytes)):
                 yield chunk
             return
-        async with aclosing(event_data(response.aiter_bytes())) as events:
+        async with aclosing(event_data(bounded(response.aiter_bytes(), self._max_answer_bytes))) as events:
             async for data in events:
                 for raw in self._translation.take(data):
                     self._latency = self._latency or time.perf_counter() - self._started

@@ -14,19 +14,32 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-__all__ = ["FastTransport", "body_at_hand", "timeout_message"]
+__all__ = ["MAX_ANSWER_BYTES", "AnswerTooLarge", "FastTransport", "body_at_hand", "bounded", "read_whole", "timeout_message"]
+
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""Bytes of one answer, unpacked, where the configuration says nothing."""
+
+
+class AnswerTooLarge(httpx.HTTPError):
+    """An answer has more than `limit` bytes when it is unpacked; the rest was not read."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"the answer is larger than {limit:,} bytes (`max_answer_bytes`)")
 
 
 class FastTransport(httpx.AsyncBaseTransport):
-    """Sends an httpx request with pyreqwest. The whole body goes in; the answer is read whole.
+    """Sends an httpx request with pyreqwest. The whole body goes in; the answer is read whole, up to `max_answer_bytes`.
 
     With the request extension `stream` set, the answer's body is a stream instead. The request extension `timeout` is
     httpx's mapping; its `read` value bounds the whole request in seconds.
-    Raises httpx's ConnectTimeout, ReadTimeout, ConnectError, ReadError, RemoteProtocolError and UnsupportedProtocol.
+    Raises httpx's ConnectTimeout, ReadTimeout, ConnectError, ReadError, RemoteProtocolError and UnsupportedProtocol, and
+    AnswerTooLarge.
     """
 
-    def __init__(self, connect_timeout: float = 5.0) -> None:
+    def __init__(self, connect_timeout: float = 5.0, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._connect_timeout = connect_timeout
+        self._max_answer_bytes = max_answer_bytes
         self._client: Client | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -35,10 +48,13 @@ class FastTransport(httpx.AsyncBaseTransport):
             if request.extensions.get("stream"):
                 # Unbuffered: else 64 KB are gathered before the first byte is handed on.
                 return await _open_stream(builder.streamed_read_buffer_limit(0).build_streamed())
-            response = await builder.build().send()
-            body = bytes(await response.bytes())
+            # Streamed, since only a stream can be left when it grows too large; it costs no more.
+            async with builder.build_streamed() as response:
+                body = bytes(await response.body_reader.read(self._max_answer_bytes + 1) or b"")
         except pyreqwest.PyreqwestError as exc:
             raise _translate(exc, request) from exc
+        if len(body) > self._max_answer_bytes:
+            raise AnswerTooLarge(self._max_answer_bytes)
         # A stream that is there already: for `content`, httpx sets headers of its own, which costs 10 µs.
         return httpx.Response(response.status, headers=_headers(response), stream=httpx.ByteStream(body))
 
@@ -67,6 +83,21 @@ def body_at_hand(response: httpx.Response) -> bytes | None:
     """Return the body of an answer that is there whole, without httpx's decoders, which cost more than the rest of it; None for
     one that has to be read. There is nothing to close then."""
     return b"".join(response.stream) if isinstance(response.stream, httpx.ByteStream) else None
+
+
+async def read_whole(response: httpx.Response, limit: int) -> bytes:
+    """Read an answer of any transport. Raises AnswerTooLarge."""
+    return b"".join([chunk async for chunk in bounded(response.aiter_bytes(), limit)])
+
+
+async def bounded(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """Hand the chunks of a body on, up to `limit` bytes of it. Raises AnswerTooLarge."""
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > limit:
+            raise AnswerTooLarge(limit)
+        yield chunk
 
 
 def timeout_message(error: httpx.TimeoutException, timeout: float) -> str:

@@ -45,7 +45,13 @@ async def open_node(
         objects = Objects.open(configuration.store)
         app = celery or make_celery(redis_url, (e.name for e in configuration.endpoints))
         state = state_on(redis, process, configuration.endpoints, interactive=interactive)
-        async with Fleet(configuration.endpoints, state, configuration.timeout, routes=configuration.routes) as fleet:
+        async with Fleet(
+            configuration.endpoints,
+            state,
+            configuration.timeout,
+            routes=configuration.routes,
+            max_answer_bytes=configuration.max_answer_bytes,
+        ) as fleet:
             await fleet.health.refresh()
             await fleet.refresh_models()
             service = JobService(process, redis, objects, fleet, configuration.strategy, ShardQueue(app))

@@ -25,6 +25,7 @@ from balancer.configuration.values import HealthCheck
 from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.providers import facts_of, guess_provider
+from balancer.transport import MAX_ANSWER_BYTES
 from balancer.validation import model_problems, option_problems
 
 __all__ = ["ConfigurationFile", "EndpointEntry", "HealthCheckEntry", "PriceEntry", "checked_endpoint"]
@@ -104,6 +105,7 @@ class ConfigurationFile(_Strict):
     timeout: Seconds = 60.0
     retry_count: Retries = 2
     fallback_on_failure: bool = True
+    max_answer_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = MAX_ANSWER_BYTES  # Redis takes up to 512 MB at once
     health_check: HealthCheckEntry = HealthCheckEntry()
     redis_url: str | None = None
     store: Annotated[str, Field(min_length=1)] = "./data"

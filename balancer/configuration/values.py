@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from balancer.endpoint import Endpoint
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.strategy import BalancingStrategy
+from balancer.transport import MAX_ANSWER_BYTES
 
 __all__ = ["SIMULATED_SCHEME", "Configuration", "HealthCheck"]
 
@@ -36,5 +37,6 @@ class Configuration:
     redis_url: str | None = None
     store: str = "./data"
     api_keys: tuple[str, ...] = ()
+    max_answer_bytes: int = MAX_ANSWER_BYTES
     routes: ModelRoutes = NO_ROUTES
     notes: tuple[str, ...] = ()

@@ -1,13 +1,16 @@
 """The transport and the fleet against a server that misbehaves on demand."""
 
 import asyncio
+import contextlib
 import gzip
 import socket
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import orjson
+import psutil
 import pytest
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
@@ -18,7 +21,7 @@ from balancer.outcome import FailureKind
 from balancer.providers.openai import OpenAIAdapter
 from balancer.redis_connection import AsyncRedis
 from balancer.state import state_on
-from balancer.transport import FastTransport, body_at_hand
+from balancer.transport import AnswerTooLarge, FastTransport, body_at_hand, read_whole
 from tests.waiting import until
 
 Start = Callable[..., Awaitable[MockServer]]
@@ -295,3 +298,59 @@ async def test_a_failing_check_opens_the_circuit_and_a_passing_one_closes_it(sta
 )
 def test_model_lists_of_every_shape(body: bytes, models: list[str]) -> None:
     assert OpenAIAdapter().models(body) == models
+
+
+MB = 1024 * 1024
+
+
+async def serving(head: bytes, *pieces: bytes) -> asyncio.Server:
+    """Start a server that answers every request with the same bytes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in (b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", *pieces):
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(answer, "127.0.0.1", 0)
+
+
+def zeros(megabytes: int) -> bytes:
+    """Zeros, packed."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join(packer.compress(bytes(MB)) for _ in range(megabytes)) + packer.flush()
+
+
+@pytest.mark.parametrize("shape", ["packed", "plain", "chunked"])
+async def test_an_answer_beyond_the_limit_is_left_where_it_grows_too_large(shape: str) -> None:
+    packed = zeros(545)
+    chunk = b"100000\r\n" + bytes(MB) + b"\r\n"
+    head, pieces = {
+        "packed": (b"content-encoding: gzip\r\ncontent-length: %d" % len(packed), [packed]),
+        "plain": (b"content-length: %d" % (545 * MB), [bytes(MB)] * 545),
+        "chunked": (b"transfer-encoding: chunked", [chunk] * 545),
+    }[shape]
+    before = psutil.Process().memory_info().rss
+    async with await serving(head, *pieces) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        transport = FastTransport(max_answer_bytes=4 * MB)
+        with pytest.raises(AnswerTooLarge, match="max_answer_bytes"):
+            await transport.handle_async_request(httpx.Request("GET", url, extensions={"timeout": {"read": 20}}))
+        streamed = httpx.Request("GET", url, extensions={"timeout": {"read": 20}, "stream": True})
+        response = await transport.handle_async_request(streamed)
+        with pytest.raises(AnswerTooLarge):
+            await read_whole(response, 4 * MB)
+        await response.aclose()
+        await transport.aclose()
+    assert psutil.Process().memory_info().rss - before < 50 * MB
+
+
+async def test_an_answer_of_just_the_limit_is_whole() -> None:
+    async with await serving(b"content-length: 1024", bytes(1024)) as server:
+        transport = FastTransport(max_answer_bytes=1024)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        response = await transport.handle_async_request(httpx.Request("GET", url))
+        assert body_at_hand(response) == bytes(1024)
+        await transport.aclose()
