@@ -51,7 +51,9 @@ class Order(StrEnum):
 
     GO = "go"
     STOP = "stop"
-    """The job has been cancelled, has expired or is paused: hand the shard back."""
+    """The job is paused, or has been cancelled or has expired: hand the shard back."""
+    END = "end"
+    """The job has been cancelled or has expired: hand the shard back soon, whatever is in flight."""
     LOST = "lost"
     """The shard is somebody else's now: drop it."""
 

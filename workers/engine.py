@@ -4,10 +4,12 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import os
 import random
 import threading
 import time
 from collections.abc import Awaitable, Sequence
+from weakref import WeakKeyDictionary
 
 from celery import Celery
 from redis.exceptions import RedisError
@@ -34,9 +36,13 @@ BEAT_EVERY = 1.0
 """Seconds between keeping leases, which is also how long a cancelled job's lines go on being begun."""
 SERVING_SECONDS = 6.0
 """Seconds until nobody counts on a worker that has gone silent."""
+END_GRACE = 8.0
+"""Seconds that lines in flight of a job that was cancelled or has expired have; with the beat and the end it is final in 12."""
 STOP_GRACE = 7.0
 """Seconds that lines in flight have when the worker is told to stop; the rest of ten is for handing back."""
 START_SECONDS = 30.0
+DIED_EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: start me again."""
 STORE_PAUSE = 5.0
 """Seconds that a shard waits when the object store failed it."""
 
@@ -69,6 +75,8 @@ class Engine:
         self._draining = threading.Event()
         self._drained = False
         self._runs: set[ShardRun] = set()
+        self._ending: WeakKeyDictionary[ShardRun, float] = WeakKeyDictionary()
+        """When each run was seen to belong to a job that is ending."""
         self._background: set[asyncio.Task[object]] = set()
         self.heard_at = time.monotonic()
         """When a message last came."""
@@ -116,13 +124,13 @@ class Engine:
         async with open_node(self._configuration, self._redis_url, self._celery) as node:
             self._node = node
             recorder = Recorder(node.service.shards)
-            recorder.start()
+            recording = recorder.start()
             self._tools = Tools(node.fleet, node.service.shards, node.objects, recorder, RetryPolicy(), random.Random())
             janitor = _janitor(node)
             beat = asyncio.create_task(self._beat_forever(node), name="beat")
             sweep = asyncio.create_task(janitor.run_forever(), name="janitor")
-            for name, duty in (("beat", beat), ("janitor", sweep)):
-                duty.add_done_callback(functools.partial(_report_death, name))
+            for name, duty in (("recorder", recording), ("beat", beat), ("janitor", sweep)):
+                duty.add_done_callback(functools.partial(_end_with, name))
             await announce_serving(node.redis, node.process, self._endpoints, SERVING_SECONDS)
             self._in_background(node.service.dispatcher.run())
             self._ready.set_result(None)
@@ -212,6 +220,11 @@ class Engine:
                 run.lose()
             elif order is Order.STOP:
                 run.stop()
+            elif order is Order.END:
+                run.stop()
+                if time.monotonic() - self._ending.setdefault(run, time.monotonic()) > END_GRACE:
+                    log.info("%s: lines in flight are given up", run.shard)
+                    run.give_up()
 
     async def _drain(self, node: Node) -> None:
         log.info("stopping: %d shards are handed back within %.0f s", len(self._runs), STOP_GRACE)
@@ -255,6 +268,9 @@ async def _logged(work: Awaitable[object]) -> object:
         return None
 
 
-def _report_death(name: str, task: "asyncio.Task[None]") -> None:
+def _end_with(name: str, task: "asyncio.Task[None]") -> None:
+    """End the process with the duty that died: without it nothing of its work would be kept, while its leases went on."""
     if not task.cancelled() and (error := task.exception()):
-        log.critical("the engine's %s died; this worker must be restarted", name, exc_info=error)
+        log.critical("the engine's %s died; this worker ends, to be started again", name, exc_info=error)
+        logging.shutdown()
+        os._exit(DIED_EXIT_CODE)

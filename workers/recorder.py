@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from balancer.tasks import end_tasks
 from jobs.records import Shard
+from jobs.results import error_line
 from jobs.shards import FinishedLine, Order, ShardTable
 
 __all__ = ["Recorder"]
@@ -28,11 +31,20 @@ class Owner(Protocol):
 
     shard: Shard
 
+    def custom_id(self, line: FinishedLine) -> str:
+        """Return a finished line's `custom_id`."""
+
+    def correct(self, line: FinishedLine) -> None:
+        """Take another result for a finished line."""
+
     def stop(self) -> None:
         """The job is stopped or paused: begin no more lines of it."""
 
     def lose(self) -> None:
         """The shard is somebody else's now."""
+
+
+Groups = Mapping[Owner, list[FinishedLine]]
 
 
 class Recorder:
@@ -48,9 +60,10 @@ class Recorder:
         self._in_flight: set[Owner] = set()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to record."""
+    def start(self) -> "asyncio.Task[None]":
+        """Begin to record, and return the task that does, which ends only by `aclose` or by an unexpected error."""
         self._task = asyncio.create_task(self._flush_forever(), name="recorder")
+        return self._task
 
     async def aclose(self) -> None:
         """Stop. What should be kept has been waited for with `settle`."""
@@ -97,21 +110,58 @@ class Recorder:
         groups, self._waiting = self._waiting, {}
         self._count = self._bytes = 0
         self._in_flight = set(groups)
+        left = dict(groups)
         try:
-            orders = await self._shards.record([(owner.shard, lines) for owner, lines in groups.items()])
-        except BaseException:
-            for owner, lines in groups.items():
-                self._waiting[owner] = lines + self._waiting.get(owner, [])
-            raise
+            for batch in _batches(groups):
+                for owner, order in (await self._record(batch)).items():
+                    del left[owner]
+                    if order is Order.LOST:
+                        owner.lose()
+                    elif order is Order.STOP:
+                        owner.stop()
         finally:
+            for owner, lines in left.items():
+                self._waiting[owner] = lines + self._waiting.get(owner, [])
             self._in_flight = set()
             await self._tell_flushed()
-        for owner, order in zip(groups, orders, strict=True):
-            if order is Order.LOST:
-                owner.lose()
-            elif order is Order.STOP:
-                owner.stop()
+
+    async def _record(self, groups: Groups) -> dict[Owner, Order]:
+        """Record groups in one round trip. If Redis refuses something in it, each group goes by itself, and each line of a group
+        that is refused; a line that is refused becomes an error line."""
+        try:
+            orders = await self._shards.record([(owner.shard, lines) for owner, lines in groups.items()])
+            return dict(zip(groups, orders, strict=True))
+        except ResponseError as exc:
+            if len(groups) == 1:
+                return {owner: await self._record_apart(owner, lines, exc) for owner, lines in groups.items()}
+        apart = [await self._record({owner: lines}) for owner, lines in groups.items()]
+        return {owner: order for found in apart for owner, order in found.items()}
+
+    async def _record_apart(self, owner: Owner, lines: list[FinishedLine], error: ResponseError) -> Order:
+        if len(lines) > 1:
+            return [(await self._record({owner: [line]}))[owner] for line in lines][-1]
+        line = lines[0]
+        log.error("the result of line %d of %s can't be recorded: %s", line.number + 1, owner.shard.job_id, error)
+        message = f"the answer of {len(line.result):,} bytes can't be recorded"
+        result = error_line(owner.shard.job_id, line.number, owner.custom_id(line), "unrecordable", message)
+        refused = replace(line, result=result, failed=True)
+        owner.correct(refused)
+        return (await self._shards.record([(owner.shard, [refused])]))[0]
 
     async def _tell_flushed(self) -> None:
         async with self._flushed:
             self._flushed.notify_all()
+
+
+def _batches(groups: Groups) -> Iterator[dict[Owner, list[FinishedLine]]]:
+    """Divide groups into round trips of about GROUP_BYTES, so that none makes Redis hold many large answers at once."""
+    batch: dict[Owner, list[FinishedLine]] = {}
+    size = 0
+    for owner, lines in groups.items():
+        batch[owner] = lines
+        size += sum(len(line.result) for line in lines)
+        if size >= GROUP_BYTES:
+            yield batch
+            batch, size = {}, 0
+    if batch:
+        yield batch

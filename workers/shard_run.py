@@ -5,7 +5,7 @@ import functools
 import logging
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -69,6 +69,8 @@ class Tools:
     recorder: Recorder
     policy: RetryPolicy
     rng: random.Random
+    left_behind: set["asyncio.Task[None]"] = field(default_factory=set)
+    """Requests that still run but are not waited for any more."""
 
 
 @dataclass(slots=True)
@@ -102,6 +104,9 @@ class ShardRun:
         self._unstarted: set[asyncio.Task[Any] | None] = set()
         self._feeding: asyncio.Task[None] | None = None
         self._stopped = False
+        self._gave_up = False
+        self._settled = asyncio.Event()
+        """Set when nothing is in flight any more, or nothing of it is waited for."""
         self._announced = 0
 
     @property
@@ -109,11 +114,32 @@ class ShardRun:
         """Lines that are terminal."""
         return len(self._results)
 
+    def custom_id(self, line: FinishedLine) -> str:
+        """Read a finished line's `custom_id` from its result."""
+        return str(orjson.loads(line.result)["custom_id"])
+
+    def correct(self, line: FinishedLine) -> None:
+        """Take another result for a line whose own one can't be recorded."""
+        self._results[line.number] = (line.failed, line.result)
+
     def stop(self) -> None:
         """Begin no more lines; those in flight may finish (see `abandon`)."""
         self._stopped = True
         if self._feeding:
             self._feeding.cancel()
+
+    def give_up(self) -> None:
+        """End without the lines in flight: their answers are not wanted any more (the job was cancelled, or has expired).
+
+        The HTTP client does not take back a request that has no answer yet. So they run to their end for nothing, each with its
+        slot, and the endpoint's limit holds.
+        """
+        self.stop()
+        self._gave_up = True
+        self._tools.left_behind.update(self._in_flight)
+        for task in self._in_flight:
+            task.add_done_callback(self._tools.left_behind.discard)
+        self._settled.set()
 
     def abandon(self) -> None:
         """Give the lines in flight up; they will be sent again."""
@@ -155,11 +181,12 @@ class ShardRun:
         try:
             await asyncio.wait([self._feeding])
             self._announce(-self._announced)
-            while self._in_flight:
-                await asyncio.wait(self._in_flight)
+            if self._in_flight and not self._gave_up:
+                self._settled.clear()
+                await self._settled.wait()
         finally:
             self._announce(-self._announced)
-            for task in (self._feeding, *self._in_flight):
+            for task in (self._feeding, *(self._in_flight - self._tools.left_behind)):
                 task.cancel()
         if not self._feeding.cancelled():
             self._feeding.result()
@@ -198,6 +225,8 @@ class ShardRun:
 
     def _line_ended(self, endpoint: str, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
+        if not self._in_flight:
+            self._settled.set()
         if task in self._unstarted:
             # It was cancelled before its first step, so that it could not give its slot back.
             self._unstarted.discard(task)
@@ -236,7 +265,7 @@ class ShardRun:
                 return
             tries.note(target, outcome.failure)
             other = tries.next()
-            if other is None or not await self._slot_at(line, other):
+            if other is None or self._gave_up or not await self._slot_at(line, other):
                 break
             target = other
         if (reason := tries.reason_to_wait()) is not None:
@@ -280,7 +309,7 @@ class ShardRun:
         self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
 
     def _keep(self, line: FinishedLine) -> None:
-        if not self.lost:
+        if not (self.lost or self._gave_up):
             self._results[line.number] = (line.failed, line.result)
             self._tools.recorder.add(self, line)
 

@@ -199,12 +199,12 @@ class Cluster:
             yield node
 
 
-async def submit(node: Node, ids: Iterable[str], **request: Any) -> Job:
+async def submit(node: Node, ids: Iterable[str], model: str = "simulated", **request: Any) -> Job:
     """Open a job of one short request for each id; the model servers count by the id."""
 
     async def lines() -> AsyncIterator[bytes]:
         for custom_id in ids:
-            body = {"model": "simulated", "messages": [{"role": "user", "content": f"about {custom_id}"}], "user": custom_id}
+            body = {"model": model, "messages": [{"role": "user", "content": f"about {custom_id}"}], "user": custom_id}
             yield orjson.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}) + b"\n"
 
     file = await node.service.files.add(Upload("in.jsonl"), lines())

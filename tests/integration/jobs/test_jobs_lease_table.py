@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
+from redis.exceptions import ResponseError
 
+from balancer.outcome import Usage
 from jobs import keys
 from jobs.errors import InvalidRequest, ShardIncomplete
 from jobs.planning import Planned
@@ -108,7 +110,7 @@ async def test_renewing_keeps_stops_and_loses(bench: Bench) -> None:
     await bench.let_leases_run_out()
     assert await bench.table.give_back(job.id, 10, only_if="expired")
     await bench.jobs.stop(other.id, "cancelled")
-    assert await bench.table.renew([kept, lost, stopped]) == [Order.GO, Order.LOST, Order.STOP]
+    assert await bench.table.renew([kept, lost, stopped]) == [Order.GO, Order.LOST, Order.END]
     lease = await bench.lease_of(job, 0)
     assert lease is not None and LEASE - 1 < lease <= LEASE
 
@@ -387,7 +389,8 @@ class Play:
             for _ in range(self.rng.randint(1, 2)):
                 assert await self.bench.table.record([(shard, lines)]) == [order]
             if known.claimed:
-                assert await self.bench.table.renew([shard]) == [order]
+                (renewed,) = await self.bench.table.renew([shard])
+                assert renewed in (Order.STOP, Order.END) if self.model.halted else renewed is Order.GO
 
     async def commit(self) -> None:
         if found := self.pick():
@@ -554,3 +557,15 @@ async def test_stopping_an_ended_job_leaves_it_as_it_is(bench: Bench) -> None:
     assert (await bench.jobs.stop(job.id, "cancelled")).status is JobStatus.COMPLETED
     assert not await bench.jobs.finish(job, JobStatus.CANCELLED, {})
     assert (await bench.jobs.get(job.id)).status is JobStatus.COMPLETED
+
+
+async def test_a_group_that_cannot_be_read_leaves_nothing_half_written(bench: Bench) -> None:
+    job = await bench.open_job(4)
+    shard = await bench.claim(await bench.cut(job, 0, 4))
+    good, bad = finished(0), replace(finished(1), usage=Usage(True))  # a count of tokens that is no number
+    with pytest.raises(ResponseError, match="unreadable"):
+        await bench.table.record([(shard, [good, bad])])
+    assert await bench.table.finished(shard) == {}
+    assert (await bench.jobs.get(job.id)).ledger.done == 0
+    await bench.table.record([(shard, [good])])
+    assert (await bench.jobs.get(job.id)).tokens.prompt == good.usage.prompt

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from balancer.outcome import NO_USAGE
 from jobs.records import Shard
@@ -22,6 +24,8 @@ class Table:
         self.failures = 0
         self.lost: set[str] = set()
         self.paused: set[str] = set()
+        self.refused: set[tuple[str, int]] = set()
+        """Lines that Redis does not take, unless they are errors."""
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -30,6 +34,8 @@ class Table:
         if self.failures:
             self.failures -= 1
             raise RedisConnectionError("away")
+        if any((shard.job_id, line.number) in self.refused and not line.failed for shard, lines in groups for line in lines):
+            raise ResponseError("too large")
         self.groups.append(sum(len(lines) for _, lines in groups))
         self.kept += [(shard.job_id, line.number) for shard, lines in groups if shard.job_id not in self.lost for line in lines]
         return [self.order(shard.job_id) for shard, _ in groups]
@@ -48,9 +54,16 @@ class Owner:
         self.recorder = recorder
         self.lost = False
         self.stopped = False
+        self.corrected: list[FinishedLine] = []
 
     def stop(self) -> None:
         self.stopped = True
+
+    def custom_id(self, line: FinishedLine) -> str:
+        return f"c{line.number}"
+
+    def correct(self, line: FinishedLine) -> None:
+        self.corrected.append(line)
 
     def lose(self) -> None:
         self.lost = True
@@ -177,3 +190,39 @@ async def test_closing_ends_in_the_middle_of_work(table: Table) -> None:
         Owner("j", recorder).add(*range(recorder_module.GROUP_LINES))
         async with asyncio.timeout(5):
             await recorder.aclose()
+
+
+async def test_a_line_that_redis_refuses_is_an_error_line_and_holds_up_no_other(recorder: Recorder, table: Table) -> None:
+    table.refused = {("bad", 2)}
+    bad, good = Owner("bad", recorder), Owner("good", recorder)
+    bad.add(1, 2, 3)
+    good.add(1)
+    async with asyncio.timeout(5):
+        await recorder.settle(bad)
+        await recorder.settle(good)
+    assert sorted(table.kept) == [("bad", 1), ("bad", 2), ("bad", 3), ("good", 1)]
+    (line,) = bad.corrected
+    assert (line.number, line.failed) == (2, True)
+    assert orjson.loads(line.result)["error"]["code"] == "unrecordable"
+
+
+async def test_large_lines_of_several_shards_do_not_go_in_one_round_trip(recorder: Recorder, table: Table) -> None:
+    owners = [Owner(f"j{n}", recorder) for n in range(4)]
+    for owner in owners:
+        owner.add(1, size=recorder_module.GROUP_BYTES)
+    async with asyncio.timeout(5):
+        for owner in owners:
+            await recorder.settle(owner)
+    assert table.groups == [1, 1, 1, 1]
+
+
+async def test_an_unexpected_error_ends_the_recorder(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(groups: object) -> list[Order]:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(table, "record", fail)
+    recorder = Recorder(table)  # type: ignore[arg-type]
+    task = recorder.start()
+    Owner("j", recorder).add(1)
+    with pytest.raises(ValueError, match="a bug"):
+        await asyncio.wait_for(task, 5)
