@@ -57,7 +57,10 @@ class Progress:
         self.run: ShardRun | None = None
 
     def __str__(self) -> str:
-        return f"{self.run.done if self.run else 0}/{self.lines} lines"
+        if self.run is None:
+            return f"0/{self.lines} lines"
+        failed = f", {self.run.failed} failed" if self.run.failed else ""
+        return f"{self.run.done}/{self.lines} lines{failed}"
 
 
 class Engine:

@@ -114,6 +114,11 @@ class ShardRun:
         """Lines that are terminal."""
         return len(self._results)
 
+    @property
+    def failed(self) -> int:
+        """Lines that have become error lines, and those that have failed so far and wait for another attempt."""
+        return sum(failed for failed, _ in self._results.values()) + len(self._failures)
+
     def custom_id(self, line: FinishedLine) -> str:
         """Read a finished line's `custom_id` from its result."""
         return str(orjson.loads(line.result)["custom_id"])
