@@ -23,6 +23,9 @@ from balancer.strategy import BalancingStrategy
 
 __all__ = ["dump_configuration", "load_configuration"]
 
+SHORTEST_API_KEY = 16
+"""Characters of a key in ROADBALANCER_API_KEYS."""
+
 log = logging.getLogger(__name__)
 
 
@@ -52,8 +55,26 @@ def load_configuration(path: str | Path | None = None, environ: Mapping[str, str
     for key in ("redis_url", "store"):
         if env.get(VARIABLES[key]):
             given[key] = env[VARIABLES[key]]
-    keys = tuple(part.strip() for part in env.get("ROADBALANCER_API_KEYS", "").split(",") if part.strip())
-    return _build(read, given, str(source or "environment"), keys)
+    return _build(read, given, str(source or "environment"), _api_keys(env))
+
+
+def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys in ROADBALANCER_API_KEYS.
+
+    Raises ConfigurationError if it is set but holds none, or one that can be guessed.
+    """
+    variable = "ROADBALANCER_API_KEYS"
+    if variable not in env:
+        return ()
+    keys = tuple(part.strip() for part in env[variable].split(",") if part.strip())
+    if not keys:
+        raise ConfigurationError("environment", variable, "is set but holds no key; give keys by comma, or unset it")
+    if any(len(key) < SHORTEST_API_KEY for key in keys):
+        reason = (
+            f"a key has fewer than {SHORTEST_API_KEY} characters and could be guessed; `openssl rand -hex 24` makes a good one"
+        )
+        raise ConfigurationError("environment", variable, reason)
+    return keys
 
 
 def _read(path: Path, env: Mapping[str, str]) -> _Read:
@@ -80,6 +101,7 @@ def _build(read: _Read, given: dict[str, Any], source: str, api_keys: tuple[str,
         retry_count=checked.retry_count,
         fallback_on_failure=checked.fallback_on_failure,
         max_answer_bytes=checked.max_answer_bytes,
+        require_keys=checked.require_keys,
         health_check=checked.health_check.value(),
         redis_url=checked.redis_url,
         store=checked.store,
@@ -129,6 +151,7 @@ def dump_configuration(configuration: Configuration) -> str:
         "retry_count": configuration.retry_count,
         "fallback_on_failure": configuration.fallback_on_failure,
         "max_answer_bytes": configuration.max_answer_bytes,
+        "require_keys": configuration.require_keys,
         "health_check": asdict(configuration.health_check),
         "redis_url": configuration.redis_url,
         "store": configuration.store,

@@ -107,11 +107,17 @@ class ConfigurationFile(_Strict):
     fallback_on_failure: bool = True
     max_answer_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = MAX_ANSWER_BYTES  # Redis takes up to 512 MB at once
     health_check: HealthCheckEntry = HealthCheckEntry()
+    require_keys: bool = False
     redis_url: str | None = None
     store: Annotated[str, Field(min_length=1)] = "./data"
     endpoints: list[EndpointEntry] = Field(default_factory=list)
     routes: Routes = Field(default_factory=dict)
     auto: AutoEntry | None = None
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _strategy_in_any_case(cls, strategy: Any) -> Any:
+        return strategy.lower() if isinstance(strategy, str) else strategy
 
     @field_validator("redis_url")
     @classmethod

@@ -37,6 +37,7 @@ class Configuration:
     redis_url: str | None = None
     store: str = "./data"
     api_keys: tuple[str, ...] = ()
+    require_keys: bool = False
     max_answer_bytes: int = MAX_ANSWER_BYTES
     routes: ModelRoutes = NO_ROUTES
     notes: tuple[str, ...] = ()

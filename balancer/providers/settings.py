@@ -8,11 +8,17 @@ from balancer.providers.base import RequestRefused
 
 __all__ = ["apply_endpoint"]
 
+LARGEST_TOKEN_LIMIT = 2**31 - 1
+MOST_CHOICES = 64
+"""Answers to one request (`n`)."""
+_TOKEN_LIMITS = ("max_completion_tokens", "max_tokens")
+
 
 def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return `body` with the endpoint's model name, defaults and token cap; `body` itself where nothing changes.
 
-    Raises RequestRefused for a model that is no name.
+    Raises RequestRefused for a model that is no name, and for limits that are no counts: what slipped past the cap as a text or a
+    float would be paid.
     """
     changes: dict[str, Any] = {}
     model = body.get("model")
@@ -21,6 +27,11 @@ def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, 
     upstream = endpoint.models.get(model, model) if model else next(iter(endpoint.models.values()), None)
     if upstream is not None and upstream != model:
         changes["model"] = upstream
+    for name in _TOKEN_LIMITS:
+        if body.get(name) is not None and not _is_count(body[name], LARGEST_TOKEN_LIMIT):
+            raise RequestRefused(name, f"must be a whole number from 1 to {LARGEST_TOKEN_LIMIT:,}")
+    if body.get("n") is not None and not _is_count(body["n"], MOST_CHOICES):
+        raise RequestRefused("n", f"must be a whole number from 1 to {MOST_CHOICES}")
     if endpoint.max_tokens is not None:
         changes |= _token_limit(endpoint.max_tokens, body)
     if endpoint.temperature is not None and body.get("temperature") is None:
@@ -30,7 +41,11 @@ def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, 
 
 def _token_limit(cap: int, body: Mapping[str, Any]) -> dict[str, int]:
     # `max_completion_tokens` is the newer name, which reasoning models insist on; the request's own choice is kept.
-    asked = {name: body[name] for name in ("max_completion_tokens", "max_tokens") if isinstance(body.get(name), int)}
+    asked: dict[str, int] = {name: body[name] for name in _TOKEN_LIMITS if body.get(name) is not None}
     if not asked:
         return {"max_tokens": cap}
     return {name: cap for name, limit in asked.items() if limit > cap}
+
+
+def _is_count(value: Any, most: int) -> bool:
+    return type(value) is int and 0 < value <= most

@@ -273,7 +273,19 @@ def test_provider_keys_make_endpoints_where_none_is_named() -> None:
 
 
 def test_keys_of_the_api_come_from_a_list() -> None:
-    assert load_configuration(environ={"ROADBALANCER_API_KEYS": "a, b,,"}).api_keys == ("a", "b")
+    keys = ("a" * 16, "b" * 24)
+    assert load_configuration(environ={"ROADBALANCER_API_KEYS": f"{keys[0]}, {keys[1]},,"}).api_keys == keys
+
+
+@pytest.mark.parametrize(("value", "reason"), [("", "holds no key"), (" , ", "holds no key"), ("short", "could be guessed")])
+def test_keys_of_the_api_that_protect_nothing_are_refused(value: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        load_configuration(environ={"ROADBALANCER_API_KEYS": value})
+
+
+@pytest.mark.parametrize("strategy", ["ROUND_ROBIN", "Round_Robin", "round_robin"])
+def test_a_strategy_may_be_written_in_capitals(strategy: str) -> None:
+    assert load_configuration(environ={"LLM_STRATEGY": strategy, "LLM_ENDPOINTS": "http://h/v1"}).strategy == "round_robin"
 
 
 def test_a_dotenv_file_is_read_and_the_environment_beats_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -546,3 +546,18 @@ def test_an_api_that_there_is_not_is_refused() -> None:
 @pytest.mark.parametrize("count", [True, False, "5", 5.0, None, -1, 2**41, [5]])
 def test_what_is_no_count_of_tokens_counts_as_none(count: object) -> None:
     assert count_of({"prompt_tokens": count}, "prompt_tokens") == 0
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("value", [5000.0, "5000", 10**20, 0, -1, True, [5], {}])
+def test_a_token_limit_that_could_slip_past_the_cap_is_refused(name: str, value: object) -> None:
+    for endpoint in (Endpoint("http://h/v1"), Endpoint("http://h/v1", max_tokens=100)):
+        with pytest.raises(RequestRefused) as caught:
+            apply_endpoint(endpoint, {"messages": [], name: value})
+        assert caught.value.param == name
+
+
+@pytest.mark.parametrize("value", [128, 0, 1.0, "2", True])
+def test_more_answers_than_anybody_needs_are_refused(value: object) -> None:
+    with pytest.raises(RequestRefused, match="1 to 64"):
+        apply_endpoint(Endpoint("http://h/v1"), {"messages": [], "n": value})
