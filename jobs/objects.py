@@ -42,7 +42,11 @@ class Objects:
         """
         if "://" in location:
             return cls(from_url(location))
-        return cls(LocalStore(Path(location).expanduser().absolute(), mkdir=True))
+        folder = Path(location).expanduser().absolute()
+        # Prompts and answers are for no other user of this machine.
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return cls(LocalStore(folder))
 
     async def write(self, path: str, content: bytes) -> None:
         """Write an object whole; readers see all of it or none."""

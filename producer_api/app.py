@@ -11,6 +11,8 @@ from balancer.configuration import Configuration
 from balancer.routing import RetryPlan
 from balancer.sending import Sender, SendingRules
 from jobs.access import Access
+from jobs.access.exposure import Door
+from jobs.access.memory import keys_were_seen, remember_keys
 from jobs.node import open_node
 from producer_api import batches, files, jobs, metrics, models, system, usage
 from producer_api.access import add_access_handlers, admin_only
@@ -34,13 +36,14 @@ OPENAI_PREFIXES = ("/v1", "")
 """OpenAI's paths stand with and without the version; the documentation shows the first."""
 
 
-def create_app(configuration: Configuration, redis_url: str, limits: Limits | None = None, open_door: bool = True) -> FastAPI:
+def create_app(configuration: Configuration, redis_url: str, limits: Limits | None = None, door: Door | None = None) -> FastAPI:
     """Return the app. Its lifespan opens a node, and raises SharedStateUnavailable if Redis does not answer.
 
-    With `open_door`, everybody is let in while there is no API key at all.
+    `door` says who is let in while there is no API key at all.
     `app.state.stopping` is an event; set it when the server is asked to end, and streams that have no end of their own end.
     """
     stopping = asyncio.Event()
+    door = door or Door(configuration.require_keys)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -51,7 +54,10 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
             if configuration.health_check.enabled:
                 # The workers' janitor checks too, where there are workers; here it saves callers from being the probes.
                 checks.start()
-            access = Access(node.redis, configuration.api_keys, open_door)
+            seen = await keys_were_seen(node.objects)
+            access = Access(
+                node.redis, configuration.api_keys, door.is_open and not seen, on_keys_seen=remember_keys(node.objects)
+            )
             app.state.context = ApiContext(node, limits or Limits(), stopping, cancellations, sender, access)
             try:
                 yield
@@ -74,7 +80,7 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
     add_chat_error_handlers(app)
     describe(app)
     app.add_middleware(Patience)
-    app.add_middleware(KeyAuth)
+    app.add_middleware(KeyAuth, door=door)
     app.add_middleware(Framing)
     app.add_middleware(SecurityHeaders)
     return app

@@ -3,10 +3,14 @@
 import logging
 
 from redis.exceptions import RedisError
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.access import Access
+from jobs.access.browsers import foreign_host, foreign_page
+from jobs.access.caller import ANONYMOUS
+from jobs.access.exposure import Door
 from producer_api.errors import Problem, problem_response, redis_problem
 
 __all__ = ["OPEN_PATHS", "KeyAuth"]
@@ -23,16 +27,18 @@ class KeyAuth:
     The caller stands in `request.state.caller` then (a jobs.access.Caller). Needs `app.state.context`.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app = app
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 401 before anything of its body is read."""
-        refused = await _refusal(scope) if scope["type"] == "http" and scope["path"] not in OPEN_PATHS else None
+        asked = scope["type"] == "http" and scope["path"] not in OPEN_PATHS
+        refused = await _refusal(scope, self._door) if asked else None
         await (refused or self._app)(scope, receive, send)
 
 
-async def _refusal(scope: Scope) -> Response | None:
+async def _refusal(scope: Scope, door: Door) -> Response | None:
     """Put the caller into the scope, or return the answer that refuses it."""
     access: Access = scope["app"].state.context.access
     try:
@@ -41,6 +47,9 @@ async def _refusal(scope: Scope) -> Response | None:
         # Here, as the app's own handlers stand further in.
         log.warning("%s %r: Redis: %s", scope["method"], scope["path"], exc)
         return problem_response(redis_problem())
+    if caller is ANONYMOUS and not door.insecure and _is_foreign(scope):
+        message = "a server without API keys takes no requests of other sites' pages, and none for another host than this machine"
+        return problem_response(Problem(403, message, code="foreign_request"))
     if caller is not None:
         scope.setdefault("state", {})["caller"] = caller
         return None
@@ -48,6 +57,13 @@ async def _refusal(scope: Scope) -> Response | None:
     response = problem_response(Problem(401, message, code="invalid_api_key"))
     response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def _is_foreign(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    asked = (headers.get(name, "") for name in ("origin", "sec-fetch-site", "sec-fetch-mode"))
+    return foreign_host(host) or foreign_page(host, *asked)
 
 
 def _bearer(scope: Scope) -> str:

@@ -11,7 +11,10 @@ from starlette.responses import Response
 from producer_api.context import ApiContext
 from producer_api.errors import ApiError, Problem
 
-__all__ = ["JsonRoute", "bounded_body"]
+__all__ = ["JsonRoute", "bounded_body", "check_brackets"]
+
+MOST_BRACKETS = 200_000
+"""Opening brackets in a body."""
 
 
 class JsonRoute(APIRoute):
@@ -33,6 +36,7 @@ class _JsonRequest(Request):
     async def body(self) -> bytes:
         if self._whole is None:
             self._whole = await bounded_body(self)
+            check_brackets(self._whole)
         return self._whole
 
     async def json(self) -> Any:
@@ -51,6 +55,16 @@ async def bounded_body(request: Request) -> bytes:
         if len(body) > limit:
             raise _too_large(limit)
     return bytes(body)
+
+
+def check_brackets(body: bytes) -> None:
+    """Refuse a body that would take many times its size when it is parsed: each list or object takes some 60 bytes.
+
+    Raises ApiError (413).
+    """
+    if len(body) > MOST_BRACKETS and body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
+        message = f"the body has more than {MOST_BRACKETS} lists and objects (brackets in texts count); upload a file instead"
+        raise ApiError(Problem(413, message, code="request_too_large"))
 
 
 def _announced(request: Request) -> int:

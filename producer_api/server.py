@@ -1,6 +1,7 @@
 """Runs the app under uvicorn."""
 
 import asyncio
+import signal
 import socket
 
 import uvicorn
@@ -8,9 +9,10 @@ import uvicorn
 from balancer.configuration import Configuration
 from balancer.descriptors import raise_descriptor_limit
 from balancer.loop import new_event_loop
-from jobs.access.exposure import is_loopback, refuse_exposure
+from jobs.access.exposure import Door, is_loopback, refuse_exposure
 from producer_api.app import create_app
 from producer_api.context import Limits
+from producer_api.http_protocol import BoundedProtocol
 
 __all__ = ["make_server", "run_api"]
 
@@ -29,7 +31,10 @@ def run_api(configuration: Configuration, redis_url: str, host: str, port: int, 
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
     loop.run_until_complete(refuse_exposure(configuration, redis_url, host, insecure))
-    server = make_server(configuration, redis_url, host, port, open_door=insecure or is_loopback(host))
+    door = Door(configuration.require_keys, insecure, is_loopback(host))
+    server = make_server(configuration, redis_url, host, port, door=door)
+    # uvicorn raises the signal again that has ended it. This process has things to put down before it ends.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     loop.run_until_complete(server.serve())
     # The loop is not closed: threads of the Rust clients may still come to it, and the process ends now anyway.
     if not server.started:
@@ -42,15 +47,15 @@ def make_server(
     host: str,
     port: int,
     limits: Limits | None = None,
-    open_door: bool = True,
+    door: Door | None = None,
 ) -> uvicorn.Server:
-    """Return a server that has not been started. With `open_door`, everybody is let in while there is no API key at all."""
+    """Return a server that has not been started. `door` says who is let in while there is no API key at all."""
     config = uvicorn.Config(
-        create_app(configuration, redis_url, limits, open_door),
+        create_app(configuration, redis_url, limits, door),
         host=host,
         port=port,
         loop="auto",  # uvloop, where it is installed (not on Windows)
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

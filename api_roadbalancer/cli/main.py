@@ -9,6 +9,7 @@ import typer
 from redis.exceptions import RedisError
 
 from api_roadbalancer.cli import estimate, jobs, keys, oneshot, parts, results, together, usage
+from api_roadbalancer.local_files import make_files_private
 from api_roadbalancer.supervisor import end_with_parent
 from balancer.errors import BalancerError
 from balancer.redis_connection import without_password
@@ -51,6 +52,7 @@ def main() -> NoReturn:
     """Run a command; what the user can mend is told in one line, with exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     end_with_parent()
+    make_files_private()
     code = _run()
     logging.shutdown()
     sys.stdout.flush()

@@ -54,6 +54,7 @@ def flower(
     basic_auth: Annotated[str, typer.Option(envvar="FLOWER_BASIC_AUTH", help="user:password; needed beyond this machine.")] = "",
 ) -> None:
     """Serve Flower, the monitor of queues, workers and shards."""
+    from api_roadbalancer.flower_guard import guard_flower
     from jobs.queueing import make_celery
 
     if not is_loopback(host) and not basic_auth:
@@ -63,8 +64,7 @@ def flower(
         if basic_auth:
             # By the environment, so that the password does not stand in the list of processes.
             os.environ["FLOWER_BASIC_AUTH"] = basic_auth
-        else:
-            os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
+        guard_flower(any_host=bool(basic_auth))
         app.start(
             [
                 "flower",

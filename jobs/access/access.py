@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -47,11 +47,19 @@ class Access:
     """
 
     def __init__(
-        self, redis: AsyncRedis, configured: Sequence[str] = (), open_door: bool = True, clocks: Clocks | None = None
+        self,
+        redis: AsyncRedis,
+        configured: Sequence[str] = (),
+        open_door: bool = True,
+        clocks: Clocks | None = None,
+        on_keys_seen: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`configured` are the secrets of `ROADBALANCER_API_KEYS`; `open_door` lets everybody in while there is no key at all."""
+        """`configured` are the secrets of `ROADBALANCER_API_KEYS`; `open_door` lets everybody in while there is no key at all.
+
+        `on_keys_seen` is awaited when the first key is seen, from when on the door stays shut.
+        """
         self._clocks = clocks or Clocks()
-        self._recognition = Recognition(KeyStore(redis), configured, open_door, self._clocks)
+        self._recognition = Recognition(KeyStore(redis), configured, open_door, self._clocks, on_keys_seen)
         self._scripts = Scripts(redis, Path(__file__).parent / "lua")
         self._leases = Leases(redis)
         self._under_way: set[str] = set()

@@ -1,5 +1,6 @@
 """Whether a server may listen where it was told to: without any key, beyond this machine, it would let anybody in."""
 
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from balancer.configuration import Configuration
@@ -7,7 +8,22 @@ from balancer.errors import ConfigurationError
 from balancer.redis_connection import check_redis, open_redis
 from jobs.access.store import KeyStore
 
-__all__ = ["is_loopback", "refuse_exposure"]
+__all__ = ["Door", "is_loopback", "refuse_exposure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who is let in while there is no API key at all: nobody with `require_keys`; anybody with `insecure`; else, on a server that
+    only this machine reaches (`local`), whoever is no page of another site in a browser."""
+
+    require_keys: bool = False
+    insecure: bool = False
+    local: bool = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests without a key may be let in."""
+        return not self.require_keys and (self.insecure or self.local)
 
 
 def is_loopback(host: str) -> bool:
@@ -25,7 +41,7 @@ async def refuse_exposure(configuration: Configuration, redis_url: str, host: st
 
     Raises ConfigurationError, and SharedStateUnavailable if Redis has to be asked for keys and does not answer.
     """
-    if insecure or is_loopback(host) or configuration.api_keys or await _any_key(redis_url):
+    if insecure or is_loopback(host) or configuration.api_keys or configuration.require_keys or await _any_key(redis_url):
         return
     reason = (
         "would let anybody in: make a key (roadbalancer keys create NAME), set ROADBALANCER_API_KEYS, "

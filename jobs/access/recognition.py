@@ -1,7 +1,7 @@
 """Recognises callers by their secrets, mostly without asking Redis."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -33,8 +33,16 @@ class Clocks:
 class Recognition:
     """Knows the keys of `ROADBALANCER_API_KEYS` and the virtual ones. While there is none, everybody is ANONYMOUS."""
 
-    def __init__(self, store: KeyStore, configured: Sequence[str], open_door: bool, clocks: Clocks) -> None:
-        """Without `open_door`, nobody is let in while there is no key."""
+    def __init__(
+        self,
+        store: KeyStore,
+        configured: Sequence[str],
+        open_door: bool,
+        clocks: Clocks,
+        on_keys_seen: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Without `open_door`, nobody is let in while there is no key. Once a key was seen, the door stays shut."""
+        self._on_keys_seen = on_keys_seen
         self._store = store
         self._clocks = clocks
         self._open_door = open_door and not configured
@@ -62,6 +70,10 @@ class Recognition:
             asked_at = self._clocks.steady()
             exist = await self._store.exist()
             self._keys_exist.put(ANY_KEY, exist, asked_at)
+            if exist and self._open_door:
+                self._open_door = False
+                if self._on_keys_seen is not None:
+                    await self._on_keys_seen()
         return exist
 
     async def _record(self, digest: str) -> KeyRecord | None:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from balancer.results import ChatChunk
 from balancer.sending import ChatRequest
 from balancer.trial import Trial
+from producer_api.access import caller_of
 from producer_api.context import ApiContext, context_of
 from producer_api.errors import problem_response
 from producer_api.gateway.admission import Visit, visit
@@ -33,6 +34,8 @@ async def chat_completions(request: Request) -> Response:
     """
     # Not a dependency: solving those costs as much as anything else here.
     api = context_of(request)
+    # A key whose budget is spent may not make the server parse anything.
+    await api.access.check_budget(caller_of(request))
     body = await read_chat_request(request)
     guest = await visit(api, request, body)
     if body.get("stream"):

@@ -7,14 +7,22 @@ from fastapi import Request
 
 from jobs.lines import MAX_DEPTH, is_deep
 from producer_api.errors import ApiError, Problem
-from producer_api.json_body import bounded_body
+from producer_api.json_body import bounded_body, check_brackets
 
 __all__ = ["read_chat_request", "read_object"]
+
+LARGEST_WITHOUT_MEDIA = 10_000_000
+"""Bytes: more than any model can read as text."""
+MEDIA = (b'"image_url"', b'"input_image"', b'"input_audio"', b'"file"', b'"input_file"', b'"document"')
+"""Parts that may be large."""
 
 
 async def read_object(request: Request) -> dict[str, Any]:
     """Return the JSON object in a request's body. Raises ApiError (400, 413)."""
     raw = await bounded_body(request)
+    check_brackets(raw)
+    if len(raw) > LARGEST_WITHOUT_MEDIA:
+        _check_large(raw)
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as exc:
@@ -25,6 +33,13 @@ async def read_object(request: Request) -> dict[str, Any]:
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and is_deep(body):
         raise _refused(f"the body is nested more than {MAX_DEPTH} levels deep", None, "invalid_value")
     return body
+
+
+def _check_large(raw: bytes) -> None:
+    """Refuse a large request that is all text. Raises ApiError (413)."""
+    if not any(mark in raw for mark in MEDIA):
+        message = f"a request without images, documents or audio may have {LARGEST_WITHOUT_MEDIA:,} bytes"
+        raise ApiError(Problem(413, message, code="request_too_large"))
 
 
 async def read_chat_request(request: Request) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The API under fire with the official SDK, and what the monitor shows of a running job."""
 
+import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -88,7 +90,7 @@ async def test_flower_shows_shards_readably_and_nothing_that_is_secret(cluster: 
     await cluster.start_model("m", {"max_concurrency": 4, "api_key": "sk-very-secret"}, latency=0.3)
     cluster.write_config()
     await cluster.start_worker()
-    url = start_flower(cluster)
+    url = start_flower(cluster, FLOWER_BASIC_AUTH="someone:pass")
     await until(lambda: answers(url), what="Flower")
     async with cluster.node() as node:
         job = await submit(node, [f"classified-{n}" for n in range(60)])
@@ -99,7 +101,7 @@ async def test_flower_shows_shards_readably_and_nothing_that_is_secret(cluster: 
             return shown[0]["args"] if shown else None
 
         arguments = await until(shard_with_progress, what="a shard's progress in Flower")
-        assert arguments.startswith(f"{job.id} lines ") and arguments.endswith(" at m")
+        assert re.fullmatch(rf"m · \d+-\d+ · …{job.id[-4:]}", arguments), arguments
         everything = HTTP.get(f"{url}/api/tasks", auth=("someone", "pass")).text
         assert "classified" not in everything and "sk-very-secret" not in everything
         assert "endpoint.m" in HTTP.get(f"{url}/broker", auth=("someone", "pass")).text
@@ -109,10 +111,10 @@ async def test_flower_shows_shards_readably_and_nothing_that_is_secret(cluster: 
     assert b"classified" not in logs and b"sk-very-secret" not in logs
 
 
-def start_flower(cluster: Cluster) -> str:
+def start_flower(cluster: Cluster, **environment: str) -> str:
     port = free_port()
     command = [sys.executable, "-m", "api_roadbalancer", "flower", "--config", str(cluster.config), "--port", str(port)]
-    process = Process(command, cluster.folder / "flower.log", {"FLOWER_BASIC_AUTH": "someone:pass"})
+    process = Process(command, cluster.folder / "flower.log", environment)
     process.start()
     cluster.processes.append(process)
     return f"http://127.0.0.1:{port}"
@@ -123,3 +125,22 @@ def answers(url: str) -> bool:
         return HTTP.get(f"{url}/healthcheck", timeout=1).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+async def test_no_page_of_another_site_commands_the_workers_through_flower(cluster: Cluster) -> None:
+    await cluster.start_model("m")
+    cluster.write_config()
+    worker = await cluster.start_worker("--name", "w")
+    url = start_flower(cluster)
+    await until(lambda: answers(url), 30, "Flower")
+    foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    name = f"w@{socket.gethostname()}"
+    commands = ("worker/shutdown", "worker/queue/cancel-consumer", "worker/pool/restart")
+    for path in ("/api/task/send-task/roadbalancer.shard", *(f"/api/{command}/{name}" for command in commands)):
+        assert HTTP.post(url + path, headers=foreign).status_code in (401, 403)
+        assert HTTP.post(url + path).status_code == 401  # the REST API wants a login
+    for headers in (foreign, {"Host": "evil.example"}):
+        assert HTTP.get(f"{url}/tasks", headers=headers).status_code == 403
+    for page in ("/", "/tasks", "/broker"):
+        assert HTTP.get(url + page, follow_redirects=True).status_code == 200
+    assert worker.alive

@@ -161,6 +161,18 @@ async def test_a_worker_that_never_comes_up_ends_the_run_with_its_last_words(she
     assert "no loop today" in ended.stderr and "Traceback" not in ended.stderr
 
 
+async def test_what_a_run_keeps_can_be_read_by_the_user_alone(shell: Shell, model: ModelServer) -> None:
+    shell.configure(endpoints=[{"url": model.url, "name": "m"}])
+    shell.write("in.jsonl", prompts(3))
+    assert shell("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
+    store = shell.folder / "store"
+    readable = [path for path in (store, *store.rglob("*")) if path.stat().st_mode & 0o077]
+    assert not [path for path in readable if path == store or path.is_file()], readable
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (shell.folder / "out.jsonl").stat().st_mode & 0o777 == 0o666 & ~umask, "the results are the user's, as any file"
+
+
 async def test_run_with_failed_lines_says_so_and_writes_them_beside_the_output(shell: Shell, model: ModelServer) -> None:
     shell.configure(endpoints=[{"url": model.url, "name": "m"}])
     model.behave(fail_custom=["line-7"])

@@ -14,7 +14,7 @@ from balancer.configuration import Configuration
 from balancer.errors import ConfigurationError, SharedStateUnavailable
 from balancer.redis_connection import AsyncRedis
 from jobs.access import Access, KeyStore, Limits, Refusal, Refused, recognition, store
-from jobs.access.exposure import refuse_exposure
+from jobs.access.exposure import Door, refuse_exposure
 from jobs.access.store import KeyOrder
 from producer_api.access import CurrentCaller, refusal_response
 from producer_api.server import make_server
@@ -104,7 +104,7 @@ async def test_hostile_headers_are_refused(client: ClientOf, keys: KeyStore, hea
 
 
 def test_a_server_that_others_reach_lets_nobody_in_without_a_key(configuration: Configuration, redis_url: str) -> None:
-    app = make_server(configuration, redis_url, "0.0.0.0", 0, open_door=False).config.app
+    app = make_server(configuration, redis_url, "0.0.0.0", 0, door=Door(local=False)).config.app
     assert isinstance(app, FastAPI)
 
     async def ask() -> int:
@@ -142,7 +142,7 @@ def test_answers_are_safe_in_caches_and_browsers(client: ClientOf) -> None:
         assert not [name for name in headers if name.startswith("access-control-")]
         assert "server" not in headers
     asked = {"origin": "https://evil.example", "access-control-request-method": "POST"}
-    assert http.options("/v1/files", headers=asked).status_code == 405
+    assert http.options("/v1/files", headers=asked).status_code == 403
 
 
 def test_the_documentation_may_load_what_it_needs(client: ClientOf) -> None:

@@ -69,7 +69,7 @@ def test_memory_does_not_grow_with_an_upload(process: tuple[psutil.Process, str]
 def test_a_terminated_server_finishes_what_it_began(process: tuple[psutil.Process, str]) -> None:
     server, url = process
     head = (
-        b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"
     )
     body = (

@@ -137,7 +137,7 @@ def test_a_client_that_goes_away_leaves_nothing(
     server: LiveServer, http: httpx.Client, store_folder: Path, redis_url: str, purpose: bytes
 ) -> None:
     head = (
-        f"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+        f"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
         "Content-Length: 100000000\r\n\r\n"
     )
     begun = part("purpose", purpose) + part("file", batch_line("a", pad="x" * 4000) * 3000, "a.jsonl")[:-2]

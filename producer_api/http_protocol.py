@@ -1,0 +1,104 @@
+"""uvicorn's HTTP protocol with bounds on what a client may send before a request begins: a head's bytes and time, connections."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["HEAD_BYTES", "HEAD_SECONDS", "MOST_CONNECTIONS", "BoundedProtocol"]
+
+HEAD_BYTES = 64 * 1024
+"""Bytes of a request's line and headers; more are answered with 431."""
+HEAD_SECONDS = 10.0
+"""Seconds from the first byte (or the connection) to a whole head."""
+MOST_CONNECTIONS = 8192
+"""Connections at once; further ones are closed."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. A head that is too large or too slow ends it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_size = 0
+        self._head_fed = 0
+        self._in_head = True
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.close()
+            return
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in; those of a head that is not whole yet are counted."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._in_head:
+            self._head_fed += len(data)
+            if self._head_fed > HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(b"431 Request Header Fields Too Large", f"the head is larger than {HEAD_BYTES} bytes")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._head_size = self._head_fed = 0
+        self._in_head = True
+        if self._deadline is None:
+            self._wait_for_head()
+
+    def on_url(self, url: bytes) -> None:
+        """Take (a piece of) the URL in."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header in."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._in_head = False
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what can't be read; a head that is too large says so."""
+        if self._head_size > HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large", f"the head is larger than {HEAD_BYTES} bytes")
+        elif not self.transport.is_closing():
+            super().send_400_response(msg)
+
+    def _count(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > HEAD_BYTES:
+            raise ValueError("the head is too large")  # which ends the parser, see send_400_response
+
+    def _wait_for_head(self) -> None:
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
+            self._refuse(b"408 Request Timeout", f"no whole head came within {HEAD_SECONDS:g} s")
+
+    def _refuse(self, status: bytes, message: str) -> None:
+        body = b'{"error":{"message":"%b","type":"invalid_request_error","param":null,"code":null}}' % message.encode()
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + head + body)
+        self.transport.close()
