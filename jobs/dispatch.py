@@ -23,6 +23,7 @@ from jobs import keys
 from jobs.planning import EndpointLoad, JobNeed, Plan, plan
 from jobs.queueing import ShardQueue
 from jobs.shards import ShardTable
+from jobs.sizing import ReturnedRange
 
 __all__ = ["Dispatcher", "announce_serving"]
 
@@ -150,12 +151,11 @@ class Dispatcher:
         if no_model == b"1":
             wanted.append(None)
         serving = {name for model in wanted for name in self._fleet.serving(model)}
-        ranges = sorted(tuple(int(part) for part in entry.split(b":")) for entry in returned)
         return JobNeed(
             job_id=job_id,
             cursor=int(cursor),
             total=int(total),
-            returned=tuple((r[0], r[1], r[2]) for r in ranges),
+            returned=tuple(sorted((ReturnedRange.parse(entry.decode()) for entry in returned), key=lambda each: each.first)),
             endpoints=usable & serving,
             line_bytes=int(size) / max(1, int(total)),
             priority=int(priority or 0),

@@ -29,9 +29,11 @@ from jobs.store import JobStore
 
 __all__ = ["Janitor"]
 
-OFFICE_LEASE = 4.0
+OFFICE_LEASE = 3.0
 """Seconds until another worker becomes janitor when this one is gone."""
 ROUND_EVERY = 1.0
+LOOK_EVERY = 0.25
+"""Seconds between looks for leases that are over: lines of a worker that was killed wait for little else."""
 FAILING_CHECK_EVERY = 2.0
 """Seconds between checks of an endpoint whose circuit is not closed."""
 FILES_EVERY = 300.0
@@ -73,16 +75,21 @@ class Janitor:
 
     async def run_forever(self) -> None:
         """Do a round each second while in office."""
+        next_round = 0.0
         while True:
             try:
                 if await self._in_office():
-                    await self._round()
+                    if time.monotonic() >= next_round:
+                        next_round = time.monotonic() + ROUND_EVERY
+                        await self._round()
+                    elif await self._take_back():
+                        await self._dispatcher.run()
             except RedisError as exc:
                 log.warning("janitor: Redis can't be asked (%s)", exc)
                 self._wait_until = time.monotonic() + LEASE
             except Exception:
                 log.exception("janitor: a round failed")
-            await asyncio.sleep(ROUND_EVERY)
+            await asyncio.sleep(LOOK_EVERY)
 
     async def leave(self) -> None:
         """Give the office up, so that another worker has it at once."""
@@ -103,20 +110,20 @@ class Janitor:
         await self._fleet.refresh_models()
         await self._dispatcher.run()
 
-    async def _each(self, *duties: Callable[[], Awaitable[None]]) -> None:
+    async def _each(self, *duties: Callable[[], Awaitable[object]]) -> None:
         for duty in duties:
             try:
                 await duty()
             except (JobError, ObjectStoreError, OSError) as exc:
                 log.error("janitor: %s failed: %s", duty.__name__.strip("_"), exc)
 
-    async def _take_back(self) -> None:
+    async def _take_back(self) -> bool:
+        """Take back what no worker keeps any more, and say whether anything was."""
         if time.monotonic() < self._wait_until:
-            return
-        now = time.time()
+            return False
+        now = await self._clock()
         overdue = await self._shards.overdue(now)
-        if not overdue:
-            return
+        taken = False
         waiting: Counter[str] = Counter()
         states = [(job_id, first, await self._shards.state(job_id, first)) for job_id, first in overdue]
         for _, _, state in states:
@@ -128,7 +135,15 @@ class Janitor:
             elif state["state"] == ShardState.QUEUED and await self._message_may_wait(state["endpoint"], waiting):
                 await self._shards.extend(job_id, first, now + QUEUE_LEASE)
             elif await self._shards.give_back(job_id, first, state["token"], only_if="expired"):
+                taken = True
                 log.warning("took back lines from %d of %s (%s at %s)", first + 1, job_id, state["state"], state["endpoint"])
+
+        return taken
+
+    async def _clock(self) -> float:
+        """Return Redis's time (s), by which leases are kept."""
+        seconds, micros = await self._redis.time()
+        return float(seconds) + float(micros) / 1e6
 
     async def _message_may_wait(self, endpoint: str, waiting: Counter[str]) -> bool:
         """Whether the queue is long enough to hold the messages of all overdue shards of a healthy endpoint."""

@@ -39,7 +39,7 @@ def open_shards(job_id: str) -> str:
 
 
 def returned(job_id: str) -> str:
-    """Sorted set of ranges that were cut and came back (`first:end:attempt`), by first line."""
+    """Sorted set of ranges that were cut and came back (see `jobs.sizing.ReturnedRange`), by first line."""
     return f"rb:job:{job_id}:returned"
 
 

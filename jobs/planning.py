@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from balancer.strategy import BalancingStrategy, Candidate, pick
-from jobs.sizing import MAX_SHARD, EndpointLoad, JobNeed, credit, lines_within_bytes, shard_size
+from jobs.sizing import MAX_SHARD, EndpointLoad, JobNeed, ReturnedRange, credit, lines_within_bytes, shard_size
 
 __all__ = ["EndpointLoad", "JobNeed", "Plan", "Planned", "plan"]
 
@@ -30,6 +30,13 @@ class Planned:
     endpoint: str
     attempt: int = 0
     came_back: bool = False
+    lost: int = 0
+    blamed: int | None = None
+
+    @property
+    def returned(self) -> ReturnedRange:
+        """The range that came back."""
+        return ReturnedRange(self.first, self.end, self.attempt, self.lost, self.blamed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +192,8 @@ def _cut(
 ) -> tuple[Planned, JobNeed]:
     """Cut the next shard off a job: what came back first, as it was; else new lines."""
     if need.returned:
-        first, end, attempt = need.returned[0]
-        shard = Planned(need.job_id, first, end, endpoint, attempt, came_back=True)
+        first, end, attempt, lost, blamed = need.returned[0]
+        shard = Planned(need.job_id, first, end, endpoint, attempt, came_back=True, lost=lost, blamed=blamed)
         rest = replace(need, returned=need.returned[1:])
     else:
         tier = _first_tier([other for other in state.values() if other.name in need.endpoints])

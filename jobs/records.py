@@ -208,7 +208,8 @@ TIMES = (
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Lines `first` up to (not including) `end` of a job, given to one endpoint. The token fences: whoever has an older one
-    is out of the game."""
+    can change nothing. `lost` counts the workers that were lost with it; `blamed` is the line that ran alone when the last one
+    was."""
 
     job_id: str
     first: int
@@ -216,6 +217,8 @@ class Shard:
     endpoint: str
     token: str
     attempt: int = 0
+    lost: int = 0
+    blamed: int | None = None
 
     def __str__(self) -> str:
         return f"{self.job_id} lines {self.first + 1}-{self.end} at {self.endpoint}"

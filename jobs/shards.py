@@ -16,11 +16,12 @@ from jobs.errors import ShardIncomplete
 from jobs.ids import new_token
 from jobs.planning import Plan
 from jobs.records import Shard, to_nano
+from jobs.sizing import ReturnedRange
 
 __all__ = ["LEASE", "QUEUE_LEASE", "Claim", "FinishedLine", "Order", "ShardTable"]
 
-LEASE = 8.0
-"""Seconds until a running shard that nobody keeps is taken back."""
+LEASE = 3.7
+"""Seconds until a running shard that its worker no longer keeps is taken back."""
 QUEUE_LEASE = 8.0
 """Seconds until somebody looks after a shard whose message no worker has taken."""
 
@@ -76,8 +77,9 @@ class ShardTable:
                 keys.job(job_id), keys.open_shards(job_id), keys.returned(job_id), keys.shard(job_id, first),
                 keys.open_lines(shard.endpoint),
             ]  # fmt: skip
-            came_back = f"{first}:{shard.end}:{shard.attempt}" if planned.came_back else ""
-            args += [job_id, first, shard.end, shard.endpoint, shard.token, shard.attempt, came_back]
+            came_back = planned.returned.member if planned.came_back else ""
+            blamed = "" if planned.blamed is None else planned.blamed
+            args += [job_id, first, shard.end, shard.endpoint, shard.token, shard.attempt, came_back, planned.lost, blamed]
         done = await self._scripts.run("reserve", script_keys, args)
         return shards if done else None
 
@@ -87,7 +89,8 @@ class ShardTable:
         args = (token, keys.shard_member(job_id, first), claimant, int(LEASE * 1000))
         answer = [part.decode() for part in await self._scripts.run("claim", script_keys, args)]
         if answer[0] == "claimed":
-            return Claim(Shard(job_id, first, end, answer[2], token, int(answer[1])))
+            blamed = int(answer[4]) if answer[4] else None
+            return Claim(Shard(job_id, first, end, answer[2], token, int(answer[1]), int(answer[3]), blamed))
         return Claim(None, answer[0])
 
     async def renew(self, shards: Sequence[Shard]) -> list[Order]:
@@ -97,6 +100,11 @@ class ShardTable:
             script_keys = (keys.shard(shard.job_id, shard.first), keys.LEASES, keys.job(shard.job_id))
             calls.append(("renew", script_keys, (shard.token, _member(shard), int(LEASE * 1000))))
         return [Order(answer.decode()) for answer in await self._scripts.run_many(calls)]
+
+    async def suspect(self, shard: Shard, number: int | None) -> bool:
+        """Say which line runs alone now (None: none does), and whether the shard is still this worker's."""
+        args = (shard.token, "" if number is None else number)
+        return bool(await self._scripts.run("suspect", (keys.shard(shard.job_id, shard.first),), args))
 
     async def finished(self, shard: Shard) -> dict[int, tuple[bool, bytes]]:
         """Return what has been recorded of a shard: line number -> (failed, result)."""
@@ -184,7 +192,8 @@ class ShardTable:
     async def returned_of(self, job_id: str) -> list[tuple[int, int]]:
         """Return the ranges of a job that came back and are not cut again."""
         ranges = await self._redis.zrange(keys.returned(job_id), 0, -1)
-        return [(int(first), int(end)) for first, end, _ in (r.decode().split(":") for r in ranges)]
+        found = [ReturnedRange.parse(member.decode()) for member in ranges]
+        return [(each.first, each.end) for each in found]
 
 
 def _member(shard: Shard) -> str:

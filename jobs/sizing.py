@@ -10,8 +10,9 @@ bytes: the finished lines of a shard stay in Redis and in its worker until the s
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-__all__ = ["EndpointLoad", "JobNeed", "credit", "lines_within_bytes", "shard_size"]
+__all__ = ["EndpointLoad", "JobNeed", "ReturnedRange", "credit", "lines_within_bytes", "shard_size"]
 
 CREDIT_SECONDS = 4.0
 """Work that an endpoint holds beyond what is in flight."""
@@ -56,16 +57,39 @@ class EndpointLoad:
         return replace(self, open_lines=self.open_lines + lines, open_shards=self.open_shards + 1)
 
 
+class ReturnedRange(NamedTuple):
+    """Lines that were cut and came back: see `Shard` for `attempt`, `lost` and `blamed`."""
+
+    first: int
+    end: int
+    attempt: int = 0
+    lost: int = 0
+    blamed: int | None = None
+
+    @property
+    def member(self) -> str:
+        """Its name in the job's returned set."""
+        plain = f"{self.first}:{self.end}:{self.attempt}"
+        return f"{plain}:{self.lost}:{'' if self.blamed is None else self.blamed}" if self.lost else plain
+
+    @classmethod
+    def parse(cls, member: str) -> "ReturnedRange":
+        """Read the name back."""
+        first, end, attempt, *losses = member.split(":")
+        lost, blamed = losses or ("0", "")
+        return cls(int(first), int(end), int(attempt), int(lost), int(blamed) if blamed else None)
+
+
 @dataclass(frozen=True, slots=True)
 class JobNeed:
-    """A job that wants lines cut. `returned` are ranges (first, end, attempt) that came back and go first; `endpoints` serve
+    """A job that wants lines cut. `returned` are ranges that came back and go first; `endpoints` serve
     it; `line_bytes` is its average line and `result_bytes` its average result (0 before the first). `open_lines` has its
     unfinished lines at each endpoint that holds some."""
 
     job_id: str
     cursor: int
     total: int
-    returned: tuple[tuple[int, int, int], ...] = ()
+    returned: tuple[ReturnedRange, ...] = ()
     endpoints: frozenset[str] = frozenset()
     line_bytes: float = 1000.0
     priority: int = 0
@@ -75,7 +99,7 @@ class JobNeed:
     @property
     def remaining(self) -> int:
         """Lines that no endpoint has been given."""
-        return self.total - self.cursor + sum(end - first for first, end, _ in self.returned)
+        return self.total - self.cursor + sum(each.end - each.first for each in self.returned)
 
     def open_at(self, endpoint: str) -> int:
         """Return its unfinished lines at one endpoint."""

@@ -32,7 +32,7 @@ from workers.shard_run import Ending, ShardEnd, ShardRun, Tools
 
 __all__ = ["Engine", "Progress"]
 
-BEAT_EVERY = 1.0
+BEAT_EVERY = 0.5
 """Seconds between keeping leases, which is also how long a cancelled job's lines go on being begun."""
 SERVING_SECONDS = 6.0
 """Seconds until nobody counts on a worker that has gone silent."""

@@ -29,6 +29,10 @@ from workers.targets import NOBODY_HEALTHY, Target, Targets, Tries
 
 __all__ = ["Ending", "ShardEnd", "ShardRun", "Tools"]
 
+LOST_TO_RUN_ALONE = 2
+"""Workers lost with a shard after which its lines run one by one, to find the one that kills them."""
+LOST_TO_BLAME = 3
+"""Workers lost with it after which a line that ran alone when the last one died is given up."""
 SHORT_WAIT = 5.0
 """Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
 
@@ -69,6 +73,8 @@ class Tools:
     recorder: Recorder
     policy: RetryPolicy
     rng: random.Random
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the line that runs alone."""
     left_behind: set["asyncio.Task[None]"] = field(default_factory=set)
     """Requests that still run but are not waited for any more."""
 
@@ -207,6 +213,10 @@ class ShardRun:
             if number in self._results:
                 continue
             line = self._parse(number, raw)
+            if number == self.shard.blamed and self.shard.lost >= LOST_TO_BLAME:
+                self._blame(line)
+                self._announce(-1)
+                continue
             target = await self._slot_for(line)
             if target is None:
                 self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, NOBODY_HEALTHY))
@@ -217,10 +227,42 @@ class ShardRun:
                 self._tools.fleet.slots.release(target.endpoint, self._flow)
                 return
             self._announce(-1)
+            if self._runs_alone:
+                await self._run_alone(line, target)
+                continue
             task = asyncio.create_task(self._run_safely(line, target))
             self._in_flight.add(task)
             self._unstarted.add(task)
             task.add_done_callback(functools.partial(self._line_ended, target.endpoint))
+
+    @property
+    def _runs_alone(self) -> bool:
+        return self.shard.lost >= LOST_TO_RUN_ALONE
+
+    async def _run_alone(self, line: _Line, target: Target) -> None:
+        """Run a line while no other of such a shard runs in this process, and record it before the next begins.
+
+        If the worker dies meanwhile, this line is known to have done it. A task of its own, so that stopping cuts nothing off.
+        """
+        task = asyncio.create_task(self._run_as_suspect(line, target))
+        self._in_flight.add(task)
+        self._unstarted.add(task)
+        task.add_done_callback(functools.partial(self._line_ended, target.endpoint))
+        await asyncio.wait([task])
+
+    async def _run_as_suspect(self, line: _Line, target: Target) -> None:
+        async with self._tools.alone:
+            if not await self._tools.shards.suspect(self.shard, line.number):
+                self.lose()
+            await self._run_safely(line, target)
+            await self._tools.recorder.settle(self)
+            await self._tools.shards.suspect(self.shard, None)
+
+    def _blame(self, line: _Line) -> None:
+        """Make an error line of one that its workers did not survive."""
+        message = f"{self.shard.lost} workers were lost while this line was running; it is not sent again"
+        result = error_line(self.shard.job_id, line.number, line.custom_id, "worker_lost", message)
+        self._keep(FinishedLine(line.number, result, True, NO_USAGE, cost=0.0))
 
     def _parse(self, number: int, raw: bytes) -> _Line:
         entry = orjson.loads(raw)

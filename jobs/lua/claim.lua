@@ -1,8 +1,8 @@
 -- Gives a queued shard to the worker that got its message. A stale or second message finds it taken.
 -- KEYS: 1 shard record, 2 leases, 3 job
 -- ARGV: 1 token, 2 member of leases, 3 claimant (unique for each execution), 4 lease (ms)
--- Returns {'claimed', attempt, endpoint}, {'stopped'} if the job is no longer in progress or is paused, or {'stale'}.
-local known = redis.call('HMGET', KEYS[1], 'token', 'state', 'claim', 'attempt', 'endpoint')
+-- Returns {'claimed', attempt, endpoint, times lost, the line to blame or ''}, {'stopped'} if the job is no longer in progress or is paused, or {'stale'}.
+local known = redis.call('HMGET', KEYS[1], 'token', 'state', 'claim', 'attempt', 'endpoint', 'lost', 'blamed')
 if known[1] ~= ARGV[1] then
   return {'stale'}
 end
@@ -17,4 +17,4 @@ local job = redis.call('HMGET', KEYS[3], 'status', 'paused')
 if job[1] ~= 'in_progress' or job[2] then
   return {'stopped'}
 end
-return {'claimed', known[4], known[5]}
+return {'claimed', known[4], known[5], known[6] or '0', known[7] or ''}

@@ -1,9 +1,10 @@
--- Takes a shard away from its endpoint, so that it can be cut again. What it has recorded stays.
+-- Takes a shard away from its endpoint, so that it can be cut again. What it has recorded stays. If its worker has lost it, that is
+-- counted; a line that was running alone then (see suspect.lua) is named, so that it is not sent a third time and a fourth.
 -- KEYS: 1 shard record, 2 leases, 3 open set of the job, 4 returned set of the job
 -- ARGV: 1 token ('' for any), 2 member of leases, 3 first line, 4 'expired' to act only if the lease is over, or 'queued' to act
 --       only if no worker has it, else ''
 -- Returns 1 if it came back, else 0.
-local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end', 'attempt', 'state')
+local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end', 'attempt', 'state', 'lost', 'suspect')
 if not known[1] then
   -- A lease that no shard belongs to.
   redis.call('ZREM', KEYS[2], ARGV[2])
@@ -26,5 +27,14 @@ redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[2])
 redis.call('SREM', KEYS[3], ARGV[3])
 redis.call('HDEL', 'rb:endpoint:' .. known[2] .. ':open', ARGV[2])
-redis.call('ZADD', KEYS[4], ARGV[3], ARGV[3] .. ':' .. known[3] .. ':' .. known[4])
+local member = ARGV[3] .. ':' .. known[3] .. ':' .. known[4]
+local lost, blamed = tonumber(known[6] or 0), ''
+if ARGV[4] == 'expired' and known[5] == 'running' then
+  lost = lost + 1
+  blamed = known[7] or ''
+end
+if lost > 0 then
+  member = member .. ':' .. lost .. ':' .. blamed
+end
+redis.call('ZADD', KEYS[4], ARGV[3], member)
 return 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from balancer.strategy import BalancingStrategy
 from jobs.planning import EndpointLoad, JobNeed, Planned, plan
-from jobs.sizing import LEAST_SECONDS, MAX_SHARD, credit
+from jobs.sizing import LEAST_SECONDS, MAX_SHARD, ReturnedRange, credit
 
 WEIGHTED = BalancingStrategy.WEIGHTED
 
@@ -26,7 +26,7 @@ def load(name: str = "a", **changes: object) -> EndpointLoad:
 
 
 def test_ranges_that_came_back_go_first_and_keep_their_attempt() -> None:
-    job = need(100, cursor=60, returned=((0, 10, 3), (30, 40, 1)))
+    job = need(100, cursor=60, returned=(ReturnedRange(0, 10, 3), ReturnedRange(30, 40, 1)))
     shards = plan(WEIGHTED, [job], [load()], {}).shards
     assert [(s.first, s.end, s.attempt, s.came_back) for s in shards[:2]] == [(0, 10, 3, True), (30, 40, 1, True)]
     assert shards[2].first == 60 and not shards[2].came_back

@@ -1,0 +1,57 @@
+"""How fast the lines of a killed worker are sent elsewhere, and that a worker that pauses keeps its own."""
+
+import asyncio
+import functools
+import os
+import signal
+import time
+from collections import Counter
+
+from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit, until
+
+
+def sent_again(model: ModelServer, before: Counter[str]) -> bool:
+    return any(count > before[key] for key, count in model.seen().items() if before[key])
+
+
+async def test_recovery_of_ten_killed_workers_within_5_seconds_each(cluster: Cluster) -> None:
+    model = await cluster.start_model("m", {"max_concurrency": 16}, latency=0.5)
+    cluster.write_config()
+    workers = [await cluster.start_worker() for _ in range(3)]
+    names = [f"r{number}" for number in range(20_000)]
+    times: list[float] = []
+    async with cluster.node() as node:
+        job = await submit(node, names)
+        for round_number in range(10):
+            await until(lambda: model.stats["in_flight"] == 16, 30, "all slots to be used")
+            before = model.seen()
+            victim = workers.pop(0)
+            victim.kill()
+            killed_at = time.monotonic()
+
+            await until(functools.partial(sent_again, model, before), 20, "a line to be sent again")
+            times.append(time.monotonic() - killed_at)
+            print(f"kill {round_number + 1}: first line sent elsewhere after {times[-1]:.2f} s")
+            workers.append(await cluster.start_worker())
+        await node.service.cancel(job.id)
+    assert max(times) < 5, times
+
+
+async def test_recovery_takes_nothing_back_from_a_worker_that_pauses_3_seconds(cluster: Cluster) -> None:
+    await cluster.start_model("m", {"max_concurrency": 16}, latency=0.2)
+    cluster.write_config()
+    workers = [await cluster.start_worker() for _ in range(2)]
+    names = [f"r{number}" for number in range(1500)]
+    async with cluster.node() as node:
+        job = await submit(node, names)
+
+        async def under_way() -> bool:
+            return await done_lines(node, job) > 100
+
+        await until(under_way, what="the job to be under way")
+        os.kill(workers[0].pid, signal.SIGSTOP)
+        await asyncio.sleep(3)
+        os.kill(workers[0].pid, signal.SIGCONT)
+        job = await ended(node, job)
+        await check_each_once(node, job, names)
+    assert not [worker for worker in workers if b"took back" in worker.log.read_bytes()]
