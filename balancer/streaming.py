@@ -14,7 +14,7 @@ from balancer.providers import Adapter, Call, StreamFault
 from balancer.providers.openai import usage_of
 from balancer.results import ChatChunk, first_choice, text_of
 from balancer.sse import EventTooLarge, event_data
-from balancer.transport import MAX_ANSWER_BYTES, AnswerTooLarge, bounded, read_whole, timeout_message
+from balancer.transport import MAX_ANSWER_BYTES, AnswerTooLarge, read_whole, timeout_message
 
 __all__ = ["StreamReading", "chunks_of"]
 
@@ -82,7 +82,7 @@ class StreamReading:
             for chunk in self._whole(response, await read_whole(response, self._max_answer_bytes)):
                 yield chunk
             return
-        async with aclosing(event_data(bounded(response.aiter_bytes(), self._max_answer_bytes))) as events:
+        async with aclosing(event_data(response.aiter_bytes())) as events:
             async for data in events:
                 for raw in self._translation.take(data):
                     self._latency = self._latency or time.perf_counter() - self._started

@@ -14,7 +14,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-__all__ = ["MAX_ANSWER_BYTES", "AnswerTooLarge", "FastTransport", "body_at_hand", "bounded", "read_whole", "timeout_message"]
+__all__ = ["MAX_ANSWER_BYTES", "AnswerTooLarge", "FastTransport", "body_at_hand", "read_whole", "timeout_message"]
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Bytes of one answer, unpacked, where the configuration says nothing."""
@@ -87,17 +87,14 @@ def body_at_hand(response: httpx.Response) -> bytes | None:
 
 async def read_whole(response: httpx.Response, limit: int) -> bytes:
     """Read an answer of any transport. Raises AnswerTooLarge."""
-    return b"".join([chunk async for chunk in bounded(response.aiter_bytes(), limit)])
-
-
-async def bounded(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    """Hand the chunks of a body on, up to `limit` bytes of it. Raises AnswerTooLarge."""
+    chunks: list[bytes] = []
     size = 0
-    async for chunk in chunks:
+    async for chunk in response.aiter_bytes():
         size += len(chunk)
         if size > limit:
             raise AnswerTooLarge(limit)
-        yield chunk
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def timeout_message(error: httpx.TimeoutException, timeout: float) -> str:

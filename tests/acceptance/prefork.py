@@ -3,11 +3,12 @@
 What is started is a process of its own that runs the very entry point of the command, and can be killed, stopped and waited
 for. One starter serves a whole test session. Tests of the command itself start it as users do.
 
-The starter reads one JSON object per connection: `module`, `arguments`, `environment`, `log`. It answers with the process id, and
-when the process has ended with its exit code, each on a line.
+The starter reads one JSON object per connection: `module`, `arguments`, `environment`, `log`, `descriptors` (the soft and the
+hard limit of open ones). It answers with the process id, and when the process has ended with its exit code, each on a line.
 """
 
 import os
+import resource
 import runpy
 import select
 import signal
@@ -41,7 +42,7 @@ class PreforkedProcess:
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs; a signal that ended it counts negative."""
-        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+        if self.returncode is None and self._has_ended(0):
             self.returncode = int(self._said.readline() or ENDED_UNSEEN)
             self._said.close()
             self._connection.close()
@@ -49,7 +50,7 @@ class PreforkedProcess:
 
     def wait(self, timeout: float = ENDED) -> int:
         """Wait for the end. Raises subprocess.TimeoutExpired."""
-        if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
+        if self.returncode is None and not self._has_ended(timeout):
             raise subprocess.TimeoutExpired(str(self.pid), timeout)
         code = self.poll()
         assert code is not None
@@ -61,6 +62,12 @@ class PreforkedProcess:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def _has_ended(self, timeout: float) -> bool:
+        """Wait for the exit code to be readable. `poll` takes descriptors above 1,023; `select` does not."""
+        waiting = select.poll()
+        waiting.register(self._connection, select.POLLIN)
+        return bool(waiting.poll(timeout * 1000))
 
 
 ENDED_UNSEEN = -signal.SIGKILL
@@ -80,7 +87,13 @@ class Prefork:
         log.touch()
         connection = socket.socket(socket.AF_UNIX)
         self._connect(connection)
-        request = {"module": module, "arguments": arguments, "environment": environment, "log": str(log)}
+        request = {
+            "module": module,
+            "arguments": arguments,
+            "environment": environment,
+            "log": str(log),
+            "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
+        }
         connection.sendall(orjson.dumps(request) + b"\n")
         return PreforkedProcess(connection)
 
@@ -98,7 +111,7 @@ class Prefork:
             except (FileNotFoundError, ConnectionRefusedError):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise
-                select.select([], [], [], 0.02)
+                select.poll().poll(20)
 
 
 def serve(path: str) -> None:
@@ -147,7 +160,8 @@ def _fork(connection: socket.socket, set_by_imports: dict[str, str]) -> int:
     log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
         os.dup2(number, target)
-    os.closerange(3, 1024)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, request["descriptors"])
     os.environ.clear()
     os.environ.update(set_by_imports | request["environment"])
     sys.argv = [request["module"], *request["arguments"]]

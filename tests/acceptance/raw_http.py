@@ -73,10 +73,8 @@ async def begin(port: int, body: dict[str, Any], receive_buffer: int | None = No
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer or 2**16)
     content = orjson.dumps(body)
-    head = (
-        b"POST %b HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    )
-    writer.write(head % (CHAT, len(content)) + content)
+    head = b"POST %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n" % CHAT
+    writer.write(head + b"content-length: %d\r\n\r\n" % len(content) + content)
     answer_head = (await reader.readuntil(b"\r\n\r\n")).lower()
     return StreamedAnswer(int(answer_head.split(b" ", 2)[1]), reader, writer, started)
 

@@ -59,6 +59,7 @@ async def run_over(cluster: Cluster, count: int, endpoints: dict[str, dict[str, 
     return models
 
 
+@pytest.mark.exclusive
 async def test_weights_are_kept_by_line(cluster: Cluster) -> None:
     endpoints = {f"w{w}": {"endpoint": {"weight": w, "max_concurrency": 16}, "latency": 0.1} for w in (1, 2, 3)}
     models = await run_over(cluster, 3000, endpoints, strategy="weighted")
