@@ -88,12 +88,19 @@ class Fleet:
         return {**{name: value for name, value in defaults.items() if line.adapter.takes(line.endpoint, name)}, **body}
 
     async def send(
-        self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = "", api_key: str | None = None
+        self,
+        endpoint: str,
+        path: str,
+        body: Mapping[str, Any],
+        owner: str = "",
+        api_key: str | None = None,
+        repeated: bool = False,
     ) -> Outcome:
         """Send one request and say what came of it; never raises for anything that the endpoint does.
 
         The caller holds a slot. Health and the usage of `owner` (the id of an API key, or nothing) are told. `api_key` replaces
-        the endpoint's own for this request alone.
+        the endpoint's own for this request alone. `repeated` says that the request has failed there before, so that another
+        failure of it is no news of the endpoint.
         """
         line = self._lines[endpoint]
         try:
@@ -101,6 +108,8 @@ class Fleet:
         except RequestRefused as exc:
             return _refused(endpoint, exc)
         outcome = await self._outcome(line, call, api_key)
+        if repeated:
+            outcome = replace(outcome, repeated=True)
         self._tell(line, outcome, owner, api_key)
         return outcome
 
@@ -273,10 +282,13 @@ class Fleet:
 
     def may_take(self, endpoint: str) -> bool:
         """Whether an endpoint should be sent another request: it is usable, and if it is being tried out, barely used."""
-        health = self.health[endpoint]
-        if health.circuit is Circuit.HALF_OPEN and self.slots.in_use(endpoint) >= PROBES:
+        if self.is_tried_out(endpoint) and self.slots.in_use(endpoint) >= PROBES:
             return False
-        return health.usable
+        return self.health[endpoint].usable
+
+    def is_tried_out(self, endpoint: str) -> bool:
+        """Whether requests find out now whether an endpoint that was failing is well again."""
+        return self.health[endpoint].circuit is Circuit.HALF_OPEN
 
     def models(self) -> dict[str, list[str]]:
         """Return every model that is known of, and every name that stands for models, with the endpoints that serve it."""

@@ -2,7 +2,10 @@
 
 Each process tells Redis what it saw (failures at once, successes gathered) and reads what all of them know a few times a
 second. The circuit: closed (in use), open (left alone for a while after a run of failures), half open (its time is over; a
-few requests find out). An active check, made by one process, closes it too.
+few requests find out). An active check, made by one process, closes it too, where it proves enough, or shortens the pause.
+
+Requests may fail by their own fault: one that has failed there before counts no more while others are answered well, and while
+they are, many more have to fail before the circuit opens.
 """
 
 import asyncio
@@ -23,7 +26,7 @@ from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
 from balancer.tasks import end_tasks
 
-__all__ = ["Circuit", "Health", "HealthBoard", "HealthPolicy", "Seen"]
+__all__ = ["DOUBT", "RECENT", "Circuit", "Health", "HealthBoard", "HealthPolicy", "OpenedBy", "Seen"]
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,24 @@ class HealthPolicy:
     first_open: float = 2.0
     longest_open: float = 60.0
     refresh_every: float = 0.25
+
+
+RECENT = 60.0
+"""Seconds after a good answer for which repeated failures of the same requests say nothing about the endpoint, and for which a
+passed check bounds the pause."""
+DOUBT = 4
+"""How many times more requests have to fail in a row, by what may be their own fault, while the endpoint is answering others."""
+
+
+class OpenedBy(StrEnum):
+    """What the failure was that opened a circuit."""
+
+    ANSWERS = ""
+    """Requests were taken and failed: a check proves little."""
+    CONNECTION = "connection"
+    """A connection could not be made: a check that is answered proves that they can again."""
+    KEY = "key"
+    """The key was refused: a check may show that it is taken again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +205,7 @@ class HealthBoard:
             await self._fallback.check_failed(outcome)
         seen = Seen()
         seen.add(outcome, self._policy)
-        seen.run = self._policy.failures_to_open
+        seen.run = self._policy.failures_to_open * DOUBT
         await self._share(self._call(outcome.endpoint, seen))
 
     async def _share(self, call: Call) -> None:
@@ -249,7 +270,8 @@ class HealthBoard:
         args: tuple[Any, ...] = (
             seen.ok, f"{seen.latency_sum / seen.answered:.6f}" if seen.answered else "", seen.run, seen.failed, seen.error,
             policy.failures_to_open, int(policy.first_open * 1000), int(policy.longest_open * 1000),
-            int(seen.limited_for * 1000), int(check), int(seen.refused),
+            int(seen.limited_for * 1000), int(check), seen.opened_by, seen.repeated_run, int(RECENT * 1000),
+            seen.doubt,
         )  # fmt: skip
         return "report", (keys.health(name),), args
 
@@ -269,11 +291,16 @@ class Seen:
     """Those of `ok` that were full answers: a refused request says nothing about the pace."""
     latency_sum: float = 0.0
     run: int = 0
+    """Failures since the last success."""
+    repeated_run: int = 0
+    """Those besides of requests that had failed there before, by what may be their own fault."""
     failed: int = 0
     error: str = ""
     limited_for: float = 0.0
-    refused: bool = False
-    """The last failure was a connection that could not be made."""
+    opened_by: OpenedBy = OpenedBy.ANSWERS
+    """What the last failure was."""
+    doubt: int = 1
+    """`DOUBT` if the last failure may have been the request's own fault."""
     taken_out: bool = False
     """Nothing will go well there before somebody has done something."""
 
@@ -293,7 +320,7 @@ class Seen:
             if failure is None:
                 self.answered += 1
                 self.latency_sum += outcome.latency
-            self.run = 0
+            self.run = self.repeated_run = 0
             return False
         self.failed += 1
         # What an endpoint says may quote the request; what went wrong on the way there is told in our own words.
@@ -303,21 +330,27 @@ class Seen:
         if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:
             pause = failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE
             self.limited_for = max(self.limited_for, min(pause, LONGEST_RATE_LIMIT_PAUSE))
+        self.doubt = DOUBT if failure.may_be_the_requests else 1
+        self.opened_by = _OPENED_BY.get(failure.kind, OpenedBy.ANSWERS)
         if failure.takes_endpoint_out:
             self.taken_out = True
-            self.run = policy.failures_to_open
-        if failure.counts_against_endpoint:
-            self.refused = failure.kind is FailureKind.CONNECTION
+            self.run = policy.failures_to_open * DOUBT
+        elif outcome.repeated and failure.may_be_the_requests:
+            self.repeated_run += 1
+        elif failure.counts_against_endpoint:
             self.run += policy.connection_weight if failure.kind is FailureKind.CONNECTION else 1
         return True
 
     def merge(self, older: "Seen") -> None:
         """Take back what could not be told."""
-        self.run = self.run if self.ok else self.run + older.run
+        if not self.ok:
+            self.run += older.run
+            self.repeated_run += older.repeated_run
         self.ok += older.ok
         self.answered += older.answered
         self.latency_sum += older.latency_sum
-        self.refused = self.refused or older.refused
+        if not self.failed:
+            self.opened_by, self.doubt = older.opened_by, older.doubt
         self.taken_out = self.taken_out or older.taken_out
         self.failed += older.failed
         self.error = self.error or older.error
@@ -328,6 +361,7 @@ def _concerns_the_endpoint(failure: Failure) -> bool:
     return failure.counts_against_endpoint or failure.takes_endpoint_out or failure.kind is FailureKind.RATE_LIMIT
 
 
+_OPENED_BY = {FailureKind.CONNECTION: OpenedBy.CONNECTION, FailureKind.AUTHENTICATION: OpenedBy.KEY}
 _REASONS = {
     FailureKind.AUTHENTICATION: "the key is refused ({}); check its api_key",
     FailureKind.QUOTA: "the account's quota is spent ({}); add to it or wait for it",

@@ -55,6 +55,7 @@ _RETRYABLE = {
 }
 _ELSEWHERE_ONLY = {FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.UNSUPPORTED}
 _THE_MODELS = {FailureKind.OVERLOADED, FailureKind.RATE_LIMIT, FailureKind.CONTEXT_TOO_LONG, FailureKind.UNSUPPORTED}
+_MAY_BE_THE_REQUESTS = {FailureKind.TIMEOUT, FailureKind.SERVER, FailureKind.INVALID_RESPONSE}
 _COUNTS_AGAINST_ENDPOINT = {
     FailureKind.CONNECTION,
     FailureKind.TIMEOUT,
@@ -96,6 +97,11 @@ class Failure:
         return self.kind is FailureKind.QUOTA or (self.kind is FailureKind.AUTHENTICATION and self.status != 403)
 
     @property
+    def may_be_the_requests(self) -> bool:
+        """Whether the request itself may be what the endpoint fails at, though it does not say so."""
+        return self.kind in _MAY_BE_THE_REQUESTS
+
+    @property
     def counts_against_endpoint(self) -> bool:
         """Whether the circuit breaker should know."""
         return self.kind in _COUNTS_AGAINST_ENDPOINT
@@ -121,7 +127,7 @@ class Outcome:
     """What one attempt gave: a JSON `body` as bytes, or a `failure`, perhaps with the endpoint's body.
 
     `latency` is in seconds, `cost` in USD (None: the price is not known), `model` the upstream name that was asked for.
-    `parsed` is the body read, where an answer has been.
+    `parsed` is the body read, where an answer has been. `repeated`: the request had failed there before.
     """
 
     endpoint: str
@@ -134,3 +140,4 @@ class Outcome:
     parsed: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     model: str = ""
     cost: float | None = None
+    repeated: bool = False

@@ -2,7 +2,8 @@
 
 __all__ = [
     "FILES", "JANITOR", "JOBS", "LEASES", "READY", "SERVING", "TURNS", "UNFINISHED",
-    "buffer", "file", "files_of", "finalizer", "job", "jobs_of", "open_lines", "open_shards", "returned", "shard", "shard_member",
+    "buffer", "file", "files_of", "finalizer", "job", "jobs_of", "open_lines", "open_shards", "passes", "returned", "shard",
+    "shard_member",
 ]  # fmt: skip
 
 JOBS = "rb:jobs"
@@ -41,6 +42,11 @@ def open_shards(job_id: str) -> str:
 def returned(job_id: str) -> str:
     """Sorted set of ranges that were cut and came back (see `jobs.sizing.ReturnedRange`), by first line."""
     return f"rb:job:{job_id}:returned"
+
+
+def passes(job_id: str) -> str:
+    """Hash of line number -> the passes over the fleet that the line has failed, for those that wait for another."""
+    return f"rb:job:{job_id}:passes"
 
 
 def finalizer(job_id: str) -> str:

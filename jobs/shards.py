@@ -1,7 +1,7 @@
 """The lease table: who works on which shard. Every change is one atomic script, fenced by the shard's token."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -143,7 +143,7 @@ class ShardTable:
         job_id = shard.job_id
         script_keys = (
             keys.shard(job_id, shard.first), keys.buffer(job_id, shard.first), keys.LEASES, keys.open_shards(job_id),
-            keys.job(job_id), keys.returned(job_id),
+            keys.job(job_id), keys.returned(job_id), keys.passes(job_id),
         )  # fmt: skip
         answer = await self._scripts.run("commit", script_keys, (shard.token, _member(shard), shard.first))
         if answer[0] == b"incomplete":
@@ -159,12 +159,24 @@ class ShardTable:
         member = keys.shard_member(job_id, first)
         return bool(await self._scripts.run("give_back", script_keys, (token, member, first, only_if)))
 
-    async def send_to_wait(self, shard: Shard, endpoint: str, attempt: int, countdown: float) -> Shard | None:
-        """Lease a shard for its next attempt, `countdown` seconds from now, and return it; None if it is not ours."""
+    async def failed_passes(self, shard: Shard) -> dict[int, int]:
+        """Return the passes that lines of a shard have failed so far, by number; those without any are left out."""
+        numbers = range(shard.first, shard.end)
+        counts = await self._redis.hmget(keys.passes(shard.job_id), [str(number) for number in numbers])
+        return {number: int(count) for number, count in zip(numbers, counts, strict=True) if count}
+
+    async def send_to_wait(self, shard: Shard, endpoint: str, passes: Mapping[int, int], countdown: float) -> Shard | None:
+        """Lease a shard for its next attempt, `countdown` seconds from now, and return it; None if it is not ours.
+
+        `passes` counts for each waiting line the passes that it has failed.
+        """
+        attempt = max(passes.values(), default=shard.attempt)
         waiting = replace(shard, endpoint=endpoint, attempt=attempt, token=new_token())
-        script_keys = (keys.shard(shard.job_id, shard.first), keys.LEASES, keys.job(shard.job_id))
+        job_id = shard.job_id
+        script_keys = (keys.shard(job_id, shard.first), keys.LEASES, keys.job(job_id), keys.passes(job_id))
         lease = int((countdown + QUEUE_LEASE) * 1000)
-        args = (shard.token, _member(shard), waiting.token, endpoint, attempt, lease)
+        counts = [part for pair in passes.items() if pair[1] for part in pair]
+        args: list[str | int] = [shard.token, _member(shard), waiting.token, endpoint, attempt, lease, *counts]
         return waiting if await self._scripts.run("retry", script_keys, args) else None
 
     async def overdue(self, now: float) -> list[tuple[str, int]]:

@@ -157,7 +157,14 @@ class JobStore:
     async def finish(self, job: Job, status: JobStatus, fields: dict[str, str | int]) -> bool:
         """Set a job's end with `fields` of its record, and say whether this call did it."""
         flat = [part for pair in fields.items() for part in pair]
-        job_keys = (keys.job(job.id), keys.READY, keys.open_shards(job.id), keys.returned(job.id), keys.UNFINISHED)
+        job_keys = (
+            keys.job(job.id),
+            keys.READY,
+            keys.open_shards(job.id),
+            keys.returned(job.id),
+            keys.UNFINISHED,
+            keys.passes(job.id),
+        )
         ended = await self._scripts.run("finish_job", job_keys, (job.id, status, f"{status}_at", int(time.time()), *flat))
         await self.make_durable()
         return bool(ended)

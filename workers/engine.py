@@ -189,7 +189,7 @@ class Engine:
         if run is None:
             return ShardEnd(Ending.LOST)
         try:
-            waiting = await self._node.service.shards.send_to_wait(run.shard, run.shard.endpoint, run.shard.attempt, STORE_PAUSE)
+            waiting = await self._node.service.shards.send_to_wait(run.shard, run.shard.endpoint, {}, STORE_PAUSE)
         except RedisError:
             return ShardEnd(Ending.LOST)
         return ShardEnd(Ending.RETRY, waiting, STORE_PAUSE) if waiting else ShardEnd(Ending.LOST)

@@ -1,7 +1,7 @@
-"""When a shard's failed lines are tried again, and when they are given up: a pure decision."""
+"""When a shard's failed lines are tried again, and which of them are given up: a pure decision."""
 
 import random
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from balancer.outcome import Failure, FailureKind
@@ -33,10 +33,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """Try again in `countdown` seconds as attempt number `attempt`, or give the lines up."""
+    """What becomes of a shard's failed lines, by their numbers: those to be given up, and those that wait `countdown` seconds,
+    each with the passes that it has failed by its own fault."""
 
-    give_up: bool
-    attempt: int
+    given_up: frozenset[int]
+    waiting: Mapping[int, int]
     countdown: float = 0.0
 
 
@@ -45,18 +46,22 @@ def is_the_lines_fault(failure: Failure) -> bool:
     return failure.kind not in _NOT_THE_LINES_FAULT
 
 
-def decide(failures: Collection[Failure], attempt: int, waits: int, policy: RetryPolicy, rng: random.Random) -> RetryDecision:
-    """Decide on lines that failed everywhere.
+def decide(
+    failures: Mapping[int, Failure], passes: Mapping[int, int], waits: int, policy: RetryPolicy, rng: random.Random
+) -> RetryDecision:
+    """Decide on lines that failed everywhere, each on its own.
 
-    `attempt` counts the passes that failed before, `waits` all the times the shard has waited (the exponent of the backoff).
+    `passes` counts what each line has failed before by its own fault, `waits` all the times the shard has waited (the exponent of
+    the backoff).
     """
-    blamed = any(is_the_lines_fault(failure) for failure in failures)
-    next_attempt = attempt + 1 if blamed else attempt
-    if next_attempt >= policy.attempts:
-        return RetryDecision(True, next_attempt)
+    now = {number: passes.get(number, 0) + is_the_lines_fault(failure) for number, failure in failures.items()}
+    given_up = frozenset(n for n, failure in failures.items() if is_the_lines_fault(failure) and now[n] >= policy.attempts)
+    waiting = {number: failure for number, failure in failures.items() if number not in given_up}
+    blamed = any(is_the_lines_fault(failure) for failure in waiting.values())
     longest = policy.longest if blamed else policy.longest_outage
-    asked = max((failure.retry_after or 0.0 for failure in failures), default=0.0)
-    return RetryDecision(False, next_attempt, max(min(asked, LONGEST_COUNTDOWN), backoff(waits, policy.first, longest, rng)))
+    asked = max((failure.retry_after or 0.0 for failure in waiting.values()), default=0.0)
+    countdown = max(min(asked, LONGEST_COUNTDOWN), backoff(waits, policy.first, longest, rng))
+    return RetryDecision(given_up, {number: now[number] for number in waiting}, countdown)
 
 
 def backoff(waits: int, first: float, longest: float, rng: random.Random) -> float:

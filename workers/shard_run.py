@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -24,7 +24,7 @@ from jobs.records import Job, Shard
 from jobs.results import error_line, request_id
 from jobs.shards import FinishedLine, ShardTable
 from workers.recorder import Recorder
-from workers.retrying import RetryDecision, RetryPolicy, decide, is_the_lines_fault
+from workers.retrying import RetryPolicy, decide
 from workers.targets import NOBODY_HEALTHY, Target, Targets, Tries
 
 __all__ = ["Ending", "ShardEnd", "ShardRun", "Tools"]
@@ -33,6 +33,8 @@ LOST_TO_RUN_ALONE = 2
 """Workers lost with a shard after which its lines run one by one, to find the one that kills them."""
 LOST_TO_BLAME = 3
 """Workers lost with it after which a line that ran alone when the last one died is given up."""
+LETS_OTHERS_TRY = 1.0
+"""Seconds, for a whole run, that lines which have failed before wait for others to try an endpoint out."""
 SHORT_WAIT = 5.0
 """Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
 
@@ -104,6 +106,9 @@ class ShardRun:
         self._flow = Flow(job.id, job.priority)
         self._targets = Targets(tools.fleet, shard.endpoint)
         self._results: dict[int, tuple[bool, bytes]] = {}
+        self._passes: dict[int, int] = {}
+        """Passes that a line has failed before, by what may be its own fault."""
+        self._stands_back_until = 0.0
         self._failures: dict[int, tuple[str, Failure]] = {}
         """Lines that failed everywhere: number -> (custom_id, the last failure)."""
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -171,6 +176,8 @@ class ShardRun:
     async def run(self) -> ShardEnd:
         """Run the lines that are not finished yet. Raises RedisError, ObjectStoreError and OSError; what was recorded stays."""
         self._results = await self._tools.shards.finished(self.shard)
+        if self.shard.attempt:
+            self._passes = await self._tools.shards.failed_passes(self.shard)
         await self._send_lines()
         await self._tools.recorder.settle(self)
         if self.lost:
@@ -294,7 +301,9 @@ class ShardRun:
         """Wait for a slot and return where it is; None if no endpoint that serves the line can be used for a while."""
         while True:
             target = self._targets.best(line.models)
-            if target is None:
+            if target is not None and self._lets_others_try(line, target):
+                await asyncio.sleep(LETS_OTHERS_TRY / 10)
+            elif target is None:
                 pause = self._targets.usable_in(line.models)
                 if pause > SHORT_WAIT:
                     return None
@@ -302,11 +311,21 @@ class ShardRun:
             elif await self._slot_at(line, target):
                 return target
 
+    def _lets_others_try(self, line: _Line, target: Target) -> bool:
+        """Whether a line stands back for a while from an endpoint that is being tried out: one that has failed there before may
+        fail by its own fault, and says less than a line that has not."""
+        if line.number not in self._passes or not self._tools.fleet.is_tried_out(target.endpoint):
+            return False
+        now = asyncio.get_running_loop().time()
+        self._stands_back_until = self._stands_back_until or now + LETS_OTHERS_TRY
+        return now < self._stands_back_until
+
     async def _run_line(self, line: _Line, target: Target) -> None:
         """Send a line; if that fails in a way that another endpoint or model may not, send it there at once."""
         tries = Tries(self._targets, line.models)
         while True:
-            outcome = await self._send(line, target)
+            repeated = line.number in self._passes or tries.has_asked(target.endpoint)
+            outcome = await self._send(line, target, repeated)
             if outcome.failure is None:
                 self._record(line, outcome, failed=False)
                 return
@@ -334,11 +353,11 @@ class ShardRun:
                 fleet.pacer.settle(endpoint, expected, NO_USAGE)
         return held
 
-    async def _send(self, line: _Line, target: Target) -> Outcome:
-        """Send a line to an endpoint whose slot is held, and give the slot back."""
+    async def _send(self, line: _Line, target: Target, repeated: bool) -> Outcome:
+        """Send a line to an endpoint whose slot is held, and give the slot back. `repeated`: it has failed there before."""
         fleet, endpoint = self._tools.fleet, target.endpoint
         try:
-            outcome = await fleet.send(endpoint, line.path, asking(line.body, target.model), self._owner)
+            outcome = await fleet.send(endpoint, line.path, asking(line.body, target.model), self._owner, repeated=repeated)
         finally:
             fleet.slots.release(endpoint, self._flow)
         if fleet.pacer.is_paced(endpoint):
@@ -362,29 +381,23 @@ class ShardRun:
 
     async def _wait_or_give_up(self) -> ShardEnd | None:
         """Send the failed lines to wait for their next attempt, or make them error lines when they have had their attempts."""
-        decision = self._decide()
-        if decision.give_up:
-            await self._give_up()
+        failures = {number: failure for number, (_, failure) in self._failures.items()}
+        decision = decide(failures, self._passes, self._waits, self._tools.policy, self._tools.rng)
+        if decision.given_up:
+            await self._give_up(decision.given_up)
             if self.done == self.shard.lines:
                 return None
-            decision = self._decide()
-        attempt = min(decision.attempt, self._tools.policy.attempts - 1)
-        left = self.shard.lines - self.done
-        waiting = await self._tools.shards.send_to_wait(self.shard, self._elsewhere(), attempt, decision.countdown)
+        table, left = self._tools.shards, self.shard.lines - self.done
+        waiting = await table.send_to_wait(self.shard, self._elsewhere(), decision.waiting, decision.countdown)
         log.info("%d lines of %s wait %.1f s", left, self.shard, decision.countdown)
         return ShardEnd(Ending.RETRY, waiting, decision.countdown) if waiting else ShardEnd(Ending.LOST)
 
-    def _decide(self) -> RetryDecision:
-        failures = [failure for _, failure in self._failures.values()]
-        return decide(failures, self.shard.attempt, self._waits, self._tools.policy, self._tools.rng)
-
-    async def _give_up(self) -> None:
-        """Make error lines of those that failed by their own fault. The others' endpoints were away: they go on waiting."""
-        for number, (custom_id, failure) in list(self._failures.items()):
-            if is_the_lines_fault(failure):
-                del self._failures[number]
-                result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
-                self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
+    async def _give_up(self, numbers: Collection[int]) -> None:
+        """Make error lines of those that have had their attempts."""
+        for number in numbers:
+            custom_id, failure = self._failures.pop(number)
+            result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
+            self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
         await self._tools.recorder.settle(self)
 
     def _elsewhere(self) -> str:

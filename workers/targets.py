@@ -96,6 +96,10 @@ class Tries:
         elif failure.retryable or failure.takes_endpoint_out:
             self._later[target] = failure
 
+    def has_asked(self, endpoint: str) -> bool:
+        """Whether the line has failed at that endpoint, for whichever model."""
+        return any(target.endpoint == endpoint for target in self._asked)
+
     def next(self) -> Target | None:
         """Return where the line may go at once, None if it has to wait or has come to its end."""
         left = max(ATTEMPTS_A_PASS, len(self._models)) - self._failures

@@ -15,6 +15,7 @@ from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.result_files import check_place, refuse_foreign
 from jobs.node import Node
 from jobs.records import Job
+from jobs.results import line_number
 
 __all__ = ["results"]
 
@@ -73,7 +74,7 @@ async def _follow(node: Node, job: Job) -> Job:
 
 
 async def _print(node: Node, job: Job, skip: int) -> None:
-    """Print the results from line `skip` on; of an ended job the output, then the errors."""
+    """Print the results from line `skip` (from 0) on; of an ended job the output, then the errors."""
     if not job.is_final:
         async for result in node.service.finished_lines(job, skip):
             _out(result.line + b"\n")
@@ -81,8 +82,19 @@ async def _print(node: Node, job: Job, skip: int) -> None:
     for kind in ("output", "error"):
         content = await node.service.output(job, kind)
         if content is not None:
-            async for chunk in content:
+            async for chunk in _from_line(job, content, skip) if skip else content:
                 _out(chunk)
+
+
+async def _from_line(job: Job, content: AsyncIterator[bytes], first: int) -> AsyncIterator[bytes]:
+    """Leave out what stands before line `first` of the input; both files are in the input's order."""
+    rest = b""
+    async for chunk in content:
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            if line_number(job.id, line) >= first:
+                yield line + b"\n"
 
 
 async def _write(node: Node, job: Job, out: Path) -> None:

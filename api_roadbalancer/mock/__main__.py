@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--drip-gap", type=float, default=default.drip_gap, metavar="S", help="pause in a slow drip")
     add("--answer-bytes", type=int, default=0, metavar="N", help="fill an answer's text up to so many")
     add("--fail-custom", type=_list, default=(), metavar="A,B", help="refuse bodies that contain one of these")
+    add("--break-custom", type=_list, default=(), metavar="A,B", help="fail (500) at bodies that contain one of these")
     return parser
 
 

@@ -51,6 +51,7 @@ class Behaviour:
     drip_gap: float = 0.1  # between two pieces of a slow drip
     answer_bytes: int = 0  # an answer's text is filled up to so many
     fail_custom: tuple[str, ...] = ()  # a request whose body contains one of these gets 400
+    break_custom: tuple[str, ...] = ()  # or 500
 
     def __post_init__(self) -> None:
         for name in _PARSERS:
@@ -136,4 +137,5 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "drip_gap": _seconds,
     "answer_bytes": _count,
     "fail_custom": _texts,
+    "break_custom": _texts,
 }

@@ -82,9 +82,11 @@ class ChatExchange:
 
     def _refusal(self, payload: object) -> Answer | None:
         body = self._request.body
-        for text in self._simulation.behaviour.fail_custom:
-            if text.encode() in body:
-                return error(self._request, 400, error_body("Refused on demand.", REFUSED, "fail_custom"))
+        behaviour = self._simulation.behaviour
+        if any(text.encode() in body for text in behaviour.fail_custom):
+            return error(self._request, 400, error_body("Refused on demand.", REFUSED, "fail_custom"))
+        if any(text.encode() in body for text in behaviour.break_custom):
+            return error(self._request, 500, error_body("Failed on demand.", "server_error", "break_custom"))
         if payload is _NOT_JSON:
             return error(self._request, 400, error_body("The body isn't valid JSON.", REFUSED))
         try:

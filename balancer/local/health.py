@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from balancer.health import Circuit, Health, HealthPolicy, Seen
+from balancer.health import RECENT, Circuit, Health, HealthPolicy, OpenedBy, Seen
 from balancer.outcome import Outcome
 
 __all__ = ["LocalHealth", "Record", "after_report"]
@@ -29,7 +29,7 @@ class Record:
     completed: int = 0
     failed: int = 0
     last_error: str = ""
-    refused: bool = False
+    opened_by: OpenedBy = OpenedBy.ANSWERS
 
     def health(self, now: float) -> Health:
         """Return what it means at `now`."""
@@ -52,17 +52,25 @@ def after_report(record: Record, seen: Seen, policy: HealthPolicy, now: float, c
     state, run, trips = record.state, record.run, record.trips
     if state is Circuit.OPEN and now >= record.open_until:
         state = Circuit.HALF_OPEN
-    if check_passed and (state is Circuit.CLOSED or record.refused):
-        state, run = Circuit.CLOSED, 0
-    latency, last_ok_at = record.latency, record.last_ok_at
+    latency, last_ok_at, open_until = record.latency, record.last_ok_at, record.open_until
+    if check_passed:
+        if state is Circuit.CLOSED or record.opened_by is OpenedBy.CONNECTION:
+            state, run = Circuit.CLOSED, 0
+        elif record.opened_by is OpenedBy.KEY or now - last_ok_at < RECENT:
+            open_until = min(open_until, now + policy.first_open)
     if seen.ok:
         latency, last_ok_at, run = _average(latency, seen), now, 0
         if state is not Circuit.OPEN:
             state, trips = Circuit.CLOSED, 0
-    run += seen.run
-    open_until, refused = record.open_until, record.refused
-    if seen.run and state is not Circuit.OPEN and (run >= policy.failures_to_open or state is Circuit.HALF_OPEN):
-        state, trips, refused = Circuit.OPEN, trips + 1, seen.refused
+    fresh = seen.run
+    if state is Circuit.HALF_OPEN or now - last_ok_at >= RECENT:
+        fresh += seen.repeated_run
+    run += fresh
+    to_open, opened_by = policy.failures_to_open, record.opened_by
+    if now - last_ok_at < max(1.0, 2 * (latency or 0.0)):
+        to_open *= seen.doubt
+    if fresh and state is not Circuit.OPEN and (run >= to_open or state is Circuit.HALF_OPEN):
+        state, trips, opened_by = Circuit.OPEN, trips + 1, seen.opened_by
         open_until = now + min(policy.longest_open, policy.first_open * 2.0 ** (trips - 1))
     limited_until = record.limited_until
     # Made whole, since `dataclasses.replace` costs several times as much, for every request.
@@ -77,7 +85,7 @@ def after_report(record: Record, seen: Seen, policy: HealthPolicy, now: float, c
         completed=record.completed + seen.ok,
         failed=record.failed + seen.failed,
         last_error=seen.error if seen.failed else record.last_error,
-        refused=refused,
+        opened_by=opened_by,
     )
 
 

@@ -1,5 +1,5 @@
 -- Closes a shard whose part has been written.
--- KEYS: 1 shard record, 2 buffer, 3 leases, 4 open set of the job, 5 job, 6 returned set of the job
+-- KEYS: 1 shard record, 2 buffer, 3 leases, 4 open set of the job, 5 job, 6 returned set of the job, 7 passes that lines have failed
 -- ARGV: 1 token, 2 member of leases, 3 first line
 -- Returns {'committed', 1 if nothing of the job is left to do else 0}, {'incomplete', lines recorded} or {'stale'}.
 local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end')
@@ -14,6 +14,11 @@ redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('ZREM', KEYS[3], ARGV[2])
 redis.call('SREM', KEYS[4], ARGV[3])
 redis.call('HDEL', 'rb:endpoint:' .. known[2] .. ':open', ARGV[2])
+if redis.call('EXISTS', KEYS[7]) == 1 then
+  for number = tonumber(ARGV[3]), tonumber(known[3]) - 1 do
+    redis.call('HDEL', KEYS[7], number)
+  end
+end
 local job = redis.call('HMGET', KEYS[5], 'cursor', 'total')
 local nothing_open = redis.call('SCARD', KEYS[4]) == 0 and redis.call('ZCARD', KEYS[6]) == 0
 return {'committed', nothing_open and job[1] == job[2] and 1 or 0}

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import psutil
 
 from tests.acceptance.cluster import Cluster, check_each_once, done_lines, ended, submit, until
+from tests.raw_server import serve_raw
 
 MB = 1024 * 1024
 
@@ -27,21 +28,16 @@ async def bomb_server(megabytes: int) -> AsyncIterator[str]:
     )
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            request = await reader.readuntil(b"\r\n\r\n")
-            listing = b'{"data":[{"id":"bomb"}]}'
-            if request.startswith(b"GET"):
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(listing) + listing)
-            else:
-                writer.write(head + packed)
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has left
-        finally:
-            writer.close()
+        request = await reader.readuntil(b"\r\n\r\n")
+        listing = b'{"data":[{"id":"bomb"}]}'
+        if request.startswith(b"GET"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(listing) + listing)
+        else:
+            writer.write(head + packed)
+        await writer.drain()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with serve_raw(answer) as url:
+        yield url
 
 
 async def test_an_answer_that_unpacks_to_half_a_gigabyte_is_an_error_line(cluster: Cluster) -> None:

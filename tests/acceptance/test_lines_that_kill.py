@@ -12,6 +12,7 @@ import orjson
 import psutil
 
 from tests.acceptance.cluster import Cluster, Process, check_each_once, ended, submit
+from tests.raw_server import serve_raw
 
 KILLER = "r137"
 ANSWER = orjson.dumps({"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}}], "usage": {}})
@@ -30,27 +31,23 @@ async def deadly_server(workers: list[Process], seen: Counter[str]) -> AsyncIter
         return None
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                body = MODELS
-                if head.startswith(b"post"):
-                    size = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
-                    key = orjson.loads(await reader.readexactly(size))["user"]
-                    seen[key] += 1
-                    if key == KILLER and (pid := sender(writer.get_extra_info("peername")[1])):
-                        os.kill(pid, signal.SIGKILL)
-                        break
-                    await asyncio.sleep(0.2)
-                    body = ANSWER
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-                )
-                await writer.drain()
-        writer.close()
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            body = MODELS
+            if head.startswith(b"post"):
+                size = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
+                key = orjson.loads(await reader.readexactly(size))["user"]
+                seen[key] += 1
+                if key == KILLER and (pid := sender(writer.get_extra_info("peername")[1])):
+                    os.kill(pid, signal.SIGKILL)
+                    return
+                await asyncio.sleep(0.2)
+                body = ANSWER
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            await writer.drain()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with serve_raw(serve) as url:
+        yield url
 
 
 async def keep_running(workers: list[Process]) -> None:

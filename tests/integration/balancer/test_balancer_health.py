@@ -254,13 +254,12 @@ async def test_what_could_not_be_told_is_told_later(redis: AsyncRedis, board: Op
     scripts.failures = 1
     mine = board(scripts=scripts)
     mine.note(good(3.0))
-    mine.note(bad())
-    mine.note(bad())
+    mine.note(refused := bad(FailureKind.CONNECTION))
     with pytest.raises(RedisConnectionError):
         await mine._report()
-    mine.note(bad())
+    mine.note(refused)
     await tell(mine)
-    assert (mine[E].completed, mine[E].failed, mine[E].circuit) == (1, 3, Circuit.OPEN)
+    assert (mine[E].completed, mine[E].failed, mine[E].circuit) == (1, 2, Circuit.OPEN)
 
 
 async def test_a_board_goes_on_when_redis_is_back(redis: AsyncRedis, board: Open) -> None:

@@ -22,6 +22,7 @@ from balancer.providers.openai import OpenAIAdapter
 from balancer.redis_connection import AsyncRedis
 from balancer.state import state_on
 from balancer.transport import AnswerTooLarge, FastTransport, body_at_hand, read_whole
+from tests.raw_server import serve_raw
 from tests.waiting import until
 
 Start = Callable[..., Awaitable[MockServer]]
@@ -180,11 +181,9 @@ async def test_a_compressed_answer_is_unpacked(transport: FastTransport) -> None
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n%b" % (len(packed), packed))
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        response = await transport.handle_async_request(chat(f"http://127.0.0.1:{port}/v1"))
+    async with serve_raw(answer) as url:
+        response = await transport.handle_async_request(chat(url))
         assert body_at_hand(response) or b"" == b'{"choices": []}'
         assert "content-encoding" not in response.headers
 
@@ -196,11 +195,9 @@ async def test_a_redirect_is_not_followed(transport: FastTransport) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 307 Go\r\nlocation: http://elsewhere.invalid/\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        assert (await transport.handle_async_request(chat(f"http://127.0.0.1:{port}/v1"))).status_code == 307
+    async with serve_raw(answer) as url:
+        assert (await transport.handle_async_request(chat(url))).status_code == 307
 
 
 # ---- the fleet ----
@@ -303,18 +300,16 @@ def test_model_lists_of_every_shape(body: bytes, models: list[str]) -> None:
 MB = 1024 * 1024
 
 
-async def serving(head: bytes, *pieces: bytes) -> asyncio.Server:
-    """Start a server that answers every request with the same bytes."""
+def serving(head: bytes, *pieces: bytes) -> contextlib.AbstractAsyncContextManager[str]:
+    """Start a server that answers every request with the same bytes; gives its URL."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            for piece in (b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", *pieces):
-                writer.write(piece)
-                await writer.drain()
-        writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in (b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", *pieces):
+            writer.write(piece)
+            await writer.drain()
 
-    return await asyncio.start_server(answer, "127.0.0.1", 0)
+    return serve_raw(answer)
 
 
 def zeros(megabytes: int) -> bytes:
@@ -333,8 +328,7 @@ async def test_an_answer_beyond_the_limit_is_left_where_it_grows_too_large(shape
         "chunked": (b"transfer-encoding: chunked", [chunk] * 545),
     }[shape]
     before = psutil.Process().memory_info().rss
-    async with await serving(head, *pieces) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serving(head, *pieces) as url:
         transport = FastTransport(max_answer_bytes=4 * MB)
         with pytest.raises(AnswerTooLarge, match="max_answer_bytes"):
             await transport.handle_async_request(httpx.Request("GET", url, extensions={"timeout": {"read": 20}}))
@@ -348,9 +342,8 @@ async def test_an_answer_beyond_the_limit_is_left_where_it_grows_too_large(shape
 
 
 async def test_an_answer_of_just_the_limit_is_whole() -> None:
-    async with await serving(b"content-length: 1024", bytes(1024)) as server:
+    async with serving(b"content-length: 1024", bytes(1024)) as url:
         transport = FastTransport(max_answer_bytes=1024)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         response = await transport.handle_async_request(httpx.Request("GET", url))
         assert body_at_hand(response) == bytes(1024)
         await transport.aclose()

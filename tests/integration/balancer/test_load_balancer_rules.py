@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from balancer import health
-from balancer.health import HealthPolicy, Seen, read_health
+from balancer.health import DOUBT, RECENT, HealthPolicy, Seen, read_health
 from balancer.local.health import Record, after_report
 from balancer.outcome import Failure, FailureKind, Outcome
 
@@ -20,14 +20,15 @@ START = 1_000_000.0
 
 KINDS = [None, *FailureKind]
 # Eighths of a second are exact in floats, so that both sides agree on what is past.
-EIGHTHS = st.integers(0, 80).map(lambda eighths: eighths / 8)
+EIGHTHS = st.one_of(st.integers(0, 80), st.integers(0, 800)).map(lambda eighths: eighths / 8)
 OUTCOMES = st.builds(
-    lambda kind, latency, retry_after: Outcome(
-        "e", latency, failure=Failure(kind, "why", None, retry_after) if kind is not None else None
+    lambda kind, latency, retry_after, repeated: Outcome(
+        "e", latency, failure=Failure(kind, "why", None, retry_after) if kind is not None else None, repeated=repeated
     ),
     st.sampled_from(KINDS),
     st.floats(0.01, 5),
     st.sampled_from([None, 0.5, 4.0]),
+    st.booleans(),
 )
 STEP = st.tuples(EIGHTHS, st.lists(OUTCOMES, max_size=4), st.sampled_from(["report", "passed", "failed"]))
 
@@ -42,7 +43,7 @@ def client(redis_server: str) -> sync_redis.Redis:
 def test_both_keep_the_same_record(client: sync_redis.Redis, steps: Sequence[tuple[float, list[Outcome], str]]) -> None:
     source = (Path(health.__file__).parent / "lua" / "report.lua").read_text()
     assert source.count(CLOCK) == 1
-    script = client.register_script(source.replace(CLOCK, "{tonumber(ARGV[12]), tonumber(ARGV[13])}"))
+    script = client.register_script(source.replace(CLOCK, "{tonumber(ARGV[15]), tonumber(ARGV[16])}"))
     client.delete(KEY)
     record, now = Record(), START
     for passed_by, outcomes, what in steps:
@@ -51,7 +52,7 @@ def test_both_keep_the_same_record(client: sync_redis.Redis, steps: Sequence[tup
         for outcome in outcomes:
             seen.add(outcome, POLICY)
         if what == "failed":
-            seen.run = POLICY.failures_to_open
+            seen.run = POLICY.failures_to_open * DOUBT
         record = after_report(record, seen, seen.policy(POLICY), now, what == "passed")
         script(keys=[KEY], args=arguments(seen, what == "passed", now))
         compare(record, client, now)
@@ -62,7 +63,8 @@ def arguments(seen: Seen, check_passed: bool, now: float) -> list[str | int]:
     mean = f"{seen.latency_sum / seen.answered:.6f}" if seen.answered else ""
     return [
         seen.ok, mean, seen.run, seen.failed, seen.error, policy.failures_to_open, int(policy.first_open * 1000),
-        int(policy.longest_open * 1000), int(seen.limited_for * 1000), int(check_passed), int(seen.refused),
+        int(policy.longest_open * 1000), int(seen.limited_for * 1000), int(check_passed), seen.opened_by,
+        seen.repeated_run, int(RECENT * 1000), seen.doubt,
         int(now), round(now % 1 * 1_000_000),
     ]  # fmt: skip
 

@@ -235,7 +235,7 @@ async def test_a_retry_fences_the_old_worker_and_moves_the_lines(bench: Bench) -
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10, "a"))
     await bench.record(shard, range(3))
-    waiting = await bench.table.send_to_wait(shard, "b", 2, 30.0)
+    waiting = await bench.table.send_to_wait(shard, "b", {4: 1, 5: 2, 6: 0}, 30.0)
     assert waiting is not None and waiting.token != shard.token
     assert (await bench.open_lines("a"), await bench.open_lines("b")) == (0, 7)
     lease = await bench.lease_of(job, 0)
@@ -243,24 +243,28 @@ async def test_a_retry_fences_the_old_worker_and_moves_the_lines(bench: Bench) -
     assert not await bench.record(shard, range(3, 5))
     assert await bench.table.commit(shard) == (False, False)
     assert await bench.table.renew([shard]) == [Order.LOST]
-    assert await bench.table.send_to_wait(shard, "c", 3, 1.0) is None
+    assert await bench.table.send_to_wait(shard, "c", {4: 3}, 1.0) is None
     assert (await bench.table.claim(job.id, 0, 10, shard.token, "late")).reason == "stale"
     claimed = await bench.claim(waiting)
     assert (claimed.endpoint, claimed.attempt) == ("b", 2)
+    assert await bench.table.failed_passes(claimed) == {4: 1, 5: 2}
+    await bench.record(claimed, range(3, 10))
+    assert await bench.table.commit(claimed) == (True, False)
+    assert await bench.table.failed_passes(claimed) == {}
     assert (await bench.jobs.get(job.id)).retries == 1
 
 
 async def test_a_retry_at_the_same_endpoint_keeps_its_lines(bench: Bench) -> None:
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10, "a"))
-    assert await bench.table.send_to_wait(shard, "a", 0, 1.0)
+    assert await bench.table.send_to_wait(shard, "a", {}, 1.0)
     assert await bench.open_lines("a") == 10
 
 
 async def test_the_attempt_comes_back_with_the_range(bench: Bench) -> None:
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10))
-    waiting = await bench.table.send_to_wait(shard, "a", 3, 1.0)
+    waiting = await bench.table.send_to_wait(shard, "a", {0: 3}, 1.0)
     assert waiting
     assert await bench.table.give_back(job.id, 0)
     again = await bench.claim(await bench.cut_again(job, 0, 10, "a", attempt=3))
@@ -421,7 +425,7 @@ class Play:
         if found := self.pick():
             _, known, shard = found
             endpoint, attempt = self.rng.choice("abc"), self.rng.randint(0, 4)
-            waiting = await self.bench.table.send_to_wait(shard, endpoint, attempt, 5.0)
+            waiting = await self.bench.table.send_to_wait(shard, endpoint, {shard.first: attempt}, 5.0)
             assert waiting
             known.token, known.endpoint, known.attempt, known.claimed = waiting.token, endpoint, attempt, False
             self.model.retries += 1
@@ -434,7 +438,7 @@ class Play:
             assert await table.record([(shard, [finished(shard.first)])]) == [Order.LOST]
             assert await table.commit(shard) == (False, False)
             assert await table.renew([shard]) == [Order.LOST]
-            assert await table.send_to_wait(shard, "a", 1, 1.0) is None
+            assert await table.send_to_wait(shard, "a", {}, 1.0) is None
             assert not await table.give_back(self.job.id, shard.first, shard.token)
             assert (await table.claim(self.job.id, shard.first, shard.end, shard.token, "stale")).reason == "stale"
 

@@ -10,13 +10,14 @@ from balancer.local.health import Record, after_report
 from balancer.outcome import Failure, FailureKind, Outcome
 
 POLICY = HealthPolicy(failures_to_open=2, connection_weight=2, first_open=2.0, longest_open=8.0)
-OK, BAD, REFUSED = "ok", "bad", "refused"
+OK, BAD, REFUSED, AGAIN, KEY = "ok", "bad", "refused", "bad again", "key refused"
 PASSED = "check passed"
 
 
 def outcome(what: str) -> Outcome:
-    kinds = {BAD: FailureKind.SERVER, REFUSED: FailureKind.CONNECTION}
-    return Outcome("e", 0.1, failure=Failure(kinds[what], "why") if what in kinds else None)
+    kinds = {BAD: FailureKind.SERVER, AGAIN: FailureKind.SERVER, REFUSED: FailureKind.CONNECTION, KEY: FailureKind.AUTHENTICATION}
+    failure = Failure(kinds[what], "why", 401 if what == KEY else None) if what in kinds else None
+    return Outcome("e", 0.1, failure=failure, repeated=what == AGAIN)
 
 
 def after(record: Record, step: tuple[float, str]) -> Record:
@@ -24,7 +25,7 @@ def after(record: Record, step: tuple[float, str]) -> Record:
     seen = Seen()
     if what != PASSED:
         seen.add(outcome(what), POLICY)
-    return after_report(record, seen, POLICY, now, what == PASSED)
+    return after_report(record, seen, seen.policy(POLICY), now, what == PASSED)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,22 @@ def after(record: Record, step: tuple[float, str]) -> Record:
         # and the next opening is longer all the same, until a real answer
         ([(0, REFUSED), (1, PASSED), (1, REFUSED)], 1, Circuit.OPEN, 4),
         ([(0, REFUSED), (1, PASSED), (1, OK), (1, REFUSED)], 1, Circuit.OPEN, 2),
+        # while it answers others, four times as many have to fail, but no more refused connections
+        ([(0, OK), *[(0.9, BAD)] * 7], 1, Circuit.CLOSED, 0),
+        ([(0, OK), *[(0.9, BAD)] * 8], 0.9, Circuit.OPEN, 2),
+        ([(0, OK), (1, BAD), (1, BAD)], 1, Circuit.OPEN, 2),
+        ([(0, OK), (0, REFUSED)], 0, Circuit.OPEN, 2),
+        # what has failed there before counts only when nothing has gone well for a minute
+        ([(0, OK), *[(10, AGAIN)] * 50], 10, Circuit.CLOSED, 0),
+        ([(0, OK), (60, AGAIN), (60, AGAIN)], 60, Circuit.OPEN, 2),
+        # or when it is tried out
+        ([(0, OK), (1, BAD), (1, BAD), (3, AGAIN)], 3, Circuit.OPEN, 4),
+        # a passed check bounds the pause of one that answered others in the last minute
+        ([(0, OK), (1, BAD), (1, BAD), (3, BAD), (3.5, PASSED)], 3.5, Circuit.OPEN, 2),
+        ([(0, OK), (61, BAD), (61, BAD), (63, BAD), (63.5, PASSED)], 63.5, Circuit.OPEN, 3.5),
+        # and of one that refused the key
+        ([(0, KEY)], 0, Circuit.OPEN, 300),
+        ([(0, KEY), (10, PASSED)], 10, Circuit.OPEN, 2),
     ],
 )
 def test_how_the_circuit_moves(steps: list[tuple[float, str]], now: float, circuit: Circuit, open_for: float) -> None:

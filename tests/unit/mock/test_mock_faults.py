@@ -134,6 +134,12 @@ async def test_a_body_with_a_marked_text_is_refused_and_others_are_not(running: 
     assert (await running.chat(metadata={"line": "line-8"})).status_code == 200
 
 
+async def test_a_body_with_a_marked_text_fails(running: Running) -> None:
+    await running.change(break_custom=["line-7"])
+    assert (await running.chat(metadata={"line": "line-7"})).status_code == 500
+    assert (await running.chat(metadata={"line": "line-8"})).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("options", "fault", "share"),
     [

@@ -23,30 +23,37 @@ REFUSED, LIMITED = failure(FailureKind.CONNECTION), failure(FailureKind.RATE_LIM
 
 
 @pytest.mark.parametrize(
-    ("failures", "attempt", "waits", "give_up", "next_attempt", "least", "most"),
+    ("failures", "passes", "waits", "given_up", "waiting", "least", "most"),
     [
-        ([SERVER], 0, 0, False, 1, 0.5, 1.0),  # half of the wait is certain, half is chance
-        ([SERVER], 1, 1, False, 2, 1.0, 2.0),  # twice as long
-        ([SERVER], 2, 2, True, 3, 0.0, 0.0),  # it has had its attempts
-        ([TIMEOUT], 2, 0, True, 3, 0.0, 0.0),
-        ([SERVER], 0, 60, False, 1, 5.0, 10.0),  # up to a bound
-        ([REFUSED], 2, 0, False, 2, 0.5, 1.0),  # not the line's fault: no attempt
-        ([REFUSED], 0, 60, False, 0, 2.0, 4.0),  # and looked after more often
-        ([REFUSED, SERVER], 2, 0, True, 3, 0.0, 0.0),
-        ([LIMITED], 0, 0, False, 0, 7.0, 7.0),  # as long as was asked for
-        ([LIMITED], 2, 60, False, 2, 7.0, 7.0),
-        ([failure(FailureKind.OVERLOADED, 0.1)], 0, 0, False, 0, 0.5, 1.0),  # but not less than the backoff
-        ([failure(FailureKind.RATE_LIMIT, 1e9)], 0, 0, False, 0, LONGEST_COUNTDOWN, LONGEST_COUNTDOWN),
-        ([failure(FailureKind.UNAVAILABLE)], 0, 0, False, 0, 0.5, 1.0),
-        ([], 0, 0, False, 0, 0.5, 1.0),
+        ({7: SERVER}, {}, 0, set(), {7: 1}, 0.5, 1.0),  # half of the wait is certain, half is chance
+        ({7: SERVER}, {7: 1}, 1, set(), {7: 2}, 1.0, 2.0),  # twice as long
+        ({7: SERVER}, {7: 2}, 2, {7}, {}, 2.0, 4.0),  # it has had its attempts
+        ({7: TIMEOUT}, {7: 2}, 0, {7}, {}, 0.5, 1.0),
+        ({7: SERVER}, {}, 60, set(), {7: 1}, 5.0, 10.0),  # up to a bound
+        ({7: REFUSED}, {7: 2}, 0, set(), {7: 2}, 0.5, 1.0),  # not the line's fault: no attempt
+        ({7: REFUSED}, {}, 60, set(), {7: 0}, 2.0, 4.0),  # and looked after more often
+        ({7: REFUSED, 8: SERVER}, {7: 2, 8: 2}, 0, {8}, {7: 2}, 0.5, 1.0),  # each on its own
+        ({7: SERVER, 8: SERVER}, {7: 2}, 0, {7}, {8: 1}, 0.5, 1.0),  # however often others have failed
+        ({7: LIMITED}, {}, 0, set(), {7: 0}, 7.0, 7.0),  # as long as was asked for
+        ({7: LIMITED}, {7: 2}, 60, set(), {7: 2}, 7.0, 7.0),
+        ({7: failure(FailureKind.OVERLOADED, 0.1)}, {}, 0, set(), {7: 0}, 0.5, 1.0),  # but not less than the backoff
+        ({7: failure(FailureKind.RATE_LIMIT, 1e9)}, {}, 0, set(), {7: 0}, LONGEST_COUNTDOWN, LONGEST_COUNTDOWN),
+        ({7: failure(FailureKind.UNAVAILABLE)}, {}, 0, set(), {7: 0}, 0.5, 1.0),
+        ({}, {}, 0, set(), {}, 0.5, 1.0),
     ],
 )
 def test_what_becomes_of_failed_lines(
-    failures: list[Failure], attempt: int, waits: int, give_up: bool, next_attempt: int, least: float, most: float
+    failures: dict[int, Failure],
+    passes: dict[int, int],
+    waits: int,
+    given_up: set[int],
+    waiting: dict[int, int],
+    least: float,
+    most: float,
 ) -> None:
     for seed in range(20):
-        decision = decide(failures, attempt, waits, POLICY, random.Random(seed))
-        assert (decision.give_up, decision.attempt) == (give_up, next_attempt)
+        decision = decide(failures, passes, waits, POLICY, random.Random(seed))
+        assert (decision.given_up, decision.waiting) == (given_up, waiting)
         assert least <= decision.countdown <= most
 
 
