@@ -142,7 +142,7 @@ class SharedSlots:
             self._leaving.pop(endpoint, None)
         gauge.used_at = time.monotonic()
         gauge.hand_out(gauge.used_at)
-        if gauge.held < gauge.allowed:
+        if gauge.held(gauge.used_at) < gauge.allowed:
             self._changed.set()
 
     def in_use(self, endpoint: str) -> int:
@@ -223,7 +223,7 @@ class SharedSlots:
 
     def _question(self, name: str) -> Call:
         gauge = self._gauges[name]
-        held = gauge.held
+        held = gauge.held(time.monotonic())
         # What is not held may be somebody else's before the answer is here.
         gauge.allowed = min(gauge.allowed, held)
         gauge.asked = gauge.wanted
@@ -265,10 +265,12 @@ class _Gauge:
     def usable(self) -> int:
         return min(self.allowed, self.share)
 
-    @property
-    def held(self) -> int:
-        """What can't be given away in a question: slots in use, and those that may be taken while it is under way."""
-        return max(self.in_use, min(self.usable, self.wanted))
+    def held(self, now: float) -> int:
+        """What can't be given away in a question: slots in use, and those that may be taken while it is under way.
+
+        A process that has been silent for longer than the lease lasts has none but those in use: the rest may be others' by now.
+        """
+        return max(self.in_use, min(self.usable, self.wanted)) if now < self.valid_until else self.in_use
 
     @property
     def is_short(self) -> bool:
@@ -276,7 +278,7 @@ class _Gauge:
 
     @property
     def needs_settling(self) -> bool:
-        return self.is_short or self.wanted != self.asked or self.held < self.allowed
+        return self.is_short or self.wanted != self.asked or self.held(time.monotonic()) < self.allowed
 
     def has_room(self, now: float) -> bool:
         return self.in_use < self.usable and now < self.valid_until

@@ -6,7 +6,8 @@
 --       the time (ms) they began to
 -- ARGV: 1 process, 2 held now and not to be taken away, 3 wanted (held included), 4 the endpoint's limit, 5 time to live (ms), 6 in use now,
 --       7 weight: people wait for the requests of a heavier one
--- Returns {what the process may have in flight from now on, never less than what it holds; what would be fair; what others use}.
+-- Returns {what the process may have in flight from now on, never less than what it holds; up to where it may begin more, which is
+-- what would be fair, and less for one that was silent for so long that others have been given what it holds; what others use}.
 local me, held, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local limit, ttl, weight = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7] or '1')
 local PATIENCE = 500 -- ms without a question after which nobody stands back for a process that waits: it may be dead
@@ -88,4 +89,4 @@ if allowed == 0 and wanted > 0 then
 else
   redis.call('ZREM', KEYS[2], me)
 end
-return {allowed, target, used_others}
+return {allowed, math.min(target, math.max(room, 0)), used_others}

@@ -1,5 +1,7 @@
 """Invariant 2, and the shares that each strategy promises, across several worker processes."""
 
+import asyncio
+import signal
 import time
 from typing import Any
 
@@ -111,3 +113,20 @@ async def test_requests_a_minute_are_kept_across_processes(cluster: Cluster) -> 
     stats = model.stats
     # 600 a minute is 10 a second, of which the first second's worth may go at once
     assert stats["last_at"] - stats["first_at"] >= 4.5
+
+
+async def test_a_worker_that_was_frozen_takes_no_more_than_is_left(cluster: Cluster) -> None:
+    model = await cluster.start_model("m", {"max_concurrency": 64}, latency=0.3)
+    cluster.write_config()
+    frozen, _ = [await cluster.start_worker() for _ in range(2)]
+    async with cluster.node() as node:
+        job = await submit(node, ids(20_000))
+        await until(lambda: model.stats["in_flight"] >= 60, what="a full endpoint")
+        await asyncio.sleep(1)
+        frozen.handle.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(12)  # longer than its slots and its leases last
+        before = model.stats["completed"]
+        frozen.handle.send_signal(signal.SIGCONT)
+        await until(lambda: model.stats["completed"] > before + 1000, what="a thousand more answers")
+        assert model.stats["max_in_flight"] <= 64
+        await node.service.cancel(job.id)
