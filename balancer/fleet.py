@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -114,8 +114,8 @@ class Fleet:
         return outcome
 
     def _tell(self, line: "_Line", outcome: Outcome, owner: str, api_key: str | None) -> None:
-        # A caller's own key that is refused says nothing about the endpoint.
-        if not (api_key and outcome.failure and not outcome.failure.counts_against_endpoint):
+        # A caller's own key that is refused says nothing about the endpoint, nor does a reader that leaves.
+        if not (outcome.abandoned or (api_key and outcome.failure and not outcome.failure.counts_against_endpoint)):
             self.health.note(outcome)
         if self.usage is not None:
             self.usage.note(line.endpoint, outcome, owner)
@@ -158,29 +158,35 @@ class Fleet:
             await response.aclose()
 
     async def stream(
-        self, endpoint: str, path: str, body: Mapping[str, Any], owner: str = "", api_key: str | None = None
-    ) -> AsyncGenerator["ChatChunk | Outcome", None]:
-        """Send one request and yield the chunks of its answer, and at last the outcome; never raises for anything that the
-        endpoint does. The caller holds a slot. Health and the usage of `owner` are told.
+        self,
+        endpoint: str,
+        path: str,
+        body: Mapping[str, Any],
+        on_end: Callable[[Outcome], None],
+        owner: str = "",
+        api_key: str | None = None,
+    ) -> AsyncGenerator[ChatChunk, None]:
+        """Send one request and yield the chunks of its answer; never raises for anything that the endpoint does.
+
+        The caller holds a slot. However it ends, also by closing the generator, `on_end` is told of the outcome, once; so are
+        health and the usage of `owner`.
         """
         line = self._lines[endpoint]
         try:
             call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
         except RequestRefused as exc:
-            yield _refused(endpoint, exc)
+            on_end(_refused(endpoint, exc))
             return
-        reading = StreamReading(endpoint, line.adapter, call, self._timeout, self._max_answer_bytes)
+        reading = StreamReading(endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes)
         try:
             async with aclosing(reading.chunks(self._transport, line.request(call, api_key))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
             outcome = reading.outcome()
-            if outcome is not None:
-                outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
-                self._tell(line, outcome, owner, api_key)
-        if outcome is not None:
-            yield outcome
+            outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
+            self._tell(line, outcome, owner, api_key)
+            on_end(outcome)
 
     async def check(self, endpoint: str) -> Outcome:
         """Ask an endpoint for its models, as the active health check does, and share both answers; read how much waits there.

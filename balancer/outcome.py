@@ -110,13 +110,14 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as the endpoint counted them. Those read from its cache (`cached`) and written to it are part of the prompt's,
-    reasoning is part of the completion's."""
+    reasoning is part of the completion's, and what is written for an hour (`cache_write_hour`) is part of `cache_write`."""
 
     prompt: int = 0
     completion: int = 0
     cached: int = 0
     reasoning: int = 0
     cache_write: int = 0
+    cache_write_hour: int = 0
 
 
 NO_USAGE = Usage()
@@ -127,7 +128,8 @@ class Outcome:
     """What one attempt gave: a JSON `body` as bytes, or a `failure`, perhaps with the endpoint's body.
 
     `latency` is in seconds, `cost` in USD (None: the price is not known), `model` the upstream name that was asked for.
-    `parsed` is the body read, where an answer has been. `repeated`: the request had failed there before.
+    `parsed` is the body read, where an answer has been. `repeated`: the request had failed there before. `guessed`: the
+    endpoint has not told all of the usage. `abandoned`: the reader of a stream left before its end.
     """
 
     endpoint: str
@@ -141,3 +143,5 @@ class Outcome:
     model: str = ""
     cost: float | None = None
     repeated: bool = False
+    guessed: bool = False
+    abandoned: bool = False

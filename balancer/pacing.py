@@ -15,6 +15,7 @@ from balancer.endpoint import Endpoint
 from balancer.local.pacing import LocalPacer
 from balancer.outcome import Usage
 from balancer.scripts import Scripts
+from balancer.token_guess import CHARACTERS_PER_TOKEN
 
 __all__ = ["Pacer", "expected_tokens"]
 
@@ -22,7 +23,6 @@ BLOCK_SECONDS = 0.1
 """How much of the budget one process takes at a time."""
 LONGEST_WAIT = 2.0
 """Seconds between looking again, however long the budget says to wait: it may have been corrected."""
-CHARACTERS_PER_TOKEN = 4
 MOST_COMPLETION = 128 * 1024
 """Tokens beyond which a request's limit for its answer is not believed: it would use up the budget of everybody."""
 EXPECTED_COMPLETION = 256

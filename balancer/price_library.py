@@ -20,6 +20,9 @@ __all__ = ["LibraryTariff", "table_of", "tariff_of"]
 _COMPANY = {"anthropic": "anthropic", "gemini": "google"}
 """Whose prices hold for a wire format wherever it is spoken. OpenAI's is spoken by everybody: there only the address tells."""
 _FEMTO_PER_KREQUESTS = 10**12
+_HOUR = 2
+"""What is written to Anthropic's cache for an hour costs twice the input price (Anthropic's documentation, "Prompt caching"); the
+library has the price of five minutes alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +98,15 @@ def _rates(prices: ModelPrice, above: int) -> Rates:
         return otherwise if price is None else _whole(_at(price, above), scale)
 
     into, out = rate("input_mtok", 0), rate("output_mtok", 0)
+    written = rate("cache_write_mtok", into)
     return Rates(
         input=into,
         output=out,
         cached=rate("cache_read_mtok", into),
-        cache_write=rate("cache_write_mtok", into),
+        cache_write=written,
         reasoning=rate("output_reasoning_mtok", out),
         request=rate("requests_kcount", 0, _FEMTO_PER_KREQUESTS),
+        cache_write_hour=_HOUR * into if written > into else None,
     )
 
 

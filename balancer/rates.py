@@ -17,8 +17,8 @@ FEMTO_PER_MTOK = 10**9
 class Rates:
     """Femtodollars for one token of each kind, and for the `request` itself.
 
-    `cached` and `cache_write` are paid instead of `input`, `reasoning` instead of `output`; where a list has no price of its own
-    for them, they are the same.
+    `cached` and `cache_write` (`cache_write_hour`, if it is kept for an hour) are paid instead of `input`, `reasoning` instead of
+    `output`; where a list has no price of its own for them, they are the same.
     """
 
     input: int
@@ -27,11 +27,14 @@ class Rates:
     cache_write: int
     reasoning: int
     request: int = 0
+    cache_write_hour: int | None = None
 
     def femto_cost(self, usage: Usage) -> int | None:
         """Return what `usage` costs; None if the price depends on what is cached (or reasoned), and more is said to be than there
         is."""
         cached = usage.cached * (self.cached - self.input) + usage.cache_write * (self.cache_write - self.input)
+        if self.cache_write_hour is not None:
+            cached += usage.cache_write_hour * (self.cache_write_hour - self.cache_write)
         reasoning = usage.reasoning * (self.reasoning - self.output)
         if (cached and usage.cached + usage.cache_write > usage.prompt) or (reasoning and usage.reasoning > usage.completion):
             return None

@@ -1,6 +1,7 @@
 """Sends interactive requests: to the best endpoint, and elsewhere at once if that fails."""
 
 import asyncio
+import functools
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -97,24 +98,17 @@ class Sender:
         """Yield the answer's chunks. It falls back to other endpoints until the first chunk, never after; `trial.failure` is None
         after an answer that came to its end."""
         fleet = self._fleet
-        taken = 0
+        taken = False
         while not taken and (endpoint := await self._next_endpoint(request, trial)) is not None:
             body = self._asking(endpoint, request, trial)
-            ended = False
+            end = functools.partial(self._take_in, request=request, trial=trial)
             try:
-                async with aclosing(fleet.stream(endpoint, CHAT_PATH, body, request.owner, request.api_key)) as chunks:
+                async with aclosing(fleet.stream(endpoint, CHAT_PATH, body, end, request.owner, request.api_key)) as chunks:
                     async for chunk in chunks:
-                        if isinstance(chunk, Outcome):
-                            ended = True
-                            self._take_in(chunk, request, trial)
-                            break
-                        taken += 1
+                        taken = True
                         yield chunk
             finally:
                 fleet.slots.release(endpoint)
-                if not ended:
-                    # Nobody will say any more what it used: its chunks have about a token each.
-                    self._settle(endpoint, request, Usage(completion=taken))
             if trial.failure is None:
                 return
 
@@ -124,9 +118,10 @@ class Sender:
 
     def _take_in(self, outcome: Outcome, request: ChatRequest, trial: Trial) -> None:
         trial.note(outcome)
-        self._on_outcome(outcome)
+        if not outcome.abandoned:
+            self._on_outcome(outcome)
         # The budget is corrected by what the request really used, where that is known.
-        if outcome.failure or outcome.usage != NO_USAGE:
+        if outcome.failure or outcome.abandoned or outcome.usage != NO_USAGE:
             self._settle(outcome.endpoint, request, outcome.usage)
 
     def _settle(self, endpoint: str, request: ChatRequest, usage: Usage) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 import orjson
 
-from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage
 from balancer.providers import Adapter, Call, StreamFault
 from balancer.providers.openai import usage_of
 from balancer.results import ChatChunk, first_choice, text_of
 from balancer.sse import EventTooLarge, event_data
+from balancer.token_guess import characters_in, guessed_usage
 from balancer.transport import MAX_ANSWER_BYTES, AnswerTooLarge, read_whole, timeout_message
 
 __all__ = ["StreamReading", "chunks_of"]
@@ -23,11 +24,19 @@ class StreamReading:
     """One streamed answer of one endpoint: iterate over `chunks`, then ask for the `outcome`."""
 
     def __init__(
-        self, endpoint: str, adapter: Adapter, call: Call, timeout: float, max_answer_bytes: int = MAX_ANSWER_BYTES
+        self,
+        endpoint: str,
+        adapter: Adapter,
+        call: Call,
+        body: Mapping[str, Any],
+        timeout: float,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
+        """`call` is the chat request `body` in the endpoint's words; `timeout` is in seconds."""
         self._endpoint = endpoint
         self._adapter = adapter
         self._call = call
+        self._body = body
         self._translation = adapter.translation(call)
         self._timeout = timeout
         self._max_answer_bytes = max_answer_bytes
@@ -36,22 +45,33 @@ class StreamReading:
         self._status: int | None = None
         self._request_id = ""
         self._usage = NO_USAGE
+        self._chunks = self._said = self._characters = 0
         self._finished = False
         self._failure: Failure | None = None
 
-    def outcome(self) -> Outcome | None:
-        """Return what came of it; None if the reader went away before the end, which says nothing about the endpoint."""
-        if self._failure is None and not self._finished:
-            return None
+    def outcome(self) -> Outcome:
+        """Return what came of it; `abandoned`, which says nothing about the endpoint, if the reader went away before the end."""
+        abandoned = self._failure is None and not self._finished
+        usage, guessed = self._used(abandoned)
         return Outcome(
             endpoint=self._endpoint,
             latency=self._latency or time.perf_counter() - self._started,
             status=self._status,
             request_id=self._request_id,
-            usage=self._usage,
+            usage=usage,
             failure=self._failure,
             model=self._call.model,
+            guessed=guessed,
+            abandoned=abandoned,
         )
+
+    def _used(self, abandoned: bool) -> tuple[Usage, bool]:
+        """Return the tokens, and whether they are guessed: of a stream that did not come to its end or tell them."""
+        answered = self._chunks or (self._status == 200 and (abandoned or self._finished))
+        if not answered or (self._finished and self._usage != NO_USAGE):
+            return self._usage, False
+        known = self._usage if self._usage != NO_USAGE else self._translation.used_so_far()
+        return guessed_usage(self._body, known, self._said, self._characters), True
 
     async def chunks(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> AsyncGenerator[ChatChunk, None]:
         """Send the request and yield the answer's chunks. Trouble ends it; `outcome` says what it was."""
@@ -112,7 +132,13 @@ class StreamReading:
         usage = usage_of(raw.get("usage")) if raw.get("usage") else None
         self._usage = usage or self._usage
         self._finished = self._finished or choice.get("finish_reason") is not None
-        text = text_of(delta.get("content")) or "" if isinstance(delta, dict) else ""
+        text = ""
+        self._chunks += 1
+        if isinstance(delta, dict):
+            text = text_of(delta.get("content")) or ""
+            characters = len(text) if delta.keys() <= _PLAIN else characters_in(delta)
+            self._said += characters > 0
+            self._characters += characters
         return ChatChunk(text, self._endpoint, choice.get("finish_reason"), raw.get("model"), usage, raw)
 
     def _fail(self, kind: FailureKind, message: str) -> None:
@@ -120,6 +146,7 @@ class StreamReading:
         self._finished = False
 
 
+_PLAIN = {"role", "content"}
 PIECE = 64
 """Characters of a whole answer's text that go into one chunk."""
 

@@ -20,6 +20,8 @@ LATENCY_BOUNDS = (
 )  # fmt: skip
 """Upper bounds (seconds, inclusive) of the buckets of latency; one more bucket has what took longer."""
 COUNTS = ("requests", "errors", "input", "output", "cached", "reasoning", "nano_cost", "priced", "unpriced", "latency_us")
+LATER_COUNTS = ("guessed",)
+"""Those that are stored behind the buckets; accounts of before do not have them."""
 SEPARATOR = "\x1f"
 """Between the parts of a row's name. ASCII has it for this; it is taken out of the parts."""
 
@@ -53,8 +55,8 @@ class Tally:
 
     Tokens are as the endpoints counted them; `cached` ones are part of `input`, `reasoning` ones of `output`. `nano_cost` is the
     cost in nanodollars of the `priced` requests; what the `unpriced` ones cost is not known. A failure that used no token is
-    neither. Latency (microseconds in all, and by bucket) is that of the requests that did not fail; of a stream, that of its
-    first chunk.
+    neither. The tokens of the `guessed` ones are a guess. Latency (microseconds in all, and by bucket) is that of the requests
+    that did not fail; of a stream, that of its first chunk.
     """
 
     requests: int = 0
@@ -68,6 +70,7 @@ class Tally:
     unpriced: int = 0
     latency_us: int = 0
     buckets: list[int] = field(default_factory=_no_buckets)
+    guessed: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one attempt."""
@@ -79,6 +82,7 @@ class Tally:
             self.errors += 1
             if outcome.usage == NO_USAGE:
                 return
+        self.guessed += outcome.guessed
         usage = outcome.usage
         self.input += usage.prompt
         self.output += usage.completion
@@ -92,21 +96,24 @@ class Tally:
 
     def merge(self, other: "Tally") -> None:
         """Add what another one has counted."""
-        for name in COUNTS:
+        for name in (*COUNTS, *LATER_COUNTS):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
 
     def packed(self) -> str:
         """Return it as it is stored."""
-        return ",".join(map(str, (*(getattr(self, name) for name in COUNTS), *self.buckets)))
+        later = (getattr(self, name) for name in LATER_COUNTS)
+        return ",".join(map(str, (*(getattr(self, name) for name in COUNTS), *self.buckets, *later)))
 
     @classmethod
     def unpacked(cls, stored: bytes) -> "Tally":
         """Read it as it is stored."""
         numbers = [int(number) for number in stored.split(b",")]
-        tally = cls(buckets=numbers[len(COUNTS) : len(COUNTS) + len(LATENCY_BOUNDS) + 1])
-        for name, number in zip(COUNTS, numbers, strict=False):
-            setattr(tally, name, number)
+        end = len(COUNTS) + len(LATENCY_BOUNDS) + 1
+        tally = cls(buckets=numbers[len(COUNTS) : end])
+        for names, found in ((COUNTS, numbers), (LATER_COUNTS, numbers[end:])):
+            for name, number in zip(names, found, strict=False):
+                setattr(tally, name, number)
         return tally
 
 

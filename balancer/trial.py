@@ -4,7 +4,8 @@ import time
 
 import orjson
 
-from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.rates import NANO
 from balancer.results import Attempt, ChatResult, first_message, text_of
 
 __all__ = ["Trial"]
@@ -35,11 +36,18 @@ class Trial:
         self.failure: Failure | None = None
         self.outcome: Outcome | None = None
         """What the last attempt gave."""
+        self.tokens = 0
+        """What all attempts have used."""
+        self.nano_cost: int | None = None
+        """What that cost in nanodollars, without those whose price is not known; None if that is all of them."""
 
     def note(self, outcome: Outcome) -> None:
         """Take in what came of an attempt."""
         self.outcome = outcome
         self.failure = outcome.failure
+        self.tokens += outcome.usage.prompt + outcome.usage.completion
+        if outcome.cost is not None and (outcome.failure is None or outcome.usage != NO_USAGE):
+            self.nano_cost = (self.nano_cost or 0) + round(outcome.cost * NANO)
         if outcome.failure is not None:
             self._learn(outcome.endpoint, outcome.failure)
         error = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else None

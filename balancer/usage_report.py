@@ -36,6 +36,7 @@ class UsageSum:
     reasoning_tokens: int
     cost: float | None
     unpriced_requests: int
+    guessed_requests: int
     latency: float | None
     latency_p50: float | None
     latency_p95: float | None
@@ -92,6 +93,7 @@ def _sum_of(group: dict[Group, str], tally: Tally) -> UsageSum:
         reasoning_tokens=tally.reasoning,
         cost=None if tally.unpriced and not tally.priced else tally.nano_cost / NANO,
         unpriced_requests=tally.unpriced,
+        guessed_requests=tally.guessed,
         latency=tally.latency_us / 1e6 / succeeded if succeeded else None,
         latency_p50=quantile(tally.buckets, 0.5),
         latency_p95=quantile(tally.buckets, 0.95),

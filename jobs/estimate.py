@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import orjson
-
 from balancer.endpoint import Endpoint
 from balancer.fleet import ANY_MODEL
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import Usage
-from balancer.pacing import CHARACTERS_PER_TOKEN
 from balancer.pricing import cost_of
 from balancer.strategy import BalancingStrategy
+from balancer.token_guess import prompt_tokens
 
-__all__ = ["Estimator", "Share", "Tally", "answer_tokens", "prompt_tokens", "spread", "sum_of"]
+__all__ = ["Estimator", "Share", "Tally", "answer_tokens", "spread", "sum_of"]
 
 SPREADS_KEPT = 1024
 """Models whose endpoints are kept at hand; an input may name any number of them."""
@@ -51,22 +49,6 @@ def sum_of(tallies: Iterable[Tally]) -> Tally:
     found = list(tallies)
     fields = ("lines", "prompt", "completion", "cost", "unpriced")
     return Tally(*(math.fsum(getattr(tally, field) for tally in found) for field in fields))
-
-
-def prompt_tokens(body: Mapping[str, Any]) -> int:
-    """Guess the tokens of a prompt: four characters a token, of all text and of the tools. Images count nothing."""
-    characters = sum(_characters(message.get("content")) for message in body["messages"])
-    if body.get("tools"):
-        characters += len(orjson.dumps(body["tools"]))
-    return max(1, math.ceil(characters / CHARACTERS_PER_TOKEN))
-
-
-def _characters(content: Any) -> int:
-    if isinstance(content, str):
-        return len(content)
-    parts = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
-    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def answer_tokens(body: Mapping[str, Any], cap: int | None, expected: int) -> int:

@@ -58,6 +58,7 @@ class UsageObject(BaseModel):
     tokens: UsageTokens
     cost: float | None
     unpriced_requests: int
+    guessed_requests: int = Field(description="those whose tokens are a guess: the endpoint has not told all of them")
     latency: UsageLatency
 
     @classmethod
@@ -76,6 +77,7 @@ class UsageObject(BaseModel):
             ),
             cost=some.cost,
             unpriced_requests=some.unpriced_requests,
+            guessed_requests=some.guessed_requests,
             latency=UsageLatency(average=some.latency, p50=some.latency_p50, p95=some.latency_p95),
         )
 

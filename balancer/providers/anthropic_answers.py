@@ -124,6 +124,7 @@ def anthropic_usage(usage: Any) -> Usage:
         cached,
         _count(usage.get("output_tokens_details"), "thinking_tokens"),
         written,
+        min(written, _count(usage.get("cache_creation"), "ephemeral_1h_input_tokens")),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from balancer.outcome import Failure, FailureKind
+from balancer.outcome import Failure, FailureKind, Usage
 from balancer.providers.anthropic_answers import (
     Malformed,
     anthropic_failure_kind,
@@ -65,6 +65,9 @@ class MessageStream(Translation):
     def close(self) -> Chunks:
         """Tell the tokens if the end was told, but the last event never came."""
         return self._with_usage(()) if self._finished else ()
+
+    def used_so_far(self) -> Usage:
+        return anthropic_usage(self._usage)
 
     def _start(self, event: Mapping[str, Any]) -> Chunks:
         message = member(event, "message", dict)

@@ -85,6 +85,10 @@ class Translation(ABC):
         """Return what is left to say when the connection has ended."""
         return ()
 
+    def used_so_far(self) -> Usage:
+        """Return the tokens that the endpoint has told so far, also where they are not in a chunk yet."""
+        return NO_USAGE
+
 
 class Adapter(ABC):
     """Translates between OpenAI's chat format and an endpoint's own. Holds no state; one object serves all endpoints."""

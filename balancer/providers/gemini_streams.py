@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from balancer.outcome import Failure, FailureKind
+from balancer.outcome import Failure, FailureKind, Usage
 from balancer.providers.base import StreamFault, Translation
 from balancer.providers.gemini_answers import (
     UnreadableAnswer,
@@ -90,6 +90,9 @@ class GeminiTranslation(Translation):
             for index, each in sorted(self._candidates.items())
         ]
         return [*ends, chunk(self._head, usage=usage_in(self._counts))]
+
+    def used_so_far(self) -> Usage:
+        return usage_in(self._counts)
 
     def _chunk(self, index: int, delta: Mapping[str, Any], ending: str | None = None) -> Mapping[str, Any]:
         made = chunk(self._head, delta, ending)

@@ -76,6 +76,7 @@ def usage_of(usage: Any) -> Usage:
         count_of(prompt_details, "cached_tokens"),
         count_of(completion_details, "reasoning_tokens"),
         count_of(prompt_details, "cache_write_tokens"),
+        count_of(prompt_details, "cache_write_1h_tokens"),
     )
 
 

@@ -116,11 +116,15 @@ def tool_call(identifier: str, name: str, arguments: str) -> dict[str, Any]:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Return OpenAI's `usage`: the prompt's tokens with the cached ones, the completion's with the reasoning."""
+    """Return OpenAI's `usage`: the prompt's tokens with the cached ones, the completion's with the reasoning.
+
+    `cache_write_1h_tokens` is our own field, beside OpenAI's.
+    """
+    hour = {"cache_write_1h_tokens": usage.cache_write_hour} if usage.cache_write_hour else {}
     return {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
-        "prompt_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write},
+        "prompt_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write, **hour},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }

@@ -5,16 +5,13 @@ from typing import Any, Self
 
 from fastapi import Request
 
-from balancer.outcome import Outcome
 from balancer.pacing import expected_tokens
+from balancer.trial import Trial
 from jobs.access import Access, Admission, Caller
 from producer_api.access import caller_of
 from producer_api.context import ApiContext
 
 __all__ = ["Visit", "visit"]
-
-NANO = 1e9
-"""Nano-dollars in a dollar."""
 
 
 class Visit:
@@ -43,11 +40,9 @@ class Visit:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.leave()
 
-    def spent(self, outcome: Outcome) -> None:
-        """Put an answer's tokens and cost on the account."""
-        self._tokens += outcome.usage.prompt + outcome.usage.completion
-        if outcome.cost is not None:
-            self._nano = (self._nano or 0) + round(outcome.cost * NANO)
+    def spent(self, trial: Trial) -> None:
+        """Put what a request's attempts have used on the account."""
+        self._tokens, self._nano = trial.tokens, trial.nano_cost
 
     async def leave(self) -> None:
         """Give back what the visit holds, and tell what it used."""

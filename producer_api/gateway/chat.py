@@ -19,7 +19,6 @@ from producer_api.gateway.documentation import CHAT
 from producer_api.gateway.event_stream import DONE, EventStream
 from producer_api.gateway.failures import error_object, problem_of, retry_after_of
 from producer_api.gateway.request import read_chat_request
-from producer_api.gateway.told import Told
 
 __all__ = ["begun", "headers", "opened", "refusal", "router"]
 
@@ -44,9 +43,9 @@ async def chat_completions(request: Request) -> Response:
     trial = api.sender.trial(asked)
     async with guest:
         outcome = await api.sender.complete(asked, trial)
+        guest.spent(trial)
         if outcome is None:
             return refusal(trial, guest)
-        guest.spent(outcome)
     return Response(outcome.body, 200, headers(trial, guest), "application/json")
 
 
@@ -73,25 +72,26 @@ async def _streamed(api: ApiContext, body: Mapping[str, Any], guest: Visit) -> R
     asked = ChatRequest({**body, "stream_options": {**options, "include_usage": True}}, guest.owner)
     trial = api.sender.trial(asked)
     chunks = api.sender.stream(asked, trial)
-    first = await opened(chunks, guest)
+    first = await opened(chunks, trial, guest)
     if first is None:
         return refusal(trial, guest)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
     attempts = {"x-roadbalancer-attempts": str(len(trial.attempts) + 1)}
-    told = Told(asked.body, api.node.fleet.endpoints.get(first.endpoint), first, trial)
-    events = await begun(_events(first, chunks, told, trial, guest, bool(options.get("include_usage"))))
+    events = await begun(_events(first, chunks, trial, guest, bool(options.get("include_usage"))))
     return EventStream(events, where | attempts | guest.headers)
 
 
-async def opened(chunks: AsyncGenerator[ChatChunk, None], guest: Visit) -> ChatChunk | None:
+async def opened(chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit) -> ChatChunk | None:
     """Wait for the first chunk, before any header is sent, so that a refusal still has its status; None if there is none."""
     try:
         return await anext(chunks)
     except StopAsyncIteration:
+        guest.spent(trial)
         await guest.leave()
         return None
     except BaseException:
         await chunks.aclose()
+        guest.spent(trial)
         await guest.leave()
         raise
 
@@ -104,18 +104,19 @@ async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
 
 
 async def _events(
-    first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], told: Told, trial: Trial, guest: Visit, wants_usage: bool
+    first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit, wants_usage: bool
 ) -> AsyncGenerator[bytes, None]:
-    async with guest, aclosing(chunks):
+    async with guest:
         try:
-            yield b""
-            yield _event(first.raw)
-            async for chunk in chunks:
-                told.take(chunk)
-                if wants_usage or not _is_usage_alone(chunk.raw):
-                    yield _event(chunk.raw)
+            # Closed before the account is settled: what a stream used that is left stands in the trial only then.
+            async with aclosing(chunks):
+                yield b""
+                yield _event(first.raw)
+                async for chunk in chunks:
+                    if wants_usage or not _is_usage_alone(chunk.raw):
+                        yield _event(chunk.raw)
         finally:
-            guest.spent(told.outcome())
+            guest.spent(trial)
         if trial.failure is not None:
             yield _event({"error": error_object(problem_of(trial))})
         else:

@@ -22,7 +22,6 @@ from producer_api.gateway.event_stream import EventStream
 from producer_api.gateway.failures import problem_of
 from producer_api.gateway.request import read_object
 from producer_api.gateway.responses_wire import chat_body, message_item, response_object
-from producer_api.gateway.told import Told
 from producer_api.rendering import JsonBytes
 
 __all__ = ["router"]
@@ -45,9 +44,9 @@ async def create_response(request: Request, api: Api) -> Response:
     trial = api.sender.trial(asked)
     async with guest:
         outcome = await api.sender.complete(asked, trial)
+        guest.spent(trial)
         if outcome is None:
             return refusal(trial, guest)
-        guest.spent(outcome)
     raw = outcome.parsed or {}
     answer = response_object(
         wanted,
@@ -65,34 +64,33 @@ async def create_response(request: Request, api: Api) -> Response:
 async def _streamed(api: ApiContext, wanted: Mapping[str, Any], asked: ChatRequest, guest: Visit) -> Response:
     trial = api.sender.trial(asked)
     chunks = api.sender.stream(asked, trial)
-    first = await opened(chunks, guest)
+    first = await opened(chunks, trial, guest)
     if first is None:
         return refusal(trial, guest)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
-    told = Told(asked.body, api.node.fleet.endpoints.get(first.endpoint), first, trial)
-    events = await begun(_events(wanted, first, chunks, told, trial, guest))
+    events = await begun(_events(wanted, first, chunks, trial, guest))
     return EventStream(events, where | guest.headers)
 
 
 async def _events(
-    wanted: Mapping[str, Any], first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], told: Told, trial: Trial, guest: Visit
+    wanted: Mapping[str, Any], first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit
 ) -> AsyncGenerator[bytes, None]:
     """Yield nothing at first (see `begun`), then the events of a streamed response, in the order in which OpenAI's clients expect
     them."""
     telling = _Telling(wanted, str(first.model or wanted.get("model") or ""))
-    async with guest, aclosing(chunks):
+    async with guest:
         try:
-            yield b""
-            for event in telling.opening():
-                yield event
-            if event := telling.delta(first):
-                yield event
-            async for chunk in chunks:
-                told.take(chunk)
-                if event := telling.delta(chunk):
+            async with aclosing(chunks):
+                yield b""
+                for event in telling.opening():
                     yield event
+                if event := telling.delta(first):
+                    yield event
+                async for chunk in chunks:
+                    if event := telling.delta(chunk):
+                        yield event
         finally:
-            guest.spent(told.outcome())
+            guest.spent(trial)
         for event in telling.ending(trial):
             yield event
 

@@ -122,9 +122,9 @@ async def chat(body: ChatInput, request: Request, api: Api) -> ChatAnswer:
     trial = api.sender.trial(chat_request)
     async with guest:
         outcome = await api.sender.complete(chat_request, trial)
+        guest.spent(trial)
         if outcome is None:
             raise _failed(trial, bool(key))
-        guest.spent(outcome)
     return _answer(body, outcome, time.perf_counter() - started, "user" if key else "server")
 
 

@@ -21,6 +21,7 @@ from balancer.state import local_state, state_on
 from balancer.usage import DAYS_KEPT, LONGEST_NAME, MODELS_A_DAY, OTHER_MODELS, UsageMeter
 from balancer.usage_query import Group, UsageQuery
 from balancer.usage_report import UsageReport, UsageSum, usage_report
+from tests.fleet_streams import streamed_chat
 from tests.waiting import PATIENCE, until
 
 LUA = Path(usage.__file__).parent / "lua"
@@ -262,8 +263,7 @@ async def test_every_attempt_of_a_fleet_is_counted_by_the_time_it_is_closed(redi
     async with Fleet(endpoints, state_on(redis, "p", endpoints), 5.0) as fleet:
         outcome = await fleet.send("up", "/chat/completions", body, owner="alice")
         await fleet.send("down", "/chat/completions", body)
-        async for _ in fleet.stream("up", "/chat/completions", body | {"stream": True}, owner="alice"):
-            pass
+        await streamed_chat(fleet, "up", body, owner="alice")
     await server.close()
     rows = {row.group["endpoint"]: row for row in (await report(redis, "endpoint", "model", "key", first=today, last=today)).rows}
     assert rows["up"].group == {"endpoint": "up", "model": "upstream", "key": "alice"}

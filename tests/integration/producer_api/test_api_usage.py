@@ -48,6 +48,7 @@ def test_sums_come_by_what_is_asked(http: httpx.Client, redis_url: str) -> None:
         "tokens": {"input": 200, "cached": 80, "output": 20, "reasoning": 10, "total": 220},
         "cost": 1.0,
         "unpriced_requests": 0,
+        "guessed_requests": 0,
         "latency": None,
     }
     assert gpt["latency"]["average"] == 0.25

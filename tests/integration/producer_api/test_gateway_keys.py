@@ -16,7 +16,7 @@ from balancer.model_routes import ModelRoutes
 from balancer.redis_connection import AsyncRedis
 from jobs.access import KeyStore, Limits
 from jobs.access.store import KeyOrder
-from tests.speakers import SPEAKERS, Heard, SpeakerServer, Told
+from tests.speakers import SPEAKERS, Heard, Reply, SpeakerServer, Told
 
 OPENAI = SPEAKERS["openai"]
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -228,3 +228,51 @@ async def test_a_visit_that_nobody_could_serve_has_left(gateway: LiveServer, red
 
     assert await asyncio.to_thread(turn, openai_api_key="sk-a-callers-own-key-0123456789") == 503
     assert await asyncio.to_thread(turn, free_mode=True) == 200
+
+
+BROKEN_ANTHROPIC = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","model":"m","usage":{"input_tokens":100000,'
+    b'"output_tokens":1}}}\n\nevent: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
+    b'{"type":"text_delta","text":"abcdefgh"}}\n\n'
+)
+"""A stream that is cut off after the first words."""
+UNCOUNTED = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"abcdefgh"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+"""A stream without counts, as some servers send."""
+
+
+@pytest.mark.parametrize(
+    ("speaker", "stream", "usage"),
+    [(SPEAKERS["anthropic"], BROKEN_ANTHROPIC, (100_000, 2)), (OPENAI, UNCOUNTED, (101_001, 2))],
+    ids=["broken", "uncounted"],
+)
+async def test_the_account_and_the_key_agree_on_streams_that_are_not_counted(
+    start: StartServer, redis: AsyncRedis, speaker: Any, stream: bytes, usage: tuple[int, int]
+) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
+    content = [{"type": "text", "text": "x" * 400_000}, picture]
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    with SpeakerServer(speaker, Reply(200, stream, {"content-type": "text/event-stream"})) as server:
+        endpoint = server.endpoint(name="one", models={"m": "m"}, price=Price(3.0, 15.0))
+        gateway = start(endpoints=(endpoint,), retry_count=0, api_keys=("the-admins-secret-key",))
+        record, secret = await KeyStore(redis).create(KeyOrder("whose", limits=Limits(budget_day=1000.0)))
+        asked = {"model": "m", "stream": True, "messages": [{"role": "user", "content": content}], "tools": tools}
+        headers = {"authorization": f"Bearer {secret}"}
+        await asyncio.to_thread(httpx.post, f"{gateway.url}/v1/chat/completions", json=asked, headers=headers, timeout=PATIENCE_S)
+        found: Any = None
+
+        def account() -> bool:
+            nonlocal found
+            admin = {"authorization": "Bearer the-admins-secret-key"}
+            found = httpx.get(f"{gateway.url}/api/v1/usage", params={"key": record.id}, headers=admin).json()["total"]
+            return bool(found["requests"])
+
+        await asyncio.to_thread(until, account)
+    assert (found["tokens"]["output"], found["guessed_requests"]) == (usage[1], 1)
+    assert found["tokens"]["input"] == pytest.approx(usage[0], abs=20)
+    nano = 3000 * found["tokens"]["input"] + 15000 * found["tokens"]["output"]
+    assert found["cost"] == pytest.approx(nano / 1e9, abs=1e-9)
+    deadline = time.monotonic() + PATIENCE_S
+    while len(counters := await redis.keys(f"rb:spent:{record.id}:*")) < 2:
+        assert time.monotonic() < deadline, "nothing was spent"
+        await asyncio.sleep(0.01)
+    assert [int(await redis.get(name)) for name in counters] == [nano, nano], "by day and by month"

@@ -22,6 +22,7 @@ from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers import Adapter, Call, adapter_for
 from balancer.results import ChatChunk, text_of
 from balancer.streaming import StreamReading, chunks_of
+from tests.fleet_streams import streamed_chat
 from tests.speakers import SPEAKERS, Ending, Heard, Reply, Speaker, SpeakerServer, Told, ToolCall
 
 PATH = "/chat/completions"
@@ -183,11 +184,9 @@ async def problems_of_stream(spoken: Spoken, body: bytes, place: str, told: Told
 async def read_stream(spoken: Spoken, body: bytes) -> tuple[list[ChatChunk], Outcome]:
     headers = {"content-type": "text/event-stream"}
     transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=headers, stream=httpx.ByteStream(body)))
-    reading = StreamReading("e", spoken.adapter, spoken.call, timeout=5)
+    reading = StreamReading("e", spoken.adapter, spoken.call, REQUEST, timeout=5)
     chunks = [chunk async for chunk in reading.chunks(transport, httpx.Request("POST", "http://h"))]
-    outcome = reading.outcome()
-    assert outcome is not None, "nothing came of it"
-    return chunks, outcome
+    return chunks, reading.outcome()
 
 
 def bendings(good: Any) -> Iterator[tuple[str, Any]]:
@@ -303,6 +302,5 @@ async def sent(balancer: AsyncLoadBalancer, name: str | None = None) -> Outcome:
 
 async def streamed_to_the_end(balancer: AsyncLoadBalancer, name: str | None = None) -> Outcome:
     fleet = await balancer._started()
-    items = [i async for i in fleet.stream(name or next(iter(fleet.endpoints)), PATH, {**REQUEST, "stream": True})]
-    assert isinstance(items[-1], Outcome)
-    return items[-1]
+    _, outcome = await streamed_chat(fleet, name or next(iter(fleet.endpoints)), REQUEST)
+    return outcome

@@ -71,6 +71,13 @@ def test_the_comparison_is_about_many_models_of_every_kind() -> None:
     assert sum(any(rates.request for _, rates in table.brackets) for table in tables if table) > 1
 
 
+def test_what_is_written_to_the_cache_for_an_hour_costs_twice_the_input() -> None:
+    table = table_of(ModelPrice(input_mtok=Decimal(3), output_mtok=Decimal(15), cache_write_mtok=Decimal("3.75")))
+    assert table is not None
+    usage = Usage(1000, 0, cache_write=1000, cache_write_hour=600)
+    assert table.nano_cost(usage) == 400 * 3750 + 600 * 6000
+
+
 def test_beyond_a_bound_the_whole_request_costs_more() -> None:
     prices = ModelPrice(
         input_mtok=TieredPrices(Decimal(1), [Tier(100, Decimal(5)), Tier(200, Decimal("7.5"))]), output_mtok=Decimal(2)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from balancer.outcome import NO_USAGE, FailureKind, Usage
 from balancer.providers import Call
 from balancer.providers.anthropic import AnthropicAdapter
+from balancer.providers.openai import usage_of
 
 ADAPTER = AnthropicAdapter()
 CALL = Call("/messages", b"{}", "m")
@@ -96,12 +97,21 @@ def test_a_refusal_says_why_if_the_service_does() -> None:
             },
             Usage(113, 9, cached=100, reasoning=5, cache_write=10),
         ),
+        (
+            {
+                "input_tokens": 3,
+                "cache_creation_input_tokens": 10,
+                "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 6},
+                "output_tokens": 9,
+            },
+            Usage(13, 9, cache_write=10, cache_write_hour=6),
+        ),
     ],
 )
 def test_usage(usage: Any, expected: Usage) -> None:
     read = ADAPTER.answer(CALL, 200, {}, answer(usage=usage))
     assert read.usage == expected
-    assert read.parsed is not None and read.parsed["usage"]["prompt_tokens"] == expected.prompt
+    assert read.parsed is not None and usage_of(read.parsed["usage"]) == expected
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ async def sender_with(ledger: Ledger, queue_wait: float) -> AsyncGenerator[tuple
         yield Sender(fleet, SendingRules(BalancingStrategy.ROUND_ROBIN, RetryPlan(1), 5.0, queue_wait)), state.slots
 
 
-async def test_a_stream_that_is_left_keeps_the_tokens_of_its_chunks_alone() -> None:
+async def test_a_stream_that_is_left_keeps_the_tokens_of_its_prompt_and_chunks_alone() -> None:
     ledger = Ledger()
     async for sender, _ in sender_with(ledger, 5.0):
         asked = ChatRequest({**ASKED, "stream": True})
@@ -61,7 +61,7 @@ async def test_a_stream_that_is_left_keeps_the_tokens_of_its_chunks_alone() -> N
             for _ in range(3):
                 await anext(chunks)
             assert ledger.taken > 900
-        assert ledger.taken == 3
+        assert ledger.taken == 1 + 3
 
 
 async def test_a_request_that_gets_no_slot_gives_everything_back() -> None:

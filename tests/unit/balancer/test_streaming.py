@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from balancer import sse
-from balancer.outcome import FailureKind, Outcome, Usage
+from balancer.outcome import NO_USAGE, FailureKind, Outcome, Usage
 from balancer.providers import Call, adapter_for
 from balancer.results import ChatChunk
 from balancer.sse import EventTooLarge, event_data
@@ -40,12 +40,13 @@ def event(text: str | None = None, finish: str | None = None, **more: Any) -> by
 
 
 DONE = b"data: [DONE]\n\n"
+BODY = {"messages": [{"role": "user", "content": "x" * 8}]}
 
 
-async def read(body: Body | bytes, status: int = 200, headers: dict[str, str] = SSE) -> tuple[list[ChatChunk], Outcome | None]:
+async def read(body: Body | bytes, status: int = 200, headers: dict[str, str] = SSE) -> tuple[list[ChatChunk], Outcome]:
     stream = Body([body]) if isinstance(body, bytes) else body
     transport = httpx.MockTransport(lambda request: httpx.Response(status, headers=headers, stream=stream))
-    reading = StreamReading("GPU-1", adapter_for("openai"), Call("/chat/completions", b"{}", "m", True), 5.0)
+    reading = StreamReading("GPU-1", adapter_for("openai"), Call("/chat/completions", b"{}", "m", True), BODY, 5.0)
     chunks = [chunk async for chunk in reading.chunks(transport, REQUEST)]
     assert stream.closed
     return chunks, reading.outcome()
@@ -59,7 +60,6 @@ async def test_chunks_come_with_their_text_and_the_usage_at_the_end() -> None:
     assert [chunk.finish_reason for chunk in chunks] == [None, None, "stop", None]
     assert {chunk.endpoint for chunk in chunks} == {"GPU-1"}
     assert chunks[-1].usage == Usage(3, 2)
-    assert outcome is not None
     assert (outcome.failure, outcome.usage, outcome.request_id, outcome.status) == (None, Usage(3, 2), "r1", 200)
 
 
@@ -71,7 +71,7 @@ async def test_pieces_may_be_cut_anywhere() -> None:
 
 async def test_an_end_without_a_mark_is_an_end_if_the_answer_had_finished() -> None:
     _, outcome = await read(event("a") + event(finish="length"))
-    assert outcome is not None and outcome.failure is None
+    assert outcome.failure is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_an_end_without_a_mark_is_an_end_if_the_answer_had_finished() -> N
 )
 async def test_what_goes_wrong_is_told(body: bytes, kind: FailureKind, said: str) -> None:
     _, outcome = await read(body)
-    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure is not None
     assert outcome.failure.kind is kind
     assert said in outcome.failure.message
 
@@ -108,14 +108,14 @@ async def test_what_goes_wrong_is_told(body: bytes, kind: FailureKind, said: str
 async def test_a_connection_that_breaks_is_a_failure(error: Exception, kind: FailureKind) -> None:
     chunks, outcome = await read(Body([event("a")], error))
     assert [chunk.content for chunk in chunks] == ["a"]
-    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure is not None
     assert outcome.failure.kind is kind
 
 
 async def test_a_refusal_says_when_to_come_back() -> None:
     headers = {"content-type": "application/json", "retry-after": "7"}
     _, outcome = await read(b'{"error": {"message": "slow down"}}', 429, headers)
-    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.failure.retry_after) == (FailureKind.RATE_LIMIT, 7.0)
 
 
@@ -132,7 +132,7 @@ async def test_a_whole_answer_in_place_of_a_stream_is_cut_into_chunks(message: A
     chunks, outcome = await read(body, headers={"content-type": "application/json"})
     assert "".join(chunk.content for chunk in chunks) == text
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
-    assert outcome is not None and outcome.usage == Usage(1, 0)
+    assert outcome.usage == Usage(1, 0)
 
 
 @pytest.mark.parametrize("message", ["odd", None])
@@ -140,19 +140,21 @@ async def test_a_whole_answer_that_is_none_is_a_failure(message: Any) -> None:
     body = orjson.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
     chunks, outcome = await read(body, headers={"content-type": "application/json"})
     assert not chunks
-    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure is not None
     assert outcome.failure.kind is FailureKind.INVALID_RESPONSE
 
 
 async def test_a_reader_who_leaves_says_nothing_of_the_endpoint_and_closes_the_answer() -> None:
     body = Body([event("a"), event("b")])
-    reading = StreamReading("GPU-1", adapter_for("openai"), Call("/chat/completions", b"{}", "m", True), 5.0)
+    reading = StreamReading("GPU-1", adapter_for("openai"), Call("/chat/completions", b"{}", "m", True), BODY, 5.0)
     transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=SSE, stream=body))
     chunks = reading.chunks(transport, REQUEST)
     assert (await anext(chunks)).content == "a"
     await chunks.aclose()
     assert body.closed
-    assert reading.outcome() is None
+    outcome = reading.outcome()
+    assert (outcome.failure, outcome.abandoned) == (None, True)
+    assert (outcome.usage, outcome.guessed) == (Usage(2, 1), True)
 
 
 async def events(*pieces: bytes) -> list[bytes]:
@@ -200,5 +202,24 @@ async def test_many_small_events_are_not_taken_for_a_large_one(monkeypatch: pyte
 async def test_a_stream_without_a_chunk_is_no_answer() -> None:
     chunks, outcome = await read(DONE)
     assert not chunks
-    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure is not None
     assert outcome.failure.kind is FailureKind.INVALID_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("body", "finished"),
+    [
+        (event("abcdefgh") + event(finish="stop") + DONE, True),  # no counts at all
+        (event("abcdefgh") + event(finish="stop"), True),  # it broke off before they came
+        (event("abcdefgh"), False),  # it broke off
+    ],
+)
+async def test_tokens_that_are_not_told_are_guessed(body: bytes, finished: bool) -> None:
+    _, outcome = await read(body)
+    assert (outcome.failure is None) is finished
+    assert (outcome.usage, outcome.guessed) == (Usage(2, 2), True)
+
+
+async def test_nothing_is_guessed_for_a_stream_that_never_began() -> None:
+    _, outcome = await read(b"{}", status=500)
+    assert (outcome.usage, outcome.guessed) == (NO_USAGE, False)

@@ -7,7 +7,7 @@ import pytest
 from balancer.endpoint import Endpoint, Price
 from balancer.model_routes import ModelRoutes
 from balancer.strategy import BalancingStrategy
-from jobs.estimate import Estimator, Tally, answer_tokens, prompt_tokens, spread, sum_of
+from jobs.estimate import Estimator, Tally, answer_tokens, spread, sum_of
 
 WEIGHTED = BalancingStrategy.WEIGHTED
 
@@ -18,25 +18,6 @@ def endpoint(name: str, **settings: Any) -> Endpoint:
 
 def user(content: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
-
-
-@pytest.mark.parametrize(
-    ("body", "tokens"),
-    [
-        ({"messages": user("x" * 8)}, 2),
-        ({"messages": user("x" * 9)}, 3),  # a part of a token is one
-        ({"messages": user("")}, 1),  # no request is free
-        ({"messages": user(None)}, 1),
-        ({"messages": user("ü" * 8)}, 2),  # characters, not bytes
-        ({"messages": user("x" * 8) + user("y" * 8)}, 4),
-        # text parts count, pictures don't
-        ({"messages": user([{"type": "text", "text": "x" * 8}, {"type": "image_url", "image_url": {"url": "x" * 4000}}])}, 2),
-        ({"messages": user(["x" * 40, {"type": "text", "text": 7}])}, 1),  # no parts at all
-        ({"messages": user("x" * 8), "tools": [{"a": "b"}]}, 5),  # 8 characters and 11 of JSON
-    ],
-)
-def test_a_prompt_has_a_token_for_four_characters(body: dict[str, Any], tokens: int) -> None:
-    assert prompt_tokens(body) == tokens
 
 
 @pytest.mark.parametrize(
