@@ -1,5 +1,6 @@
 """Runs the Lua files that lie beside their callers."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ from balancer.redis_connection import AsyncRedis
 
 __all__ = ["Call", "Scripts"]
 
+_INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 Argument = str | int | float | bytes
 Call = tuple[str, Sequence[str], Sequence[Argument]]
 """A script's name, its keys and its arguments."""
 
 
 class Scripts:
-    """The Lua scripts of one folder on one Redis. A server that has lost them (a restart) is given them again."""
+    """The Lua scripts of one folder on one Redis. A server that has lost them (a restart) is given them again.
+
+    Where a script says `-- include NAME`, that file of the folder stands in it.
+    """
 
     def __init__(self, redis: AsyncRedis, folder: Path) -> None:
         self._redis = redis
@@ -55,8 +60,11 @@ class Scripts:
             answers: list[Any] = await pipe.execute(raise_on_error=False)
         return answers
 
+    def _source(self, name: str) -> str:
+        return (self._folder / f"{name}.lua").read_text(encoding="utf-8")
+
     async def _load(self, name: str) -> str:
-        source = (self._folder / f"{name}.lua").read_text(encoding="utf-8")
+        source = _INCLUDE.sub(lambda match: self._source(match[1]), self._source(name))
         digest: str = await self._redis.script_load(source)
         self._digests[name] = digest
         return digest

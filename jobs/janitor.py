@@ -24,7 +24,7 @@ from jobs.objects import ObjectStoreError
 from jobs.queueing import queue_name
 from jobs.records import Job
 from jobs.shards import LEASE, QUEUE_LEASE, ShardTable
-from jobs.states import ShardState
+from jobs.states import PauseReason, ShardState
 from jobs.store import JobStore
 
 __all__ = ["Janitor"]
@@ -39,6 +39,8 @@ FAILING_CHECK_EVERY = 2.0
 FILES_EVERY = 300.0
 KEEP_JOBS = 90 * 86400.0
 """Seconds after which the record of a job that has ended is forgotten; its files expire by themselves."""
+
+_PAUSED_BY_KEY = (PauseReason.KEY_BUDGET, PauseReason.KEY_REVOKED)
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +162,8 @@ class Janitor:
                 log.error("janitor: job %s can't be ended: %s", job.id, exc)
 
     async def _end_or_expire(self, job: Job) -> None:
+        if job.paused in _PAUSED_BY_KEY and not await self._jobs.settle_pause(job.id):
+            log.info("job %s goes on: its key may spend again", job.id)
         late = not job.ending and job.expires_at <= time.time()
         if late:
             log.warning("job %s has reached the end of its time (%s)", job.id, job.window)

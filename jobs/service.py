@@ -8,6 +8,8 @@ from balancer.fleet import Fleet
 from balancer.redis_connection import AsyncRedis
 from balancer.strategy import BalancingStrategy
 from jobs.access.caller import ANONYMOUS, Caller
+from jobs.access.record import KeyRecord
+from jobs.access.store import KeyStore
 from jobs.assembly import Assembly
 from jobs.cost_cap import check_cap, require_prices
 from jobs.dispatch import Dispatcher
@@ -64,6 +66,7 @@ class JobService:
     ) -> None:
         scripts = job_scripts(redis)
         self._fleet = fleet
+        self._keys = KeyStore(redis)
         self.files = Files(redis, objects)
         self.shards = ShardTable(redis, scripts)
         self.jobs = JobStore(redis, scripts)
@@ -77,8 +80,19 @@ class JobService:
         Raises InvalidRequest for a request that can't be meant, and Refused for models that the caller may not use.
         """
         job = await self.jobs.open(await self._prepare(request))
+        if (record := request.caller.record) is not None:
+            await self._keys.tell_budgets(record)
+            await self.jobs.settle_pause(job.id)
+            job = await self.jobs.get(job.id)
         await self.dispatcher.run()
         return job
+
+    async def revoke_key(self, wanted: str) -> KeyRecord:
+        """Revoke the key with this id or name, pause its jobs, and return it. Raises NoSuchKey."""
+        record = await self._keys.revoke(wanted)
+        for job_id in await self.jobs.unfinished_of(record.id):
+            await self.jobs.settle_pause(job_id)
+        return record
 
     async def check(self, request: JobRequest) -> tuple[BadLine, ...]:
         """Say why a job would be refused, without opening it. Raises InvalidRequest as `submit` does."""
@@ -98,6 +112,7 @@ class JobService:
         if file.purpose != BATCH_PURPOSE or file.lines is None:
             raise InvalidRequest(f"file {file.id} has the purpose {file.purpose!r}, not {BATCH_PURPOSE!r}", "input_file_id")
         request.caller.check_models(file.models)
+        request.caller.check_priority(request.priority)
         errors = file.errors or await self._errors_against_fleet(file, request.path)
         if request.max_cost is not None:
             check_cap(request.max_cost)
@@ -115,6 +130,7 @@ class JobService:
             max_cost=request.max_cost,
             errors=errors,
             owner=request.caller.id,
+            most_unfinished=request.caller.limits.jobs if request.caller.limits else None,
             request_digest=request.request_digest,
         )
 

@@ -9,12 +9,14 @@ import orjson
 from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Scripts
 from jobs import keys
+from jobs.access.refusals import Refusal, Refused
+from jobs.access.spending import spending_periods
 from jobs.durability import make_durable
 from jobs.errors import InvalidRequest, NotFound
 from jobs.files import ids_after
 from jobs.ids import is_job_id
 from jobs.records import NANO, BadLine, FileRecord, Job, decode_fields, to_nano
-from jobs.states import JobStatus
+from jobs.states import JobStatus, PauseReason
 
 __all__ = ["JobStore", "NewJob", "job_scripts"]
 
@@ -40,6 +42,8 @@ class NewJob:
     max_cost: float | None = None
     errors: tuple[BadLine, ...] = ()
     owner: str = ""
+    most_unfinished: int | None = None
+    """How many of the owner's jobs may be unfinished, this one included; None for any number."""
     request_digest: str = ""
 
 
@@ -86,7 +90,13 @@ class JobStore:
         state = "" if refused else "ready"
         indexes = (keys.jobs_of(new.owner),) if new.owner else ()
         job_keys = (keys.job(new.job_id), keys.JOBS, keys.READY, keys.UNFINISHED, *indexes)
-        await self._scripts.run("open_job", job_keys, (new.job_id, f"{time.time():.6f}", new.priority, state, *flat))
+        most = "" if new.most_unfinished is None else new.most_unfinished
+        opened = await self._scripts.run(
+            "open_job", job_keys, (new.job_id, f"{time.time():.6f}", new.priority, state, most, *flat)
+        )
+        if opened < 0:
+            message = f"this key may have {most} unfinished jobs, and has them; wait for one of them to end, or cancel one"
+            raise Refused(Refusal.JOBS, message)
         await self.make_durable()
         return await self.get(new.job_id)
 
@@ -136,7 +146,8 @@ class JobStore:
         """
         job = await self.get(job_id)
         cap = "" if max_cost is None else to_nano(max_cost)
-        answer = await self._scripts.run("limit_cost", (keys.job(job_id), keys.READY), (job_id, cap))
+        args = (job_id, cap, *spending_periods(time.time()))
+        answer = await self._scripts.run("limit_cost", (keys.job(job_id), keys.READY), args)
         match answer:
             case [b"missing"]:
                 raise NotFound("batch", job_id)
@@ -147,6 +158,17 @@ class JobStore:
                 raise InvalidRequest(message, "max_cost", "max_cost_spent")
         await self.make_durable()
         return await self.get(job.id)
+
+    async def settle_pause(self, job_id: str) -> PauseReason | None:
+        """Pause a job, or let it go on, as its cap and its key's budget say now, and return why it is paused."""
+        args = (job_id, *spending_periods(time.time()))
+        reason = (await self._scripts.run("settle_pause", (keys.job(job_id), keys.READY), args)).decode()
+        return PauseReason(reason) if reason else None
+
+    async def unfinished_of(self, owner: str) -> list[str]:
+        """Return the ids of a key's jobs that are not final."""
+        found = await self._redis.zinter([keys.jobs_of(owner), keys.UNFINISHED])
+        return [job_id.decode() for job_id in found]
 
     async def begin_finalizing(self, job: Job) -> None:
         """Say that the output is being put together."""

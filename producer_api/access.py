@@ -13,6 +13,8 @@ __all__ = ["CurrentCaller", "add_access_handlers", "admin_only", "caller_of", "r
 
 PROBLEMS = {
     Refusal.MODEL: (403, "invalid_request_error", "model_not_allowed"),
+    Refusal.PRIORITY: (403, "invalid_request_error", "priority_not_allowed"),
+    Refusal.JOBS: (429, "requests", "too_many_jobs"),
     Refusal.REQUESTS: (429, "requests", "rate_limit_exceeded"),
     Refusal.TOKENS: (429, "tokens", "rate_limit_exceeded"),
     Refusal.PARALLEL: (429, "requests", "rate_limit_exceeded"),
@@ -43,7 +45,7 @@ async def admin_only(caller: CurrentCaller) -> None:
 def refusal_response(refused: Refused) -> Response:
     """Return the answer that tells a refusal, with the rates and when to come back."""
     status, kind, code = PROBLEMS[refused.kind]
-    param = "model" if refused.kind is Refusal.MODEL else None
+    param = refused.kind.value if refused.kind in (Refusal.MODEL, Refusal.PRIORITY) else None
     response = problem_response(Problem(status, refused.message, kind, param, code))
     response.headers.update(refused.headers)
     if refused.retry_after is not None:

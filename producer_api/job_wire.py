@@ -105,7 +105,8 @@ class JobProjection(BaseModel):
 
 
 class JobPause(BaseModel):
-    """Why no lines are begun for now: `max_cost`, what the job has cost has reached its cap."""
+    """Why no lines are begun for now: `max_cost` (what the job has cost has reached its cap), `key_budget` (what its key has
+    spent has reached the key's budget of the day or the month) or `key_revoked`."""
 
     reason: str
     since: int | None
@@ -139,8 +140,8 @@ class JobLinks(BaseModel):
 class JobObject(BaseModel):
     """A job. `progress` goes from 0 to 1; `rate` is lines a second so far, `eta` how many seconds are left at that rate.
 
-    `max_cost` is the cap in USD, null for none; `paused` is null unless it is reached. `projection` is null until some lines are
-    finished, and when the job has ended.
+    `max_cost` is the cap in USD, null for none; `paused` is null unless no lines are begun for now. `projection` is null until
+    some lines are finished, and when the job has ended.
     """
 
     id: str

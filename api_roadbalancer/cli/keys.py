@@ -36,11 +36,13 @@ def create(
     parallel: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
     budget_day: Annotated[float | None, typer.Option(help="USD per day (UTC).")] = None,
     budget_month: Annotated[float | None, typer.Option(help="USD per month (UTC).")] = None,
+    max_priority: Annotated[int | None, typer.Option(help="Highest priority of its jobs.")] = None,
+    max_jobs: Annotated[int | None, typer.Option(help="Unfinished jobs at once.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Sees everybody's files and jobs, the fleet and the metrics.")] = False,
 ) -> None:
     """Make a key and print its secret, which nobody can show again."""
     allowed = tuple(dict.fromkeys(part.strip() for part in models.split(",") if part.strip()))
-    limits = Limits(rpm, tpm, parallel, budget_day, budget_month)
+    limits = Limits(rpm, tpm, parallel, budget_day, budget_month, max_priority, max_jobs)
     order = KeyOrder(name, _lifetime(expires) if expires else None, allowed, limits, admin)
     record, secret = _with_store(config, lambda store: store.create(order))
     print(f"{record.id} ({record.name}); the secret is shown this once only:", file=sys.stderr)
@@ -64,8 +66,8 @@ def list_keys(config: Config = None) -> None:
 
 @app.command()
 def revoke(wanted: Annotated[str, typer.Argument(metavar="ID|NAME")], config: Config = None) -> None:
-    """Revoke a key: every process refuses it within two seconds. What belongs to it stays, and admins see it."""
-    record = _with_store(config, lambda store: store.revoke(wanted))
+    """Revoke a key: every process refuses it within two seconds, and its jobs pause. What belongs to it stays; admins see it."""
+    record = with_node(config, lambda node: node.service.revoke_key(wanted))
     print(f"{record.id} ({record.name}) revoked")
 
 
@@ -96,6 +98,8 @@ def _limits(record: KeyRecord) -> str:
         (limits.parallel, "at once"),
         (limits.budget_day, "USD/day"),
         (limits.budget_month, "USD/month"),
+        (limits.priority, "highest priority"),
+        (limits.jobs, "jobs"),
     )
     return ", ".join(f"{value:,} {unit}" for value, unit in parts if value is not None) or "none"
 

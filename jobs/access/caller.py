@@ -53,6 +53,12 @@ class Caller:
                 what = f"may not use the model {model!r}" if model else "must name a model"
                 raise Refused(Refusal.MODEL, f"this key {what}; it may use {known}")
 
+    def check_priority(self, wanted: int) -> None:
+        """Refuse a job's priority that is above this one's. Raises Refused."""
+        highest = self.limits.priority if self.limits else None
+        if highest is not None and wanted > highest:
+            raise Refused(Refusal.PRIORITY, f"this key's jobs may have a priority of at most {highest} (got {wanted})")
+
 
 ANONYMOUS = Caller("", "anonymous", admin=True)
 """Everybody, while there is no key at all. What this one makes belongs to nobody: once there are keys, only admins see it."""

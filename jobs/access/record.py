@@ -15,16 +15,23 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a key may do; None is without limit. `rpm` and `tpm` are per minute, the budgets USD per day and month (UTC)."""
+    """How much a key may do; None is without limit. `rpm` and `tpm` are per minute, the budgets USD per day and month (UTC).
+
+    `priority` is the highest that its jobs may have, `jobs` how many of them may be unfinished at once.
+    """
 
     rpm: int | None = None
     tpm: int | None = None
     parallel: int | None = None
     budget_day: float | None = None
     budget_month: float | None = None
+    priority: int | None = None
+    jobs: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
+            if name == "priority":
+                continue
             if value is not None and not 0 < value <= 1e15:
                 raise ValueError(f"{name} must be greater than 0 (got {value:g}); leave it out for no limit")
         for name in ("budget_day", "budget_month"):

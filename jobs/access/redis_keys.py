@@ -1,11 +1,16 @@
 """Every Redis key that API keys use."""
 
-__all__ = ["KEYS", "NAMES", "leases", "limits", "spent"]
+__all__ = ["KEYS", "NAMES", "budgets", "leases", "limits", "spent"]
 
 KEYS = "rb:keys"
 """Hash of a secret's digest -> the key's record (JSON). Revoked keys stay in it, so that it never empties by itself."""
 NAMES = "rb:keys:names"
 """Hash of name -> id, of the keys that are not revoked: what makes names unique."""
+
+
+def budgets(key_id: str) -> str:
+    """Hash: what bounds the key's jobs (see jobs/lua/pausing.lua): nano-dollars a `day` and a `month`, and `revoked`."""
+    return f"rb:budgets:{key_id}"
 
 
 def limits(key_id: str) -> str:

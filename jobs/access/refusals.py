@@ -25,6 +25,10 @@ class Refusal(StrEnum):
     """More tokens a minute than the key may use."""
     PARALLEL = "parallel"
     """More requests at once than the key may have."""
+    PRIORITY = "priority"
+    """A job of a higher priority than the key's may have."""
+    JOBS = "jobs"
+    """More unfinished jobs than the key may have."""
     BUDGET = "budget"
     """The key has spent what it may; asking again helps in the next day or month only."""
 

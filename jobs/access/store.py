@@ -9,6 +9,7 @@ from jobs.access.record import KeyRecord, Limits, check_name
 from jobs.access.refusals import KeyNameTaken, NoSuchKey
 from jobs.access.secret import digest_of, new_key_id, new_secret
 from jobs.durability import make_durable
+from jobs.records import to_nano
 
 __all__ = ["KeyOrder", "KeyStore"]
 
@@ -41,8 +42,16 @@ class KeyStore:
         if await self._redis.hget(redis_keys.NAMES, name) != record.id.encode():
             await self._redis.hdel(redis_keys.KEYS, record.digest)
             raise KeyNameTaken(name)
+        await self.tell_budgets(record)
         await make_durable(self._redis)
         return record, secret
+
+    async def tell_budgets(self, record: KeyRecord) -> None:
+        """Write down what bounds the key's jobs, for the scripts that pause them."""
+        budgets = {"day": record.limits.budget_day, "month": record.limits.budget_month}
+        known = {period: to_nano(budget) for period, budget in budgets.items() if budget is not None}
+        if known:
+            await self._redis.hset(redis_keys.budgets(record.id), mapping=known)
 
     async def find(self, digest: str) -> KeyRecord | None:
         """Return the key of a secret with this digest, dead or alive."""
@@ -70,6 +79,7 @@ class KeyStore:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(redis_keys.KEYS, revoked.digest, revoked.to_json())
             pipe.hdel(redis_keys.NAMES, revoked.name)
+            pipe.hset(redis_keys.budgets(revoked.id), "revoked", 1)
             await pipe.execute()
         await make_durable(self._redis)
         return revoked

@@ -1,4 +1,4 @@
--- Keeps a group of finished lines, and pauses the job when they bring its cost to its cap. Harmless when it is run twice: lines
+-- Keeps a group of finished lines, and pauses the job when they bring its cost to its cap, or its key's spending to its budget. Harmless when it is run twice: lines
 -- that stand there already change nothing.
 -- KEYS: 1 shard record, 2 buffer, 3 job, 4 ready
 -- ARGV: 1 token, 2 member of leases, 3 today and 4 this month as the counters of spending name them,
@@ -6,6 +6,7 @@
 --       its "prompt:completion:cached:reasoning:cost" (tokens; billionths of a dollar, '-' if unknown), the endpoint or ''
 -- Returns 'go', 'stop' if the job is no longer in progress or is paused (the lines are kept all the same), or 'lost' if the shard
 -- is somebody else's now.
+-- include pausing
 local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint')
 if known[1] ~= ARGV[1] then
   return 'lost'
@@ -62,22 +63,8 @@ if new > 0 then
   end
   redis.call('HINCRBY', 'rb:endpoint:' .. known[2] .. ':open', ARGV[2], -new)
 end
-local job = redis.call('HMGET', KEYS[3], 'status', 'paused', 'max_cost_nano', 'cost_nano', 'completed', 'failed', 'total', 'turn')
-if job[1] ~= 'in_progress' then
+if redis.call('HGET', KEYS[3], 'status') ~= 'in_progress' then
   return 'stop'
 end
-local function number(text)
-  return tonumber(text or 0)
-end
--- With every line finished there is nothing left to pause: the shards need only be closed.
-local over = job[3] and number(job[4]) >= number(job[3]) and number(job[5]) + number(job[6]) < number(job[7])
 local job_id = string.match(ARGV[2], '^(.*):%d+$')
-if over and not job[2] then
-  local turn = redis.call('ZSCORE', KEYS[4], job_id) or '0'
-  redis.call('HSET', KEYS[3], 'paused', 'max_cost', 'paused_at', redis.call('TIME')[1], 'turn', turn)
-  redis.call('ZREM', KEYS[4], job_id)
-elseif job[2] and not over then
-  redis.call('HDEL', KEYS[3], 'paused', 'paused_at', 'turn')
-  redis.call('ZADD', KEYS[4], job[8], job_id)
-end
-return over and 'stop' or 'go'
+return settle_pause(KEYS[3], KEYS[4], job_id, ARGV[3], ARGV[4]) and 'stop' or 'go'

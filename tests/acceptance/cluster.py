@@ -207,7 +207,8 @@ async def submit(node: Node, ids: Iterable[str], model: str = "simulated", **req
             body = {"model": model, "messages": [{"role": "user", "content": f"about {custom_id}"}], "user": custom_id}
             yield orjson.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}) + b"\n"
 
-    file = await node.service.files.add(Upload("in.jsonl"), lines())
+    owner = request["caller"].id if "caller" in request else ""
+    file = await node.service.files.add(Upload("in.jsonl", owner=owner), lines())
     assert not file.errors
     return await node.service.submit(JobRequest(file.id, CHAT, **request))
 

@@ -1,0 +1,85 @@
+"""What a key's budget does to its bulk jobs, with real workers."""
+
+import dataclasses
+
+import pytest
+
+from jobs.access import Caller, KeyStore, Limits, Refused
+from jobs.access.store import KeyOrder
+from jobs.node import Node
+from jobs.records import Job
+from jobs.states import PauseReason
+from tests.acceptance.cluster import Cluster, done_lines, submit, until
+from tests.acceptance.test_fairness import ids
+
+
+async def caller(node: Node, name: str, **limits: float) -> Caller:
+    record, _ = await KeyStore(node.redis).create(KeyOrder(name, limits=Limits(**limits)))  # type: ignore[arg-type]
+    return Caller.of(record)
+
+
+async def paused(node: Node, job: Job) -> Job:
+    async def rests() -> Job | None:
+        found = await node.service.jobs.get(job.id)
+        return found if found.paused and not await node.service.held_by_workers(found) else None
+
+    return await until(rests, 30, f"{job.id} to be paused")
+
+
+async def test_a_keys_budget_pauses_its_jobs(cluster: Cluster) -> None:
+    # Each line costs half a cent.
+    price = {"input": 0.0, "output": 1000.0}
+    await cluster.start_model("m", {"max_concurrency": 8, "price": price}, latency=0.2)
+    cluster.write_config()
+    await cluster.start_worker()
+    async with cluster.node() as node:
+        poor, rich = await caller(node, "poor", budget_day=0.1), await caller(node, "rich", budget_day=1e6)
+        job = await submit(node, ids("poor", 3000), caller=poor, priority=100)
+        other = await submit(node, ids("rich", 40), caller=rich)
+        job = await paused(node, job)
+        assert job.paused is PauseReason.KEY_BUDGET
+        one = job.cost / job.ledger.done
+        # What is in flight, and being recorded, when the budget is spent comes on top.
+        assert 0.1 <= job.cost <= 0.1 + 3 * 8 * one
+        assert await until(lambda: done(node, other, 40), 30, "the other key's job")
+        job = await node.service.limit_cost(job.id, None)
+        assert job.paused is PauseReason.KEY_BUDGET, "a cap that is lifted is not the key's budget"
+        next_one = await submit(node, ids("next", 10), caller=poor)
+        assert next_one.paused is PauseReason.KEY_BUDGET
+        await node.service.cancel(job.id)  # it would go first
+        # The next day: what was spent is another day's.
+        await node.redis.delete(*[name async for name in node.redis.scan_iter(f"rb:spent:{poor.id}:*")])
+        assert await until(lambda: done(node, next_one, 10), 30, "its jobs to go on")
+
+
+async def done(node: Node, job: Job, lines: int) -> bool:
+    return await done_lines(node, job) >= lines
+
+
+async def test_a_revoked_keys_jobs_pause(cluster: Cluster) -> None:
+    await cluster.start_model("m", {"max_concurrency": 4}, latency=0.1)
+    cluster.write_config()
+    await cluster.start_worker()
+    async with cluster.node() as node:
+        who = await caller(node, "who", rpm=100)
+        job = await submit(node, ids("line", 2000), caller=who)
+        await until(lambda: done(node, job, 20), what="a job under way")
+        await node.service.revoke_key("who")
+        job = await paused(node, job)
+        assert job.paused is PauseReason.KEY_REVOKED
+        await node.service.cancel(job.id)
+
+
+async def test_a_key_bounds_the_priority_and_the_number_of_its_jobs(cluster: Cluster) -> None:
+    await cluster.start_model("m", latency=0.05)
+    cluster.write_config()
+    async with cluster.node() as node:
+        who = await caller(node, "who", priority=5, jobs=2)
+        with pytest.raises(Refused, match="at most 5"):
+            await submit(node, ids("line", 10), caller=who, priority=6)
+        jobs = [await submit(node, ids("line", 10), caller=who, priority=5) for _ in range(2)]
+        with pytest.raises(Refused, match="2 unfinished jobs"):
+            await submit(node, ids("line", 10), caller=who)
+        assert await submit(node, ids("line", 10), caller=dataclasses.replace(who, id="another"))
+        await node.service.cancel(jobs[0].id)
+        assert await submit(node, ids("line", 10), caller=who)
