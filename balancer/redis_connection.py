@@ -11,7 +11,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from balancer.errors import SharedStateUnavailable
 
-__all__ = ["AsyncRedis", "check_redis", "open_redis", "without_password"]
+__all__ = ["CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "AsyncRedis", "check_redis", "open_redis", "without_password"]
 
 AsyncRedis = Any
 """A `redis.asyncio.Redis` that decodes nothing. Its own annotations stand for bytes and text at once, so that no answer could be
@@ -19,8 +19,10 @@ used without a cast."""
 MAX_CONNECTIONS = 32
 """Connections of one process; callers beyond them wait, for at most POOL_WAIT seconds."""
 POOL_WAIT = 20.0
-SOCKET_TIMEOUT = 10.0
-"""Seconds a command may take before it is tried again."""
+SOCKET_TIMEOUT = 4.0
+"""Seconds a command may take before it is tried again on another connection: one may be dead without anybody saying so."""
+CONNECT_TIMEOUT = 2.0
+"""Seconds."""
 
 
 def open_redis(url: str, retries: int = 3, socket_timeout: float = SOCKET_TIMEOUT) -> AsyncRedis:
@@ -33,7 +35,7 @@ def open_redis(url: str, retries: int = 3, socket_timeout: float = SOCKET_TIMEOU
         max_connections=MAX_CONNECTIONS,
         timeout=POOL_WAIT,
         socket_timeout=socket_timeout,
-        socket_connect_timeout=5.0,
+        socket_connect_timeout=CONNECT_TIMEOUT,
         socket_keepalive=True,
         health_check_interval=30,
         retry=Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries),

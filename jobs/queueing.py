@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from celery import Celery
 from kombu import Queue
 
+from balancer.redis_connection import CONNECT_TIMEOUT
 from jobs.records import Shard
 
 __all__ = ["SHARD_TASK", "ShardQueue", "make_celery", "queue_name"]
 
+BROKER_TIMEOUT = 2.5
+"""Seconds that a command of Celery's may take: its consumer waits for one after the other, for BRPOP a second at most."""
 SHARD_TASK = "roadbalancer.shard"
 VISIBILITY_TIMEOUT = 3600
 """Seconds after which Celery delivers an unacknowledged message again; a lease mends things long before that."""
@@ -51,9 +54,10 @@ def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> Celery:
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT,
             "unacked_restore_throttle": 1,
-            "health_check_interval": 10,
-            "socket_timeout": 30,
-            "socket_connect_timeout": 5,
+            # A connection may be dead without anybody saying so: then nothing on it may be waited for.
+            "health_check_interval": 2,
+            "socket_timeout": BROKER_TIMEOUT,
+            "socket_connect_timeout": CONNECT_TIMEOUT,
             "socket_keepalive": True,
             "priority_steps": [0],
         },

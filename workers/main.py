@@ -17,6 +17,7 @@ from balancer.configuration import SIMULATED_SCHEME, Configuration
 from balancer.descriptors import raise_descriptor_limit
 from balancer.errors import ConfigurationError
 from jobs.queueing import make_celery, queue_name
+from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
 from workers.redis_guard import guard_redis_restarts
 from workers.task import register_shard_task
@@ -51,6 +52,8 @@ def run_worker(
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = make_celery(redis_url, served)
     engine = Engine(configuration, redis_url, app, served)
+    app.conf.worker_consumer = "workers.consumer:PromptConsumer"
+    app.steps["consumer"].add(LoopHeartbeat)
     register_shard_task(app, engine)
     engine.start()
     shards_at_once = max(SHARDS_AT_ONCE, SHARDS_FOR_EACH_ENDPOINT * len(served))

@@ -5,6 +5,8 @@ import logging
 from typing import Any
 
 from celery import Celery, Task
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from jobs.queueing import LONGEST_COUNTDOWN, SHARD_TASK, message
 from workers.engine import Engine, Progress
@@ -41,7 +43,15 @@ def _wait(task: Task, future: "concurrent.futures.Future[Any]", progress: Progre
         except concurrent.futures.TimeoutError:
             if future.done():
                 raise
-            task.send_event("task-progress", result=str(progress))
+            _show_progress(task, progress)
+
+
+def _show_progress(task: Task, progress: Progress) -> None:
+    try:
+        task.send_event("task-progress", result=str(progress))
+    except (OperationalError, RedisError, OSError) as exc:
+        # The shard goes on; only its row in Flower stands still for now.
+        log.debug("the monitor can't be told of progress: %s", exc)
 
 
 def _retry_options(told: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Notices a worker that is alive but deaf.
+"""Notices a worker that is alive but deaf, or whose consumer hangs.
 
 After a reconnect, Celery's consumer has been seen to run on without ever taking a message again (celery issues 8091 and 10302).
-A worker that has room, and queues with messages in them that only stand there, ends itself; whoever supervises it starts it
-again, and its leases run out meanwhile.
+A worker that has room, and queues with messages in them that only stand there, ends itself; so does one whose consumer's loop has
+not gone round for long though Redis answers. Whoever supervises it starts it again, and its leases run out meanwhile.
 """
 
 import logging
@@ -14,12 +14,16 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import RedisError
 
+from balancer.redis_connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 from jobs.queueing import queue_name
+from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
 
 __all__ = ["DEAF_EXIT_CODE", "Watchdog", "is_deaf"]
 
-LOOK_EVERY = 5.0
+LOOK_EVERY = 2.0
+STUCK_AFTER = 15.0
+"""Seconds in which Redis answers and the consumer's loop does not go round. A command may wait for a socket's timeout, twice."""
 DEAF_AFTER = 30.0
 """Seconds in which messages wait, there is room, and none is taken."""
 DEAF_EXIT_CODE = 75
@@ -38,12 +42,14 @@ class Watchdog:
 
     def __init__(self, engine: Engine, redis_url: str, endpoints: Sequence[str], concurrency: int) -> None:
         self._engine = engine
-        self._redis = redis.Redis.from_url(redis_url, socket_timeout=5.0)
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=SOCKET_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT)
         self._queues = [queue_name(name) for name in endpoints]
         self._concurrency = concurrency
         self._stopped = threading.Event()
         self._empty_at = time.monotonic()
         """When the queues were last seen empty: a message that has just come has not waited."""
+        self._away_at = time.monotonic()
+        """When Redis last did not answer."""
 
     def start(self) -> None:
         """Begin to look."""
@@ -58,8 +64,12 @@ class Watchdog:
             try:
                 waiting = sum(int(self._redis.llen(queue)) for queue in self._queues)
             except RedisError:
-                self._empty_at = time.monotonic()
+                self._empty_at = self._away_at = time.monotonic()
                 continue
+            stuck_for = time.monotonic() - max(LoopHeartbeat.alive_at, self._away_at)
+            if stuck_for > STUCK_AFTER:
+                log.critical("the consumer has hung for %.0f s though Redis answers; this worker ends itself", stuck_for)
+                os._exit(DEAF_EXIT_CODE)
             if waiting == 0:
                 self._empty_at = time.monotonic()
             silent = time.monotonic() - max(self._engine.heard_at, self._empty_at)
