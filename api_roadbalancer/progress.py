@@ -14,7 +14,10 @@ from balancer.health import Circuit
 from jobs.projection import Projection, project
 from jobs.records import Job
 
-__all__ = ["EndpointView", "Rate", "dollars", "duration", "job_line", "job_view", "money", "spent", "state_of", "what_is_down"]
+__all__ = [
+    "EndpointView", "Rate", "dollars", "duration", "fleet_table", "job_line", "job_view", "money", "spent", "state_of",
+    "waiting_because", "what_is_down",
+]  # fmt: skip
 
 RATE_SECONDS = 10.0
 """The rate shown is that of the last seconds."""
@@ -60,7 +63,8 @@ def job_view(job: Job, rate: float, endpoints: Sequence[EndpointView]) -> Render
         f"{share:6.1%}",
         f"{ledger.done:,}/{ledger.total:,}",
     )
-    return Group(bar, Text(job_line(job, rate)), Text(""), fleet_table(endpoints, job.shares))
+    why = [Text(waits, style="yellow")] if (waits := waiting_because(job)) else []
+    return Group(bar, Text(job_line(job, rate)), *why, Text(""), fleet_table(endpoints, job.shares))
 
 
 def job_line(job: Job, rate: float | None = None) -> str:
@@ -79,6 +83,15 @@ def job_line(job: Job, rate: float | None = None) -> str:
 def state_of(job: Job) -> str:
     """Name a job's state for people: its status, or why it is paused."""
     return f"paused ({job.paused})" if job.paused else str(job.status)
+
+
+def waiting_because(job: Job) -> str:
+    """Say in one line why no line of a job is finished for now, and when the next attempt is; "" while lines are."""
+    if job.waiting is None or job.is_final:
+        return ""
+    left = (job.waiting.next_attempt_at or 0.0) - time.time()
+    soon = f"; next attempt in {duration(left)}" if left > 0 else ""
+    return f"waiting because {job.waiting.reason}{soon}"
 
 
 def what_is_down(endpoints: Sequence[EndpointView]) -> str:

@@ -323,9 +323,7 @@ class Seen:
             self.run = self.repeated_run = 0
             return False
         self.failed += 1
-        # What an endpoint says may quote the request; what went wrong on the way there is told in our own words.
-        what = failure.message if failure.status is None else f"HTTP {failure.status}"
-        what = _REASONS.get(failure.kind, "{}").format(what)
+        what = _REASONS.get(failure.kind, "{}").format(failure.told)
         self.error = f"{failure.kind}: {what}"[:300]
         if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:
             pause = failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE

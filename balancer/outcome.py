@@ -77,6 +77,11 @@ class Failure:
     param: str | None = None
 
     @property
+    def told(self) -> str:
+        """What may be told to others of it: what an endpoint says may quote the request, so its status stands for that."""
+        return self.message if self.status is None else f"HTTP {self.status}"
+
+    @property
     def retryable(self) -> bool:
         """Whether the same request may succeed later, here or elsewhere."""
         return self.kind in _RETRYABLE

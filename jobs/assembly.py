@@ -4,23 +4,28 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Callable, Container, Sequence
+
+import orjson
 
 from jobs import objects
 from jobs.errors import JobError, LedgerBroken
 from jobs.files import BATCH_PURPOSE, DEFAULT_TTL, Files
 from jobs.ids import new_token
-from jobs.objects import Objects
-from jobs.records import FileRecord, Job, Ledger
-from jobs.results import Results, Source
+from jobs.objects import Objects, part_range
+from jobs.records import BadLine, FileRecord, Job, Ledger
+from jobs.results import Result, Results, Source
 from jobs.shards import ShardTable
 from jobs.states import JobStatus
 from jobs.store import JobStore
+from jobs.waiting import Waiting
 
 __all__ = ["Assembly", "output_file_id"]
 
 FINALIZER_LEASE = 30.0
 """Seconds until another process may end a job whose finalizer is gone."""
+SHOWN = 5
+"""Ranges that a message names."""
 KEEP_EVERY = 5.0
 """Seconds between renewals of that lease."""
 
@@ -41,8 +46,9 @@ class Assembly:
     async def end_if_done(self, job_id: str) -> bool:
         """End a job if nothing of it is left to do, and say whether it was ended here.
 
-        Raises LedgerBroken if its lines do not add up, and FileNotFoundError or ObjectStoreError if the object store fails;
-        the job then stays as it is and can be ended later.
+        A job of which results are gone goes on with those lines, or ends as failed if its input is gone too. Raises LedgerBroken
+        if its lines do not add up, and FileNotFoundError or ObjectStoreError if the object store fails; the job then stays as it
+        is and can be ended later.
         """
         job = await self._jobs.get(job_id)
         if job.is_final or not await self._is_done(job):
@@ -74,24 +80,105 @@ class Assembly:
         return job.cursor >= job.ledger.total and not await self._shards.returned_of(job.id)
 
     async def _end(self, job: Job, holder: str) -> bool:
+        has_input = await self._has_input(job)
+        if not job.ending and (gone := await self._gaps(job)):
+            return await self._without(job, holder, gone) if not has_input else await self._send_again(job, gone)
+        if job.ending and not has_input:
+            return await self._without(job, holder, [])
         counts: Counter[Source] = Counter()
-        output = await self._write(job, holder, "output", {Source.COMPLETED}, counts)
-        errors = None
-        if counts[Source.FAILED] or counts[Source.STOPPED]:
-            errors = await self._write(job, holder, "error", {Source.FAILED, Source.STOPPED}, Counter())
+        try:
+            output, errors = await self._write_both(job, holder, self._results.all_lines, counts)
+        except LedgerBroken:
+            # A part is there, but not all of it.
+            if not (damaged := await self._damaged_parts(job)):
+                raise
+            await self._store.delete(*(objects.part_path(job.id, first, end) for first, end in damaged))
+            raise
         ledger = _ledger(job, counts)
         if not ledger.balances:
             raise LedgerBroken(f"job {job.id} has {ledger.total} lines, and {ledger.done} of them came to an end: {ledger}")
         if (job.ledger.completed, job.ledger.failed) != (ledger.completed, ledger.failed):
             log.warning("job %s: the counts in Redis were %s; its parts say %s", job.id, job.ledger, ledger)
         status = JobStatus(job.ending) if job.ending else JobStatus.COMPLETED
-        ended = await self._jobs.finish(job, status, _fields(ledger, output, errors))
+        return await self._finish(job, status, _fields(ledger, output, errors))
+
+    async def _finish(self, job: Job, status: JobStatus, fields: dict[str, str | int]) -> bool:
+        ended = await self._jobs.finish(job, status, fields)
         if ended:
             found = await self._store.folder(objects.parts_folder(job.id))
             await self._store.delete(*(entry.path for entry in found))
         return ended
 
-    async def _write(self, job: Job, holder: str, kind: str, wanted: Container[Source], counts: Counter[Source]) -> str | None:
+    async def _send_again(self, job: Job, ranges: Sequence[tuple[int, int]]) -> bool:
+        """Let a job go on whose results are gone in part; its other results stay. Returns False: it has not ended."""
+        shown = ", ".join(f"{first + 1}-{end}" for first, end in ranges[:SHOWN])
+        log.error("job %s: results of lines %s are gone from the object store; the lines are sent again", job.id, shown)
+        if await self._jobs.reopen(job, ranges):
+            why = f"results of lines {shown} were gone from the object store; the lines are sent again"
+            await self._jobs.tell_waiting(job.id, Waiting.because(why))
+        return False
+
+    async def _without(self, job: Job, holder: str, ranges: Sequence[tuple[int, int]]) -> bool:
+        """End a job whose input is gone, so that nothing of it can be sent again, with the results that there are."""
+        counts: Counter[Source] = Counter()
+        output, errors = await self._write_both(job, holder, self._results.finished, counts)
+        shown = ", ".join(f"{first + 1}-{end}" for first, end in ranges[:SHOWN])
+        what = f"results of lines {shown} are gone" if ranges else "lines are without results"
+        bad = BadLine("results_lost", f"{what}, and the input is gone from the object store: they can't be sent again")
+        status = JobStatus(job.ending) if job.ending else JobStatus.FAILED
+        fields = _fields(_ledger(job, counts), output, errors) | {"errors": orjson.dumps([bad.as_dict()]).decode()}
+        log.error("job %s ends as %s: %s", job.id, status, bad.message)
+        return await self._finish(job, status, fields)
+
+    async def _has_input(self, job: Job) -> bool:
+        try:
+            for path in (objects.content_path(job.input_file_id), objects.index_path(job.input_file_id)):
+                await self._store.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def _gaps(self, job: Job) -> list[tuple[int, int]]:
+        """Return the ranges of lines that stand in no part."""
+        gaps, position = [], 0
+        for first, end in sorted(part_range(entry.path) for entry in await self._store.folder(objects.parts_folder(job.id))):
+            if first > position:
+                gaps.append((position, first))
+            position = max(position, end)
+        if position < job.ledger.total:
+            gaps.append((position, job.ledger.total))
+        return gaps
+
+    async def _damaged_parts(self, job: Job) -> list[tuple[int, int]]:
+        """Return the ranges of parts that have other than one line for each of theirs."""
+        damaged = []
+        for entry in await self._store.folder(objects.parts_folder(job.id)):
+            first, end = part_range(entry.path)
+            lines = 0
+            async for chunk in self._store.stream(entry.path):
+                lines += chunk.count(b"\n")
+            if lines != end - first:
+                damaged.append((first, end))
+        return damaged
+
+    async def _write_both(
+        self, job: Job, holder: str, read: Callable[[Job], AsyncIterator[Result]], counts: Counter[Source]
+    ) -> tuple[str | None, str | None]:
+        """Write the output, and the error file if there are errors, and return their ids."""
+        output = await self._write(job, holder, "output", read, {Source.COMPLETED}, counts)
+        if not counts[Source.FAILED] and not counts[Source.STOPPED]:
+            return output, None
+        return output, await self._write(job, holder, "error", read, {Source.FAILED, Source.STOPPED}, Counter())
+
+    async def _write(
+        self,
+        job: Job,
+        holder: str,
+        kind: str,
+        read: Callable[[Job], AsyncIterator[Result]],
+        wanted: Container[Source],
+        counts: Counter[Source],
+    ) -> str | None:
         """Write one of the two files and count all lines on the way. Returns its id, None if it would be empty."""
         file_id = output_file_id(job.id, kind)
         size = 0
@@ -99,7 +186,7 @@ class Assembly:
         async def lines() -> AsyncIterator[bytes]:
             nonlocal size
             kept_at = time.monotonic()
-            async for result in self._results.all_lines(job):
+            async for result in read(job):
                 counts[result.source] += 1
                 if result.source in wanted:
                     size += len(result.line) + 1

@@ -6,6 +6,7 @@ processes may dispatch at once: a plan that another one has overtaken is made ag
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +25,7 @@ from jobs.planning import EndpointLoad, JobNeed, Plan, plan
 from jobs.queueing import ShardQueue
 from jobs.shards import ShardTable
 from jobs.sizing import ReturnedRange
+from jobs.waiting import Waiting, at_endpoints
 
 __all__ = ["Dispatcher", "announce_serving"]
 
@@ -31,6 +33,8 @@ JOBS_AT_ONCE = 64
 """Jobs, in the order of their turns, that are read at once; those behind them only if nothing of these can be given out."""
 JOBS_LOOKED_AT = 2048
 RETURNED_LOOKED_AT = 64
+TELL_EVERY = 5.0
+"""Seconds between saying again that a job waits for endpoints."""
 TRIES = 20
 """Plans that may be overtaken before the rest is left to whoever overtakes."""
 
@@ -52,6 +56,8 @@ class Dispatcher:
         self._shards = shards
         self._queue = queue
         self._strategy = strategy
+        self._told_at: dict[str, float] = {}
+        """When jobs were last said to wait for endpoints (monotonic)."""
         self._running = asyncio.Lock()
         self._asked_again = False
 
@@ -107,7 +113,8 @@ class Dispatcher:
         known_turns = {name.decode(): float(turn) for name, turn in turns.items() if name.decode() in served}
         job_ids = [job_id.decode() for job_id in ready]
         for start in range(0, len(job_ids), JOBS_AT_ONCE):
-            needs = await self._needs(job_ids[start : start + JOBS_AT_ONCE], here, open_lines)
+            needs, blocked = await self._needs(job_ids[start : start + JOBS_AT_ONCE], here, open_lines)
+            await self._tell_waiting(blocked)
             planned = plan(self._strategy, needs, loads, known_turns, workers)
             if planned.shards:
                 return version, planned
@@ -130,20 +137,53 @@ class Dispatcher:
 
     async def _needs(
         self, job_ids: list[str], served: frozenset[str], open_lines: Mapping[str, Mapping[str, int]]
-    ) -> list[JobNeed]:
+    ) -> tuple[list[JobNeed], dict[str, Waiting]]:
+        """Return what jobs need, and why those wait of which nothing is under way and for which no endpoint can be used."""
+        if not job_ids:
+            return [], {}
         usable = frozenset(name for name in served if self._fleet.health[name].usable)
-        if not job_ids or not usable:
-            return []
         async with self._redis.pipeline(transaction=True) as pipe:
             for job_id in job_ids:
                 pipe.hmget(keys.job(job_id), *JOB_FIELDS)
                 pipe.zrange(keys.returned(job_id), 0, RETURNED_LOOKED_AT - 1)
             answers = await pipe.execute()
-        needs = [self._need(i, answers[2 * n], answers[2 * n + 1], usable) for n, i in enumerate(job_ids)]
-        wanting = [need for need in needs if need is not None and need.remaining > 0 and need.endpoints]
-        return [replace(need, open_lines=open_lines.get(need.job_id, {})) for need in wanting]
+        needs = [self._need(i, answers[2 * n], answers[2 * n + 1]) for n, i in enumerate(job_ids)]
+        wanting = [need for need in needs if need is not None and need.remaining > 0]
+        blocked = {
+            need.job_id: self._why_blocked(need.endpoints, served)
+            for need in wanting
+            if not need.endpoints & usable and not open_lines.get(need.job_id)
+        }
+        return [
+            replace(need, endpoints=need.endpoints & usable, open_lines=open_lines.get(need.job_id, {}))
+            for need in wanting
+            if need.endpoints & usable
+        ], blocked
 
-    def _need(self, job_id: str, record: list[Any], returned: list[bytes], usable: frozenset[str]) -> JobNeed | None:
+    def _why_blocked(self, serving: frozenset[str], served: frozenset[str]) -> Waiting:
+        if not serving & served:
+            names = ", ".join(sorted(serving)[:5]) or "its models"
+            return Waiting.because(f"no worker is running that serves {names}")
+        troubles, soonest = {}, math.inf
+        for name in sorted(serving & served):
+            health = self._fleet.health[name]
+            troubles[name] = health.last_error or "it asked to be left alone"
+            soonest = min(soonest, max(health.open_for, health.limited_for))
+        return at_endpoints(troubles, time.time() + soonest)
+
+    async def _tell_waiting(self, blocked: Mapping[str, Waiting]) -> None:
+        now = time.monotonic()
+        self._told_at = {job_id: at for job_id, at in self._told_at.items() if now - at < TELL_EVERY}
+        untold = [job_id for job_id in blocked if job_id not in self._told_at]
+        if not untold:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in untold:
+                pipe.hset(keys.job(job_id), "waiting", blocked[job_id].to_json())
+                self._told_at[job_id] = now
+            await pipe.execute()
+
+    def _need(self, job_id: str, record: list[Any], returned: list[bytes]) -> JobNeed | None:
         status, cursor, total, size, models, no_model, priority, *results = record
         if status != b"in_progress":
             return None
@@ -156,7 +196,7 @@ class Dispatcher:
             cursor=int(cursor),
             total=int(total),
             returned=tuple(sorted((ReturnedRange.parse(entry.decode()) for entry in returned), key=lambda each: each.first)),
-            endpoints=usable & serving,
+            endpoints=frozenset(serving),
             line_bytes=int(size) / max(1, int(total)),
             priority=int(priority or 0),
             result_bytes=_mean_result(*(int(count or 0) for count in results)),

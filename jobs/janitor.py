@@ -16,16 +16,16 @@ from balancer.fleet import Fleet
 from balancer.health import Circuit
 from balancer.redis_connection import AsyncRedis
 from jobs import keys
-from jobs.assembly import Assembly
 from jobs.dispatch import Dispatcher
+from jobs.endings import Endings
 from jobs.errors import JobError
-from jobs.files import Files
 from jobs.objects import ObjectStoreError
 from jobs.queueing import queue_name
 from jobs.records import Job
 from jobs.shards import LEASE, QUEUE_LEASE, ShardTable
 from jobs.states import PauseReason, ShardState
 from jobs.store import JobStore
+from jobs.sweep import Sweep
 
 __all__ = ["Janitor"]
 
@@ -36,9 +36,6 @@ LOOK_EVERY = 0.25
 """Seconds between looks for leases that are over: lines of a worker that was killed wait for little else."""
 FAILING_CHECK_EVERY = 2.0
 """Seconds between checks of an endpoint whose circuit is not closed."""
-FILES_EVERY = 300.0
-KEEP_JOBS = 90 * 86400.0
-"""Seconds after which the record of a job that has ended is forgotten; its files expire by themselves."""
 
 _PAUSED_BY_KEY = (PauseReason.KEY_BUDGET, PauseReason.KEY_REVOKED)
 
@@ -55,8 +52,8 @@ class Janitor:
         fleet: Fleet,
         jobs: JobStore,
         shards: ShardTable,
-        files: Files,
-        assembly: Assembly,
+        endings: Endings,
+        sweep: Sweep,
         dispatcher: Dispatcher,
         health_check: HealthCheck,
     ) -> None:
@@ -65,13 +62,12 @@ class Janitor:
         self._fleet = fleet
         self._jobs = jobs
         self._shards = shards
-        self._files = files
-        self._assembly = assembly
+        self._endings = endings
+        self._sweep = sweep
         self._dispatcher = dispatcher
         self._health_check = health_check
         self._checked_at = dict.fromkeys(fleet.endpoints, 0.0)
         self._checks: set[asyncio.Task[None]] = set()
-        self._files_at = 0.0
         self._wait_until = 0.0
         """Nothing is taken back before: after Redis was away, its leases are old for no worker's fault."""
 
@@ -107,7 +103,7 @@ class Janitor:
         return False
 
     async def _round(self) -> None:
-        await self._each(self._take_back, self._end_and_expire, self._delete_old_files)
+        await self._each(self._take_back, self._end_and_expire, self._sweep.run)
         self._start_checks()
         await self._fleet.refresh_models()
         await self._dispatcher.run()
@@ -155,11 +151,7 @@ class Janitor:
 
     async def _end_and_expire(self) -> None:
         for job in await self._jobs.unfinished():
-            try:
-                await self._end_or_expire(job)
-            except (JobError, ObjectStoreError, OSError) as exc:
-                # One job that can't be ended must not keep the others from their end.
-                log.error("janitor: job %s can't be ended: %s", job.id, exc)
+            await self._end_or_expire(job)
 
     async def _end_or_expire(self, job: Job) -> None:
         if job.paused in _PAUSED_BY_KEY and not await self._jobs.settle_pause(job.id):
@@ -169,19 +161,7 @@ class Janitor:
             log.warning("job %s has reached the end of its time (%s)", job.id, job.window)
             await self._jobs.stop(job.id, "expired")
         if late or job.ending or job.cursor >= job.ledger.total:
-            await self._assembly.end_if_done(job.id)
-
-    async def _delete_old_files(self) -> None:
-        if time.monotonic() - self._files_at < FILES_EVERY:
-            return
-        self._files_at = time.monotonic()
-        in_use = {job.input_file_id for job in await self._jobs.unfinished()}
-        for file_id in await self._files.expired(time.time()):
-            if file_id not in in_use:
-                log.info("file %s has expired and is deleted", file_id)
-                await self._files.delete(file_id)
-        if forgotten := await self._jobs.forget(time.time() - KEEP_JOBS):
-            log.info("%d old jobs are forgotten", forgotten)
+            self._endings.begin(job.id)
 
     def _start_checks(self) -> None:
         """Check the endpoints that are due, side by side, without holding up the round."""

@@ -46,7 +46,7 @@ class Objects:
         # Prompts and answers are for no other user of this machine.
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True, mode=0o700)
-        return cls(LocalStore(folder))
+        return cls(LocalStore(folder, automatic_cleanup=True))
 
     async def write(self, path: str, content: bytes) -> None:
         """Write an object whole; readers see all of it or none."""
@@ -89,6 +89,11 @@ class Objects:
             found += [ObjectInfo(entry["path"], int(entry["size"])) for entry in batch]
         return sorted(found, key=lambda entry: entry.path)
 
+    async def folders(self, path: str) -> list[str]:
+        """List the names of the folders in a folder."""
+        found = await obstore.list_with_delimiter_async(self._store, path)
+        return sorted(str(name).rpartition("/")[2] for name in found["common_prefixes"])
+
     async def delete(self, *paths: str) -> None:
         """Delete objects; those that are not there are passed over."""
         for path in paths:
@@ -108,9 +113,12 @@ def index_path(file_id: str) -> str:
     return f"files/{file_id}/index"
 
 
+JOBS_FOLDER = "jobs"
+
+
 def parts_folder(job_id: str) -> str:
     """Where a job's parts are."""
-    return f"jobs/{job_id}/parts"
+    return f"{JOBS_FOLDER}/{job_id}/parts"
 
 
 def part_path(job_id: str, first: int, end: int) -> str:

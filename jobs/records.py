@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from jobs.states import FINAL, JobStatus, PauseReason
+from jobs.waiting import Waiting
 
 __all__ = ["NANO", "BadLine", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
 
@@ -117,9 +118,9 @@ class Job:
     """One submitted input file. Times are seconds since the epoch, None for what has not happened.
 
     `cost` is in USD, without the `unpriced` lines whose price is unknown; at `max_cost` the job is `paused` (None: no cap, not
-    paused). `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
-    `owner` is the id of the API key that it was made with, "" where there was none; `request_digest` tells the request that made
-    it from others with the same idempotency key.
+    paused). `waiting` says what keeps its lines from being finished, None while they are. `shares` are lines by the endpoint that
+    answered. With `names_no_model` some lines leave the model to the endpoint. `owner` is the id of the API key that it was made
+    with, "" where there was none; `request_digest` tells the request that made it from others with the same idempotency key.
     """
 
     id: str
@@ -140,6 +141,7 @@ class Job:
     unpriced: int = 0
     max_cost: float | None = None
     paused: PauseReason | None = None
+    waiting: Waiting | None = None
     shares: dict[str, int] = field(default_factory=dict)
     retries: int = 0
     ending: str = ""
@@ -187,6 +189,7 @@ class Job:
             unpriced=count("unpriced"),
             max_cost=count("max_cost_nano") / NANO if "max_cost_nano" in fields else None,
             paused=PauseReason(fields["paused"]) if fields.get("paused") else None,
+            waiting=Waiting.from_json(fields["waiting"]) if fields.get("waiting") and not fields.get("paused") else None,
             shares={name.removeprefix("at:"): int(lines) for name, lines in fields.items() if name.startswith("at:")},
             retries=count("retries"),
             ending=fields.get("ending", ""),

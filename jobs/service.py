@@ -83,9 +83,8 @@ class JobService:
         if (record := request.caller.record) is not None:
             await self._keys.tell_budgets(record)
             await self.jobs.settle_pause(job.id)
-            job = await self.jobs.get(job.id)
         await self.dispatcher.run()
-        return job
+        return await self.jobs.get(job.id)
 
     async def revoke_key(self, wanted: str) -> KeyRecord:
         """Revoke the key with this id or name, pause its jobs, and return it. Raises NoSuchKey."""

@@ -17,6 +17,7 @@ from jobs.ids import new_token
 from jobs.planning import Plan
 from jobs.records import Shard, to_nano
 from jobs.sizing import ReturnedRange
+from jobs.waiting import Waiting
 
 __all__ = ["LEASE", "QUEUE_LEASE", "Claim", "FinishedLine", "Order", "ShardTable"]
 
@@ -165,10 +166,12 @@ class ShardTable:
         counts = await self._redis.hmget(keys.passes(shard.job_id), [str(number) for number in numbers])
         return {number: int(count) for number, count in zip(numbers, counts, strict=True) if count}
 
-    async def send_to_wait(self, shard: Shard, endpoint: str, passes: Mapping[int, int], countdown: float) -> Shard | None:
+    async def send_to_wait(
+        self, shard: Shard, endpoint: str, passes: Mapping[int, int], countdown: float, why: Waiting
+    ) -> Shard | None:
         """Lease a shard for its next attempt, `countdown` seconds from now, and return it; None if it is not ours.
 
-        `passes` counts for each waiting line the passes that it has failed.
+        `passes` counts for each waiting line the passes that it has failed; `why` is what the job is said to wait for.
         """
         attempt = max(passes.values(), default=shard.attempt)
         waiting = replace(shard, endpoint=endpoint, attempt=attempt, token=new_token())
@@ -176,7 +179,16 @@ class ShardTable:
         script_keys = (keys.shard(job_id, shard.first), keys.LEASES, keys.job(job_id), keys.passes(job_id))
         lease = int((countdown + QUEUE_LEASE) * 1000)
         counts = [part for pair in passes.items() if pair[1] for part in pair]
-        args: list[str | int] = [shard.token, _member(shard), waiting.token, endpoint, attempt, lease, *counts]
+        args: list[str | int | bytes] = [
+            shard.token,
+            _member(shard),
+            waiting.token,
+            endpoint,
+            attempt,
+            lease,
+            why.to_json(),
+            *counts,
+        ]
         return waiting if await self._scripts.run("retry", script_keys, args) else None
 
     async def overdue(self, now: float) -> list[tuple[str, int]]:

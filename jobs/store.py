@@ -1,6 +1,7 @@
 """The records of jobs in Redis."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from jobs.files import ids_after
 from jobs.ids import is_job_id
 from jobs.records import NANO, BadLine, FileRecord, Job, decode_fields, to_nano
 from jobs.states import JobStatus, PauseReason
+from jobs.waiting import Waiting
 
 __all__ = ["JobStore", "NewJob", "job_scripts"]
 
@@ -172,9 +174,21 @@ class JobStore:
 
     async def begin_finalizing(self, job: Job) -> None:
         """Say that the output is being put together."""
-        if job.status is JobStatus.IN_PROGRESS:
-            now = int(time.time())
-            await self._redis.hset(keys.job(job.id), mapping={"status": JobStatus.FINALIZING, "finalizing_at": now})
+        await self._scripts.run("begin_finalizing", (keys.job(job.id),), (int(time.time()),))
+
+    async def reopen(self, job: Job, ranges: Sequence[tuple[int, int]]) -> bool:
+        """Let a job that is being finalized go on with ranges of lines whose results are gone, and say whether it does."""
+        members: list[str | int] = []
+        for first, end in ranges:
+            members += [f"{first}:{end}:0", first]
+        args = (job.id, sum(end - first for first, end in ranges), *members)
+        job_keys = (keys.job(job.id), keys.READY, keys.returned(job.id))
+        return bool(await self._scripts.run("reopen", job_keys, args))
+
+    async def tell_waiting(self, job_id: str, why: Waiting) -> None:
+        """Say why a job waits; it is forgotten when a line of it is finished."""
+        if await self._redis.hget(keys.job(job_id), "status") is not None:
+            await self._redis.hset(keys.job(job_id), "waiting", why.to_json())
 
     async def finish(self, job: Job, status: JobStatus, fields: dict[str, str | int]) -> bool:
         """Set a job's end with `fields` of its record, and say whether this call did it."""

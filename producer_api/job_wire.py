@@ -10,6 +10,7 @@ from jobs.lines import CHAT_PATH
 from jobs.projection import project
 from jobs.records import Job
 from jobs.service import MAX_PRIORITY
+from jobs.waiting import Waiting
 from producer_api.wire import BatchError, Page, ends
 
 __all__ = ["JobChange", "JobCreate", "JobList", "JobObject"]
@@ -113,6 +114,22 @@ class JobPause(BaseModel):
     """Seconds since the epoch."""
 
 
+class JobWaiting(BaseModel):
+    """What keeps lines from being finished: failures everywhere, endpoints that are down, a store that can't be used."""
+
+    reason: str
+    next_attempt_at: int | None
+    """Seconds since the epoch; null where nobody knows."""
+
+    @classmethod
+    def of(cls, waiting: Waiting | None) -> "JobWaiting | None":
+        """Make it of what is known."""
+        if waiting is None:
+            return None
+        at = waiting.next_attempt_at
+        return cls(reason=waiting.reason, next_attempt_at=None if at is None else round(at))
+
+
 class JobTimes(BaseModel):
     """When what happened; null for what has not."""
 
@@ -140,7 +157,8 @@ class JobLinks(BaseModel):
 class JobObject(BaseModel):
     """A job. `progress` goes from 0 to 1; `rate` is lines a second so far, `eta` how many seconds are left at that rate.
 
-    `max_cost` is the cap in USD, null for none; `paused` is null unless no lines are begun for now. `projection` is null until
+    `max_cost` is the cap in USD, null for none; `paused` is null unless no lines are begun for now, `waiting`
+    while lines are being finished. `projection` is null until
     some lines are finished, and when the job has ended.
     """
 
@@ -155,6 +173,7 @@ class JobObject(BaseModel):
     cost: JobCost
     max_cost: float | None
     paused: JobPause | None
+    waiting: JobWaiting | None
     projection: JobProjection | None
     endpoints: dict[str, int]
     retries: int
@@ -185,6 +204,7 @@ class JobObject(BaseModel):
             cost=JobCost(usd=job.cost, unpriced_lines=job.unpriced),
             max_cost=job.max_cost,
             paused=JobPause(reason=job.paused, since=job.times.get("paused_at")) if job.paused else None,
+            waiting=JobWaiting.of(job.waiting),
             projection=_projection(job),
             endpoints=job.shares,
             retries=job.retries,

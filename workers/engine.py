@@ -19,6 +19,7 @@ from balancer.loop import new_event_loop
 from balancer.redis_connection import without_password
 from balancer.tasks import end_tasks
 from jobs.dispatch import announce_serving
+from jobs.endings import Endings
 from jobs.errors import JobError, ShardIncomplete
 from jobs.ids import new_token
 from jobs.janitor import Janitor
@@ -26,6 +27,8 @@ from jobs.node import Node, open_node
 from jobs.objects import ObjectStoreError
 from jobs.records import Shard
 from jobs.shards import Order
+from jobs.sweep import Sweep
+from jobs.waiting import Waiting
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
 from workers.shard_run import Ending, ShardEnd, ShardRun, Tools
@@ -129,7 +132,8 @@ class Engine:
             recorder = Recorder(node.service.shards)
             recording = recorder.start()
             self._tools = Tools(node.fleet, node.service.shards, node.objects, recorder, RetryPolicy(), random.Random())
-            janitor = _janitor(node)
+            self._endings = Endings(node.service.assembly, node.service.jobs)
+            janitor = _janitor(node, self._endings)
             beat = asyncio.create_task(self._beat_forever(node), name="beat")
             sweep = asyncio.create_task(janitor.run_forever(), name="janitor")
             for name, duty in (("recorder", recording), ("beat", beat), ("janitor", sweep)):
@@ -140,6 +144,7 @@ class Engine:
             log.info("engine %s ready: redis %s", node.process, without_password(self._redis_url))
             await self._closing.wait()
             await end_tasks(beat, sweep, *self._background)
+            await self._endings.aclose()
             await recorder.aclose()
             try:
                 await janitor.leave()
@@ -152,7 +157,7 @@ class Engine:
             return await self._claim_and_run(message, waits, progress)
         except (ObjectStoreError, OSError, RedisError) as exc:
             log.error("lines from %d of %s can't go on for now: %s", message.first + 1, message.job_id, exc)
-            return await self._put_off(progress)
+            return await self._put_off(progress, exc)
 
     async def _claim_and_run(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
         table = self._node.service.shards
@@ -161,7 +166,7 @@ class Engine:
         if claim.shard is None:
             if claim.reason == "stopped":
                 await table.give_back(message.job_id, message.first, message.token)
-                self._in_background(self._node.service.assembly.end_if_done(message.job_id))
+                self._endings.begin(message.job_id)
             log.info("message for %s:%d dropped: %s", message.job_id, message.first, claim.reason)
             return ShardEnd(Ending.LOST)
         job = await self._node.service.jobs.get(message.job_id)
@@ -179,17 +184,18 @@ class Engine:
         finally:
             self._runs.discard(run)
         if end.ending in (Ending.LAST, Ending.RETURNED):
-            self._in_background(self._node.service.assembly.end_if_done(message.job_id))
+            self._endings.begin(message.job_id)
         self._in_background(self._node.service.dispatcher.run())
         return end
 
-    async def _put_off(self, progress: Progress) -> ShardEnd:
+    async def _put_off(self, progress: Progress, error: Exception) -> ShardEnd:
         """Let a shard wait that Redis or the object store failed; if that can't be said either, its lease runs out."""
         run = progress.run
         if run is None:
             return ShardEnd(Ending.LOST)
+        why = Waiting.because(f"Redis or the object store can't be used: {error}", time.time() + STORE_PAUSE)
         try:
-            waiting = await self._node.service.shards.send_to_wait(run.shard, run.shard.endpoint, {}, STORE_PAUSE)
+            waiting = await self._node.service.shards.send_to_wait(run.shard, run.shard.endpoint, {}, STORE_PAUSE, why)
         except RedisError:
             return ShardEnd(Ending.LOST)
         return ShardEnd(Ending.RETRY, waiting, STORE_PAUSE) if waiting else ShardEnd(Ending.LOST)
@@ -248,7 +254,7 @@ class Engine:
             await asyncio.sleep(0.1)
 
 
-def _janitor(node: Node) -> Janitor:
+def _janitor(node: Node, endings: Endings) -> Janitor:
     service = node.service
     return Janitor(
         node.process,
@@ -256,8 +262,8 @@ def _janitor(node: Node) -> Janitor:
         node.fleet,
         service.jobs,
         service.shards,
-        service.files,
-        service.assembly,
+        endings,
+        Sweep(node.redis, service.jobs, service.files, node.objects),
         service.dispatcher,
         node.configuration.health_check,
     )

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import random
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -23,6 +24,7 @@ from jobs.objects import Objects
 from jobs.records import Job, Shard
 from jobs.results import error_line, request_id
 from jobs.shards import FinishedLine, ShardTable
+from jobs.waiting import after_failures
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy, decide
 from workers.targets import NOBODY_HEALTHY, Target, Targets, Tries
@@ -388,7 +390,8 @@ class ShardRun:
             if self.done == self.shard.lines:
                 return None
         table, left = self._tools.shards, self.shard.lines - self.done
-        waiting = await table.send_to_wait(self.shard, self._elsewhere(), decision.waiting, decision.countdown)
+        why = after_failures([failure for _, failure in self._failures.values()], time.time() + decision.countdown)
+        waiting = await table.send_to_wait(self.shard, self._elsewhere(), decision.waiting, decision.countdown, why)
         log.info("%d lines of %s wait %.1f s", left, self.shard, decision.countdown)
         return ShardEnd(Ending.RETRY, waiting, decision.countdown) if waiting else ShardEnd(Ending.LOST)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from api_roadbalancer.cli.oneshot import exit_code
 from api_roadbalancer.cli.parts import Config
 from api_roadbalancer.fleet_view import fleet_views
 from api_roadbalancer.local_files import read_chunks
-from api_roadbalancer.progress import Rate, fleet_table, job_line, job_view, spent, state_of
+from api_roadbalancer.progress import Rate, fleet_table, job_line, job_view, spent, state_of, waiting_because
 from jobs.errors import InvalidRequest
 from jobs.files import Upload
 from jobs.intake import Form
@@ -87,6 +88,8 @@ def status(
         print(json.dumps(_as_dict(job), ensure_ascii=False))
     else:
         console.print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}", highlight=False, soft_wrap=True)
+        if why := waiting_because(job):
+            console.print(f"  {why}", highlight=False, markup=False, soft_wrap=True)
         for bad in job.errors:
             console.print(f"  {bad.message}", highlight=False, markup=False)
     sys.exit(exit_code(job) if job.is_final else 0)
@@ -187,6 +190,7 @@ def _as_dict(job: Job) -> dict[str, object]:
         "unpriced_lines": job.unpriced,
         "max_cost": job.max_cost,
         "paused": job.paused,
+        "waiting": asdict(job.waiting) if job.waiting else None,
         "projection": _projection(job),
         "output_file_id": job.output_file_id,
         "error_file_id": job.error_file_id,

@@ -20,7 +20,17 @@ from api_roadbalancer.cli.parts import Config
 from api_roadbalancer.cli.together import default_workers, worker_child
 from api_roadbalancer.fleet_view import fleet_views
 from api_roadbalancer.local_files import digest_of, errors_path, read_chunks, write_whole
-from api_roadbalancer.progress import EndpointView, Rate, duration, fleet_table, job_line, job_view, money, what_is_down
+from api_roadbalancer.progress import (
+    EndpointView,
+    Rate,
+    duration,
+    fleet_table,
+    job_line,
+    job_view,
+    money,
+    waiting_because,
+    what_is_down,
+)
 from api_roadbalancer.result_files import check_place, refuse_foreign
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Supervisor
@@ -198,8 +208,8 @@ class _Run:
                 elif time.monotonic() - told_at >= TELL_EVERY:
                     told_at = time.monotonic()
                     self._tell(f"{job.ledger.done:,}/{job.ledger.total:,} · {job_line(job, pace)}")
-                    if down := what_is_down(await fleet_views(node)):
-                        self._tell(f"  {down}")
+                    if trouble := waiting_because(job) or what_is_down(await fleet_views(node)):
+                        self._tell(f"  {trouble}")
                 if not job.is_final:
                     await _wait(self._interrupted, LOOK_EVERY)
         return job

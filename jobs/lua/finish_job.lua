@@ -7,6 +7,7 @@ if not status or status == 'completed' or status == 'failed' or status == 'cance
   return 0
 end
 redis.call('HSET', KEYS[1], 'status', ARGV[2], ARGV[3], ARGV[4], unpack(ARGV, 5))
+redis.call('HDEL', KEYS[1], 'waiting')
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('SREM', KEYS[5], ARGV[1])
 for _, range in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do

@@ -62,6 +62,7 @@ if new > 0 then
     end
   end
   redis.call('HINCRBY', 'rb:endpoint:' .. known[2] .. ':open', ARGV[2], -new)
+  redis.call('HDEL', KEYS[3], 'waiting')
 end
 if redis.call('HGET', KEYS[3], 'status') ~= 'in_progress' then
   return 'stop'

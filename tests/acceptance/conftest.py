@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.cluster import Cluster
 from tests.acceptance.prefork import Prefork
+from tests.acceptance.shell import Shell
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,8 @@ def cluster(tmp_path: Path, prefork: Prefork) -> Iterator[Cluster]:
         yield made
     finally:
         made.end()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)

@@ -9,7 +9,7 @@ import orjson
 from jobs.node import Node
 from jobs.records import Job
 from tests.acceptance.cluster import Cluster, check_each_once, ended, submit, until
-from tests.acceptance.test_command_line import Shell
+from tests.acceptance.shell import Shell
 
 LATENCY = 0.1
 SLOTS = 8

@@ -17,6 +17,7 @@ from balancer.state import state_on
 from balancer.strategy import BalancingStrategy
 from jobs import dispatch, keys
 from jobs.dispatch import Dispatcher, announce_serving
+from jobs.endings import Endings
 from jobs.files import Upload
 from jobs.janitor import Janitor
 from jobs.queueing import queue_name
@@ -24,6 +25,7 @@ from jobs.records import FileRecord, Job, Shard
 from jobs.shards import QUEUE_LEASE
 from jobs.states import JobStatus
 from jobs.store import NewJob
+from jobs.sweep import Sweep
 from tests.job_bench import PATH, Bench, in_chunks, input_line
 
 
@@ -48,10 +50,17 @@ class House:
         self.queue = Queue()
         self.fleet = Fleet(endpoints, state_on(bench.redis, process, endpoints))
         self.dispatcher = Dispatcher(bench.redis, self.fleet, bench.table, self.queue, strategy)  # type: ignore[arg-type]
+        self.endings = Endings(bench.assembly(process), bench.jobs)
+        self.sweep = Sweep(bench.redis, bench.jobs, bench.files, bench.objects)
         self.janitor = Janitor(
-            process, bench.redis, self.fleet, bench.jobs, bench.table, bench.files, bench.assembly(process), self.dispatcher,
+            process, bench.redis, self.fleet, bench.jobs, bench.table, self.endings, self.sweep, self.dispatcher,
             HealthCheck(enabled=False),
         )  # fmt: skip
+
+    async def end_and_expire(self) -> None:
+        """Let the janitor end what can be ended, and wait for it."""
+        await self.janitor._end_and_expire()
+        await asyncio.gather(*self.endings._under_way.values())
 
     async def serve(self, *names: str, process: str = "w1", seconds: float = 60.0) -> None:
         await announce_serving(self.bench.redis, process, list(names), seconds)
@@ -264,7 +273,7 @@ async def test_a_lease_without_a_shard_is_swept_away(house: House) -> None:
 async def test_late_jobs_expire_and_keep_what_is_finished(house: House) -> None:
     late, early = await house.bench.open_real_job(20, window=0.0), await house.bench.open_real_job(20)
     await house.bench.redis.hset(keys.job(late.id), "expires_at", int(time.time()) - 1)
-    await house.janitor._end_and_expire()
+    await house.end_and_expire()
     assert (await house.bench.jobs.get(late.id)).status is JobStatus.EXPIRED
     assert (await house.bench.jobs.get(early.id)).status is JobStatus.IN_PROGRESS
 
@@ -274,10 +283,10 @@ async def test_an_expired_job_waits_for_the_worker_that_has_lines_of_it(house: H
     shard = await house.bench.claim(await house.bench.cut(job, 0, 10))
     await house.bench.record(shard, range(4))
     await house.bench.redis.hset(keys.job(job.id), "expires_at", 1)
-    await house.janitor._end_and_expire()
+    await house.end_and_expire()
     assert not (await house.bench.jobs.get(job.id)).is_final
     await house.bench.table.give_back(job.id, 0, shard.token)
-    await house.janitor._end_and_expire()
+    await house.end_and_expire()
     job = await house.bench.jobs.get(job.id)
     assert (job.status, job.ledger.completed, job.ledger.expired) == (JobStatus.EXPIRED, 4, 16)
 
@@ -285,7 +294,7 @@ async def test_an_expired_job_waits_for_the_worker_that_has_lines_of_it(house: H
 async def test_a_job_whose_worker_died_at_the_last_step_is_ended(house: House) -> None:
     job = await house.bench.open_real_job(20)
     assert await house.bench.work(await house.bench.cut(job, 0, 20))
-    await house.janitor._end_and_expire()
+    await house.end_and_expire()
     assert (await house.bench.jobs.get(job.id)).status is JobStatus.COMPLETED
 
 
@@ -295,9 +304,42 @@ async def test_one_job_that_cannot_be_ended_keeps_no_other_from_its_end(house: H
         await house.bench.work(await house.bench.cut(job, 0, 20))
     for entry in await house.bench.objects.folder(f"jobs/{broken.id}/parts"):
         await house.bench.objects.delete(entry.path)
-    await house.janitor._end_and_expire()
+    await house.end_and_expire()
     assert (await house.bench.jobs.get(whole.id)).status is JobStatus.COMPLETED
     assert not (await house.bench.jobs.get(broken.id)).is_final
+
+
+async def test_a_job_that_cannot_be_ended_says_why_and_does_not_hold_up_the_round(house: House) -> None:
+    job = await house.bench.open_real_job(20)
+    await house.bench.work(await house.bench.cut(job, 0, 20))
+    told = asyncio.Event()
+
+    async def never(_: str) -> bool:
+        await told.wait()
+        raise OSError("no space left on device")
+
+    house.endings._assembly.end_if_done = never  # type: ignore[method-assign]
+    await house.janitor._round()
+    told.set()
+    await asyncio.gather(*house.endings._under_way.values())
+    waiting = (await house.bench.jobs.get(job.id)).waiting
+    assert waiting is not None and "no space left on device" in waiting.reason
+    assert waiting.next_attempt_at is not None and waiting.next_attempt_at > time.time()
+
+
+async def test_a_job_says_that_its_endpoints_are_down_or_that_nobody_works_for_them(house: House) -> None:
+    job = await house.bench.open_real_job(20)
+    for name in house.fleet.endpoints:
+        await house.fail(name)
+    await house.dispatcher.run()
+    waiting = (await house.bench.jobs.get(job.id)).waiting
+    assert waiting is not None and "connection_error: refused" in waiting.reason
+    assert waiting.next_attempt_at is not None and 0 < waiting.next_attempt_at - time.time() < 3
+    await house.bench.redis.delete(keys.SERVING)
+    house.dispatcher._told_at.clear()
+    await house.dispatcher.run()
+    waiting = (await house.bench.jobs.get(job.id)).waiting
+    assert waiting is not None and "no worker is running" in waiting.reason
 
 
 async def test_the_janitor_survives_any_round(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,8 +376,7 @@ async def test_old_files_go_and_inputs_in_use_stay(house: House) -> None:
     for record in (old, used):
         await house.bench.redis.hset(keys.file(record.id), "expires_at", 1)
     await house.bench.jobs.open(NewJob(house.bench.job_id(), used, PATH))
-    house.janitor._files_at = -1e9
-    await house.janitor._delete_old_files()
+    await house.sweep._delete_old_files()
     left, _ = await house.bench.files.page(10)
     assert {record.id for record in left} == {used.id, kept.id}
 

@@ -16,7 +16,10 @@ from jobs.records import FileRecord, Job, Shard
 from jobs.shards import LEASE, QUEUE_LEASE, Order
 from jobs.states import JobStatus
 from jobs.store import NewJob
+from jobs.waiting import Waiting
 from tests.job_bench import PATH, USAGE, Bench, finished, result_line
+
+WHY = Waiting("lines failed", 1e9)
 
 
 async def test_reserving_moves_the_cursor_and_leases_the_shards(bench: Bench) -> None:
@@ -235,15 +238,16 @@ async def test_a_retry_fences_the_old_worker_and_moves_the_lines(bench: Bench) -
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10, "a"))
     await bench.record(shard, range(3))
-    waiting = await bench.table.send_to_wait(shard, "b", {4: 1, 5: 2, 6: 0}, 30.0)
+    waiting = await bench.table.send_to_wait(shard, "b", {4: 1, 5: 2, 6: 0}, 30.0, WHY)
     assert waiting is not None and waiting.token != shard.token
+    assert (await bench.jobs.get(job.id)).waiting == WHY
     assert (await bench.open_lines("a"), await bench.open_lines("b")) == (0, 7)
     lease = await bench.lease_of(job, 0)
     assert lease is not None and 30 < lease <= 30 + QUEUE_LEASE
     assert not await bench.record(shard, range(3, 5))
     assert await bench.table.commit(shard) == (False, False)
     assert await bench.table.renew([shard]) == [Order.LOST]
-    assert await bench.table.send_to_wait(shard, "c", {4: 3}, 1.0) is None
+    assert await bench.table.send_to_wait(shard, "c", {4: 3}, 1.0, WHY) is None
     assert (await bench.table.claim(job.id, 0, 10, shard.token, "late")).reason == "stale"
     claimed = await bench.claim(waiting)
     assert (claimed.endpoint, claimed.attempt) == ("b", 2)
@@ -252,19 +256,20 @@ async def test_a_retry_fences_the_old_worker_and_moves_the_lines(bench: Bench) -
     assert await bench.table.commit(claimed) == (True, False)
     assert await bench.table.failed_passes(claimed) == {}
     assert (await bench.jobs.get(job.id)).retries == 1
+    assert (await bench.jobs.get(job.id)).waiting is None, "a line has been finished since"
 
 
 async def test_a_retry_at_the_same_endpoint_keeps_its_lines(bench: Bench) -> None:
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10, "a"))
-    assert await bench.table.send_to_wait(shard, "a", {}, 1.0)
+    assert await bench.table.send_to_wait(shard, "a", {}, 1.0, WHY)
     assert await bench.open_lines("a") == 10
 
 
 async def test_the_attempt_comes_back_with_the_range(bench: Bench) -> None:
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10))
-    waiting = await bench.table.send_to_wait(shard, "a", {0: 3}, 1.0)
+    waiting = await bench.table.send_to_wait(shard, "a", {0: 3}, 1.0, WHY)
     assert waiting
     assert await bench.table.give_back(job.id, 0)
     again = await bench.claim(await bench.cut_again(job, 0, 10, "a", attempt=3))
@@ -425,7 +430,7 @@ class Play:
         if found := self.pick():
             _, known, shard = found
             endpoint, attempt = self.rng.choice("abc"), self.rng.randint(0, 4)
-            waiting = await self.bench.table.send_to_wait(shard, endpoint, {shard.first: attempt}, 5.0)
+            waiting = await self.bench.table.send_to_wait(shard, endpoint, {shard.first: attempt}, 5.0, WHY)
             assert waiting
             known.token, known.endpoint, known.attempt, known.claimed = waiting.token, endpoint, attempt, False
             self.model.retries += 1
@@ -438,7 +443,7 @@ class Play:
             assert await table.record([(shard, [finished(shard.first)])]) == [Order.LOST]
             assert await table.commit(shard) == (False, False)
             assert await table.renew([shard]) == [Order.LOST]
-            assert await table.send_to_wait(shard, "a", {}, 1.0) is None
+            assert await table.send_to_wait(shard, "a", {}, 1.0, WHY) is None
             assert not await table.give_back(self.job.id, shard.first, shard.token)
             assert (await table.claim(self.job.id, shard.first, shard.end, shard.token, "stale")).reason == "stale"
 

@@ -1,7 +1,9 @@
 """Results in line order, and the end of a job: whatever was finished is kept, and every line is accounted for."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from jobs.records import Job
 from jobs.results import Result, Source
 from jobs.states import JobStatus
 from jobs.store import NewJob
+from jobs.sweep import Sweep
 from tests.job_bench import Bench, finished, in_chunks, input_line
 
 
@@ -113,9 +116,82 @@ async def test_a_lost_part_is_never_passed_over(bench: Bench) -> None:
     for first in (0, 10):
         await bench.work(await bench.cut(job, first, first + 10))
     await bench.objects.delete(objects.part_path(job.id, 0, 10))
+    assert not await bench.assembly().end_if_done(job.id)
+    job = await bench.jobs.get(job.id)
+    assert (job.status, job.ledger.done) == (JobStatus.IN_PROGRESS, 10)
+    assert job.waiting is not None and "lines 1-10" in job.waiting.reason
+    # The lines are sent again, and the job ends.
+    await bench.work(await bench.cut_again(job, 0, 10))
+    assert await bench.assembly().end_if_done(job.id)
+    job = await bench.jobs.get(job.id)
+    assert (job.status, job.ledger.done, job.waiting) == (JobStatus.COMPLETED, 20, None)
+
+
+async def test_a_part_that_is_cut_off_is_sent_again(bench: Bench) -> None:
+    job = await bench.open_real_job(20)
+    for first in (0, 10):
+        await bench.work(await bench.cut(job, first, first + 10))
+    path = objects.part_path(job.id, 10, 20)
+    await bench.objects.write(path, (await bench.objects.read(path))[:-30])
     with pytest.raises(LedgerBroken):
         await bench.assembly().end_if_done(job.id)
-    assert not (await bench.jobs.get(job.id)).is_final
+    assert not await bench.assembly().end_if_done(job.id)  # the part is deleted now, and its lines go on
+    await bench.work(await bench.cut_again(job, 10, 20))
+    assert await bench.assembly().end_if_done(job.id)
+    assert (await bench.jobs.get(job.id)).ledger.completed == 20
+
+
+async def test_a_job_whose_results_and_input_are_gone_ends_with_the_reason(bench: Bench) -> None:
+    job = await bench.open_real_job(20)
+    for first in (0, 10):
+        await bench.work(await bench.cut(job, first, first + 10))
+    await bench.objects.delete(objects.part_path(job.id, 0, 10), objects.content_path(job.input_file_id))
+    assert await bench.assembly().end_if_done(job.id)
+    job = await bench.jobs.get(job.id)
+    assert (job.status, job.ledger.completed) == (JobStatus.FAILED, 10)
+    assert "lines 1-10" in job.errors[0].message
+    assert len(await bench.file_lines(job.output_file_id)) == 10, "what there is is kept"
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "expired"])
+async def test_a_job_that_is_being_finalized_can_be_stopped(bench: Bench, ending: str) -> None:
+    job = await bench.open_real_job(20)
+    for first in (0, 10):
+        await bench.work(await bench.cut(job, first, first + 10))
+    await bench.jobs.begin_finalizing(job)
+    await bench.objects.delete(objects.part_path(job.id, 0, 10))
+    await bench.jobs.stop(job.id, ending)
+    assert await bench.assembly().end_if_done(job.id)
+    job = await bench.jobs.get(job.id)
+    assert (job.status, job.ledger.completed) == (JobStatus(ending), 10)
+    assert len(await bench.file_lines(job.error_file_id)) == 10
+
+
+async def test_finalizing_does_not_begin_for_a_job_that_was_stopped_meanwhile(bench: Bench) -> None:
+    job = await bench.open_real_job(20)
+    await bench.jobs.stop(job.id, "cancelled")
+    await bench.jobs.begin_finalizing(job)  # as it was read before
+    assert (await bench.jobs.get(job.id)).status is JobStatus.CANCELLING
+
+
+async def test_parts_of_an_ended_job_are_swept_and_leave_no_folder(bench: Bench, tmp_path: Path) -> None:
+    job = await bench.open_real_job(20)
+    for first in (0, 10):
+        await bench.work(await bench.cut(job, first, first + 10))
+    assert await bench.assembly().end_if_done(job.id)
+    await bench.write_part(job, 0, 10)  # by a worker that had lost its shard
+    sweep = Sweep(bench.redis, bench.jobs, bench.files, bench.objects)
+    await sweep.delete_orphan_parts()
+    assert await bench.objects.folder(objects.parts_folder(job.id)) == []
+    assert await bench.objects.folders(objects.JOBS_FOLDER) == []
+
+
+async def test_workers_that_are_gone_are_forgotten(bench: Bench) -> None:
+    now = time.time()
+    for process, seconds in (("here", 5), ("late", -30), ("gone", -100)):
+        await bench.redis.hset(keys.SERVING, process, f"{int((now + seconds) * 1000)}|a")
+    await Sweep(bench.redis, bench.jobs, bench.files, bench.objects).forget_gone_workers()
+    assert set(await bench.redis.hkeys(keys.SERVING)) == {b"here", b"late"}
 
 
 async def test_parts_that_overlap_give_each_line_once(bench: Bench) -> None:
