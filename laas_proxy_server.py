@@ -16,14 +16,13 @@ In a program:
 
 What comes behind `laas/` is a label: the preset says which model answers. `hash`, `params`, `project` and `laas_model` (a model
 in place of the preset's) are LaaS' own fields, set for a model or in a request. Left out, `api_key`, `project`, `hash` and
-`api_base` come from LAAS_API_KEY, LAAS_PROJECT_CODE, LAAS_PRESET_HASH and LAAS_BASE_URL.
+`api_base` come from LAAS_API_KEY, LAAS_PROJECT_CODE, LAAS_PRESET_HASH and LAAS_BASE_URL, of the environment or of a `.env` file.
 
 Images, PDFs, limits and errors are those of Roadbalancer's own adapter for LaaS. LaaS doesn't stream: a whole answer
 is cut into pieces.
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,13 +39,14 @@ except ModuleNotFoundError as exc:
 from litellm.llms.custom_llm import CustomLLMError
 from litellm.types.utils import GenericStreamingChunk
 
+from balancer.configuration.environment import environment
 from balancer.endpoint import Endpoint
 from balancer.outcome import Failure, FailureKind
 from balancer.providers import Adapter, Call, RequestRefused, adapter_for, facts_of
 from balancer.results import first_choice
 from balancer.streaming import chunks_of
 
-__all__ = ["LaaSError", "LaaSProxy", "laas_proxy"]
+__all__ = ["LaaSError", "LaaSProxy", "laas", "laas_proxy"]
 
 PATH = "/chat/completions"
 TIMEOUT_SECONDS = 600.0
@@ -54,6 +54,8 @@ TIMEOUT_SECONDS = 600.0
 LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
 _LITELLMS_OWN = frozenset({"max_retries"})
 """Fields among a request's that are for LiteLLM's clients."""
+_NO_FIELDS = frozenset({"model", "messages", "api_key", "api_base", "timeout", "model_response", "litellm_params", "headers"})
+"""What is no field of the request in a direct call."""
 _STATUS = {
     FailureKind.CONNECTION: 503,
     FailureKind.TIMEOUT: 504,
@@ -80,7 +82,8 @@ class LaaSProxy(litellm.CustomLLM):
 
     LiteLLM's arguments come by keyword; those that are used here are `model`, `messages`, `api_key`, `api_base`,
     `optional_params` (the request's other fields), `litellm_params`, `timeout` (seconds, or httpx's) and `model_response`, which
-    is filled. All four raise LaaSError. Transports can be put in for tests.
+    is filled. In a direct call only `model` and `messages` have to be there, and other fields come by their names. All four raise
+    LaaSError. Transports can be put in for tests.
     """
 
     def __init__(
@@ -90,10 +93,10 @@ class LaaSProxy(litellm.CustomLLM):
         self._clients = _Clients(transport, async_transport)
 
     def completion(self, **asked: Any) -> litellm.ModelResponse:
-        return _filled(asked["model_response"], self._answer(_exchange(asked)), asked["model"])
+        return _filled(_to_fill(asked), self._answer(_exchange(asked)), asked["model"])
 
     async def acompletion(self, **asked: Any) -> litellm.ModelResponse:
-        return _filled(asked["model_response"], await self._answer_async(_exchange(asked)), asked["model"])
+        return _filled(_to_fill(asked), await self._answer_async(_exchange(asked)), asked["model"])
 
     def streaming(self, **asked: Any) -> Iterator[GenericStreamingChunk]:
         # No generator: what goes wrong is raised by the call itself, where LiteLLM falls back and retries.
@@ -156,7 +159,9 @@ class _Exchange:
 
 def _exchange(asked: Mapping[str, Any]) -> _Exchange:
     """Translate LiteLLM's request, and check it against LaaS' limits. Raises LaaSError."""
-    fields = {name: value for name, value in (asked.get("optional_params") or {}).items() if name not in _LITELLMS_OWN}
+    directly = {name: value for name, value in asked.items() if name not in _NO_FIELDS and value is not None}
+    given = asked["optional_params"] or {} if "optional_params" in asked else directly
+    fields = {name: value for name, value in given.items() if name not in _LITELLMS_OWN}
     endpoint = _endpoint(asked, fields.pop("project", None))
     model = fields.pop("laas_model", None)
     body = {**fields, "model": model, "messages": asked["messages"]}
@@ -170,20 +175,27 @@ def _exchange(asked: Mapping[str, Any]) -> _Exchange:
 
 def _endpoint(asked: Mapping[str, Any], project: str | None) -> Endpoint:
     """Put together where to ask, and as whom: what LiteLLM says, else the environment. Raises LaaSError (401)."""
-    key = asked.get("api_key") or os.environ.get("LAAS_API_KEY")
-    project = project or os.environ.get("LAAS_PROJECT_CODE")
+    env = environment()
+    key = asked.get("api_key") or env.get("LAAS_API_KEY")
+    project = project or env.get("LAAS_PROJECT_CODE")
     if not key:
         raise LaaSError(401, "LaaS needs a key: set LAAS_API_KEY, or `api_key` for the model")
     if not project:
         raise LaaSError(401, "LaaS needs a project: set LAAS_PROJECT_CODE, or `project` for the model")
     return Endpoint(
-        asked.get("api_base") or os.environ.get("LAAS_BASE_URL") or facts_of("laas").default_url or "",
+        asked.get("api_base") or env.get("LAAS_BASE_URL") or facts_of("laas").default_url or "",
         name=f"laas/{asked['model']}",
         provider="laas",
         api_key=key,
-        options={"project": project, "hash": os.environ.get("LAAS_PRESET_HASH", "")},
+        options={"project": project, "hash": env.get("LAAS_PRESET_HASH", "")},
         drop_params=bool((asked.get("litellm_params") or {}).get("drop_params") or litellm.drop_params),
     )
+
+
+def _to_fill(asked: Mapping[str, Any]) -> litellm.ModelResponse:
+    """Return LiteLLM's object for the answer; a new one in a direct call."""
+    given = asked.get("model_response")
+    return litellm.ModelResponse() if given is None else given
 
 
 def _filled(response: litellm.ModelResponse, made: Mapping[str, Any], label: str) -> litellm.ModelResponse:
@@ -243,3 +255,5 @@ class _Clients:
 
 laas_proxy = LaaSProxy()
 """What `custom_handler` names."""
+laas = laas_proxy
+"""The same, by the provider's name."""

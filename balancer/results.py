@@ -28,17 +28,44 @@ class _Fields(Mapping[str, Any]):
         return any(each == name for each in self)
 
 
+class _DictFields(dict[str, Any]):
+    """Makes a dataclass readable as a mapping of its fields, and fit for JSON: as a dict it holds plain dicts."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name) if name in self else default
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in self)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise TypeError(f"{type(self).__name__} can't be changed")
+
+
+def _plain(value: Usage | Failure | None) -> dict[str, Any] | None:
+    return None if value is None else {name: getattr(value, name) for name in value.__slots__}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Attempt(_Fields):
+class Attempt(_DictFields):
     """One attempt at one endpoint: what went wrong (None: nothing), and how long it took in seconds."""
 
     endpoint: str
     error: str | None
     time: float
 
+    def __post_init__(self) -> None:
+        dict.update(self, endpoint=self.endpoint, error=self.error, time=self.time)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ChatResult(_Fields):
+class ChatResult(_DictFields):
     """What came of a chat. `endpoint` is the name of the one that answered, None if none did; `latency` is the seconds from
     the call to its end, waiting included; `cost` in USD, None if the price is unknown; `raw` is the endpoint's own JSON."""
 
@@ -53,6 +80,13 @@ class ChatResult(_Fields):
     attempts: tuple[Attempt, ...] = ()
     raw: Mapping[str, Any] | None = None
     failure: Failure | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        dict.update(
+            self, success=self.success, content=self.content, error=self.error, endpoint=self.endpoint, model=self.model,
+            usage=_plain(self.usage), cost=self.cost, latency=self.latency, attempts=self.attempts, raw=self.raw,
+            failure=_plain(self.failure),
+        )  # fmt: skip
 
     @property
     def message(self) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from balancer.results import ChatChunk, first_choice, first_message, text_of
+from balancer.results import ChatChunk, first_choice, first_message
 from balancer.sending import ChatRequest
 from balancer.trial import Trial
 from producer_api.context import Api, ApiContext
@@ -21,7 +21,7 @@ from producer_api.gateway.documentation import RESPONSES
 from producer_api.gateway.event_stream import EventStream
 from producer_api.gateway.failures import problem_of
 from producer_api.gateway.request import read_object
-from producer_api.gateway.responses_wire import chat_body, message_item, response_object
+from producer_api.gateway.responses_wire import chat_body, message_item, message_parts, refusal_part, response_object, text_part
 from producer_api.rendering import JsonBytes
 
 __all__ = ["router"]
@@ -54,7 +54,7 @@ async def create_response(request: Request, api: Api) -> Response:
         time.time(),
         str(raw.get("model") or outcome.model),
         "completed",
-        [message_item(text_of(first_message(raw).get("content")) or "")],
+        [message_item(message_parts(first_message(raw)))],
         outcome.usage,
         first_choice(raw).get("finish_reason"),
     )
@@ -84,15 +84,30 @@ async def _events(
                 yield b""
                 for event in telling.opening():
                     yield event
-                if event := telling.delta(first):
+                for event in telling.deltas(first):
                     yield event
                 async for chunk in chunks:
-                    if event := telling.delta(chunk):
+                    for event in telling.deltas(chunk):
                         yield event
         finally:
             guest.spent(trial)
         for event in telling.ending(trial):
             yield event
+
+
+class _Part:
+    """One part of the message that is being said. `field` is what holds its text, `kind` what its events are called after."""
+
+    def __init__(self, index: int, kind: str, field: str, make: Callable[[str], dict[str, Any]]) -> None:
+        self.index = index
+        self.kind = kind
+        self.field = field
+        self.make = make
+        self.said: list[str] = []
+
+    @property
+    def whole(self) -> str:
+        return "".join(self.said)
 
 
 class _Telling:
@@ -105,39 +120,54 @@ class _Telling:
         self._item = f"msg_{secrets.token_hex(16)}"
         self._created_at = time.time()
         self._number = 0
-        self._text: list[str] = []
+        self._parts: dict[str, _Part] = {}
         self._finish_reason: str | None = None
 
     def opening(self) -> list[bytes]:
         response = self._response("in_progress", [])
-        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
         return [
             self._event("response.created", response=response),
             self._event("response.in_progress", response=response),
-            self._event("response.output_item.added", output_index=0, item=message_item("", "in_progress", self._item)),
-            self._event("response.content_part.added", item_id=self._item, output_index=0, content_index=0, part=part),
+            self._event("response.output_item.added", output_index=0, item=message_item([], "in_progress", self._item)),
         ]
 
-    def delta(self, chunk: ChatChunk) -> bytes:
+    def deltas(self, chunk: ChatChunk) -> list[bytes]:
         self._finish_reason = chunk.finish_reason or self._finish_reason
-        if not chunk.content:
-            return b""
-        self._text.append(chunk.content)
-        where = {"item_id": self._item, "output_index": 0, "content_index": 0}
-        return self._event("response.output_text.delta", **where, delta=chunk.content, logprobs=[])
+        events = self._say("output_text", chunk.content) if chunk.content else []
+        delta = first_choice(chunk.raw).get("delta")
+        refusal = delta.get("refusal") if isinstance(delta, dict) else None
+        return events + self._say("refusal", refusal) if isinstance(refusal, str) and refusal else events
+
+    def _say(self, kind: str, text: str) -> list[bytes]:
+        part, events = self._part(kind)
+        part.said.append(text)
+        more: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
+        return [*events, self._event(f"response.{kind}.delta", **self._place(part), delta=text, **more)]
+
+    def _part(self, kind: str) -> tuple[_Part, list[bytes]]:
+        """Return the part of a kind, and the event of its beginning if it begins now."""
+        if kind in self._parts:
+            return self._parts[kind], []
+        field, make = ("text", text_part) if kind == "output_text" else ("refusal", refusal_part)
+        part = self._parts[kind] = _Part(len(self._parts), kind, field, make)
+        return part, [self._event("response.content_part.added", **self._place(part), part=make(""))]
+
+    def _place(self, part: _Part) -> dict[str, Any]:
+        return {"item_id": self._item, "output_index": 0, "content_index": part.index}
 
     def ending(self, trial: Trial) -> list[bytes]:
         if trial.failure is not None:
             problem = problem_of(trial)
             return [self._event("error", code=problem.code, message=problem.message, param=problem.param)]
-        text = "".join(self._text)
-        item = message_item(text, "completed", self._item)
-        where = {"item_id": self._item, "output_index": 0, "content_index": 0}
-        usage = trial.outcome.usage if trial.outcome else None
-        response = self._response("completed", [item], usage)
+        events = [] if self._parts else self._part("output_text")[1]
+        for part in self._parts.values():
+            more: dict[str, Any] = {"logprobs": []} if part.kind == "output_text" else {}
+            events.append(self._event(f"response.{part.kind}.done", **self._place(part), **{part.field: part.whole}, **more))
+            events.append(self._event("response.content_part.done", **self._place(part), part=part.make(part.whole)))
+        item = message_item([part.make(part.whole) for part in self._parts.values()], "completed", self._item)
+        response = self._response("completed", [item], trial.outcome.usage if trial.outcome else None)
         return [
-            self._event("response.output_text.done", **where, text=text, logprobs=[]),
-            self._event("response.content_part.done", **where, part=item["content"][0]),
+            *events,
             self._event("response.output_item.done", output_index=0, item=item),
             self._event(f"response.{response['status']}", response=response),
         ]

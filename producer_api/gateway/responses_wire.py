@@ -5,13 +5,14 @@ Shapes: openai SDK 3.52, `openai.types.responses`.
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from balancer.outcome import Usage
+from balancer.results import text_of
 from producer_api.errors import ApiError, Problem
 
-__all__ = ["chat_body", "message_item", "response_object"]
+__all__ = ["chat_body", "message_item", "message_parts", "refusal_part", "response_object", "text_part"]
 
 _PASSED_ON = ("model", "temperature", "top_p", "user", "metadata", "service_tier", "prompt_cache_key", "safety_identifier")
 _SAYS_NOTHING = ("store", "stream", "stream_options", "include", "truncation", "parallel_tool_calls", "instructions", "input")
@@ -28,18 +29,23 @@ def chat_body(request: Mapping[str, Any]) -> dict[str, Any]:
     body["messages"] = _messages(request)
     if request.get("max_output_tokens") is not None:
         body["max_completion_tokens"] = request["max_output_tokens"]
-    effort = _object(request, "reasoning").get("effort")
-    if effort is not None:
-        body["reasoning_effort"] = effort
-    if (format := _object(request, "text").get("format")) is not None:
-        body["response_format"] = _response_format(format)
+    reasoning, text = _object(request, "reasoning", {"effort"}), _object(request, "text", {"format", "verbosity"})
+    if reasoning.get("effort") is not None:
+        body["reasoning_effort"] = reasoning["effort"]
+    if text.get("verbosity") is not None:
+        body["verbosity"] = text["verbosity"]
+    if text.get("format") is not None:
+        body["response_format"] = _response_format(text["format"])
     return body
 
 
-def _object(request: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _object(request: Mapping[str, Any], name: str, known: Container[str]) -> Mapping[str, Any]:
     value = request.get(name) or {}
     if not isinstance(value, dict):
         raise _refused(name, f"{name}: must be an object")
+    for field, said in value.items():
+        if said is not None and field not in known:
+            raise _refused(f"{name}.{field}", f"{name}.{field} is not supported here; leave it out")
     return value
 
 
@@ -123,7 +129,7 @@ def response_object(
         "reasoning": {"effort": (request.get("reasoning") or {}).get("effort"), "summary": None},
         "store": False,
         "temperature": request.get("temperature"),
-        "text": {"format": (request.get("text") or {}).get("format") or {"type": "text"}},
+        "text": {"format": {"type": "text"}, **{k: v for k, v in (request.get("text") or {}).items() if v is not None}},
         "tool_choice": "auto",
         "tools": [],
         "top_p": request.get("top_p"),
@@ -132,15 +138,32 @@ def response_object(
     }
 
 
-def message_item(text: str, status: str = "completed", identifier: str = "") -> dict[str, Any]:
-    """Return the output item that holds a message's text; one in progress has no content yet."""
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def text_part(text: str) -> dict[str, Any]:
+    """Return the part of a message that says something."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def refusal_part(refusal: str) -> dict[str, Any]:
+    """Return the part of a message in which the model says why it does not answer."""
+    return {"type": "refusal", "refusal": refusal}
+
+
+def message_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of a chat's message: its text, its refusal; an empty text if there is neither."""
+    text, refusal = text_of(message.get("content")), message.get("refusal")
+    parts = [text_part(text)] if text else []
+    parts += [refusal_part(refusal)] if isinstance(refusal, str) and refusal else []
+    return parts or [text_part("")]
+
+
+def message_item(parts: list[dict[str, Any]], status: str = "completed", identifier: str = "") -> dict[str, Any]:
+    """Return the output item that holds a message; one in progress has no parts yet."""
     return {
         "type": "message",
         "id": identifier or f"msg_{secrets.token_hex(16)}",
         "status": status,
         "role": "assistant",
-        "content": [] if status == "in_progress" else [part],
+        "content": parts,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Outcome
@@ -36,10 +36,12 @@ Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
 
 class ChatInput(BaseModel):
-    """One turn: what the user says now, and everything that the model should know. Nothing of it is kept here."""
+    """One turn: what the user says now, and everything that the model should know. Nothing of it is kept here.
+
+    A field that is null is left out; further fields are passed over.
+    """
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -72,6 +74,11 @@ class ChatInput(BaseModel):
     free_mode: Annotated[bool, Field(description="Whether the server's own keys may be used where the request brings none.")] = (
         False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
 class ChatAnswer(BaseModel):

@@ -5,6 +5,7 @@ import json
 import os
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # before the import: it would fetch a list from the network
@@ -14,7 +15,7 @@ import litellm
 import pytest
 from litellm.exceptions import MidStreamFallbackError
 
-from laas_proxy_server import LaaSError, LaaSProxy, laas_proxy
+from laas_proxy_server import LaaSError, LaaSProxy, laas, laas_proxy
 from tests.litellm.conftest import KEY
 from tests.media import pdf, png
 
@@ -227,3 +228,20 @@ def quiet() -> Iterator[None]:
     """Spare the reader LiteLLM's hints beside each expected failure."""
     litellm.suppress_debug_info = True
     yield
+
+
+async def test_the_handler_can_be_called_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = LaaSProxy()
+    assert proxy.completion(model="x", messages=HI).choices[0].message.content == HEARD_HI
+    response = await proxy.acompletion(model="x", messages=HI, temperature=0.5)
+    assert json.loads(response.choices[0].message.content.partition(" user:")[0])["temperature"] == 0.5
+
+
+def test_settings_may_stand_in_a_dotenv_file(
+    laas_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in laas_environment:
+        monkeypatch.delenv(name)
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in laas_environment.items()))
+    monkeypatch.chdir(tmp_path)
+    assert laas.completion(model="x", messages=HI).choices[0].message.content == HEARD_HI

@@ -5,12 +5,14 @@ from typing import Any
 
 import httpx
 import openai
+import orjson
 import pytest
 from live_server import PATIENCE_S, LiveServer, StartServer
 from openai.types.responses import Response
 
 from balancer.outcome import FailureKind
-from tests.speakers import SPEAKERS, Ending, Image, SpeakerServer, Text, Told, Turn
+from producer_api.gateway.responses_wire import chat_body
+from tests.speakers import SPEAKERS, Ending, Image, Reply, SpeakerServer, Text, Told, Turn
 
 OPENAI = SPEAKERS["openai"]
 
@@ -98,7 +100,9 @@ def test_errors_are_the_clients_own(client: openai.OpenAI, model: SpeakerServer,
         ({"input": "x", "tools": [{"type": "function"}]}, "tools"),
         ({"input": "x", "instructions": 5}, "instructions"),
         ({"input": "x", "reasoning": "high"}, "reasoning"),
+        ({"input": "x", "reasoning": {"summary": "auto"}}, "reasoning.summary"),
         ({"input": "x", "text": {"format": 5}}, "text.format"),
+        ({"input": "x", "text": {"colour": "red"}}, "text.colour"),
         ({"input": "x", "model": 5}, "model"),
         ({"input": "x", "stream": "yes"}, "stream"),
     ],
@@ -107,3 +111,37 @@ def test_what_is_not_supported_is_refused_by_name(gateway: LiveServer, body: dic
     answer = httpx.post(f"{gateway.url}/v1/responses", json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
+
+
+def test_verbosity_goes_on_and_comes_back(client: openai.OpenAI) -> None:
+    assert chat_body({"input": "Hi", "text": {"verbosity": "low"}})["verbosity"] == "low"
+    answer = client.responses.create(model="m", input="Hi", text={"verbosity": "low"})
+    assert answer.text is not None and answer.text.verbosity == "low"
+
+
+REFUSAL = "I can't help with that."
+
+
+def test_a_refusal_is_one(client: openai.OpenAI, model: SpeakerServer) -> None:
+    message = {"role": "assistant", "content": None, "refusal": REFUSAL}
+    body = {"id": "c", "model": "m", "created": 1, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    model.answer = Reply(200, orjson.dumps(body), {"content-type": "application/json"})
+    (item,) = client.responses.create(model="m", input="Hi").output
+    assert item.type == "message"
+    assert [(part.type, part.refusal) for part in item.content if part.type == "refusal"] == [("refusal", REFUSAL)]
+    assert len(item.content) == 1
+
+
+def test_a_streamed_refusal_is_one(client: openai.OpenAI, model: SpeakerServer) -> None:
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {"refusal": REFUSAL[:5]}, {"refusal": REFUSAL[5:]}]
+    chunks = [{"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    chunks.append({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    events = b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
+    model.answer = Reply(200, events, {"content-type": "text/event-stream"})
+    with client.responses.stream(model="m", input="Hi") as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds.count("response.refusal.delta") == 2 and "response.refusal.done" in kinds
+    assert "response.output_text.delta" not in kinds
+    (item,) = final.output
+    assert item.type == "message" and [part.type for part in item.content] == ["refusal"]
