@@ -2,10 +2,13 @@
 
 import time
 
+import pytest
+
 from tests.acceptance.cluster import Cluster, check_each_once, ended, submit
 from tests.acceptance.test_fairness import ids
 
 
+@pytest.mark.exclusive
 async def test_lines_that_always_fail_do_not_hold_up_others(cluster: Cluster) -> None:
     model = await cluster.start_model("m", {"max_concurrency": 16}, latency=0.1)
     model.behave(break_custom=["bad-"])

@@ -117,6 +117,7 @@ KILLED_AT, BACK_AT, ENDS_AT, LATEST = 3, 6, 8, 20
 """Seconds; it ends as soon as the endpoint is used again, but not before `ENDS_AT` or after `LATEST`."""
 
 
+@pytest.mark.exclusive
 async def test_a_killed_endpoint_costs_no_caller_an_answer(cluster: Cluster) -> None:
     mortal, other = [
         await cluster.start_model(name, {"max_concurrency": 200}, latency=0.1, latency_per_token=0.02)

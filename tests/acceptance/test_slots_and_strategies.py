@@ -70,6 +70,7 @@ async def test_weights_are_kept_by_line(cluster: Cluster) -> None:
         assert share == pytest.approx(weight / 6, rel=0.05), shares
 
 
+@pytest.mark.exclusive
 async def test_with_least_connections_a_slow_endpoint_takes_less_and_does_not_hold_up_the_end(cluster: Cluster) -> None:
     fast = await cluster.start_model("fast", {"max_concurrency": 32}, latency=0.1)
     slow = await cluster.start_model("slow", {"max_concurrency": 32}, latency=0.4)
