@@ -105,6 +105,10 @@ class Assembly:
     async def _finish(self, job: Job, status: JobStatus, fields: dict[str, str | int]) -> bool:
         ended = await self._jobs.finish(job, status, fields)
         if ended:
+            counts = " ".join(f"{name}={fields[name]}" for name in _COUNTED)
+            seconds = int(time.time()) - job.created_at
+            told = (job.id, status, job.ledger.total, counts, seconds, job.cost, job.owner)
+            log.info("job_ended id=%s status=%s total=%d %s seconds=%d cost=%.6f key=%s", *told)
             found = await self._store.folder(objects.parts_folder(job.id))
             await self._store.delete(*(entry.path for entry in found))
         return ended
@@ -228,6 +232,9 @@ def _ledger(job: Job, counts: Counter[Source]) -> Ledger:
         cancelled=stopped if job.ending == "cancelled" else 0,
         expired=stopped if job.ending == "expired" else 0,
     )
+
+
+_COUNTED = ("completed", "failed", "cancelled_lines", "expired_lines")
 
 
 def _fields(ledger: Ledger, output: str | None, errors: str | None) -> dict[str, str | int]:

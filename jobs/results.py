@@ -19,7 +19,7 @@ from jobs.objects import Objects, part_range
 from jobs.records import Job
 from jobs.shards import ShardTable
 
-__all__ = ["Result", "Results", "Source", "error_line", "line_number", "request_id", "result_prefix"]
+__all__ = ["Result", "Results", "Source", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
 
 
 class Source(Enum):
@@ -169,9 +169,17 @@ def line_number(job_id: str, line: bytes) -> int:
     return int(line[start : line.index(b'"', start)])
 
 
+def one_line(line: bytes) -> bytes:
+    """Escape what some readers take for the end of a line (U+0085, U+2028, U+2029), as Python's `str.splitlines` does. In JSON it
+    can stand within strings only."""
+    if b"\xe2\x80" in line:
+        line = line.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return line.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in line else line
+
+
 def error_line(job_id: str, number: int, custom_id: str, code: str, message: str) -> bytes:
     """Make the error file's line for a request that has no answer (OpenAI's shape: `response` null, `error` set)."""
-    return orjson.dumps(
+    line = orjson.dumps(
         {
             "id": request_id(job_id, number),
             "custom_id": custom_id,
@@ -179,3 +187,4 @@ def error_line(job_id: str, number: int, custom_id: str, code: str, message: str
             "error": {"code": code, "message": message},
         }
     )
+    return one_line(line)

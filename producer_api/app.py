@@ -19,6 +19,7 @@ from producer_api.access import add_access_handlers, admin_only
 from producer_api.auth import KeyAuth
 from producer_api.cancelling import Cancellations
 from producer_api.context import ApiContext, Limits
+from producer_api.documentation_pages import add_documentation
 from producer_api.errors import add_error_handlers
 from producer_api.framing import Framing
 from producer_api.gateway import chat, responses, sessions
@@ -70,11 +71,13 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
         title="Roadbalancer",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         responses={"default": {"model": ErrorEnvelope, "description": "Every error has this shape."}},
     )
     app.state.stopping = stopping
     _add_routes(app)
+    add_documentation(app)
     add_error_handlers(app)
     add_access_handlers(app)
     add_chat_error_handlers(app)

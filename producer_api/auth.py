@@ -15,8 +15,9 @@ from producer_api.errors import Problem, problem_response, redis_problem
 
 __all__ = ["OPEN_PATHS", "KeyAuth"]
 
-OPEN_PATHS = frozenset({"/health", "/health/ready"})
-"""What may be asked without a key: whether the server lives, and whether it can do anything."""
+OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/health", "/health/ready"})
+"""What may be asked without a key: whether the server lives, whether it can do anything, and what the documentation says."""
+OPEN_FOLDER = "/docs/assets/"
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class KeyAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 401 before anything of its body is read."""
-        asked = scope["type"] == "http" and scope["path"] not in OPEN_PATHS
+        asked = scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not scope["path"].startswith(OPEN_FOLDER)
         refused = await _refusal(scope, self._door) if asked else None
         await (refused or self._app)(scope, receive, send)
 

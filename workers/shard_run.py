@@ -22,7 +22,7 @@ from jobs import objects
 from jobs.index import read_lines
 from jobs.objects import Objects
 from jobs.records import Job, Shard
-from jobs.results import error_line, request_id
+from jobs.results import error_line, one_line, request_id
 from jobs.shards import FinishedLine, ShardTable
 from jobs.waiting import after_failures
 from workers.recorder import Recorder
@@ -427,10 +427,13 @@ class ShardRun:
 def _answer_line(job_id: str, number: int, custom_id: str, outcome: Outcome) -> bytes:
     """Make an output line around the endpoint's own body, which is put in as it came."""
     identifier = request_id(job_id, number)
-    return b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null}' % (
-        identifier.encode(),
-        orjson.dumps(custom_id),
-        outcome.status or 0,
-        orjson.dumps(outcome.request_id or identifier),
-        outcome.body,
+    return one_line(
+        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null}'
+        % (
+            identifier.encode(),
+            orjson.dumps(custom_id),
+            outcome.status or 0,
+            orjson.dumps(outcome.request_id or identifier),
+            outcome.body,
+        )
     )

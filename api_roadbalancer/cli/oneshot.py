@@ -111,7 +111,7 @@ class _Run:
             was_done = job.is_final
             if not job.is_final and not job.paused:
                 for number in range(1, self._order.workers + 1):
-                    self._supervisor.start(worker_child(self._session, number, quiet=True))
+                    self._supervisor.start(worker_child(self._session, number))
                 watched = await self._watch(node, job)
                 if watched is None:
                     self._tell("stopped; what is finished is kept. The same command goes on from here.")

@@ -1,5 +1,6 @@
 """One part each, for containers and services: `api`, `worker`, `flower`, `mock`."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +13,23 @@ from api_roadbalancer.session import open_session
 from balancer.errors import ConfigurationError
 from jobs.access.exposure import is_loopback
 
-__all__ = ["Config", "api", "flower", "mock", "worker"]
+__all__ = ["Config", "LogLevel", "api", "flower", "mock", "set_log_level", "worker"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
 ]
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO (with a line for each request and job), WARNING or ERROR.")]
 FLOWER_COLUMNS = "name,args,state,result,retries,received,runtime,worker,uuid"
+
+
+def set_log_level(level: str) -> str:
+    """Log from that level on, and return its name. Raises ConfigurationError."""
+    name = level.upper()
+    if name not in LOG_LEVELS:
+        raise ConfigurationError("--log-level", level, f"is none; say {', '.join(LOG_LEVELS)}")
+    logging.getLogger().setLevel(name)
+    return name
 
 
 def api(
@@ -25,10 +37,12 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 4000,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
+    log_level: LogLevel = "INFO",
 ) -> None:
     """Serve the OpenAI-compatible API."""
     from producer_api import run_api
 
+    set_log_level(log_level)
     with open_session(config) as session:
         run_api(session.configuration, session.redis_url, host, port, insecure)
 
@@ -37,14 +51,14 @@ def worker(
     config: Config = None,
     endpoints: Annotated[str, typer.Option(help="Serve only these endpoints' queues: names by comma.")] = "",
     name: Annotated[str, typer.Option(help="Name shown in Flower.")] = "",
-    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    log_level: LogLevel = "INFO",
 ) -> None:
     """Work off the endpoints' queues until SIGTERM."""
     from workers.main import run_worker
 
     with open_session(config) as session:
         chosen = [part.strip() for part in endpoints.split(",") if part.strip()]
-        run_worker(session.configuration, session.redis_url, chosen, name, log_level.upper())
+        run_worker(session.configuration, session.redis_url, chosen, name, set_log_level(log_level))
 
 
 def flower(

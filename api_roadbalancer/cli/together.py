@@ -1,7 +1,6 @@
 """`up`: everything in the foreground."""
 
 import asyncio
-import logging
 import os
 import signal
 import threading
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.cli.parts import Config, LogLevel, set_log_level
 from api_roadbalancer.embedded import is_free
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child, Supervisor
@@ -28,11 +27,11 @@ def default_workers() -> int:
     return max(1, min(4, os.cpu_count() or 1))
 
 
-def worker_child(session: Session, number: int, quiet: bool) -> Child:
-    """Return a worker process of this session."""
-    log = session.run_folder / f"worker-{number}.log" if quiet else None
+def worker_child(session: Session, number: int, log_level: str = "") -> Child:
+    """Return a worker process of this session. Without a `log_level` it logs everything to a file of its own."""
+    log = None if log_level else session.run_folder / f"worker-{number}.log"
     arguments = ["worker", "--config", str(session.settings_file()), "--name", f"worker-{number}"]
-    return Child(f"worker {number}", [*arguments, *(["--log-level", "INFO"] if quiet else ["--log-level", "WARNING"])], log)
+    return Child(f"worker {number}", [*arguments, "--log-level", log_level or "INFO"], log)
 
 
 def up(
@@ -42,9 +41,10 @@ def up(
     flower_port: Annotated[int, typer.Option(help="Port of Flower; 0 for none.")] = 5555,
     host: Annotated[str, typer.Option(help="Address that API and Flower listen on.")] = "127.0.0.1",
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
+    log_level: LogLevel = "WARNING",
 ) -> None:
     """Run everything in the foreground: Redis (if none is configured), workers, API, Flower. SIGTERM or Ctrl-C stops it."""
-    logging.getLogger().setLevel(logging.WARNING)
+    level = set_log_level(log_level)
     console = Console(stderr=True)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,8 +60,9 @@ def up(
         session.start_simulations(supervisor)
         settings = ["--config", str(session.settings_file())]
         for worker in range(1, (workers or default_workers()) + 1):
-            supervisor.start(worker_child(session, worker, quiet=False))
+            supervisor.start(worker_child(session, worker, level))
         arguments = ["api", *settings, "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
+        arguments += ["--log-level", level]
         supervisor.start(Child("api", arguments))
         if flower_port:
             arguments = ["flower", *settings, "--host", flower_host, "--port", str(flower_port)]

@@ -37,11 +37,18 @@ def test_a_server_with_keys_lets_in_who_has_one(guarded: httpx.Client) -> None:
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "Basic key-one", "key-one", "Bearer key-one,"])
 def test_nobody_else_is_let_in(guarded: httpx.Client, header: str | None) -> None:
     headers = {} if header is None else {"authorization": header}
-    for path in ("/v1/files", "/files", "/api/v1/system/info", "/metrics", "/docs", "/openapi.json", "/nowhere", "/v1/health"):
+    for path in ("/v1/files", "/files", "/api/v1/system/info", "/metrics", "/docs/", "/docs/nowhere", "/nowhere", "/v1/health"):
         response = guarded.get(path, headers=headers)
         assert (response.status_code, error_of(response)["code"]) == (401, "invalid_api_key"), path
         assert response.headers["x-request-id"]
     assert guarded.post("/v1/files", headers=headers, content=b"x" * 1_000_000).status_code == 401
+
+
+def test_the_documentation_is_open_and_what_it_is_about_is_not(guarded: httpx.Client) -> None:
+    for path in ("/", "/docs", "/openapi.json", "/docs/assets/swagger-ui-bundle.js"):
+        assert guarded.get(path).status_code == 200, path
+    assert guarded.get("/", headers={"accept": "text/html"}).headers["location"] == "/docs"
+    assert guarded.get("/").json()["jobs"] == "/api/v1/jobs"
 
 
 def test_two_authorization_headers_are_none(guarded: httpx.Client) -> None:
@@ -69,7 +76,6 @@ def test_every_answer_has_a_request_id_and_safe_headers(http: httpx.Client) -> N
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "unknown_url"),
         ("GET", "/v1/nowhere", 404, "unknown_url"),
         ("GET", "/v1/files/", 404, "unknown_url"),
         ("GET", "/api/v1/nowhere", 404, "unknown_url"),
