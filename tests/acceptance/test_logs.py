@@ -6,7 +6,7 @@ import subprocess
 
 import httpx
 
-from tests.acceptance.cluster import HTTP, Cluster, ended, free_port, submit
+from tests.acceptance.cluster import HTTP, Cluster, ended, free_port, submit, until
 from tests.acceptance.shell import Shell
 from tests.acceptance.test_fairness import ids
 
