@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.acceptance.cluster import Cluster, check_each_once, ended, submit
+from tests.acceptance.cluster import Cluster, check_each_once, ended, submit, until
 from tests.acceptance.test_fairness import ids
 
 
@@ -15,12 +15,13 @@ async def test_lines_that_always_fail_do_not_hold_up_others(cluster: Cluster) ->
     cluster.write_config()
     await cluster.start_worker()
     async with cluster.node() as node:
+        healthy = await submit(node, names := ids("healthy", 300))
+        await until(lambda: model.stats["completed"] > 20, what="a job under way")
         started_at = time.monotonic()
         mixed = await submit(node, ids("bad", 20) + ids("ok", 400))
-        healthy = await submit(node, names := ids("healthy", 200))
         healthy = await ended(node, healthy, 30)
         # 16 slots, half of them for each job, are 80 lines a second.
-        assert time.monotonic() - started_at < 200 / 80 + 2.5
+        assert time.monotonic() - started_at < 280 / 80 + 2
         await check_each_once(node, healthy, names)
         mixed = await ended(node, mixed, 60)
         assert time.monotonic() - started_at < 30
