@@ -20,6 +20,7 @@ from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
 from jobs.errors import JobError
 from jobs.objects import ObjectStoreError
+from jobs.presence import GONE_AFTER, Roll
 from jobs.queueing import queue_name
 from jobs.records import Job
 from jobs.shards import LEASE, QUEUE_LEASE, ShardTable
@@ -29,7 +30,7 @@ from jobs.sweep import Sweep
 
 __all__ = ["Janitor"]
 
-OFFICE_LEASE = 3.0
+OFFICE_LEASE = 2.0
 """Seconds until another worker becomes janitor when this one is gone."""
 ROUND_EVERY = 1.0
 LOOK_EVERY = 0.25
@@ -68,19 +69,25 @@ class Janitor:
         self._health_check = health_check
         self._checked_at = dict.fromkeys(fleet.endpoints, 0.0)
         self._checks: set[asyncio.Task[None]] = set()
+        self._roll = Roll(redis)
         self._wait_until = 0.0
         """Nothing is taken back before: after Redis was away, its leases are old for no worker's fault."""
 
     async def run_forever(self) -> None:
         """Do a round each second while in office."""
-        next_round = 0.0
+        next_round, was_in_office = 0.0, False
         while True:
             try:
-                if await self._in_office():
+                in_office, before = await self._in_office(), was_in_office
+                was_in_office = in_office
+                if in_office and not before and await self._take_from_gone(patience=0.0):
+                    # The one before is gone; its office took longer to end than its connection.
+                    await self._dispatcher.run()
+                elif in_office:
                     if time.monotonic() >= next_round:
                         next_round = time.monotonic() + ROUND_EVERY
                         await self._round()
-                    elif await self._take_back():
+                    elif await self._take_back() or await self._take_from_gone():
                         await self._dispatcher.run()
             except RedisError as exc:
                 log.warning("janitor: Redis can't be asked (%s)", exc)
@@ -136,6 +143,20 @@ class Janitor:
                 taken = True
                 log.warning("took back lines from %d of %s (%s at %s)", first + 1, job_id, state["state"], state["endpoint"])
 
+        return taken
+
+    async def _take_from_gone(self, patience: float = GONE_AFTER) -> bool:
+        """Take back what workers held whose connection has been gone for `patience` seconds, and say whether anything was."""
+        if time.monotonic() < self._wait_until:
+            return False
+        taken = False
+        for process in await self._roll.gone(patience):
+            held = await self._shards.held_by(process)
+            given = [await self._shards.take_from_gone(job_id, first, process) for job_id, first in held]
+            taken |= any(given)
+            if all(given):
+                log.warning("worker %s is gone; %d shards were taken back", process, len(held))
+                await self._roll.strike_off(process, self._fleet.endpoints)
         return taken
 
     async def _clock(self) -> float:

@@ -1,7 +1,7 @@
 """Every Redis key that jobs use. A job takes a constant number of them, and a few more for each open shard."""
 
 __all__ = [
-    "FILES", "JANITOR", "JOBS", "LEASES", "READY", "SERVING", "TURNS", "UNFINISHED",
+    "FILES", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED",
     "buffer", "file", "files_of", "finalizer", "job", "jobs_of", "open_lines", "open_shards", "passes", "returned", "shard",
     "shard_member",
 ]  # fmt: skip
@@ -18,6 +18,8 @@ TURNS = "rb:turns"
 """Hash of endpoint -> the turns of the strategy (see balancer.strategy.pick), and `version`."""
 SERVING = "rb:serving"
 """Hash of worker process -> `expires_ms endpoint,endpoint`: whose queues somebody listens to."""
+PRESENT = "rb:present"
+"""Set of the worker processes that keep a connection with their name (see jobs.presence)."""
 JANITOR = "rb:janitor"
 """The process that is the janitor now; expires."""
 FILES = "rb:files"

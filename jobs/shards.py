@@ -23,6 +23,8 @@ __all__ = ["LEASE", "QUEUE_LEASE", "Claim", "FinishedLine", "Order", "ShardTable
 
 LEASE = 3.7
 """Seconds until a running shard that its worker no longer keeps is taken back."""
+UNRENEWED = 1.2
+"""Seconds without a renewal after which a shard is taken back from a worker whose connection is gone."""
 QUEUE_LEASE = 8.0
 """Seconds until somebody looks after a shard whose message no worker has taken."""
 
@@ -165,6 +167,23 @@ class ShardTable:
         numbers = range(shard.first, shard.end)
         counts = await self._redis.hmget(keys.passes(shard.job_id), [str(number) for number in numbers])
         return {number: int(count) for number, count in zip(numbers, counts, strict=True) if count}
+
+    async def held_by(self, process: str) -> list[tuple[str, int]]:
+        """Return the running shards (job, first line) that a worker process has claimed."""
+        members = [_parse_member(member.decode()) for member in await self._redis.zrange(keys.LEASES, 0, -1)]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id, first in members:
+                pipe.hmget(keys.shard(job_id, first), "state", "claim")
+            states = await pipe.execute()
+        claimed = f"{process}/".encode()
+        held = [state == b"running" and (claim or b"").startswith(claimed) for state, claim in states]
+        return [member for member, is_held in zip(members, held, strict=True) if is_held]
+
+    async def take_from_gone(self, job_id: str, first: int, process: str) -> bool:
+        """Take a shard back from a worker that is gone, unless it has renewed its lease a moment ago."""
+        script_keys = (keys.shard(job_id, first), keys.LEASES, keys.open_shards(job_id), keys.returned(job_id))
+        args = ("", keys.shard_member(job_id, first), first, "gone", process, int(UNRENEWED * 1000), int(LEASE * 1000))
+        return bool(await self._scripts.run("give_back", script_keys, args))
 
     async def send_to_wait(
         self, shard: Shard, endpoint: str, passes: Mapping[int, int], countdown: float, why: Waiting

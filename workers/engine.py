@@ -25,6 +25,7 @@ from jobs.ids import new_token
 from jobs.janitor import Janitor
 from jobs.node import Node, open_node
 from jobs.objects import ObjectStoreError
+from jobs.presence import Presence
 from jobs.records import Shard
 from jobs.shards import Order
 from jobs.sweep import Sweep
@@ -138,6 +139,8 @@ class Engine:
             sweep = asyncio.create_task(janitor.run_forever(), name="janitor")
             for name, duty in (("recorder", recording), ("beat", beat), ("janitor", sweep)):
                 duty.add_done_callback(functools.partial(_end_with, name))
+            presence = Presence(node.redis, self._redis_url, node.process)
+            await presence.start()
             await announce_serving(node.redis, node.process, self._endpoints, SERVING_SECONDS)
             self._in_background(node.service.dispatcher.run())
             self._ready.set_result(None)
@@ -146,6 +149,7 @@ class Engine:
             await end_tasks(beat, sweep, *self._background)
             await self._endings.aclose()
             await recorder.aclose()
+            await presence.aclose()
             try:
                 await janitor.leave()
                 await announce_serving(node.redis, node.process, [], 0)
@@ -162,7 +166,9 @@ class Engine:
     async def _claim_and_run(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
         table = self._node.service.shards
         # A copy of a message has everything in common with it, so the claim is named after this very execution.
-        claim = await table.claim(message.job_id, message.first, message.end, message.token, new_token())
+        claim = await table.claim(
+            message.job_id, message.first, message.end, message.token, f"{self._node.process}/{new_token()}"
+        )
         if claim.shard is None:
             if claim.reason == "stopped":
                 await table.give_back(message.job_id, message.first, message.token)

@@ -1,10 +1,11 @@
 -- Takes a shard away from its endpoint, so that it can be cut again. What it has recorded stays. If its worker has lost it, that is
 -- counted; a line that was running alone then (see suspect.lua) is named, so that it is not sent a third time and a fourth.
 -- KEYS: 1 shard record, 2 leases, 3 open set of the job, 4 returned set of the job
--- ARGV: 1 token ('' for any), 2 member of leases, 3 first line, 4 'expired' to act only if the lease is over, or 'queued' to act
---       only if no worker has it, else ''
+-- ARGV: 1 token ('' for any), 2 member of leases, 3 first line, 4 'expired' to act only if the lease is over, 'queued' to act
+--       only if no worker has it, 'gone' to act only if the worker ARGV[5] has it and has not renewed it for ARGV[6] ms of a lease of
+--       ARGV[7] ms, else ''
 -- Returns 1 if it came back, else 0.
-local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end', 'attempt', 'state', 'lost', 'suspect')
+local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end', 'attempt', 'state', 'lost', 'suspect', 'claim')
 if not known[1] then
   -- A lease that no shard belongs to.
   redis.call('ZREM', KEYS[2], ARGV[2])
@@ -16,10 +17,14 @@ end
 if ARGV[4] == 'queued' and known[5] ~= 'queued' then
   return 0
 end
-if ARGV[4] == 'expired' then
+if ARGV[4] == 'gone' and (known[5] ~= 'running' or string.match(known[8] or '', '^(.*)/[^/]*$') ~= ARGV[5]) then
+  return 0
+end
+if ARGV[4] == 'expired' or ARGV[4] == 'gone' then
   local clock = redis.call('TIME')
-  local lease = redis.call('ZSCORE', KEYS[2], ARGV[2])
-  if lease and tonumber(lease) > clock[1] * 1000 + math.floor(clock[2] / 1000) then
+  local lease = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[2]) or 0)
+  local spare = ARGV[4] == 'gone' and ARGV[7] - ARGV[6] or 0
+  if lease - spare > clock[1] * 1000 + math.floor(clock[2] / 1000) then
     return 0
   end
 end
@@ -29,7 +34,7 @@ redis.call('SREM', KEYS[3], ARGV[3])
 redis.call('HDEL', 'rb:endpoint:' .. known[2] .. ':open', ARGV[2])
 local member = ARGV[3] .. ':' .. known[3] .. ':' .. known[4]
 local lost, blamed = tonumber(known[6] or 0), ''
-if ARGV[4] == 'expired' and known[5] == 'running' then
+if (ARGV[4] == 'expired' or ARGV[4] == 'gone') and known[5] == 'running' then
   lost = lost + 1
   blamed = known[7] or ''
 end

@@ -1,0 +1,118 @@
+"""Tells a worker that is dead from one that is slow: each keeps a connection to Redis that bears its name.
+
+The kernel closes a killed process's connections at once, and Redis forgets them; those of a process that is only paused, or
+behind a silent network, stay. Leases find those later, and everything where Redis does not show names (some services in front of
+it don't).
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Iterable
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from balancer import keys as balancer_keys
+from balancer.redis_connection import CONNECT_TIMEOUT, AsyncRedis
+from balancer.tasks import end_tasks
+from jobs import keys
+
+__all__ = ["GONE_AFTER", "Presence", "Roll"]
+
+PING_EVERY = 0.5
+"""Seconds between looks at whether the connection lives; a broken one is made anew."""
+PING_TIMEOUT = 2.0
+GONE_AFTER = 0.6
+"""Seconds for which a connection has to be missing until its process is taken for dead."""
+_NAME = re.compile(rb"\bname=rb:(\S+)")
+
+log = logging.getLogger(__name__)
+
+
+class Presence:
+    """A worker's own connection. `start` it before shards are taken, `aclose` after."""
+
+    def __init__(self, redis: AsyncRedis, url: str, process: str) -> None:
+        """`redis` is the process's usual client, through which it is told that there is a name to look for."""
+        self._redis = redis
+        self._process = process
+        self._own: AsyncRedis = Redis.from_url(
+            url,
+            client_name=f"rb:{process}",
+            single_connection_client=True,
+            socket_timeout=PING_TIMEOUT,
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._is_shown = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect, and be on the roll if Redis shows the name."""
+        try:
+            await self._own.initialize()
+            self._is_shown = self._process in await _present(self._redis)
+            if self._is_shown:
+                await self._redis.sadd(keys.PRESENT, self._process)
+            else:
+                log.info("Redis does not show this process's connection; when it dies, its leases will tell")
+        except RedisError as exc:
+            log.warning("the connection that shows this process's presence can't be made (%s); its leases will do", exc)
+        self._task = asyncio.create_task(self._keep(), name="presence")
+
+    async def aclose(self) -> None:
+        """Leave the roll, and close the connection."""
+        if self._task:
+            await end_tasks(self._task)
+        try:
+            await self._redis.srem(keys.PRESENT, self._process)
+        except RedisError as exc:
+            log.warning("leaving the roll failed: Redis can't be asked (%s)", exc)
+        await self._own.aclose()
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(PING_EVERY)
+            try:
+                await self._own.ping()
+                if self._is_shown:
+                    # Whoever took this process for dead was wrong.
+                    await self._redis.sadd(keys.PRESENT, self._process)
+            except (RedisError, OSError) as exc:
+                log.debug("the connection that shows this process's presence is made anew: %s", exc)
+
+
+class Roll:
+    """Who is gone, as the janitor sees it."""
+
+    def __init__(self, redis: AsyncRedis) -> None:
+        self._redis = redis
+        self._missing_since: dict[str, float] = {}
+
+    async def gone(self, patience: float = GONE_AFTER) -> set[str]:
+        """Return the processes on the roll whose connection has been missing for `patience` seconds. Raises RedisError."""
+        listed = {process.decode() for process in await self._redis.smembers(keys.PRESENT)}
+        missing = listed - await _present(self._redis) if listed else set()
+        now = time.monotonic()
+        self._missing_since = {process: self._missing_since.get(process, now) for process in missing}
+        return {process for process, since in self._missing_since.items() if now - since >= patience}
+
+    async def strike_off(self, process: str, endpoints: Iterable[str]) -> None:
+        """Forget a process that is gone; its requests have ended with its connections, so its slots are free."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.srem(keys.PRESENT, process)
+            pipe.hdel(keys.SERVING, process)
+            for endpoint in endpoints:
+                pipe.hdel(balancer_keys.slots(endpoint), process)
+            await pipe.execute()
+
+
+async def _present(redis: AsyncRedis) -> set[str]:
+    listed = await redis.execute_command("CLIENT", "LIST", "TYPE", "normal", NEVER_DECODE=True)
+    text = listed if isinstance(listed, bytes) else str(listed).encode()
+    return {name.decode() for name in _NAME.findall(text)}
