@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 import time
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -68,7 +69,8 @@ def _tell(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     level = logging.DEBUG if scope["path"] in _POLLED else logging.INFO
     if requests.isEnabledFor(level):
         caller = scope.get("state", {}).get("caller")
-        path = scope["raw_path"][:LONGEST_PATH].decode("ascii", "backslashreplace")
+        raw = scope.get("raw_path") or quote(scope["path"]).encode()
+        path = raw[:LONGEST_PATH].decode("ascii", "backslashreplace")
         told = (scope["method"], path, status, seconds, caller.id if caller else "", request_id)
         requests.log(level, "request method=%s path=%s status=%d seconds=%.3f key=%s id=%s", *told)
 

@@ -1,6 +1,8 @@
 """What all tests share: one real embedded server for the session, emptied for each test."""
 
+import functools
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,6 +23,9 @@ collect_ignore += [] if os.environ.get("ENDURANCE") else ["endurance"]
 # The same examples in every run, and no time limit for one: other tests run beside it.
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
+
+# Reading the certificates takes 28 ms, for each HTTP client.
+ssl.create_default_context = functools.lru_cache(ssl.create_default_context)  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")

@@ -62,17 +62,3 @@ async def test_jobs_end_in_the_order_of_their_priorities(cluster: Cluster) -> No
 
         await asyncio.gather(*(watch(priority) for priority in jobs))
     assert order == [9, 5, 2, 0, -5]
-
-
-@pytest.mark.exclusive
-async def test_a_job_that_comes_later_shares_evenly_from_then_on(cluster: Cluster) -> None:
-    await start(cluster, latency=0.1)
-    async with cluster.node() as node:
-        first = await submit(node, ids("first", 6000))
-        await under_way(node, first, 2500)
-        second = await submit(node, ids("second", 6000))
-        before = await done_lines(node, first)
-        await under_way(node, first, 6000)
-        of_first, of_second = 6000 - before, await done_lines(node, second)
-        assert of_second / (of_first + of_second) == pytest.approx(0.5, rel=0.1)
-        await node.service.cancel(second.id)

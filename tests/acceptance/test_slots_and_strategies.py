@@ -24,7 +24,7 @@ async def test_three_processes_use_all_slots_and_never_more(cluster: Cluster) ->
     for _ in range(3):
         await cluster.start_worker()
     async with cluster.node() as node:
-        names = ids(400)
+        names = ids(250)
         job = await ended(node, await submit(node, names))
         await check_each_once(node, job, names)
     assert model.stats["max_in_flight"] == 8

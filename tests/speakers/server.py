@@ -25,7 +25,7 @@ class SpeakerServer:
         self.refused: list[str] = []
         self.bodies: list[bytes] = []
         self._server = _Server(("127.0.0.1", port), _handler_of(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
 
     @property
     def address(self) -> str:

@@ -96,5 +96,5 @@ async def test_a_client_that_went_away_is_no_error(caplog: pytest.LogCaptureFixt
         raise AssertionError("nobody listens any more")
 
     with caplog.at_level(logging.WARNING):
-        await Framing(gone)({"type": "http", "headers": []}, unused, unused)  # type: ignore[arg-type]
+        await Framing(gone)({"type": "http", "method": "GET", "path": "/", "headers": []}, unused, unused)  # type: ignore[arg-type]
     assert caplog.text == ""
