@@ -3,7 +3,6 @@
 import logging
 
 from redis.exceptions import RedisError
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,6 +17,9 @@ __all__ = ["OPEN_PATHS", "KeyAuth"]
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/health", "/health/ready"})
 """What may be asked without a key: whether the server lives, whether it can do anything, and what the documentation says."""
 OPEN_FOLDER = "/docs/assets/"
+
+_BROWSERS = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode")
+"""Headers that tell what a browser is asked for, and by which page."""
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +63,11 @@ async def _refusal(scope: Scope, door: Door) -> Response | None:
 
 
 def _is_foreign(scope: Scope) -> bool:
-    headers = Headers(scope=scope)
-    host = headers.get("host", "")
-    asked = (headers.get(name, "") for name in ("origin", "sec-fetch-site", "sec-fetch-mode"))
-    return foreign_host(host) or foreign_page(host, *asked)
+    found = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _BROWSERS}
+    host = found.pop(b"host", "")
+    if foreign_host(host):
+        return True
+    return bool(found) and foreign_page(host, *(found.get(name, "") for name in _BROWSERS[1:]))
 
 
 def _bearer(scope: Scope) -> str:

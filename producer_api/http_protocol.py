@@ -20,7 +20,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_size = 0
         self._head_fed = 0
         self._in_head = True
         self._deadline: asyncio.TimerHandle | None = None
@@ -44,6 +43,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         super().data_received(data)
         if self._in_head:
+            # Most heads come whole, and need no timer.
+            if self._deadline is None:
+                self._wait_for_head()
             self._head_fed += len(data)
             if self._head_fed > HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(b"431 Request Header Fields Too Large", f"the head is larger than {HEAD_BYTES} bytes")
@@ -51,38 +53,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._head_size = self._head_fed = 0
+        self._head_fed = 0
         self._in_head = True
-        if self._deadline is None:
-            self._wait_for_head()
-
-    def on_url(self, url: bytes) -> None:
-        """Take (a piece of) the URL in."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header in."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._in_head = False
-        self._stop_waiting()
+        if self._deadline is not None:
+            self._stop_waiting()
         super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what can't be read; a head that is too large says so."""
-        if self._head_size > HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large", f"the head is larger than {HEAD_BYTES} bytes")
-        elif not self.transport.is_closing():
-            super().send_400_response(msg)
-
-    def _count(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > HEAD_BYTES:
-            raise ValueError("the head is too large")  # which ends the parser, see send_400_response
 
     def _wait_for_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)

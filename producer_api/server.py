@@ -1,6 +1,7 @@
 """Runs the app under uvicorn."""
 
 import asyncio
+import gc
 import signal
 import socket
 
@@ -35,6 +36,9 @@ def run_api(configuration: Configuration, redis_url: str, host: str, port: int, 
     server = make_server(configuration, redis_url, host, port, door=door)
     # uvicorn raises the signal again that has ended it. This process has things to put down before it ends.
     signal.signal(signal.SIGTERM, lambda *_: None)
+    # Modules and routes stay for good: the garbage collector need not look at them again.
+    gc.collect()
+    gc.freeze()
     loop.run_until_complete(server.serve())
     # The loop is not closed: threads of the Rust clients may still come to it, and the process ends now anyway.
     if not server.started:

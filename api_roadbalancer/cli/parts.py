@@ -29,6 +29,9 @@ def set_log_level(level: str) -> str:
     if name not in LOG_LEVELS:
         raise ConfigurationError("--log-level", level, f"is none; say {', '.join(LOG_LEVELS)}")
     logging.getLogger().setLevel(name)
+    # What no line of ours holds need not be found out for each (Python's "Logging HOWTO", "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     return name
 
 

@@ -4,6 +4,7 @@ A server without keys trusts whoever can reach its port. On this machine that is
 may send requests to 127.0.0.1, and under a name of its own that it lets point there (DNS rebinding) it may read the answers.
 """
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from jobs.access.exposure import is_loopback
@@ -11,6 +12,7 @@ from jobs.access.exposure import is_loopback
 __all__ = ["foreign_host", "foreign_page"]
 
 
+@lru_cache(maxsize=64)
 def foreign_host(host: str) -> bool:
     """Whether a request's `Host` is another name than this machine's own: an attacker's that points here."""
     return not is_loopback(_name_of(f"//{host}"))
