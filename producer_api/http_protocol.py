@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with bounds on what a client may send before a request begins: a head's bytes and time, connections."""
 
 import asyncio
+import random
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -11,6 +12,7 @@ HEAD_BYTES = 64 * 1024
 """Bytes of a request's line and headers; more are answered with 431."""
 HEAD_SECONDS = 10.0
 """Seconds from the first byte (or the connection) to a whole head."""
+SPREAD_SECONDS = 2.0
 MOST_CONNECTIONS = 8192
 """Connections at once; further ones are closed."""
 
@@ -64,7 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _wait_for_head(self) -> None:
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        # Spread out, so that connections that were opened together are not all closed in one turn of the loop.
+        self._deadline = self.loop.call_later(HEAD_SECONDS + SPREAD_SECONDS * random.random(), self._too_slow)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
