@@ -30,5 +30,6 @@ def cluster(tmp_path: Path, prefork: Prefork) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+def shell(tmp_path: Path, prefork: Prefork) -> Shell:
+    """Runs commands in the test's folder."""
+    return Shell(tmp_path, prefork)

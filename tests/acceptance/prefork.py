@@ -1,10 +1,11 @@
 """Starts the project's processes from one that has imported everything already: each saves a second of CPU.
 
 What is started is a process of its own that runs the very entry point of the command, and can be killed, stopped and waited
-for. One starter serves a whole test session. Tests of the command itself start it as users do.
+for. One starter serves a whole test session. Tests of how the command itself starts do it as users do.
 
-The starter reads one JSON object per connection: `module`, `arguments`, `environment`, `log`, `descriptors` (the soft and the
-hard limit of open ones). It answers with the process id, and when the process has ended with its exit code, each on a line.
+The starter reads one JSON object per connection: `module`, `arguments`, `environment`, `folder` (to run in), `outputs` (the files
+that standard output and standard error are added to), `descriptors` (the soft and the hard limit of open ones). It answers with
+the process id, and when the process has ended with its exit code, each on a line.
 """
 
 import os
@@ -81,17 +82,23 @@ class Prefork:
         self._path = folder / "prefork.sock"
         self._process = subprocess.Popen([sys.executable, "-m", __name__, str(self._path)], stdin=subprocess.PIPE)
 
-    def start(self, command: list[str], environment: dict[str, str], log: Path) -> PreforkedProcess:
-        """Run `python -m MODULE ARGUMENTS` with exactly this environment; output is added to the log."""
+    def start(
+        self, command: list[str], environment: dict[str, str], log: Path, errors: Path | None = None, folder: Path | None = None
+    ) -> PreforkedProcess:
+        """Run `python -m MODULE ARGUMENTS` with exactly this environment; what it prints is added to the log, and what goes to
+        standard error to `errors` if that is given."""
         _, _, module, *arguments = command
-        log.touch()
+        outputs = (log, errors or log)
+        for path in outputs:
+            path.touch()
         connection = socket.socket(socket.AF_UNIX)
         self._connect(connection)
         request = {
             "module": module,
             "arguments": arguments,
             "environment": environment,
-            "log": str(log),
+            "folder": str(folder or Path.cwd()),
+            "outputs": [str(path) for path in outputs],
             "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
         }
         connection.sendall(orjson.dumps(request) + b"\n")
@@ -157,9 +164,10 @@ def _fork(connection: socket.socket, set_by_imports: dict[str, str]) -> int:
         return pid
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+    output, errors = (os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) for path in request["outputs"])
+    for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (errors, 2)):
         os.dup2(number, target)
+    os.chdir(request["folder"])
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     resource.setrlimit(resource.RLIMIT_NOFILE, request["descriptors"])
     os.environ.clear()

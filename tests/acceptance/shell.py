@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import yaml
 
+from tests.acceptance.prefork import Prefork, PreforkedProcess
+
 __all__ = ["COMMAND", "Shell"]
 
 COMMAND = [sys.executable, "-m", "api_roadbalancer"]
@@ -17,18 +19,27 @@ COMMAND = [sys.executable, "-m", "api_roadbalancer"]
 class Shell:
     """Runs commands in a folder with a configuration of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, prefork: Prefork) -> None:
         self.folder = folder
+        self._prefork = prefork
+        self._count = 0
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("LLM_", "ROADBALANCER_", "OPENAI_"))}
 
     def __call__(self, *arguments: str, seconds: float = 60) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [*COMMAND, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=seconds
-        )
+        """Run a command to its end. Raises subprocess.TimeoutExpired, and kills it, after that many seconds."""
+        self._count += 1
+        said, errors = (self.folder.with_name(f"{self.folder.name}.{self._count}.{stream}") for stream in ("out", "err"))
+        running = self._prefork.start([*COMMAND, *arguments], self.environment, said, errors, self.folder)
+        try:
+            code = running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise
+        return subprocess.CompletedProcess(arguments, code, said.read_text(), errors.read_text())
 
-    def begin(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        with (self.folder / "begun.log").open("wb") as log:
-            return subprocess.Popen([*COMMAND, *arguments], cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+    def begin(self, *arguments: str) -> PreforkedProcess:
+        """Start a command; what it prints is added to `begun.log`."""
+        return self._prefork.start([*COMMAND, *arguments], self.environment, self.folder / "begun.log", folder=self.folder)
 
     def write(self, name: str, content: bytes | str) -> Path:
         path = self.folder / name

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -40,9 +40,19 @@ class Target:
             self.largest = max(self.largest, psutil.Process(self.process.pid).memory_info().rss)
             await asyncio.sleep(0.02)
 
-    def unharmed(self) -> None:
-        assert self.largest - self.before < 50 * MB, f"grew by {(self.largest - self.before) // MB} MB"
-        assert self.slowest < 0.2, f"/health took {self.slowest:.3f} s"
+    async def withstands(self, attack: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Carry an attack out and return what the last connection was answered.
+
+        It is repeated, twice at most, if `/health` took long: what holds the server up does so each time, and a busy machine
+        does not.
+        """
+        for _ in range(3):
+            self.slowest = 0.0
+            answer = await attack()
+            assert self.largest - self.before < 50 * MB, f"grew by {(self.largest - self.before) // MB} MB"
+            if self.slowest < 0.2:
+                return answer
+        raise AssertionError(f"/health took {self.slowest:.3f} s")
 
 
 @pytest.fixture
@@ -91,9 +101,8 @@ HOST = b"Host: 127.0.0.1\r\n"
     ids=["headers", "header", "url"],
 )
 async def test_a_head_without_end_is_refused(target: Target, head: bytes, piece: bytes, times: int) -> None:
-    answer = await attack(target.port, head, piece, times)
+    answer = await target.withstands(lambda: attack(target.port, head, piece, times))
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431")
-    target.unharmed()
 
 
 def half_open(port: int, count: int) -> bytes:
@@ -108,9 +117,8 @@ def half_open(port: int, count: int) -> bytes:
 
 @pytest.mark.exclusive
 async def test_connections_that_stay_half_open_are_closed(target: Target) -> None:
-    answer = await asyncio.to_thread(half_open, target.port, 2000)
+    answer = await target.withstands(lambda: asyncio.to_thread(half_open, target.port, 2000))
     assert answer.startswith(b"HTTP/1.1 408")
-    target.unharmed()
 
 
 @pytest.mark.exclusive
@@ -122,9 +130,8 @@ async def test_brackets_that_would_fill_memory_are_refused(target: Target, path:
         HOST,
         len(body),
     )
-    answer = await attack(target.port, head, body, 1)
+    answer = await target.withstands(lambda: attack(target.port, head, body, 1))
     assert answer.startswith(b"HTTP/1.1 413"), answer[:200]
-    assert target.slowest < 0.2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import orjson
 from jobs.node import Node
 from jobs.records import Job
 from tests.acceptance.cluster import Cluster, check_each_once, ended, submit, until
+from tests.acceptance.prefork import Prefork
 from tests.acceptance.shell import Shell
 
 LATENCY = 0.1
@@ -63,8 +64,8 @@ async def test_a_capped_job_stops_at_a_third_and_goes_on_to_its_end(cluster: Clu
         assert round(job.cost, 9) == round(spent, 9) == round(LINES * LINE_COST, 9)
 
 
-async def test_run_stops_at_its_cap_and_the_command_that_it_names_goes_on(tmp_path: Path) -> None:
-    cluster, shell = Cluster(tmp_path), Shell(tmp_path)
+async def test_run_stops_at_its_cap_and_the_command_that_it_names_goes_on(tmp_path: Path, shell: Shell, prefork: Prefork) -> None:
+    cluster = Cluster(tmp_path, prefork)
     try:
         model = await cluster.start_model("m", latency=LATENCY)
         shell.configure(endpoints=[{"url": model.url, "name": "m", "price": PRICE, "max_concurrency": SLOTS}])
@@ -88,8 +89,7 @@ async def test_run_stops_at_its_cap_and_the_command_that_it_names_goes_on(tmp_pa
         cluster.end()
 
 
-def test_a_cap_without_prices_and_a_bad_input_for_an_estimate_are_refused(tmp_path: Path) -> None:
-    shell = Shell(tmp_path)
+def test_a_cap_without_prices_and_a_bad_input_for_an_estimate_are_refused(shell: Shell) -> None:
     shell.configure(endpoints=[{"url": "http://127.0.0.1:9/v1", "name": "m", "models": ["llama"]}])
     shell.write("in.jsonl", '{"prompt": "a", "model": "llama"}\n')
     refused = shell("submit", "in.jsonl", "--max-cost", "1")

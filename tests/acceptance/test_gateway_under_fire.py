@@ -167,7 +167,7 @@ async def test_interactive_requests_have_room_beside_a_job_that_takes_everything
         job = await submit(node, [f"line-{n}" for n in range(LINES)])
         await until(lambda: min(in_flight(model) for model in models) >= SLOTS - 2, what="a full fleet")
         asked, busy = [], []
-        async for number in ticks(5, 10):
+        async for number in ticks(5, 6):
             asked.append(asyncio.create_task(ask(port, request(f"r-{number}", "simulated"))))
             busy.append(sum(await asyncio.gather(*(asyncio.to_thread(in_flight, model) for model in models))))
         answers = await asyncio.gather(*asked)
