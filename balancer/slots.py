@@ -121,14 +121,26 @@ class SharedSlots:
         if self.try_acquire(endpoint, flow):
             return True
         gauge = self._gauges[endpoint]
-        waiter = gauge.waiters.enter(flow)
-        self._changed.set()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if gauge.waiters.leave(flow, waiter):
-                self.release(endpoint, flow)
-            raise
+        while True:
+            waiter = gauge.waiters.enter(flow)
+            self._changed.set()
+            try:
+                granted = await waiter
+            except asyncio.CancelledError:
+                if gauge.waiters.leave(flow, waiter):
+                    self.release(endpoint, flow)
+                raise
+            if not granted or not self.has_lapsed(endpoint):
+                return granted
+            self.release(endpoint, flow)
+
+    def has_lapsed(self, endpoint: str) -> bool:
+        """Whether the lease of what is held is over, as it is in a process that was frozen: others may have been given it.
+
+        Look right before a request is sent: it needs another slot then. For one that has been sent nothing changes.
+        """
+        gauge = self._gauges.get(endpoint) or self._leaving[endpoint]
+        return time.monotonic() >= gauge.valid_until
 
     def turn_away(self, endpoint: str) -> None:
         """End all waits for slots of an endpoint that has turned bad, so that the waiters can go elsewhere."""

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from balancer.fair_queue import Flow
 from balancer.fleet import Fleet
-from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage
 from balancer.pacing import expected_tokens
 from balancer.sending import asking
 from jobs import objects
@@ -325,7 +325,7 @@ class ShardRun:
     async def _run_line(self, line: _Line, target: Target) -> None:
         """Send a line; if that fails in a way that another endpoint or model may not, send it there at once."""
         tries = Tries(self._targets, line.models)
-        while True:
+        while await self._holds_slot(line, target):
             repeated = line.number in self._passes or tries.has_asked(target.endpoint)
             outcome = await self._send(line, target, repeated)
             if outcome.failure is None:
@@ -333,13 +333,23 @@ class ShardRun:
                 return
             tries.note(target, outcome.failure)
             other = tries.next()
+            if other is None and tries.reason_to_wait() is None:
+                self._record(line, outcome, failed=True)
+                return
             if other is None or self._gave_up or not await self._slot_at(line, other):
                 break
             target = other
-        if (reason := tries.reason_to_wait()) is not None:
-            self._failures[line.number] = (line.custom_id, reason)
-        else:
-            self._record(line, outcome, failed=True)
+        self._failures[line.number] = (line.custom_id, tries.reason_to_wait() or Failure(FailureKind.UNAVAILABLE, NOBODY_HEALTHY))
+
+    async def _holds_slot(self, line: _Line, target: Target) -> bool:
+        """Wait for another slot if the one that is held is no longer to be used: the process was frozen before it could send."""
+        fleet, endpoint = self._tools.fleet, target.endpoint
+        while fleet.slots.has_lapsed(endpoint):
+            fleet.slots.release(endpoint, self._flow)
+            self._settle_budget(line, endpoint, NO_USAGE)
+            if not await self._slot_at(line, target):
+                return False
+        return True
 
     async def _slot_at(self, line: _Line, target: Target) -> bool:
         fleet, endpoint = self._tools.fleet, target.endpoint
@@ -362,9 +372,13 @@ class ShardRun:
             outcome = await fleet.send(endpoint, line.path, asking(line.body, target.model), self._owner, repeated=repeated)
         finally:
             fleet.slots.release(endpoint, self._flow)
-        if fleet.pacer.is_paced(endpoint):
-            fleet.pacer.settle(endpoint, expected_tokens(line.body, line.size), outcome.usage)
+        self._settle_budget(line, endpoint, outcome.usage)
         return outcome
+
+    def _settle_budget(self, line: _Line, endpoint: str, usage: Usage) -> None:
+        pacer = self._tools.fleet.pacer
+        if pacer.is_paced(endpoint):
+            pacer.settle(endpoint, expected_tokens(line.body, line.size), usage)
 
     def _record(self, line: _Line, outcome: Outcome, failed: bool) -> None:
         if outcome.body:

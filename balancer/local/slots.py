@@ -64,6 +64,10 @@ class LocalSlots:
                 self.release(endpoint, flow)
             raise
 
+    def has_lapsed(self, endpoint: str) -> bool:
+        """Return False: nobody else can be given what is held."""
+        return False
+
     def release(self, endpoint: str, flow: Flow = ONE_FLOW) -> None:
         """Give a slot back, which `flow` has held."""
         gauge = self._gauges.get(endpoint) or self._leaving[endpoint]

@@ -176,6 +176,18 @@ async def test_a_process_that_redis_has_forgotten_hands_out_no_more(
     assert not process.try_acquire(NAME)
 
 
+async def test_a_slot_that_lapsed_before_its_waiter_woke_up_is_not_used(start: StartProcess) -> None:
+    process = start(1)
+    assert await process.acquire(NAME)
+    waiting = asyncio.create_task(process.acquire(NAME))
+    await until(lambda: len(process._gauges[NAME].waiters) == 1)
+    process.release(NAME)  # the waiter has the slot, and wakes up in the loop's next step
+    process._gauges[NAME].valid_until = 0.0
+    assert await waiting
+    assert not process.has_lapsed(NAME)
+    assert process.in_use(NAME) == 1
+
+
 async def test_turning_away_ends_all_waits(start: StartProcess) -> None:
     process = start(1)
     assert await process.acquire(NAME)

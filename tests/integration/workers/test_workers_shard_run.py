@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -147,6 +148,29 @@ async def test_a_request_that_hangs_is_sent_elsewhere_after_its_time(worker: Wor
     job, shard = await worker.shard(5)
     assert (await worker.run(job, shard).run()).ending is Ending.LAST
     assert (await worker.bench.jobs.get(job.id)).shares == {"b": 5}
+
+
+async def test_a_line_of_a_process_that_was_frozen_is_sent_on_a_slot_that_still_holds(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await worker.start(mock("a", max_concurrency=2))
+    job, shard = await worker.shard(6)
+    slots, run_safely, send = worker.fleet.slots, ShardRun._run_safely, worker.fleet.send
+    lapsed_at_sending: list[bool] = []
+
+    async def frozen_before(*args: Any) -> None:
+        slots._gauges["a"].valid_until = 0.0  # type: ignore[attr-defined]
+        await run_safely(*args)
+
+    async def noted(endpoint: str, *args: Any, **options: Any) -> Outcome:
+        lapsed_at_sending.append(slots.has_lapsed(endpoint))
+        return await send(endpoint, *args, **options)
+
+    monkeypatch.setattr(ShardRun, "_run_safely", frozen_before)
+    monkeypatch.setattr(worker.fleet, "send", noted)
+    assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    assert lapsed_at_sending == [False] * 6
+    assert worker.nothing_is_held()
 
 
 async def test_a_refused_request_is_final_and_tried_once(worker: Worker) -> None:
