@@ -1,14 +1,25 @@
 """Waits for what should come about, and says so when it doesn't."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-PATIENCE = 10.0
+__all__ = ["PATIENCE", "until"]
+
+PATIENCE = 30.0
 """Seconds after which a condition is taken for never coming true."""
 
 
-async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for a condition. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
+async def until(condition: Callable[[], Awaitable[Any]] | Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> Any:
+    """Wait until `condition` gives something true, and return that. Raises AssertionError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if isinstance(answer, Awaitable):
+            answer = await answer
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what or condition}")
+        await asyncio.sleep(0.005)

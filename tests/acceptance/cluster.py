@@ -1,13 +1,11 @@
 """A whole Roadbalancer on this machine, in real processes that tests kill: Redis, model servers that count, workers, the API."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,24 +23,11 @@ from jobs.node import Node, open_node
 from jobs.records import Job
 from jobs.service import JobRequest
 from tests.acceptance.prefork import PREFORKED, Prefork, PreforkedProcess
+from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
 HTTP = httpx.Client(verify=False, trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
 """For questions to servers on this machine. One for all: making a client costs 20 ms, which adds up where something is polled."""
-
-
-async def until(condition: Callable[[], Awaitable[Any]] | Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
-    """Wait until `condition` gives something true, and return that."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        if isinstance(answer, Awaitable):
-            answer = await answer
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain for {what or condition}")
-        await asyncio.sleep(0.02)
 
 
 @dataclass

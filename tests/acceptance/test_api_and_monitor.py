@@ -11,8 +11,9 @@ import openai
 import orjson
 
 from api_roadbalancer.embedded import free_port
-from tests.acceptance.cluster import HTTP, Cluster, Process, check_each_once, ended, submit, until
+from tests.acceptance.cluster import HTTP, Cluster, Process, check_each_once, ended, submit
 from tests.acceptance.test_nothing_is_lost import ids
+from tests.waiting import until
 
 
 def batch_file(folder: Path, count: int) -> Path:

@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.acceptance.cluster import Cluster, ModelServer, until
+from tests.acceptance.cluster import Cluster, ModelServer
 from tests.acceptance.shell import COMMAND, Shell
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import orjson
 
 from jobs.node import Node
 from jobs.records import Job
-from tests.acceptance.cluster import Cluster, check_each_once, ended, submit, until
+from tests.acceptance.cluster import Cluster, check_each_once, ended, submit
 from tests.acceptance.prefork import Prefork
 from tests.acceptance.shell import Shell
+from tests.waiting import until
 
 LATENCY = 0.1
 SLOTS = 8

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from tests.acceptance.cluster import Cluster, check_each_once, ended, submit, until
+from tests.acceptance.cluster import Cluster, check_each_once, ended, submit
 from tests.acceptance.test_fairness import ids
+from tests.waiting import until
 
 
 @pytest.mark.exclusive

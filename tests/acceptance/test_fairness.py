@@ -7,7 +7,8 @@ import pytest
 
 from jobs.node import Node
 from jobs.records import Job
-from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit, until
+from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit
+from tests.waiting import until
 
 
 def ids(name: str, count: int) -> list[str]:

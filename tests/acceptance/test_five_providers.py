@@ -16,9 +16,10 @@ from openai.types.chat import ChatCompletion
 from balancer.outcome import Usage
 from jobs.files import Upload
 from jobs.service import JobRequest
-from tests.acceptance.cluster import CHAT, HTTP, Cluster, check_each_once, ended, until
+from tests.acceptance.cluster import CHAT, HTTP, Cluster, check_each_once, ended
 from tests.speakers import SPEAKERS, Heard, Reply, SpeakerServer, Text, Told
 from tests.speakers.speaker import KEY
+from tests.waiting import until
 
 LINES = 1000
 FAILING = 7

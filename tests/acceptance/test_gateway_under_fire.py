@@ -10,9 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.acceptance.cluster import Cluster, ModelServer, Process, submit, until
+from tests.acceptance.cluster import Cluster, ModelServer, Process, submit
 from tests.acceptance.raw_http import Answer, ask, begin
 from tests.acceptance.stream_source import FLOOD, HELD, SAID, StreamSource
+from tests.waiting import until
 
 KB, MB = 1024, 1024 * 1024
 

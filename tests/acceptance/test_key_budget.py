@@ -9,8 +9,9 @@ from jobs.access.store import KeyOrder
 from jobs.node import Node
 from jobs.records import Job
 from jobs.states import PauseReason
-from tests.acceptance.cluster import Cluster, done_lines, submit, until
+from tests.acceptance.cluster import Cluster, done_lines, submit
 from tests.acceptance.test_fairness import ids
+from tests.waiting import until
 
 
 async def caller(node: Node, name: str, **limits: float) -> Caller:

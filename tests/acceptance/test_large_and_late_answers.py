@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import psutil
 
-from tests.acceptance.cluster import Cluster, check_each_once, done_lines, ended, submit, until
+from tests.acceptance.cluster import Cluster, check_each_once, done_lines, ended, submit
 from tests.raw_server import serve_raw
+from tests.waiting import until
 
 MB = 1024 * 1024
 

@@ -6,9 +6,10 @@ import subprocess
 
 import httpx
 
-from tests.acceptance.cluster import HTTP, Cluster, ended, free_port, submit, until
+from tests.acceptance.cluster import HTTP, Cluster, ended, free_port, submit
 from tests.acceptance.shell import Shell
 from tests.acceptance.test_fairness import ids
+from tests.waiting import until
 
 SECRET = "a-prompt-that-is-nobody's-business"
 

@@ -9,7 +9,8 @@ import redis as sync_redis
 
 from jobs.queueing import queue_name
 from jobs.states import JobStatus
-from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit, until
+from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit
+from tests.waiting import until
 
 ELSEWHERE_WITHIN = 20.0
 """Seconds after which a dead worker's lines must be running elsewhere."""

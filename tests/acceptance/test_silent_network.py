@@ -4,9 +4,10 @@ import asyncio
 import time
 from urllib.parse import urlsplit
 
-from tests.acceptance.cluster import Cluster, check_each_once, ended, submit, until
+from tests.acceptance.cluster import Cluster, check_each_once, ended, submit
 from tests.acceptance.lossy_proxy import LossyProxy
 from tests.acceptance.test_fairness import ids
+from tests.waiting import until
 
 SILENT = 12.0
 """Seconds; every lease is over by then."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, ended, submit, until
+from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, ended, submit
 from tests.acceptance.test_nothing_is_lost import ids
+from tests.waiting import until
 
 
 def seconds_at(model: ModelServer) -> Counter[int]:

@@ -4,9 +4,10 @@ import time
 
 from jobs.records import Job
 from jobs.waiting import Waiting
-from tests.acceptance.cluster import HTTP, Cluster, ended, submit, until
+from tests.acceptance.cluster import HTTP, Cluster, ended, submit
 from tests.acceptance.shell import Shell
 from tests.acceptance.test_fairness import ids
+from tests.waiting import until
 
 
 async def test_a_job_whose_endpoint_is_down_or_limits_says_so(cluster: Cluster, shell: Shell) -> None:

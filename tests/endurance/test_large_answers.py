@@ -2,7 +2,8 @@
 
 import psutil
 
-from tests.acceptance.cluster import Cluster, check_each_once, submit, until
+from tests.acceptance.cluster import Cluster, check_each_once, submit
+from tests.waiting import until
 
 MB = 1024 * 1024
 

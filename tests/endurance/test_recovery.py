@@ -7,7 +7,8 @@ import signal
 import time
 from collections import Counter
 
-from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit, until
+from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit
+from tests.waiting import until
 
 
 def sent_again(model: ModelServer, before: Counter[str]) -> bool:

@@ -361,11 +361,11 @@ async def test_the_janitor_survives_any_round(house: House, monkeypatch: pytest.
 
 async def test_one_janitor_at_a_time_and_the_next_one_when_it_leaves(bench: Bench) -> None:
     one, two = (House(bench, endpoints("a"), BalancingStrategy.RANDOM, f"p{i}").janitor for i in range(2))
-    assert (await one._in_office(), await two._in_office(), await one._in_office()) == (True, False, True)
+    assert (await one._office.hold(), await two._office.hold(), await one._office.hold()) == (True, False, True)
     await two.leave()
-    assert not await two._in_office()
+    assert not await two._office.hold()
     await one.leave()
-    assert await two._in_office()
+    assert await two._office.hold()
 
 
 async def test_old_files_go_and_inputs_in_use_stay(house: House) -> None:

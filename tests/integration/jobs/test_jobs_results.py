@@ -287,16 +287,6 @@ async def test_a_finalizer_that_comes_too_late_spoils_nothing(bench: Bench, same
     assert [line["custom_id"] for line in await bench.file_lines(job.error_file_id)] == [f"c{n}" for n in range(10, 20)]
 
 
-async def test_a_finalizer_drops_only_its_own_right(bench: Bench) -> None:
-    job = await bench.open_job()
-    assert await bench.jobs.take_finalizer(job.id, "one", 30)
-    assert not await bench.jobs.take_finalizer(job.id, "two", 30)
-    await bench.jobs.drop_finalizer(job.id, "two")
-    assert not await bench.jobs.take_finalizer(job.id, "two", 30)
-    await bench.jobs.drop_finalizer(job.id, "one")
-    assert await bench.jobs.take_finalizer(job.id, "two", 30)
-
-
 async def test_a_crash_while_ending_is_made_up_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     job = await bench.open_real_job(20)
     await bench.work(await bench.cut(job, 0, 20))
