@@ -12,6 +12,7 @@ from jobs import objects
 from jobs.errors import JobError, LedgerBroken
 from jobs.files import BATCH_PURPOSE, DEFAULT_TTL, Files
 from jobs.ids import new_token
+from jobs.lock import Lock
 from jobs.objects import Objects, part_range
 from jobs.records import BadLine, FileRecord, Job, Ledger
 from jobs.results import Result, Results, Source
@@ -53,22 +54,22 @@ class Assembly:
         job = await self._jobs.get(job_id)
         if job.is_final or not await self._is_done(job):
             return False
-        holder = f"{self._process}:{new_token()}"
-        if not await self._jobs.take_finalizer(job_id, holder, FINALIZER_LEASE):
+        lock = self._jobs.finalizer_lock(job_id, f"{self._process}:{new_token()}", FINALIZER_LEASE)
+        if not await lock.hold():
             return False
         try:
             job = await self._jobs.get(job_id)
             if job.is_final or not await self._is_done(job):
                 return False
             await self._jobs.begin_finalizing(job)
-            return await self._end(job, holder)
+            return await self._end(job, lock)
         except (_EndedElsewhere, FileNotFoundError):
             # Whoever ended it has deleted the parts.
             if not (await self._jobs.get(job_id)).is_final:
                 raise
             return False
         finally:
-            await self._jobs.drop_finalizer(job_id, holder)
+            await lock.release()
 
     async def _is_done(self, job: Job) -> bool:
         """Whether no worker has anything of it. Shards of a stopped job that still wait in a queue are taken back here."""
@@ -79,15 +80,15 @@ class Assembly:
             return True
         return job.cursor >= job.ledger.total and not await self._shards.returned_of(job.id)
 
-    async def _end(self, job: Job, holder: str) -> bool:
+    async def _end(self, job: Job, lock: Lock) -> bool:
         has_input = await self._has_input(job)
         if not job.ending and (gone := await self._gaps(job)):
-            return await self._without(job, holder, gone) if not has_input else await self._send_again(job, gone)
+            return await self._without(job, lock, gone) if not has_input else await self._send_again(job, gone)
         if job.ending and not has_input:
-            return await self._without(job, holder, [])
+            return await self._without(job, lock, [])
         counts: Counter[Source] = Counter()
         try:
-            output, errors = await self._write_both(job, holder, self._results.all_lines, counts)
+            output, errors = await self._write_both(job, lock, self._results.all_lines, counts)
         except LedgerBroken:
             # A part is there, but not all of it.
             if not (damaged := await self._damaged_parts(job)):
@@ -122,10 +123,10 @@ class Assembly:
             await self._jobs.tell_waiting(job.id, Waiting.because(why))
         return False
 
-    async def _without(self, job: Job, holder: str, ranges: Sequence[tuple[int, int]]) -> bool:
+    async def _without(self, job: Job, lock: Lock, ranges: Sequence[tuple[int, int]]) -> bool:
         """End a job whose input is gone, so that nothing of it can be sent again, with the results that there are."""
         counts: Counter[Source] = Counter()
-        output, errors = await self._write_both(job, holder, self._results.finished, counts)
+        output, errors = await self._write_both(job, lock, self._results.finished, counts)
         shown = ", ".join(f"{first + 1}-{end}" for first, end in ranges[:SHOWN])
         what = f"results of lines {shown} are gone" if ranges else "lines are without results"
         bad = BadLine("results_lost", f"{what}, and the input is gone from the object store: they can't be sent again")
@@ -166,18 +167,18 @@ class Assembly:
         return damaged
 
     async def _write_both(
-        self, job: Job, holder: str, read: Callable[[Job], AsyncIterator[Result]], counts: Counter[Source]
+        self, job: Job, lock: Lock, read: Callable[[Job], AsyncIterator[Result]], counts: Counter[Source]
     ) -> tuple[str | None, str | None]:
         """Write the output, and the error file if there are errors, and return their ids."""
-        output = await self._write(job, holder, "output", read, {Source.COMPLETED}, counts)
+        output = await self._write(job, lock, "output", read, {Source.COMPLETED}, counts)
         if not counts[Source.FAILED] and not counts[Source.STOPPED]:
             return output, None
-        return output, await self._write(job, holder, "error", read, {Source.FAILED, Source.STOPPED}, Counter())
+        return output, await self._write(job, lock, "error", read, {Source.FAILED, Source.STOPPED}, Counter())
 
     async def _write(
         self,
         job: Job,
-        holder: str,
+        lock: Lock,
         kind: str,
         read: Callable[[Job], AsyncIterator[Result]],
         wanted: Container[Source],
@@ -196,7 +197,7 @@ class Assembly:
                     size += len(result.line) + 1
                     yield result.line + b"\n"
                 if counts.total() % 1000 == 0 and time.monotonic() - kept_at > KEEP_EVERY:
-                    await self._jobs.take_finalizer(job.id, holder, FINALIZER_LEASE)
+                    await lock.hold()
                     kept_at = time.monotonic()
             # Whoever outlives the lease may have read after the parts were deleted. That must not replace what stands there.
             if (await self._jobs.get(job.id)).is_final:

@@ -19,13 +19,14 @@ from jobs import keys
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
 from jobs.errors import JobError
+from jobs.lock import Lock
 from jobs.objects import ObjectStoreError
 from jobs.presence import GONE_AFTER, Roll
 from jobs.queueing import queue_name
 from jobs.records import Job
 from jobs.shards import LEASE, QUEUE_LEASE, ShardTable
 from jobs.states import PauseReason, ShardState
-from jobs.store import JobStore
+from jobs.store import JobStore, job_scripts
 from jobs.sweep import Sweep
 
 __all__ = ["Janitor"]
@@ -58,7 +59,7 @@ class Janitor:
         dispatcher: Dispatcher,
         health_check: HealthCheck,
     ) -> None:
-        self._process = process
+        self._office = Lock(job_scripts(redis), keys.JANITOR, process, OFFICE_LEASE)
         self._redis = redis
         self._fleet = fleet
         self._jobs = jobs
@@ -78,7 +79,7 @@ class Janitor:
         next_round, was_in_office = 0.0, False
         while True:
             try:
-                in_office, before = await self._in_office(), was_in_office
+                in_office, before = await self._office.hold(), was_in_office
                 was_in_office = in_office
                 if in_office and not before and await self._take_from_gone(patience=0.0):
                     # The one before is gone; its office took longer to end than its connection.
@@ -98,16 +99,7 @@ class Janitor:
 
     async def leave(self) -> None:
         """Give the office up, so that another worker has it at once."""
-        if await self._redis.get(keys.JANITOR) == self._process.encode():
-            await self._redis.delete(keys.JANITOR)
-
-    async def _in_office(self) -> bool:
-        if await self._redis.set(keys.JANITOR, self._process, nx=True, px=int(OFFICE_LEASE * 1000)):
-            return True
-        if await self._redis.get(keys.JANITOR) == self._process.encode():
-            await self._redis.pexpire(keys.JANITOR, int(OFFICE_LEASE * 1000))
-            return True
-        return False
+        await self._office.release()
 
     async def _round(self) -> None:
         await self._each(self._take_back, self._end_and_expire, self._sweep.run)

@@ -16,6 +16,7 @@ from jobs.durability import make_durable
 from jobs.errors import InvalidRequest, NotFound
 from jobs.files import ids_after
 from jobs.ids import is_job_id
+from jobs.lock import Lock
 from jobs.records import NANO, BadLine, FileRecord, Job, decode_fields, to_nano
 from jobs.states import JobStatus, PauseReason
 from jobs.waiting import Waiting
@@ -224,17 +225,6 @@ class JobStore:
                 await pipe.execute()
         return len(old)
 
-    async def take_finalizer(self, job_id: str, holder: str, seconds: float) -> bool:
-        """Take (or keep) the sole right to put a job's output together."""
-        key = keys.finalizer(job_id)
-        if await self._redis.set(key, holder, nx=True, px=int(seconds * 1000)):
-            return True
-        if await self._redis.get(key) == holder.encode():
-            await self._redis.pexpire(key, int(seconds * 1000))
-            return True
-        return False
-
-    async def drop_finalizer(self, job_id: str, holder: str) -> None:
-        """Give that right back."""
-        if await self._redis.get(keys.finalizer(job_id)) == holder.encode():
-            await self._redis.delete(keys.finalizer(job_id))
+    def finalizer_lock(self, job_id: str, holder: str, lease: float) -> Lock:
+        """Return the lock of whoever puts a job's output together, as `holder` sees it; `lease` is in seconds."""
+        return Lock(self._scripts, keys.finalizer(job_id), holder, lease)
