@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Literal, Self, overload
 
 import httpx
@@ -11,16 +11,18 @@ import httpx
 from balancer.checks import Checks
 from balancer.construction import FromSettings
 from balancer.endpoint import Endpoint
-from balancer.errors import BalancerClosed, ConfigurationError
+from balancer.errors import BalancerClosed, BalancerError, ConfigurationError
 from balancer.fleet import Fleet
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.results import ChatChunk, ChatFailed, ChatResult
 from balancer.routing import RetryPlan
 from balancer.sending import ChatRequest, Sender, SendingRules
+from balancer.settings import BalancerSettings
 from balancer.state import SharedState, local_state, redis_state
 from balancer.statistics import Statistics
 from balancer.strategy import BalancingStrategy
-from balancer.validation import check_numbers, checked_endpoints, checked_strategy
+from balancer.tasks import end_tasks
+from balancer.validation import checked_endpoints
 
 __all__ = ["AsyncLoadBalancer"]
 
@@ -49,16 +51,19 @@ class AsyncLoadBalancer(FromSettings):
         transport: httpx.AsyncBaseTransport | None = None,
         routes: ModelRoutes = NO_ROUTES,
     ) -> None:
-        self._endpoints = checked_endpoints(endpoints)
-        self._strategy = checked_strategy(strategy)
-        check_numbers(timeout, retry_count, health_check_interval)
-        self._check_every = health_check_interval if enable_health_check else None
-        self._timeout = timeout
-        self._plan = RetryPlan(retry_count + 1, fallback_on_failure)
-        self._redis_url = redis_url
-        self._transport = transport
-        self._routes = routes
-        self._statistics = Statistics(self._strategy)
+        self._settings = BalancerSettings(
+            endpoints,
+            strategy,
+            enable_health_check,
+            health_check_interval,
+            timeout,
+            retry_count,
+            fallback_on_failure,
+            redis_url,
+            transport,
+            routes,
+        )
+        self._statistics = Statistics(BalancingStrategy(self._settings.strategy))
         self._draining: set[str] = set()
         self._fleet: Fleet | None = None
         self._sender: Sender | None = None
@@ -66,6 +71,19 @@ class AsyncLoadBalancer(FromSettings):
         self._starting = asyncio.Lock()
         self._checks: Checks | None = None
         self._closed = False
+        self._beginning = self._begin_on_running_loop()
+
+    def _begin_on_running_loop(self) -> "asyncio.Task[None] | None":
+        """Begin to check on endpoints and to learn of the other processes' requests, so that the first chat knows of both."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None  # it begins with its first use
+        return loop.create_task(self._begin(), name="load balancer's beginning")
+
+    async def _begin(self) -> None:
+        with suppress(BalancerError):  # the first use meets it again, and raises it
+            await self._started()
 
     async def __aenter__(self) -> Self:
         await self._started()
@@ -112,7 +130,7 @@ class AsyncLoadBalancer(FromSettings):
 
     def get_stats(self) -> dict[str, Any]:
         """Return what this balancer has done, and how its endpoints are."""
-        known = self._fleet.endpoints if self._fleet else {endpoint.name: endpoint for endpoint in self._endpoints}
+        known = self._fleet.endpoints if self._fleet else {endpoint.name: endpoint for endpoint in self._settings.endpoints}
         return self._statistics.as_dict(known.values(), self._fleet, self._suspects())
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
@@ -163,6 +181,8 @@ class AsyncLoadBalancer(FromSettings):
         if self._closed:
             return
         self._closed = True
+        if self._beginning:
+            await end_tasks(self._beginning)
         if self._checks:
             await self._checks.aclose()
         if self._fleet:
@@ -185,20 +205,24 @@ class AsyncLoadBalancer(FromSettings):
             return self._fleet
         async with self._starting:
             if self._fleet is None:
-                self._state = (
-                    await redis_state(self._redis_url, self._endpoints) if self._redis_url else local_state(self._endpoints)
-                )
-                fleet = Fleet(self._endpoints, self._state, self._timeout, self._transport, self._routes)
-                await fleet.__aenter__()
-                self._sender = Sender(
-                    fleet,
-                    SendingRules(self._strategy, self._plan, self._timeout),
-                    self._draining,
-                    self._suspects,
-                    self._statistics.note,
-                )
-                self._fleet = fleet
-                if self._check_every is not None:
-                    self._checks = Checks(fleet, self._check_every)
-                    self._checks.start()
+                self._fleet = await self._start()
         return self._fleet
+
+    async def _start(self) -> Fleet:
+        settings = self._settings
+        endpoints, url = settings.endpoints, settings.redis_url
+        self._state = await redis_state(url, endpoints) if url else local_state(endpoints)
+        fleet = Fleet(endpoints, self._state, settings.timeout, settings.transport, settings.routes)
+        await fleet.__aenter__()
+        plan = RetryPlan(settings.retry_count + 1, settings.fallback_on_failure)
+        self._sender = Sender(
+            fleet,
+            SendingRules(BalancingStrategy(settings.strategy), plan, settings.timeout),
+            self._draining,
+            self._suspects,
+            self._statistics.note,
+        )
+        if settings.enable_health_check:
+            self._checks = Checks(fleet, settings.health_check_interval)
+            self._checks.start()
+        return fleet

@@ -74,6 +74,10 @@ class SharedSlots:
         """Begin to settle with the other processes."""
         self._task = asyncio.create_task(self._settle_forever(), name="slots")
 
+    async def refresh(self) -> None:
+        """Learn how many requests the other processes have in flight. Raises RedisError."""
+        await self._settle(list(self._gauges))
+
     async def aclose(self) -> None:
         """Stop, and give back what is held."""
         if self._task:

@@ -1,6 +1,6 @@
 """The load balancer for programs that are not asynchronous: `LoadBalancer`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self, overload
 
 from balancer.background import BackgroundLoop
@@ -25,8 +25,12 @@ class LoadBalancer(FromSettings):
     def __init__(
         self, endpoints: Sequence[Endpoint], strategy: BalancingStrategy | str = BalancingStrategy.WEIGHTED, **options: Any
     ) -> None:
-        self._balancer = AsyncLoadBalancer(endpoints, strategy, **options)
         self._loop = BackgroundLoop("load balancer")
+        try:
+            self._balancer = self._loop.run(_made(endpoints, strategy, options))
+        except BaseException:
+            self._loop.close()
+            raise
 
     def __enter__(self) -> Self:
         self._loop.check()
@@ -77,3 +81,10 @@ class LoadBalancer(FromSettings):
         if not self._loop.is_closed:
             self._loop.run(self._balancer.close())
             self._loop.close()
+
+
+async def _made(
+    endpoints: Sequence[Endpoint], strategy: BalancingStrategy | str, options: Mapping[str, Any]
+) -> AsyncLoadBalancer:
+    # On the loop that it is used on, where it begins at once.
+    return AsyncLoadBalancer(endpoints, strategy, **options)

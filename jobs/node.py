@@ -52,7 +52,6 @@ async def open_node(
             routes=configuration.routes,
             max_answer_bytes=configuration.max_answer_bytes,
         ) as fleet:
-            await fleet.health.refresh()
             await fleet.refresh_models()
             service = JobService(process, redis, objects, fleet, configuration.strategy, ShardQueue(app))
             yield Node(process, configuration, redis_url, redis, objects, fleet, app, service)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from balancer import AsyncLoadBalancer, BalancerClosed, Endpoint, LoadBalancer
+from balancer.settings import BalancerSettings
 
 __all__ = ["OwnBalancers"]
 
@@ -17,8 +18,7 @@ class OwnBalancers:
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], options: Mapping[str, Any]) -> None:
-        AsyncLoadBalancer(endpoints, **options)  # refuses what can't be used; it takes up nothing until it is used
-        self.endpoints = tuple(endpoints)
+        self.endpoints = tuple(BalancerSettings(endpoints, **options).endpoints)
         self._options = dict(options)
         self._lock = threading.Lock()
         self._for_threads: LoadBalancer | None = None

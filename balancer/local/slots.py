@@ -22,6 +22,9 @@ class LocalSlots:
     def start(self) -> None:
         """Do nothing: there is nobody to settle with."""
 
+    async def refresh(self) -> None:
+        """Do nothing: no other process has any."""
+
     async def aclose(self) -> None:
         """Do nothing: there is nobody to give slots back to."""
 

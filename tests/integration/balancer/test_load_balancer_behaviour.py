@@ -125,6 +125,27 @@ def test_a_dead_endpoint_costs_next_to_nothing(servers: Any, balance: Make) -> N
     assert time.monotonic() - started < 1.0
 
 
+def test_health_checks_begin_before_the_first_chat(servers: Any, balance: Make) -> None:
+    lb = balance(dead(), servers.start(), enable_health_check=True)
+    until(lambda: lb.get_stats()["healthy_endpoints"] == 1)
+    assert len(lb.chat(HELLO, model="m").attempts) == 1
+
+
+async def test_health_checks_of_an_asynchronous_balancer_begin_when_it_is_made(shared: str | None) -> None:
+    lb = AsyncLoadBalancer([dead()], redis_url=shared)
+    async with asyncio.timeout(PATIENCE):
+        while lb.get_stats()["healthy_endpoints"]:
+            await asyncio.sleep(0.005)
+    await lb.close()
+
+
+def test_an_endpoint_that_never_answers_is_asked_a_few_times_only(servers: Any, balance: Make) -> None:
+    hanging = servers.start(fault="hang")
+    lb = balance(hanging, servers.start(), timeout=0.2)
+    assert chats(lb, 20) == ["s1"] * 20
+    assert requests(hanging) <= 4  # two that count, one that finds out, and one when its circuit's time is over
+
+
 def test_a_hanging_endpoint_costs_the_timeout(servers: Any, balance: Make) -> None:
     lb = balance(servers.start(fault="hang"), servers.start(), timeout=0.3)
     result = lb.chat(HELLO, model="m")

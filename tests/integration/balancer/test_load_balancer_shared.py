@@ -57,7 +57,6 @@ def test_two_processes_see_each_others_load(servers: Any, process: Make) -> None
     hanging, free = servers.start(fault="hang"), servers.start()
     endpoints = [Endpoint(hanging.url, name="a"), Endpoint(free.url, name="b")]
     one, other = process(*endpoints), process(*endpoints)
-    other.remove_endpoint("nothing")  # begins to watch
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(one.chat, HELLO, model="m")
         until(lambda: in_flight(other, "a") == 1)
@@ -65,6 +64,19 @@ def test_two_processes_see_each_others_load(servers: Any, process: Make) -> None
         servers.change(hanging, fault="none")
         assert waiting.result()["endpoint"] == "a"
     until(lambda: in_flight(other, "a") == 0)
+
+
+def test_the_first_pick_of_a_new_process_sees_the_others_load(servers: Any, process: Make) -> None:
+    hanging, free = servers.start(fault="hang"), servers.start()
+    endpoints = [Endpoint(hanging.url, name="a"), Endpoint(free.url, name="b")]
+    one, watching = process(*endpoints), process(*endpoints)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(one.chat, HELLO, model="m")
+        until(lambda: in_flight(watching, "a") == 1)
+        result = process(*endpoints).chat(HELLO, model="m")
+        assert [attempt.endpoint for attempt in result.attempts] == ["b"]
+        servers.change(hanging, fault="none")
+        assert waiting.result().endpoint == "a"
 
 
 def test_one_process_spares_the_others_a_dead_endpoint(servers: Any, process: Make) -> None:
@@ -92,7 +104,6 @@ lb.chat([{"role": "user", "content": "Hello!"}], model="m")
 def test_a_killed_process_is_not_counted_for_longer_than_its_lease(servers: Any, process: Make, redis_url: str) -> None:
     server = servers.start(fault="hang")
     watching = process(Endpoint(server.url, name="a"))
-    watching.remove_endpoint("nothing")  # begins to watch
     child = subprocess.Popen([sys.executable, "-c", CHILD, server.url, redis_url])
     try:
         until(lambda: in_flight(watching, "a") == 1)
