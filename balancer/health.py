@@ -2,7 +2,8 @@
 
 Each process tells Redis what it saw (failures at once, successes gathered) and reads what all of them know a few times a
 second. The circuit: closed (in use), open (left alone for a while after a run of failures), half open (its time is over; a
-few requests find out). An active check, made by one process, closes it too, where it proves enough, or shortens the pause.
+few requests find out; also that of an endpoint which did not answer two of its last few requests in time). An active check, made
+by one process, closes it too, where it proves enough, or shortens the pause.
 
 Requests may fail by their own fault: one that has failed there before counts no more while others are answered well, and while
 they are, many more have to fail before the circuit opens.
@@ -26,7 +27,18 @@ from balancer.redis_connection import AsyncRedis
 from balancer.scripts import Call, Scripts
 from balancer.tasks import end_tasks
 
-__all__ = ["DOUBT", "RECENT", "Circuit", "Health", "HealthBoard", "HealthPolicy", "OpenedBy", "Seen"]
+__all__ = [
+    "DOUBT",
+    "KEPT_OF_TIMEOUTS",
+    "RECENT",
+    "TIMEOUTS_TO_SUSPECT",
+    "Circuit",
+    "Health",
+    "HealthBoard",
+    "HealthPolicy",
+    "OpenedBy",
+    "Seen",
+]
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +65,10 @@ class HealthPolicy:
 RECENT = 60.0
 """Seconds after a good answer for which repeated failures of the same requests say nothing about the endpoint, and for which a
 passed check bounds the pause."""
+KEPT_OF_TIMEOUTS = 0.8
+"""What each answer leaves of the timeouts before it, when they are counted."""
+TIMEOUTS_TO_SUSPECT = 1.5
+"""Timeouts, so counted, that make a circuit half open: two with at most three answers between them."""
 DOUBT = 4
 """How many times more requests have to fail in a row, by what may be their own fault, while the endpoint is answering others."""
 
@@ -271,7 +287,7 @@ class HealthBoard:
             seen.ok, f"{seen.latency_sum / seen.answered:.6f}" if seen.answered else "", seen.run, seen.failed, seen.error,
             policy.failures_to_open, int(policy.first_open * 1000), int(policy.longest_open * 1000),
             int(seen.limited_for * 1000), int(check), seen.opened_by, seen.repeated_run, int(RECENT * 1000),
-            seen.doubt,
+            seen.doubt, seen.timeouts, KEPT_OF_TIMEOUTS, TIMEOUTS_TO_SUSPECT,
         )  # fmt: skip
         return "report", (keys.health(name),), args
 
@@ -294,6 +310,8 @@ class Seen:
     """Failures since the last success."""
     repeated_run: int = 0
     """Those besides of requests that had failed there before, by what may be their own fault."""
+    timeouts: int = 0
+    """Requests since the last success that were not answered in time, without those that had failed there before."""
     failed: int = 0
     error: str = ""
     limited_for: float = 0.0
@@ -320,11 +338,13 @@ class Seen:
             if failure is None:
                 self.answered += 1
                 self.latency_sum += outcome.latency
-            self.run = self.repeated_run = 0
+            elif failure.one_model or failure.kind is FailureKind.MODEL_NOT_FOUND:
+                self._show(failure)
+            self.run = self.repeated_run = self.timeouts = 0
             return False
-        self.failed += 1
-        what = _REASONS.get(failure.kind, "{}").format(failure.told)
-        self.error = f"{failure.kind}: {what}"[:300]
+        self._show(failure)
+        if failure.kind is FailureKind.TIMEOUT and not outcome.repeated:
+            self.timeouts += 1
         if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:
             pause = failure.retry_after or DEFAULT_RATE_LIMIT_PAUSE
             self.limited_for = max(self.limited_for, min(pause, LONGEST_RATE_LIMIT_PAUSE))
@@ -339,11 +359,18 @@ class Seen:
             self.run += policy.connection_weight if failure.kind is FailureKind.CONNECTION else 1
         return True
 
+    def _show(self, failure: Failure) -> None:
+        """Make a failure the endpoint's last error."""
+        self.failed += 1
+        what = _REASONS.get(failure.kind, "{}").format(failure.told)
+        self.error = f"{failure.kind}: {what}"[:300]
+
     def merge(self, older: "Seen") -> None:
         """Take back what could not be told."""
         if not self.ok:
             self.run += older.run
             self.repeated_run += older.repeated_run
+            self.timeouts += older.timeouts
         self.ok += older.ok
         self.answered += older.answered
         self.latency_sum += older.latency_sum
@@ -363,6 +390,7 @@ _OPENED_BY = {FailureKind.CONNECTION: OpenedBy.CONNECTION, FailureKind.AUTHENTIC
 _REASONS = {
     FailureKind.AUTHENTICATION: "the key is refused ({}); check its api_key",
     FailureKind.QUOTA: "the account's quota is spent ({}); add to it or wait for it",
+    FailureKind.MODEL_NOT_FOUND: "a model that is configured or was asked for is not served there ({}); check its models",
 }
 TAKEN_OUT_FOR = 300.0
 """Seconds after which an endpoint is tried again that refused the key or has no quota left."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from balancer.health import RECENT, Circuit, Health, HealthPolicy, OpenedBy, Seen
+from balancer.health import KEPT_OF_TIMEOUTS, RECENT, TIMEOUTS_TO_SUSPECT, Circuit, Health, HealthPolicy, OpenedBy, Seen
 from balancer.outcome import Outcome
 
 __all__ = ["LocalHealth", "Record", "after_report"]
@@ -30,6 +30,8 @@ class Record:
     failed: int = 0
     last_error: str = ""
     opened_by: OpenedBy = OpenedBy.ANSWERS
+    timeouts: float = 0.0
+    """Those before the last few answers count for less."""
 
     def health(self, now: float) -> Health:
         """Return what it means at `now`."""
@@ -66,12 +68,15 @@ def after_report(record: Record, seen: Seen, policy: HealthPolicy, now: float, c
     if state is Circuit.HALF_OPEN or now - last_ok_at >= RECENT:
         fresh += seen.repeated_run
     run += fresh
-    to_open, opened_by = policy.failures_to_open, record.opened_by
-    if now - last_ok_at < max(1.0, 2 * (latency or 0.0)):
-        to_open *= seen.doubt
+    opened_by = record.opened_by
+    is_answering = now - last_ok_at < max(1.0, 2 * (latency or 0.0))
+    to_open = policy.failures_to_open * (seen.doubt if is_answering else 1)
     if fresh and state is not Circuit.OPEN and (run >= to_open or state is Circuit.HALF_OPEN):
         state, trips, opened_by = Circuit.OPEN, trips + 1, seen.opened_by
         open_until = now + min(policy.longest_open, policy.first_open * 2.0 ** (trips - 1))
+    timeouts = _timeouts(record, seen)
+    if seen.timeouts and state is Circuit.CLOSED and timeouts >= TIMEOUTS_TO_SUSPECT:
+        state, opened_by = Circuit.HALF_OPEN, OpenedBy.ANSWERS
     limited_until = record.limited_until
     # Made whole, since `dataclasses.replace` costs several times as much, for every request.
     return Record(
@@ -86,7 +91,13 @@ def after_report(record: Record, seen: Seen, policy: HealthPolicy, now: float, c
         failed=record.failed + seen.failed,
         last_error=seen.error if seen.failed else record.last_error,
         opened_by=opened_by,
+        timeouts=timeouts,
     )
+
+
+def _timeouts(record: Record, seen: Seen) -> float:
+    kept = record.timeouts and record.timeouts * KEPT_OF_TIMEOUTS**seen.ok
+    return kept + seen.timeouts
 
 
 def _average(before: float | None, seen: Seen) -> float | None:

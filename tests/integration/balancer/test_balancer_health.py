@@ -64,6 +64,26 @@ async def test_a_run_of_failures_opens_the_circuit(board: Open) -> None:
     assert 0 < mine[E].open_for <= POLICY.first_open
 
 
+async def test_two_late_answers_among_a_few_leave_it_to_be_tried_out(board: Open) -> None:
+    late = bad(FailureKind.TIMEOUT, None)
+    patient = HealthPolicy(failures_to_open=100, first_open=0.2, refresh_every=0.02)
+    mine, other = board(patient), board(patient)
+    await tell(mine, good(), late)
+    assert mine[E].circuit is Circuit.CLOSED
+    await tell(other, *[good()] * 3)
+    await tell(mine, late)
+    assert (mine[E].circuit, mine[E].usable) == (Circuit.HALF_OPEN, True)
+    await tell(other, good())
+    await mine.refresh()
+    assert mine[E].circuit is Circuit.CLOSED
+    await tell(mine, *[good()] * 9, late)
+    assert mine[E].circuit is Circuit.CLOSED
+    await tell(mine, late)
+    assert mine[E].circuit is Circuit.HALF_OPEN
+    await tell(mine, late)
+    assert mine[E].circuit is Circuit.OPEN
+
+
 async def test_a_success_in_between_ends_the_run(board: Open) -> None:
     mine = board()
     await tell(mine, bad(), bad(), good(), bad(), bad())

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from balancer import health
-from balancer.health import DOUBT, RECENT, HealthPolicy, Seen, read_health
+from balancer.health import DOUBT, KEPT_OF_TIMEOUTS, RECENT, TIMEOUTS_TO_SUSPECT, HealthPolicy, Seen, read_health
 from balancer.local.health import Record, after_report
 from balancer.outcome import Failure, FailureKind, Outcome
 
@@ -43,7 +43,7 @@ def client(redis_server: str) -> sync_redis.Redis:
 def test_both_keep_the_same_record(client: sync_redis.Redis, steps: Sequence[tuple[float, list[Outcome], str]]) -> None:
     source = (Path(health.__file__).parent / "lua" / "report.lua").read_text()
     assert source.count(CLOCK) == 1
-    script = client.register_script(source.replace(CLOCK, "{tonumber(ARGV[15]), tonumber(ARGV[16])}"))
+    script = client.register_script(source.replace(CLOCK, "{tonumber(ARGV[18]), tonumber(ARGV[19])}"))
     client.delete(KEY)
     record, now = Record(), START
     for passed_by, outcomes, what in steps:
@@ -64,7 +64,7 @@ def arguments(seen: Seen, check_passed: bool, now: float) -> list[str | int]:
     return [
         seen.ok, mean, seen.run, seen.failed, seen.error, policy.failures_to_open, int(policy.first_open * 1000),
         int(policy.longest_open * 1000), int(seen.limited_for * 1000), int(check_passed), seen.opened_by,
-        seen.repeated_run, int(RECENT * 1000), seen.doubt,
+        seen.repeated_run, int(RECENT * 1000), seen.doubt, seen.timeouts, KEPT_OF_TIMEOUTS, TIMEOUTS_TO_SUSPECT,
         int(now), round(now % 1 * 1_000_000),
     ]  # fmt: skip
 

@@ -11,11 +11,17 @@ from balancer.outcome import Failure, FailureKind, Outcome
 
 POLICY = HealthPolicy(failures_to_open=2, connection_weight=2, first_open=2.0, longest_open=8.0)
 OK, BAD, REFUSED, AGAIN, KEY = "ok", "bad", "refused", "bad again", "key refused"
-PASSED = "check passed"
+PASSED, LATE = "check passed", "not in time"
 
 
 def outcome(what: str) -> Outcome:
-    kinds = {BAD: FailureKind.SERVER, AGAIN: FailureKind.SERVER, REFUSED: FailureKind.CONNECTION, KEY: FailureKind.AUTHENTICATION}
+    kinds = {
+        BAD: FailureKind.SERVER,
+        AGAIN: FailureKind.SERVER,
+        REFUSED: FailureKind.CONNECTION,
+        KEY: FailureKind.AUTHENTICATION,
+        LATE: FailureKind.TIMEOUT,
+    }
     failure = Failure(kinds[what], "why", 401 if what == KEY else None) if what in kinds else None
     return Outcome("e", 0.1, failure=failure, repeated=what == AGAIN)
 
@@ -71,6 +77,13 @@ def after(record: Record, step: tuple[float, str]) -> Record:
         # and of one that refused the key
         ([(0, KEY)], 0, Circuit.OPEN, 300),
         ([(0, KEY), (10, PASSED)], 10, Circuit.OPEN, 2),
+        # two of the last few requests that were not answered in time: it is tried out, with one request at a time
+        ([(0, OK), (5, LATE)], 5, Circuit.CLOSED, 0),
+        ([(0, OK), (5, LATE), (5, OK), (10, LATE)], 10, Circuit.HALF_OPEN, 0),
+        ([(0, OK), (5, LATE), *[(6, OK)] * 3, (10, LATE)], 10, Circuit.HALF_OPEN, 0),
+        ([(0, OK), (5, LATE), *[(6, OK)] * 4, (10, LATE)], 10, Circuit.CLOSED, 0),
+        ([(0, OK), (5, LATE), (5, OK), (10, LATE), (11, OK)], 11, Circuit.CLOSED, 0),
+        ([(0, OK), (5, LATE), (5, OK), (10, LATE), (15, LATE)], 15, Circuit.OPEN, 2),
     ],
 )
 def test_how_the_circuit_moves(steps: list[tuple[float, str]], now: float, circuit: Circuit, open_for: float) -> None:
