@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 from redis.exceptions import RedisError
 
-from balancer.endpoint import Endpoint, covers
+from balancer.endpoint import Endpoint
 from balancer.health import Circuit
+from balancer.model_catalog import ModelCatalog, upstream_model
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.pricing import cost_of
@@ -22,10 +23,8 @@ from balancer.state import SharedState
 from balancer.streaming import StreamReading
 from balancer.transport import MAX_ANSWER_BYTES, AnswerTooLarge, FastTransport, body_at_hand, read_whole, timeout_message
 
-__all__ = ["ANY_MODEL", "Fleet"]
+__all__ = ["Fleet"]
 
-ANY_MODEL = "*"
-"""A model list with this entry takes every name."""
 MODELS_TIMEOUT = 5.0
 MOST_URLS = 256
 """Addresses kept for each endpoint: a path may hold a model's name, which users choose."""
@@ -52,23 +51,23 @@ class Fleet:
     ) -> None:
         self._state = state
         self._max_answer_bytes = max_answer_bytes
-        self.routes = routes
         self._timeout = timeout
         self._transport = transport or FastTransport(max_answer_bytes=max_answer_bytes)
         self._lines = {e.name: _Line(e, adapter_for(e.provider), timeout) for e in endpoints}
-        self._listed: dict[str, frozenset[str]] = {}
-        self._first: dict[str, str] = {}
-        """The model that each endpoint lists first."""
         self._asked: dict[str, asyncio.Lock] = {}
         self.queued: dict[str, float] = {}
         """Requests that wait at an endpoint, whoever sent them, as its last check found; absent where it doesn't say."""
         self.endpoints = {e.name: e for e in endpoints}
+        self.catalog = ModelCatalog(self.endpoints, routes)
         self.slots = state.slots
         self.health = state.health
         self.pacer = state.pacer
         self.usage = state.usage
 
     async def __aenter__(self) -> "Fleet":
+        # The first request is to see what the other processes have in flight.
+        with suppress(RedisError):  # the loops below tell of it
+            await asyncio.gather(self.slots.refresh(), self.health.refresh())
         self.slots.start()
         self.health.start()
         if self.usage is not None:
@@ -240,43 +239,38 @@ class Fleet:
 
     async def _share_models(self, endpoint: str, names: list[str]) -> None:
         if names:
-            self._listed[endpoint] = frozenset(names)
-            self._first[endpoint] = next((name for name in names if name != ANY_MODEL), "")
+            self.catalog.learn(endpoint, names)
             with suppress(RedisError):  # the next check tells it again
                 await self._state.share_models(endpoint, names)
 
     async def refresh_models(self) -> None:
         """Read which models the endpoints without a list of their own serve, as the last check by any process found."""
-        self._listed |= await self._state.listed_models([n for n, e in self.endpoints.items() if not e.models])
+        self.catalog.learn_unordered(await self._state.listed_models([n for n, e in self.endpoints.items() if not e.models]))
 
     async def _with_model(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Name a model where neither the request nor the endpoint's settings do: the first that the endpoint lists, which is
         asked for once."""
-        if endpoint.models or body.get("model"):
+        if body.get("model") or upstream_model(endpoint, None) or not self._lines[endpoint.name].adapter.lists_models:
             return body
-        if endpoint.name not in self._listed:
-            async with self._asked.setdefault(endpoint.name, asyncio.Lock()):
-                if endpoint.name not in self._listed:
-                    outcome = await self.check(endpoint.name)
-                    if outcome.status is not None:  # one that was not there is asked again when it is
-                        self._listed.setdefault(endpoint.name, frozenset())
-        listed = self._listed.get(endpoint.name, frozenset())
-        model = self._first.get(endpoint.name) or min((name for name in listed if name != ANY_MODEL), default=None)
+        name = endpoint.name
+        if not self.catalog.has_asked(name):
+            async with self._asked.setdefault(name, asyncio.Lock()):
+                if not self.catalog.has_asked(name):
+                    outcome = await self.check(name)
+                    if outcome.status is not None and not self.catalog.has_asked(name):
+                        self.catalog.learn(name, ())  # one that was not there is asked again when it is
+        model = self.catalog.listed_default(name)
         return {**body, "model": model} if model else body
 
     def add(self, endpoint: Endpoint) -> None:
         """Use another endpoint from now on."""
-        self._forget_models(endpoint.name)
+        self.catalog.forget(endpoint.name)
+        self.queued.pop(endpoint.name, None)
         self._lines[endpoint.name] = _Line(endpoint, adapter_for(endpoint.provider), self._timeout)
         self.slots.add(endpoint)
         self.health.add(endpoint.name)
         self.pacer.add(endpoint)
         self.endpoints[endpoint.name] = endpoint
-
-    def _forget_models(self, endpoint: str) -> None:
-        self._listed.pop(endpoint, None)
-        self._first.pop(endpoint, None)
-        self.queued.pop(endpoint, None)
 
     def remove(self, endpoint: str) -> None:
         """Use an endpoint no more. Its requests in flight end as they do."""
@@ -295,29 +289,6 @@ class Fleet:
     def is_tried_out(self, endpoint: str) -> bool:
         """Whether requests find out now whether an endpoint that was failing is well again."""
         return self.health[endpoint].circuit is Circuit.HALF_OPEN
-
-    def models(self) -> dict[str, list[str]]:
-        """Return every model that is known of, and every name that stands for models, with the endpoints that serve it."""
-        served: dict[str, list[str]] = {}
-        for name, endpoint in self.endpoints.items():
-            for model in endpoint.models or sorted(self._listed.get(name, frozenset())):
-                served.setdefault(model, []).append(name)
-        for route in self.routes.names:
-            if serving := self.serving(route):
-                served[route] = serving
-        return served
-
-    def serving(self, model: str | None) -> list[str]:
-        """Return the endpoints that serve `model`, or any of the chain that it stands for. One that has not said what it serves
-        may serve anything."""
-        behind = self.routes.all_behind(model) if model else (None,)
-        return [name for name in self.endpoints if any(self.serves(name, each) for each in behind)]
-
-    def serves(self, name: str, model: str | None) -> bool:
-        """Whether an endpoint serves one model, which is no chain."""
-        configured = self.endpoints[name].models
-        known: Collection[str] = configured or self._listed.get(name, frozenset())
-        return model is None or not known or covers(known, model)
 
 
 class _Line:

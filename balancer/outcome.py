@@ -29,6 +29,8 @@ class FailureKind(StrEnum):
     """The endpoint refuses the key, or what the key may do (403)."""
     QUOTA = "insufficient_quota"
     """The account has no money left, or its limit for the day is spent."""
+    MODEL_NOT_FOUND = "model_not_found"
+    """The endpoint does not serve the model, or not with this key; another one may, and this one may serve another."""
     BAD_REQUEST = "invalid_request"
     """The request itself is refused; it would be refused again."""
     UNSUPPORTED = "unsupported_parameter"
@@ -53,8 +55,14 @@ _RETRYABLE = {
     FailureKind.FLEET_FULL,
     FailureKind.UNAVAILABLE,
 }
-_ELSEWHERE_ONLY = {FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.UNSUPPORTED}
-_THE_MODELS = {FailureKind.OVERLOADED, FailureKind.RATE_LIMIT, FailureKind.CONTEXT_TOO_LONG, FailureKind.UNSUPPORTED}
+_ELSEWHERE_ONLY = {FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.UNSUPPORTED, FailureKind.MODEL_NOT_FOUND}
+_THE_MODELS = {
+    FailureKind.OVERLOADED,
+    FailureKind.RATE_LIMIT,
+    FailureKind.CONTEXT_TOO_LONG,
+    FailureKind.UNSUPPORTED,
+    FailureKind.MODEL_NOT_FOUND,
+}
 _MAY_BE_THE_REQUESTS = {FailureKind.TIMEOUT, FailureKind.SERVER, FailureKind.INVALID_RESPONSE}
 _COUNTS_AGAINST_ENDPOINT = {
     FailureKind.CONNECTION,
@@ -68,13 +76,14 @@ _COUNTS_AGAINST_ENDPOINT = {
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failed attempt. `retry_after` is seconds, as the endpoint asked; `message` holds no prompt and no key; `param` names the
-    field of the request that it is about."""
+    field of the request that it is about, `one_model` says that other models at the endpoint are not concerned."""
 
     kind: FailureKind
     message: str
     status: int | None = None
     retry_after: float | None = None
     param: str | None = None
+    one_model: bool = False
 
     @property
     def told(self) -> str:
@@ -94,12 +103,19 @@ class Failure:
     @property
     def is_the_models(self) -> bool:
         """Whether another model at the same endpoint may take what this one refused."""
-        return self.kind in _THE_MODELS
+        return self.one_model or self.kind in _THE_MODELS or (self.kind is FailureKind.AUTHENTICATION and self.status == 403)
 
     @property
     def takes_endpoint_out(self) -> bool:
         """Whether nothing will go well there before somebody has done something: a bad key, a spent quota."""
-        return self.kind is FailureKind.QUOTA or (self.kind is FailureKind.AUTHENTICATION and self.status != 403)
+        return (self.kind is FailureKind.QUOTA and not self.one_model) or (
+            self.kind is FailureKind.AUTHENTICATION and self.status != 403
+        )
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may succeed another time, if only after somebody has done something about it."""
+        return self.retryable or self.kind is FailureKind.QUOTA or self.takes_endpoint_out
 
     @property
     def may_be_the_requests(self) -> bool:

@@ -78,7 +78,7 @@ class Sender:
 
     def trial(self, request: ChatRequest) -> Trial:
         """Return the empty record of a request's attempts."""
-        return Trial(self._rules.timeout, self._fleet.routes.models_for(request.body))
+        return Trial(self._rules.timeout, self._fleet.catalog.routes.models_for(request.body))
 
     async def complete(self, request: ChatRequest, trial: Trial) -> Outcome | None:
         """Return the answer; None when the request has been given up: `trial` says why."""
@@ -177,7 +177,7 @@ class Sender:
             )
             for position, model in enumerate(trial.models)
             for name in fleet.endpoints
-            if name not in self._draining and (name, model) not in trial.hopeless and fleet.serves(name, model)
+            if name not in self._draining and (name, model) not in trial.hopeless and fleet.catalog.serves(name, model)
         ]
         if request.only is not None:
             options = [option for option in options if option.endpoint.name in request.only]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from balancer.endpoint import Endpoint
-from balancer.fleet import ANY_MODEL, Fleet
+from balancer.fleet import Fleet
 from balancer.outcome import Usage
 from balancer.pricing import cost_of
 from jobs.errors import InvalidRequest
@@ -44,22 +44,13 @@ def require_prices(fleet: Fleet, models: Iterable[str]) -> None:
 
 def _may_answer(fleet: Fleet, models: Iterable[str]) -> list[tuple[Endpoint, str]]:
     """Return each endpoint with each upstream name that lines for `models` may be sent there under."""
+    catalog = fleet.catalog
     found = {
         (name, upstream): fleet.endpoints[name]
         for model in models
-        for asked in (fleet.routes.all_behind(model) if model else ("",))
+        for asked in (catalog.routes.all_behind(model) if model else (None,))
         for name in fleet.endpoints
-        if fleet.serves(name, asked or None)
-        for upstream in _upstream(fleet, fleet.endpoints[name], asked)
+        if catalog.serves(name, asked)
+        for upstream in catalog.possible_upstreams(name, asked)
     }
     return [(endpoint, upstream) for (_, upstream), endpoint in found.items()]
-
-
-def _upstream(fleet: Fleet, endpoint: Endpoint, model: str) -> list[str]:
-    if model:
-        return [endpoint.models.get(model, model)]
-    if endpoint.models:
-        # A line without a model is sent under the first one that is configured.
-        return [next(iter(endpoint.models.values()))]
-    listed = [name for name, serving in fleet.models().items() if endpoint.name in serving and name != ANY_MODEL]
-    return listed or [""]

@@ -190,7 +190,7 @@ class Dispatcher:
         wanted: list[str | None] = list(orjson.loads(models))
         if no_model == b"1":
             wanted.append(None)
-        serving = {name for model in wanted for name in self._fleet.serving(model)}
+        serving = {name for model in wanted for name in self._fleet.catalog.serving(model)}
         return JobNeed(
             job_id=job_id,
             cursor=int(cursor),

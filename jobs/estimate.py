@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from balancer.fleet import ANY_MODEL
+from balancer.model_catalog import ModelCatalog, upstream_model
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import Usage
 from balancer.pricing import cost_of
@@ -69,15 +69,12 @@ def spread(endpoints: Sequence[Endpoint], strategy: BalancingStrategy, model: st
 
     An endpoint whose models are not configured is taken to serve any. Empty if nobody serves it.
     """
-    serving = [e for e in endpoints if model is None or not e.models or model in e.models or ANY_MODEL in e.models]
+    catalog = ModelCatalog({endpoint.name: endpoint for endpoint in endpoints})
+    serving = [endpoint for endpoint in endpoints if catalog.serves(endpoint.name, model)]
     first = min((e.priority for e in serving), default=0)
     tier = [e for e in serving if e.priority == first]
     weights = [e.weight if strategy is BalancingStrategy.WEIGHTED else 1.0 for e in tier]
-    return tuple(Share(e, _upstream(e, model), w / sum(weights)) for e, w in zip(tier, weights, strict=True))
-
-
-def _upstream(endpoint: Endpoint, model: str | None) -> str:
-    return endpoint.models.get(model, model) if model else next(iter(endpoint.models.values()), "")
+    return tuple(Share(e, upstream_model(e, model) or "", w / sum(weights)) for e, w in zip(tier, weights, strict=True))
 
 
 class Estimator:

@@ -179,13 +179,13 @@ class JobService:
             if other != path
         ]
         await self._fleet.refresh_models()
-        known = ", ".join(sorted(self._fleet.models())[:20]) or "none"
+        known = ", ".join(sorted(self._fleet.catalog.models())[:20]) or "none"
         errors += [
             BadLine(
                 "model_not_found", f"line {line}: no endpoint serves the model {model!r} (known: {known})", line, "body.model"
             )
             for model, line in file.models.items()
-            if model and not self._fleet.serving(model)
+            if model and not self._fleet.catalog.serving(model)
         ]
         return tuple(errors)
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from balancer.endpoint import is_pattern
+from balancer.endpoint import covers, is_pattern
 from jobs.access import Caller
 from producer_api.access import CurrentCaller
 from producer_api.context import Api, ApiContext
@@ -25,7 +25,7 @@ async def list_models(api: Api, caller: CurrentCaller) -> ModelList:
 @router.get("/models/{model_id:path}", summary="Look a model up")
 async def get_model(model_id: str, api: Api, caller: CurrentCaller) -> ModelObject:
     """Return one model."""
-    model = (await _models(api, caller)).get(model_id)
+    model = (await _models(api, caller)).get(model_id) or _matched(api, caller, model_id)
     if model is None:
         raise ApiError(Problem(404, f"no endpoint serves the model {model_id!r}", param="model", code="model_not_found"))
     return model
@@ -37,6 +37,15 @@ async def _models(api: ApiContext, caller: Caller) -> dict[str, ModelObject]:
     created = int(api.started_at)
     return {
         name: ModelObject(id=name, created=created, owned_by=fleet.endpoints[serving[0]].provider)
-        for name, serving in sorted(fleet.models().items())
+        for name, serving in sorted(fleet.catalog.models().items())
         if not is_pattern(name) and caller.may_use(name)
     }
+
+
+def _matched(api: ApiContext, caller: Caller, model_id: str) -> ModelObject | None:
+    """Return a model that no list names but a pattern of an endpoint's covers."""
+    fleet = api.node.fleet
+    serving = [name for name in fleet.catalog.serving(model_id) if covers(fleet.endpoints[name].models, model_id)]
+    if not serving or is_pattern(model_id) or not caller.may_use(model_id):
+        return None
+    return ModelObject(id=model_id, created=int(api.started_at), owned_by=fleet.endpoints[serving[0]].provider)

@@ -133,7 +133,7 @@ async def system_info(api: Api) -> SystemInfo:
 
 def _endpoint(api: ApiContext, state: EndpointState) -> EndpointObject:
     endpoint, seen = api.node.fleet.endpoints[state.name], state.health
-    served = api.node.fleet.models()
+    served = api.node.fleet.catalog.models()
     return EndpointObject(
         name=endpoint.name,
         url=_without_credentials(endpoint.url),

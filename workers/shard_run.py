@@ -276,7 +276,7 @@ class ShardRun:
     def _parse(self, number: int, raw: bytes) -> _Line:
         entry = orjson.loads(raw)
         body = entry["body"]
-        models = self._tools.fleet.routes.models_for(body)
+        models = self._tools.fleet.catalog.routes.models_for(body)
         return _Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), models)
 
     def _line_ended(self, endpoint: str, task: asyncio.Task[None]) -> None:

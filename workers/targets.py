@@ -64,7 +64,7 @@ class Targets:
 
     def _serving(self, model: str | None) -> Iterator[Target]:
         for name in self._fleet.endpoints:
-            if self._fleet.serves(name, model):
+            if self._fleet.catalog.serves(name, model):
                 yield Target(name, model)
 
     def _use(self, target: Target) -> tuple[int, float]:
@@ -93,7 +93,7 @@ class Tries:
         self._failures += failure.retryable
         if failure.kind is FailureKind.CONTEXT_TOO_LONG:
             self._later = {other: why for other, why in self._later.items() if other.model != target.model}
-        elif failure.retryable or failure.takes_endpoint_out:
+        elif failure.passes:
             self._later[target] = failure
 
     def has_asked(self, endpoint: str) -> bool:

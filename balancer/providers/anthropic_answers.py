@@ -28,7 +28,7 @@ _BY_TYPE = {
     "authentication_error": FailureKind.AUTHENTICATION,
     "billing_error": FailureKind.QUOTA,
     "permission_error": FailureKind.AUTHENTICATION,
-    "not_found_error": FailureKind.BAD_REQUEST,
+    "not_found_error": FailureKind.MODEL_NOT_FOUND,
     "conflict_error": FailureKind.SERVER,
     "request_too_large": FailureKind.CONTEXT_TOO_LONG,
     "rate_limit_error": FailureKind.RATE_LIMIT,

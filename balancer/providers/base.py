@@ -99,6 +99,8 @@ class Adapter(ABC):
     """What it asks for before that, where a server can go on answering `check` though nothing behind it does."""
     load_check: Check | None = None
     """What it asks for after that: how much waits at the endpoint (see `load`)."""
+    lists_models: bool = True
+    """Whether `check` asks for the models; False where an endpoint's settings decide on the model."""
     default_url: str | None = None
     """Where endpoints of this format are if their settings don't say; None: they have to say."""
     hosts: tuple[str, ...] = ()

@@ -20,12 +20,14 @@ _BY_CODE = {
     "context_length_exceeded": FailureKind.CONTEXT_TOO_LONG,
     "content_filter": FailureKind.CONTENT_FILTER,
     "content_policy_violation": FailureKind.CONTENT_FILTER,
+    "model_not_found": FailureKind.MODEL_NOT_FOUND,
 }
 """OpenAI's codes, and those of its imitators, that say more than the status."""
 _BY_STATUS = {
     401: FailureKind.AUTHENTICATION,
     402: FailureKind.QUOTA,
     403: FailureKind.AUTHENTICATION,
+    404: FailureKind.MODEL_NOT_FOUND,
     408: FailureKind.TIMEOUT,
     409: FailureKind.SERVER,
     429: FailureKind.RATE_LIMIT,

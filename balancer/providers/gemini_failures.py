@@ -36,7 +36,9 @@ def gemini_failure(status: int, headers: Mapping[str, str], parsed: Any, body: b
     retry_after = _retry_delay(error)
     if retry_after is None:
         retry_after = retry_after_seconds(headers)
-    return Failure(_kind(status, error), f"HTTP {status}: {_message(parsed, body)}", status, retry_after)
+    kind = _kind(status, error)
+    one_model = kind is FailureKind.QUOTA and "PerModel" in _spent_day(error)
+    return Failure(kind, f"HTTP {status}: {_message(parsed, body)}", status, retry_after, one_model=one_model)
 
 
 def stream_failure(event: Mapping[str, Any], data: bytes) -> Failure:
@@ -78,7 +80,7 @@ def _kind(status: int, error: Mapping[str, Any]) -> FailureKind:
     name = error.get("status")
     kind = _BY_NAME.get(name) if isinstance(name, str) else None
     kind = kind or failure_kind(status)
-    if kind is FailureKind.RATE_LIMIT and _day_is_spent(error):
+    if kind is FailureKind.RATE_LIMIT and _spent_day(error):
         return FailureKind.QUOTA
     if kind is FailureKind.BAD_REQUEST:
         if any(detail.get("reason") == "API_KEY_INVALID" for detail in _details(error)):
@@ -88,13 +90,14 @@ def _kind(status: int, error: Mapping[str, Any]) -> FailureKind:
     return kind
 
 
-def _day_is_spent(error: Mapping[str, Any]) -> bool:
+def _spent_day(error: Mapping[str, Any]) -> str:
+    """Return the id of the limit for a day that is spent, such as GenerateRequestsPerDayPerProjectPerModel; "" if none is."""
     for detail in _details(error):
         violations = detail.get("violations")
         for violation in violations if isinstance(violations, list) else ():
-            if isinstance(violation, dict) and "PerDay" in _text(violation, "quotaId"):
-                return True
-    return False
+            if isinstance(violation, dict) and "PerDay" in (found := _text(violation, "quotaId")):
+                return found
+    return ""
 
 
 def _retry_delay(error: Mapping[str, Any]) -> float | None:

@@ -38,6 +38,7 @@ class LaaSAdapter(Adapter):
     """LaaS' preset API, version 2 (and 1, which differs in the address only)."""
 
     check = Check("/health", at_root=True)
+    lists_models = False
 
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
         headers = {"content-type": "application/json; charset=utf-8"}

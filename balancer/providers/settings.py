@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from balancer.endpoint import Endpoint
+from balancer.model_catalog import upstream_model
 from balancer.providers.base import RequestRefused
 
 __all__ = ["apply_endpoint"]
@@ -24,7 +25,7 @@ def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, 
     model = body.get("model")
     if model is not None and not isinstance(model, str):
         raise RequestRefused("model", "must be a string")
-    upstream = endpoint.models.get(model, model) if model else next(iter(endpoint.models.values()), None)
+    upstream = upstream_model(endpoint, model)
     if upstream is not None and upstream != model:
         changes["model"] = upstream
     for name in _TOKEN_LIMITS:

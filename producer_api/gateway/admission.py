@@ -66,6 +66,6 @@ def _allowed(api: ApiContext, caller: Caller, body: Mapping[str, Any]) -> str | 
     named = body.get("model")
     if not caller.models or (isinstance(named, str) and caller.may_use(named) and "models" not in body):
         return named if isinstance(named, str) else None
-    behind = [model or "" for model in api.node.fleet.routes.models_for(body)]
+    behind = [model or "" for model in api.node.fleet.catalog.routes.models_for(body)]
     caller.check_models(behind)
     return behind[0]

@@ -21,6 +21,7 @@ _ANSWERS: dict[FailureKind, tuple[int, str]] = {
     # The endpoint's key and account are this server's affair, not the caller's.
     FailureKind.AUTHENTICATION: (502, SERVER_ERROR),
     FailureKind.QUOTA: (503, UNAVAILABLE),
+    FailureKind.MODEL_NOT_FOUND: (404, INVALID_REQUEST),
     FailureKind.BAD_REQUEST: (400, INVALID_REQUEST),
     FailureKind.UNSUPPORTED: (400, INVALID_REQUEST),
     FailureKind.CONTENT_FILTER: (400, INVALID_REQUEST),

@@ -232,7 +232,7 @@ async def fleet(redis: AsyncRedis) -> AsyncIterator[MakeFleet]:
         ({"fault": "reset_mid_body"}, FailureKind.CONNECTION, None),
         ({"fault": "hang"}, FailureKind.TIMEOUT, None),
         ({"fail_custom": ("hello",)}, FailureKind.BAD_REQUEST, 400),
-        ({"models": ("other",)}, FailureKind.BAD_REQUEST, 404),
+        ({"models": ("other",)}, FailureKind.MODEL_NOT_FOUND, 404),
     ],
 )
 async def test_whatever_happens_is_an_outcome(
@@ -260,12 +260,12 @@ async def test_checks_learn_the_models_and_share_them(start: Start, fleet: MakeF
     server = await start(models=("llama", "models/gemini"))
     endpoints = (Endpoint(server.url, name="asked"), Endpoint("http://h/v1", name="told", models={"own": "x"}))
     mine, other = await fleet(*endpoints), await fleet(*endpoints)
-    assert other.serving("anything") == ["asked"]  # it has not said yet
+    assert other.catalog.serving("anything") == ["asked"]  # it has not said yet
     assert (await mine.check("asked")).failure is None
     await other.refresh_models()
-    assert other.models() == {"llama": ["asked"], "gemini": ["asked"], "own": ["told"]}
-    assert (other.serving("llama"), other.serving("own"), other.serving("x")) == (["asked"], ["told"], [])
-    assert other.serving(None) == ["asked", "told"]
+    assert other.catalog.models() == {"llama": ["asked"], "gemini": ["asked"], "own": ["told"]}
+    assert (other.catalog.serving("llama"), other.catalog.serving("own"), other.catalog.serving("x")) == (["asked"], ["told"], [])
+    assert other.catalog.serving(None) == ["asked", "told"]
 
 
 async def test_a_failing_check_opens_the_circuit_and_a_passing_one_closes_it(start: Start, fleet: MakeFleet) -> None:

@@ -148,3 +148,28 @@ def test_a_chain_reaches_its_next_model_however_many_replicas_of_the_first_fail(
         result = balancer.chat(HI, model="smart")
         assert result.success and result.endpoint == "good"
         assert len(result.attempts) <= 3
+
+
+def test_a_model_that_an_endpoint_has_not_is_asked_for_elsewhere_and_shown(balance: Make, servers: Servers) -> None:
+    retired = Endpoint(servers.start(models=("new",)).url, name="retired", models={"m1": "m1", "new": "new"})
+    second_tier = Endpoint(servers.start(models=("m1",)).url, name="second", priority=1, models={"m1": "m1"})
+    balancer = balance(retired, second_tier)
+    result = balancer.chat(HI, model="m1")
+    assert result.success and result.endpoint == "second"
+    assert [attempt.endpoint for attempt in result.attempts] == ["retired", "second"]
+    known = next(each for each in balancer.get_stats()["endpoints"] if each["name"] == "retired")
+    assert known["last_error"].startswith("model_not_found: a model that is configured or was asked for is not served there")
+    assert balancer.chat(HI, model="new").endpoint == "retired", "it is no failure of the endpoint"
+
+
+def test_a_chain_goes_on_behind_a_model_that_is_not_there(balance: Make, servers: Servers) -> None:
+    only = Endpoint(servers.start(models=("m2",)).url, name="only", models={"m1": "m1", "m2": "m2"})
+    result = balance(only, routes=ModelRoutes({"best": ("m1", "m2")})).chat(HI, model="best")
+    assert result.success and result.model == "m2"
+
+
+def test_a_model_is_not_found_when_all_have_said_so(balance: Make, servers: Servers) -> None:
+    without = [Endpoint(servers.start(models=("other",)).url, name=name, models={"m1": "m1"}) for name in ("a", "b", "c", "d")]
+    result = balance(*without, retry_count=1).chat(HI, model="m1")
+    assert result.failure is not None and result.failure.kind is FailureKind.MODEL_NOT_FOUND
+    assert sorted(attempt.endpoint for attempt in result.attempts) == ["a", "b", "c", "d"]

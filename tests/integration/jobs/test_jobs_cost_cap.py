@@ -344,7 +344,7 @@ async def test_many_endpoints_without_a_price_are_counted(open_house: Any) -> No
 
 async def test_every_model_of_a_chain_needs_a_price(open_house: Any) -> None:
     house = await open_house(replace(PRICED, models={"m": "m"}), OTHER_MODEL)
-    house.fleet.routes = ModelRoutes(chains={"best": ("m", "other")})
+    house.fleet.catalog.routes = ModelRoutes(chains={"best": ("m", "other")})
     require_prices(house.fleet, ["m"])
     with pytest.raises(InvalidRequest, match=r"have none: c \(other\);"):
         require_prices(house.fleet, ["best"])

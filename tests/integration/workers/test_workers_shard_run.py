@@ -434,3 +434,21 @@ async def test_a_line_reaches_the_next_model_of_its_chain_however_many_replicas_
     await worker.start(*endpoints, mock("good", models={"m2": "m2"}), **{name: {"fault": "503"} for name in replicas})
     assert (await run_one(worker, "r0", model="m1,m2")).ending is Ending.LAST
     assert worker.servers["good"].simulation.tally.completed == 1
+
+
+async def test_a_model_that_an_endpoint_has_not_is_asked_for_at_the_others(worker: Worker) -> None:
+    lacking = {"models": ("other",)}
+    await worker.start(mock("a", models={"m": "m"}), mock("b", models={"m": "m"}, priority=1), a=lacking, b={"models": ("m",)})
+    job, shard = await worker.shard(6, "a")
+    assert await worker.run(job, shard).run() == ShardEnd(Ending.LAST)
+    assert {failed for failed, _ in (await worker.results(job)).values()} == {False}
+
+
+async def test_a_model_that_nobody_has_is_an_error_line(worker: Worker) -> None:
+    lacking = {"models": ("other",)}
+    await worker.start(mock("a", models={"m": "m"}), mock("b", models={"m": "m"}), a=lacking, b=lacking)
+    job, shard = await worker.shard(2, "a")
+    assert await worker.run(job, shard).run() == ShardEnd(Ending.LAST)
+    results = await worker.results(job)
+    assert all(failed for failed, _ in results.values()) and len(results) == 2
+    assert {server.simulation.tally.requests for server in worker.servers.values()} == {2}, "each has said so, once for each line"

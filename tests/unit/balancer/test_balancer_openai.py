@@ -183,7 +183,7 @@ def test_half_a_completion_is_not_quoted(body: bytes) -> None:
 def test_errors_of_every_shape_are_told(body: bytes, message: str) -> None:
     failure = ADAPTER.answer(CALL, 404, {}, body).failure
     assert failure is not None
-    assert (failure.message, failure.status, failure.kind) == (message, 404, FailureKind.BAD_REQUEST)
+    assert (failure.message, failure.status, failure.kind) == (message, 404, FailureKind.MODEL_NOT_FOUND)
 
 
 def test_a_long_error_is_cut() -> None:
@@ -203,7 +203,9 @@ def test_an_error_object_is_kept_and_anything_else_is_not() -> None:
         (400, None, FailureKind.BAD_REQUEST, False, False),
         (401, None, FailureKind.AUTHENTICATION, False, True),
         (403, None, FailureKind.AUTHENTICATION, False, True),
-        (404, "model_not_found", FailureKind.BAD_REQUEST, False, False),
+        (404, "model_not_found", FailureKind.MODEL_NOT_FOUND, False, True),
+        (404, None, FailureKind.MODEL_NOT_FOUND, False, True),
+        (403, "model_not_found", FailureKind.MODEL_NOT_FOUND, False, True),  # a key without access to it
         (408, None, FailureKind.TIMEOUT, True, True),
         (409, None, FailureKind.SERVER, True, True),
         (413, None, FailureKind.BAD_REQUEST, False, False),
@@ -370,7 +372,7 @@ def test_a_stream_asks_for_its_tokens(asked: Any, sent: dict[str, Any] | None) -
         (429, {"code": "insufficient_quota", "type": "insufficient_quota"}, FailureKind.QUOTA),
         (429, {"code": "something_new", "type": "insufficient_quota"}, FailureKind.QUOTA),  # the type says it
         (429, {"code": None, "type": "insufficient_quota"}, FailureKind.QUOTA),
-        (404, {"code": "model_not_found", "type": "invalid_request_error"}, FailureKind.BAD_REQUEST),
+        (404, {"code": "model_not_found", "type": "invalid_request_error"}, FailureKind.MODEL_NOT_FOUND),
         (503, {"code": "server_is_overloaded", "type": "service_unavailable_error"}, FailureKind.OVERLOADED),
     ],
 )

@@ -161,7 +161,7 @@ def error(type_: str, message: str = "boom", error_code: str | None = None) -> b
         (401, error("authentication_error"), FailureKind.AUTHENTICATION),
         (402, error("billing_error"), FailureKind.QUOTA),
         (403, error("permission_error"), FailureKind.AUTHENTICATION),
-        (404, error("not_found_error"), FailureKind.BAD_REQUEST),
+        (404, error("not_found_error"), FailureKind.MODEL_NOT_FOUND),
         (409, error("conflict_error"), FailureKind.SERVER),
         (413, error("request_too_large"), FailureKind.CONTEXT_TOO_LONG),
         (413, b"<html>Request Entity Too Large</html>", FailureKind.CONTEXT_TOO_LONG),  # a proxy's

@@ -440,7 +440,7 @@ class TestErrors:
             (400, "FAILED_PRECONDITION", FailureKind.BAD_REQUEST),
             (401, "UNAUTHENTICATED", FailureKind.AUTHENTICATION),
             (403, "PERMISSION_DENIED", FailureKind.AUTHENTICATION),
-            (404, "NOT_FOUND", FailureKind.BAD_REQUEST),
+            (404, "NOT_FOUND", FailureKind.MODEL_NOT_FOUND),
             (499, "CANCELLED", FailureKind.SERVER),  # nothing that the request did
             (500, "INTERNAL", FailureKind.SERVER),
             (502, "", FailureKind.SERVER),
@@ -457,6 +457,14 @@ class TestErrors:
             detail = {"violations": [None, {}, {"quotaId": f"GenerateRequests{quota}"}]}
             failure = answer(self.error(429, "RESOURCE_EXHAUSTED", "no", detail), 429).failure
             assert failure is not None and failure.kind is kind
+
+    @pytest.mark.parametrize(("quota", "out"), [("PerDayPerProject", True), ("PerDayPerProjectPerModel-FreeTier", False)])
+    def test_a_spent_day_of_one_model_leaves_the_endpoint_for_the_others(self, quota: str, out: bool) -> None:
+        detail = {"violations": [{"quotaId": f"GenerateRequests{quota}"}]}
+        failure = answer(self.error(429, "RESOURCE_EXHAUSTED", "no", detail), 429).failure
+        assert failure is not None
+        assert (failure.kind, failure.takes_endpoint_out) == (FailureKind.QUOTA, out)
+        assert (failure.is_the_models, failure.passes) == (not out, True)
 
     def test_a_key_is_not_shown(self) -> None:
         text = "Permission denied: Consumer 'api_key:AIzaSyD-0123456789abcdef' has been suspended."

@@ -112,7 +112,7 @@ async def test_a_check_finds_the_models_and_the_queue(fleet: Fleet, server: Serv
     outcome = await fleet.check("gpu")
     assert (outcome.failure, outcome.status) == (None, 200)
     assert server.asked == ["/health", "/v1/models", "/metrics"]
-    assert fleet.models() == {"m": ["gpu"]}
+    assert fleet.catalog.models() == {"m": ["gpu"]}
     assert fleet.queued == {"gpu": 4.0}
 
 
@@ -135,7 +135,7 @@ async def test_a_refused_key_fails_the_check_though_the_engine_is_well(fleet: Fl
 async def test_a_server_behind_a_proxy_that_shows_only_the_api_is_well(fleet: Fleet, server: Server) -> None:
     del server.answers["/health"], server.answers["/metrics"]
     assert (await fleet.check("gpu")).failure is None
-    assert fleet.models() == {"m": ["gpu"]}
+    assert fleet.catalog.models() == {"m": ["gpu"]}
     assert fleet.queued == {}
 
 

@@ -44,6 +44,7 @@ A = endpoint("a", weight=3.0, models={"m": "m-large"})
 B = endpoint("b", weight=1.0)
 FALLBACK = endpoint("c", priority=1, models={"m": "m", "only": "o"})
 ANY = endpoint("d", models={"*": "*"})
+PATTERN = endpoint("e", models={"gpt-*": "gpt-*"})
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,10 @@ ANY = endpoint("d", models={"*": "*"})
         ([A, FALLBACK], WEIGHTED, "only", [("c", "o", 1.0)]),
         ([A, FALLBACK], WEIGHTED, "unknown", []),
         ([ANY], WEIGHTED, "anything", [("d", "anything", 1.0)]),
+        # a pattern is served as `run` serves it, and is no model itself
+        ([PATTERN], WEIGHTED, "gpt-4o", [("e", "gpt-4o", 1.0)]),
+        ([PATTERN], WEIGHTED, "llama", []),
+        ([PATTERN], WEIGHTED, None, [("e", "", 1.0)]),
         # without a model: the endpoint's first
         ([A], WEIGHTED, None, [("a", "m-large", 1.0)]),
         ([B], WEIGHTED, None, [("b", "", 1.0)]),
