@@ -7,7 +7,9 @@ from collections import Counter
 
 import redis as sync_redis
 
+from jobs.node import Node
 from jobs.queueing import queue_name
+from jobs.records import Job
 from jobs.states import JobStatus
 from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit
 from tests.waiting import until
@@ -27,6 +29,11 @@ def sent_twice(*servers: ModelServer) -> set[str]:
     return {key for key, times in total.items() if times > 1}
 
 
+async def recorded(node: Node, job: Job, wanted: set[str]) -> bool:
+    numbers = {result.number async for result in node.service.results.finished(job)}
+    return wanted <= {f"line-{number:05d}" for number in numbers}
+
+
 async def test_a_killed_worker_loses_no_line_and_only_lines_in_flight_are_sent_again(cluster: Cluster) -> None:
     model = await cluster.start_model("m", {"max_concurrency": 24}, latency=0.4)
     cluster.write_config()
@@ -36,7 +43,7 @@ async def test_a_killed_worker_loses_no_line_and_only_lines_in_flight_are_sent_a
         job = await submit(node, names)
         await until(lambda: model.stats["completed"] > 100, what="the job to be under way")
         answered_before = set(model.answered())
-        await asyncio.sleep(0.3)  # the quarter of a second in which a finished line may still be unrecorded
+        await until(lambda: recorded(node, job, answered_before), 2, "what is answered to be recorded")
         victim.kill()
         killed_at = time.monotonic()
         await until(lambda: sent_twice(model), ELSEWHERE_WITHIN, "the dead worker's lines to run elsewhere")
