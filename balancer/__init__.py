@@ -6,7 +6,7 @@ from balancer.errors import BalancerClosed, BalancerError, ConfigurationError, S
 from balancer.load_balancer import AsyncLoadBalancer
 from balancer.outcome import Usage
 from balancer.results import Attempt, ChatChunk, ChatFailed, ChatResult
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from balancer.sync_load_balancer import LoadBalancer
 
 __all__ = [

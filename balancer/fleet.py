@@ -12,13 +12,16 @@ import httpx
 from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
+from balancer.fair_queue import ONE_FLOW, Flow
 from balancer.health import Circuit
 from balancer.model_catalog import ModelCatalog, upstream_model
 from balancer.model_routes import NO_ROUTES, ModelRoutes
-from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.pacing import expected_tokens
 from balancer.pricing import cost_of
 from balancer.providers import Adapter, Answer, Call, Check, RequestRefused, adapter_for
 from balancer.results import ChatChunk
+from balancer.slot import Slot
 from balancer.state import SharedState
 from balancer.streaming import StreamReading
 from balancer.transport import MAX_ANSWER_BYTES, AnswerTooLarge, FastTransport, body_at_hand, read_whole, timeout_message
@@ -28,8 +31,6 @@ __all__ = ["Fleet"]
 MODELS_TIMEOUT = 5.0
 MOST_URLS = 256
 """Addresses kept for each endpoint: a path may hold a model's name, which users choose."""
-PROBES = 2
-"""Requests that each process sends at once to find out whether a failing endpoint is well again."""
 
 log = logging.getLogger(__name__)
 
@@ -86,30 +87,57 @@ class Fleet:
         line = self._lines[endpoint]
         return {**{name: value for name, value in defaults.items() if line.adapter.takes(line.endpoint, name)}, **body}
 
+    def try_slot(self, endpoint: str) -> Slot | None:
+        """Return a slot if one is at hand at an endpoint without rate limits."""
+        if not self.pacer.is_paced(endpoint) and self.slots.try_acquire(endpoint):
+            return Slot(endpoint, ONE_FLOW, self.slots, self.pacer, None)
+        return None
+
+    async def slot(self, endpoint: str, body: Mapping[str, Any], flow: Flow = ONE_FLOW, size: int | None = None) -> Slot | None:
+        """Wait until the endpoint's rate limits let a request pass, then for a slot; None if it turned bad or went away.
+
+        `size` is the bytes of `body`, about; they are counted if it is not given. The slot has to be released, however the
+        request ends.
+        """
+        if not self.pacer.is_paced(endpoint):
+            held = await self.slots.acquire(endpoint, flow)
+            return Slot(endpoint, flow, self.slots, self.pacer, None) if held else None
+        expected = expected_tokens(body, len(str(body)) if size is None else size)
+        await self.pacer.take(endpoint, expected)
+        held = False
+        try:
+            held = endpoint in self.endpoints and await self.slots.acquire(endpoint, flow)
+        finally:
+            if not held:
+                self.pacer.settle(endpoint, expected, NO_USAGE)
+        return Slot(endpoint, flow, self.slots, self.pacer, expected) if held else None
+
     async def send(
         self,
-        endpoint: str,
+        slot: Slot,
         path: str,
         body: Mapping[str, Any],
         owner: str = "",
         api_key: str | None = None,
         repeated: bool = False,
     ) -> Outcome:
-        """Send one request and say what came of it; never raises for anything that the endpoint does.
+        """Send one request to the slot's endpoint and say what came of it; never raises for anything that the endpoint does.
 
-        The caller holds a slot. Health and the usage of `owner` (the id of an API key, or nothing) are told. `api_key` replaces
-        the endpoint's own for this request alone. `repeated` says that the request has failed there before, so that another
-        failure of it is no news of the endpoint.
+        The slot stays the caller's. Its rate limits, the health and the usage of `owner` (the id of an API key, or nothing) learn
+        of the outcome. `api_key` replaces the endpoint's own for this request alone. `repeated` says that the request has failed
+        there before, so that another failure of it is no news of the endpoint.
         """
-        line = self._lines[endpoint]
+        line = self._lines[slot.endpoint]
         try:
             call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
         except RequestRefused as exc:
-            return _refused(endpoint, exc)
+            return _refused(slot.endpoint, exc)
+        slot.sent = True
         outcome = await self._outcome(line, call, api_key)
         if repeated:
             outcome = replace(outcome, repeated=True)
         self._tell(line, outcome, owner, api_key)
+        slot.account(outcome)
         return outcome
 
     def _tell(self, line: "_Line", outcome: Outcome, owner: str, api_key: str | None) -> None:
@@ -158,7 +186,7 @@ class Fleet:
 
     async def stream(
         self,
-        endpoint: str,
+        slot: Slot,
         path: str,
         body: Mapping[str, Any],
         on_end: Callable[[Outcome], None],
@@ -167,16 +195,17 @@ class Fleet:
     ) -> AsyncGenerator[ChatChunk, None]:
         """Send one request and yield the chunks of its answer; never raises for anything that the endpoint does.
 
-        The caller holds a slot. However it ends, also by closing the generator, `on_end` is told of the outcome, once; so are
-        health and the usage of `owner`.
+        The slot stays the caller's. However it ends, also by closing the generator, `on_end` is called with the outcome, once;
+        the rate limits, the health and the usage of `owner` learn of it too.
         """
-        line = self._lines[endpoint]
+        line = self._lines[slot.endpoint]
         try:
             call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
         except RequestRefused as exc:
-            on_end(_refused(endpoint, exc))
+            on_end(_refused(slot.endpoint, exc))
             return
-        reading = StreamReading(endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes)
+        slot.sent = True
+        reading = StreamReading(slot.endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes)
         try:
             async with aclosing(reading.chunks(self._transport, line.request(call, api_key))) as chunks:
                 async for chunk in chunks:
@@ -185,6 +214,7 @@ class Fleet:
             outcome = reading.outcome()
             outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
             self._tell(line, outcome, owner, api_key)
+            slot.account(outcome)
             on_end(outcome)
 
     async def check(self, endpoint: str) -> Outcome:
@@ -279,12 +309,6 @@ class Fleet:
         self.slots.remove(endpoint)
         self.health.remove(endpoint)
         self.pacer.remove(endpoint)
-
-    def may_take(self, endpoint: str) -> bool:
-        """Whether an endpoint should be sent another request: it is usable, and if it is being tried out, barely used."""
-        if self.is_tried_out(endpoint) and self.slots.in_use(endpoint) >= PROBES:
-            return False
-        return self.health[endpoint].usable
 
     def is_tried_out(self, endpoint: str) -> bool:
         """Whether requests find out now whether an endpoint that was failing is well again."""

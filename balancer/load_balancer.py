@@ -15,12 +15,11 @@ from balancer.errors import BalancerClosed, BalancerError, ConfigurationError
 from balancer.fleet import Fleet
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.results import ChatChunk, ChatFailed, ChatResult
-from balancer.routing import RetryPlan
-from balancer.sending import ChatRequest, Sender, SendingRules
+from balancer.routing import BalancingStrategy, FailoverRules
+from balancer.sending import ChatRequest, Sender
 from balancer.settings import BalancerSettings
 from balancer.state import SharedState, local_state, redis_state
 from balancer.statistics import Statistics
-from balancer.strategy import BalancingStrategy
 from balancer.tasks import end_tasks
 from balancer.validation import checked_endpoints
 
@@ -112,21 +111,16 @@ class AsyncLoadBalancer(FromSettings):
         return await self._complete(ChatRequest(body))
 
     async def _complete(self, request: ChatRequest) -> ChatResult:
-        sender = self._sender
-        assert sender is not None
-        trial = sender.trial(request)
-        outcome = await sender.complete(request, trial)
-        return trial.succeeded(outcome) if outcome else trial.failed()
+        assert self._sender is not None
+        return (await self._sender.complete(request)).result()
 
     async def _stream(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
-        sender = self._sender
-        assert sender is not None
-        trial = sender.trial(request)
-        async with aclosing(sender.stream(request, trial)) as chunks:
+        assert self._sender is not None
+        async with aclosing(self._sender.stream(request)) as chunks:
             async for chunk in chunks:
                 yield chunk
-        if trial.failure is not None or not trial.attempts:
-            raise ChatFailed(trial.explanation(), tuple(trial.attempts))
+        if chunks.sent.answer is None:
+            raise ChatFailed(chunks.sent.explanation(), tuple(chunks.sent.attempts))
 
     def get_stats(self) -> dict[str, Any]:
         """Return what this balancer has done, and how its endpoints are."""
@@ -214,13 +208,13 @@ class AsyncLoadBalancer(FromSettings):
         self._state = await redis_state(url, endpoints) if url else local_state(endpoints)
         fleet = Fleet(endpoints, self._state, settings.timeout, settings.transport, settings.routes)
         await fleet.__aenter__()
-        plan = RetryPlan(settings.retry_count + 1, settings.fallback_on_failure)
+        strategy = BalancingStrategy(settings.strategy)
         self._sender = Sender(
             fleet,
-            SendingRules(BalancingStrategy(settings.strategy), plan, settings.timeout),
-            self._draining,
-            self._suspects,
-            self._statistics.note,
+            FailoverRules(strategy, settings.retry_count + 1, settings.timeout, settings.fallback_on_failure),
+            draining=self._draining,
+            suspects=self._suspects,
+            on_outcome=self._statistics.note,
         )
         if settings.enable_health_check:
             self._checks = Checks(fleet, settings.health_check_interval)

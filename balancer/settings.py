@@ -7,7 +7,7 @@ import httpx
 
 from balancer.endpoint import Endpoint
 from balancer.model_routes import NO_ROUTES, ModelRoutes
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from balancer.validation import check_numbers, checked_endpoints, checked_strategy
 
 __all__ = ["BalancerSettings"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import Outcome
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 
 if TYPE_CHECKING:
     from balancer.fleet import Fleet

@@ -8,7 +8,7 @@ from balancer.construction import FromSettings
 from balancer.endpoint import Endpoint
 from balancer.load_balancer import AsyncLoadBalancer, Messages
 from balancer.results import ChatChunk, ChatResult
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 
 __all__ = ["LoadBalancer"]
 

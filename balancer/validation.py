@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from balancer.endpoint import Endpoint, is_pattern
 from balancer.errors import ConfigurationError
 from balancer.providers import facts_of, problem_with
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 
 __all__ = [
     "HTTP_ADDRESS",

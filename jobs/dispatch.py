@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from balancer.fleet import Fleet
 from balancer.health import Circuit
 from balancer.redis_connection import AsyncRedis
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from jobs import keys
 from jobs.planning import EndpointLoad, JobNeed, Plan, plan
 from jobs.queueing import ShardQueue

@@ -14,7 +14,7 @@ from balancer.model_catalog import ModelCatalog, upstream_model
 from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import Usage
 from balancer.pricing import cost_of
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from balancer.token_guess import prompt_tokens
 
 __all__ = ["Estimator", "Share", "Tally", "answer_tokens", "spread", "sum_of"]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from balancer.strategy import BalancingStrategy, Candidate, pick
+from balancer.routing import BalancingStrategy, Candidate, pick
 from jobs.sizing import MAX_SHARD, EndpointLoad, JobNeed, ReturnedRange, credit, lines_within_bytes, shard_size
 
 __all__ = ["EndpointLoad", "JobNeed", "Plan", "Planned", "plan"]

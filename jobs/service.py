@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from balancer.fleet import Fleet
 from balancer.redis_connection import AsyncRedis
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.record import KeyRecord
 from jobs.access.store import KeyStore

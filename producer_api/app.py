@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from balancer.checks import Checks
 from balancer.configuration import Configuration
-from balancer.routing import RetryPlan
-from balancer.sending import Sender, SendingRules
+from balancer.routing import FailoverRules
+from balancer.sending import Sender
 from jobs.access import Access
 from jobs.access.exposure import Door
 from jobs.access.memory import keys_were_seen, remember_keys
@@ -51,7 +51,7 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
         async with open_node(configuration, redis_url, interactive=True) as node:
             cancellations = Cancellations(node.service)
             checks = Checks(node.fleet, configuration.health_check.interval)
-            sender = Sender(node.fleet, _sending_rules(configuration), suspects=lambda: checks.suspects)
+            sender = Sender(node.fleet, _rules(configuration), QUEUE_WAIT, suspects=lambda: checks.suspects)
             if configuration.health_check.enabled:
                 # The workers' janitor checks too, where there are workers; here it saves callers from being the probes.
                 checks.start()
@@ -89,9 +89,14 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
     return app
 
 
-def _sending_rules(configuration: Configuration) -> SendingRules:
-    plan = RetryPlan(configuration.retry_count + 1, configuration.fallback_on_failure)
-    return SendingRules(configuration.strategy, plan, configuration.timeout, QUEUE_WAIT, spill=True)
+def _rules(configuration: Configuration) -> FailoverRules:
+    return FailoverRules(
+        configuration.strategy,
+        configuration.retry_count + 1,
+        configuration.timeout,
+        configuration.fallback_on_failure,
+        spill=True,
+    )
 
 
 def _add_routes(app: FastAPI) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from balancer.outcome import Failure, FailureKind
+from balancer.routing import backoff
 from jobs.queueing import LONGEST_COUNTDOWN
 
-__all__ = ["RetryDecision", "RetryPolicy", "backoff", "decide", "is_the_lines_fault"]
+__all__ = ["RetryDecision", "RetryPolicy", "after_a_pass", "is_the_lines_fault"]
 
 _NOT_THE_LINES_FAULT = {
     FailureKind.CONNECTION,
@@ -46,7 +47,7 @@ def is_the_lines_fault(failure: Failure) -> bool:
     return failure.kind not in _NOT_THE_LINES_FAULT
 
 
-def decide(
+def after_a_pass(
     failures: Mapping[int, Failure], passes: Mapping[int, int], waits: int, policy: RetryPolicy, rng: random.Random
 ) -> RetryDecision:
     """Decide on lines that failed everywhere, each on its own.
@@ -62,12 +63,3 @@ def decide(
     asked = max((failure.retry_after or 0.0 for failure in waiting.values()), default=0.0)
     countdown = max(min(asked, LONGEST_COUNTDOWN), backoff(waits, policy.first, longest, rng))
     return RetryDecision(given_up, {number: now[number] for number in waiting}, countdown)
-
-
-def backoff(waits: int, first: float, longest: float, rng: random.Random) -> float:
-    """Return the seconds of the wait number `waits` (from 0): exponential, capped, half of it random.
-
-    Equal jitter: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog 2015.
-    """
-    whole = min(longest, first * 2.0 ** min(waits, 30))
-    return whole / 2 + rng.uniform(0, whole / 2)

@@ -5,7 +5,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -15,9 +15,10 @@ from redis.exceptions import RedisError
 
 from balancer.fair_queue import Flow
 from balancer.fleet import Fleet
-from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage
-from balancer.pacing import expected_tokens
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
 from balancer.sending import asking
+from balancer.slot import Slot
 from jobs import objects
 from jobs.index import read_lines
 from jobs.objects import Objects
@@ -26,8 +27,7 @@ from jobs.results import error_line, one_line, request_id
 from jobs.shards import FinishedLine, ShardTable
 from jobs.waiting import after_failures
 from workers.recorder import Recorder
-from workers.retrying import RetryPolicy, decide
-from workers.targets import NOBODY_HEALTHY, Target, Targets, Tries
+from workers.retrying import RetryPolicy, after_a_pass
 
 __all__ = ["Ending", "ShardEnd", "ShardRun", "Tools"]
 
@@ -39,6 +39,10 @@ LETS_OTHERS_TRY = 1.0
 """Seconds, for a whole run, that lines which have failed before wait for others to try an endpoint out."""
 SHORT_WAIT = 5.0
 """Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
+ATTEMPTS_A_PASS = 3
+"""Failures after which a line waits; one for each model, if its chain is longer. A refusal is none: it leaves fewer to ask."""
+PROBES = 2
+"""Requests that each process sends at once to find out whether a failing endpoint is well again."""
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +83,7 @@ class Tools:
     rng: random.Random
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the line that runs alone."""
-    left_behind: set["asyncio.Task[None]"] = field(default_factory=set)
+    left_behind: set[asyncio.Task[None]] = field(default_factory=set)
     """Requests that still run but are not waited for any more."""
 
 
@@ -90,8 +94,16 @@ class _Line:
     path: str
     body: Mapping[str, Any]
     size: int
+    attempts: Attempts
+    """Those of this pass."""
 
-    models: tuple[str | None, ...]
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a line is to be sent, with a slot held."""
+
+    slot: Slot
+    target: Target
 
 
 class ShardRun:
@@ -106,7 +118,14 @@ class ShardRun:
         self._tools = tools
         self._owner = job.owner
         self._flow = Flow(job.id, job.priority)
-        self._targets = Targets(tools.fleet, shard.endpoint)
+        self._rules = FailoverRules(
+            BalancingStrategy.LEAST_CONNECTIONS,
+            ATTEMPTS_A_PASS,
+            SHORT_WAIT,
+            rounds=False,
+            home=shard.endpoint,
+            most_probes=PROBES,
+        )
         self._results: dict[int, tuple[bool, bytes]] = {}
         self._passes: dict[int, int] = {}
         """Passes that a line has failed before, by what may be its own fault."""
@@ -114,7 +133,6 @@ class ShardRun:
         self._failures: dict[int, tuple[str, Failure]] = {}
         """Lines that failed everywhere: number -> (custom_id, the last failure)."""
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._unstarted: set[asyncio.Task[Any] | None] = set()
         self._feeding: asyncio.Task[None] | None = None
         self._stopped = False
         self._gave_up = False
@@ -226,44 +244,49 @@ class ShardRun:
                 self._blame(line)
                 self._announce(-1)
                 continue
-            target = await self._slot_for(line)
-            if target is None:
-                self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, NOBODY_HEALTHY))
+            place = await self._place_for(line)
+            if isinstance(place, GiveUp):
+                self._failures[line.number] = (line.custom_id, place.failure)
                 self._announce(-1)
                 continue
             if self._stopped:
                 # A cancellation can get lost (see balancer.tasks).
-                self._tools.fleet.slots.release(target.endpoint, self._flow)
+                place.slot.release()
                 return
             self._announce(-1)
             if self._runs_alone:
-                await self._run_alone(line, target)
-                continue
-            task = asyncio.create_task(self._run_safely(line, target))
-            self._in_flight.add(task)
-            self._unstarted.add(task)
-            task.add_done_callback(functools.partial(self._line_ended, target.endpoint))
+                await self._run_alone(line, place)
+            else:
+                self._begin(self._run_safely(line, place), place.slot)
 
     @property
     def _runs_alone(self) -> bool:
         return self.shard.lost >= LOST_TO_RUN_ALONE
 
-    async def _run_alone(self, line: _Line, target: Target) -> None:
+    def _begin(self, run: Coroutine[Any, Any, None], slot: Slot) -> asyncio.Task[None]:
+        task = asyncio.create_task(run)
+        self._in_flight.add(task)
+        task.add_done_callback(functools.partial(self._line_ended, slot))
+        return task
+
+    def _line_ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
+        slot.release()  # the task may have been cancelled before its first step
+        self._in_flight.discard(task)
+        if not self._in_flight:
+            self._settled.set()
+
+    async def _run_alone(self, line: _Line, place: _Place) -> None:
         """Run a line while no other of such a shard runs in this process, and record it before the next begins.
 
         If the worker dies meanwhile, this line is known to have done it. A task of its own, so that stopping cuts nothing off.
         """
-        task = asyncio.create_task(self._run_as_suspect(line, target))
-        self._in_flight.add(task)
-        self._unstarted.add(task)
-        task.add_done_callback(functools.partial(self._line_ended, target.endpoint))
-        await asyncio.wait([task])
+        await asyncio.wait([self._begin(self._run_as_suspect(line, place), place.slot)])
 
-    async def _run_as_suspect(self, line: _Line, target: Target) -> None:
+    async def _run_as_suspect(self, line: _Line, place: _Place) -> None:
         async with self._tools.alone:
             if not await self._tools.shards.suspect(self.shard, line.number):
                 self.lose()
-            await self._run_safely(line, target)
+            await self._run_safely(line, place)
             await self._tools.recorder.settle(self)
             await self._tools.shards.suspect(self.shard, None)
 
@@ -276,109 +299,82 @@ class ShardRun:
     def _parse(self, number: int, raw: bytes) -> _Line:
         entry = orjson.loads(raw)
         body = entry["body"]
-        models = self._tools.fleet.catalog.routes.models_for(body)
-        return _Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), models)
+        attempts = Attempts(self._tools.fleet.catalog.routes.models_for(body))
+        return _Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
 
-    def _line_ended(self, endpoint: str, task: asyncio.Task[None]) -> None:
-        self._in_flight.discard(task)
-        if not self._in_flight:
-            self._settled.set()
-        if task in self._unstarted:
-            # It was cancelled before its first step, so that it could not give its slot back.
-            self._unstarted.discard(task)
-            self._tools.fleet.slots.release(endpoint, self._flow)
-
-    async def _run_safely(self, line: _Line, target: Target) -> None:
+    async def _run_safely(self, line: _Line, place: _Place) -> None:
         """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
-        self._unstarted.discard(asyncio.current_task())
         try:
-            await self._run_line(line, target)
+            await self._run_line(line, place)
         except RedisError as exc:
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, f"Redis can't be asked: {exc}"))
         except Exception as exc:
             log.exception("line %d of %s failed inside", line.number + 1, self.shard.job_id)
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.SERVER, f"internal error: {type(exc).__name__}"))
 
-    async def _slot_for(self, line: _Line) -> Target | None:
-        """Wait for a slot and return where it is; None if no endpoint that serves the line can be used for a while."""
+    async def _place_for(self, line: _Line) -> _Place | GiveUp:
+        """Wait for a slot where the line is to be tried next."""
         while True:
-            target = self._targets.best(line.models)
-            if target is not None and self._lets_others_try(line, target):
-                await asyncio.sleep(LETS_OTHERS_TRY / 10)
-            elif target is None:
-                pause = self._targets.usable_in(line.models)
-                if pause > SHORT_WAIT:
-                    return None
-                await asyncio.sleep(pause)
-            elif await self._slot_at(line, target):
-                return target
+            match decide(line.attempts, self._options(line.attempts.models), self._rules, {}, self._tools.rng):
+                case GiveUp() as decision:
+                    return decision
+                case Wait(seconds):
+                    await asyncio.sleep(seconds)
+                case Go(target):
+                    if self._lets_others_try(line, target):
+                        await asyncio.sleep(LETS_OTHERS_TRY / 10)
+                        continue
+                    slot = await self._tools.fleet.slot(target.endpoint, line.body, self._flow, line.size)
+                    if slot is not None:
+                        return _Place(slot, target)
+
+    def _options(self, models: tuple[str | None, ...]) -> list[Option]:
+        fleet = self._tools.fleet
+        health, slots, serves = fleet.health, fleet.slots, fleet.catalog.serves
+        return [
+            Option(endpoint, health[name], slots.load(name), model, position, slots.in_use(name))
+            for position, model in enumerate(models)
+            for name, endpoint in fleet.endpoints.items()
+            if serves(name, model)
+        ]
 
     def _lets_others_try(self, line: _Line, target: Target) -> bool:
         """Whether a line stands back for a while from an endpoint that is being tried out: one that has failed there before may
         fail by its own fault, and says less than a line that has not."""
-        if line.number not in self._passes or not self._tools.fleet.is_tried_out(target.endpoint):
+        if line.number not in self._passes or line.attempts.asked or not self._tools.fleet.is_tried_out(target.endpoint):
             return False
         now = asyncio.get_running_loop().time()
         self._stands_back_until = self._stands_back_until or now + LETS_OTHERS_TRY
         return now < self._stands_back_until
 
-    async def _run_line(self, line: _Line, target: Target) -> None:
+    async def _run_line(self, line: _Line, place: _Place | GiveUp) -> None:
         """Send a line; if that fails in a way that another endpoint or model may not, send it there at once."""
-        tries = Tries(self._targets, line.models)
-        while await self._holds_slot(line, target):
-            repeated = line.number in self._passes or tries.has_asked(target.endpoint)
-            outcome = await self._send(line, target, repeated)
+        outcome: Outcome | None = None
+        while isinstance(place, _Place):
+            if place.slot.has_lapsed:
+                place.slot.release()
+                place = await self._place_for(line)
+                continue
+            outcome = await self._send(line, place)
             if outcome.failure is None:
                 self._record(line, outcome, failed=False)
                 return
-            tries.note(target, outcome.failure)
-            other = tries.next()
-            if other is None and tries.reason_to_wait() is None:
-                self._record(line, outcome, failed=True)
+            line.attempts.failed(place.target, outcome.failure)
+            if self._gave_up:
                 return
-            if other is None or self._gave_up or not await self._slot_at(line, other):
-                break
-            target = other
-        self._failures[line.number] = (line.custom_id, tries.reason_to_wait() or Failure(FailureKind.UNAVAILABLE, NOBODY_HEALTHY))
+            place = await self._place_for(line)
+        if place.final and outcome is not None:
+            self._record(line, outcome, failed=True)
+        else:
+            self._failures[line.number] = (line.custom_id, place.failure)
 
-    async def _holds_slot(self, line: _Line, target: Target) -> bool:
-        """Wait for another slot if the one that is held is no longer to be used: the process was frozen before it could send."""
-        fleet, endpoint = self._tools.fleet, target.endpoint
-        while fleet.slots.has_lapsed(endpoint):
-            fleet.slots.release(endpoint, self._flow)
-            self._settle_budget(line, endpoint, NO_USAGE)
-            if not await self._slot_at(line, target):
-                return False
-        return True
-
-    async def _slot_at(self, line: _Line, target: Target) -> bool:
-        fleet, endpoint = self._tools.fleet, target.endpoint
-        if not fleet.pacer.is_paced(endpoint):
-            return await fleet.slots.acquire(endpoint, self._flow)
-        expected = expected_tokens(line.body, line.size)
-        await fleet.pacer.take(endpoint, expected)
-        held = False
-        try:
-            held = await fleet.slots.acquire(endpoint, self._flow)
-        finally:
-            if not held:
-                fleet.pacer.settle(endpoint, expected, NO_USAGE)
-        return held
-
-    async def _send(self, line: _Line, target: Target, repeated: bool) -> Outcome:
-        """Send a line to an endpoint whose slot is held, and give the slot back. `repeated`: it has failed there before."""
-        fleet, endpoint = self._tools.fleet, target.endpoint
-        try:
-            outcome = await fleet.send(endpoint, line.path, asking(line.body, target.model), self._owner, repeated=repeated)
-        finally:
-            fleet.slots.release(endpoint, self._flow)
-        self._settle_budget(line, endpoint, outcome.usage)
-        return outcome
-
-    def _settle_budget(self, line: _Line, endpoint: str, usage: Usage) -> None:
-        pacer = self._tools.fleet.pacer
-        if pacer.is_paced(endpoint):
-            pacer.settle(endpoint, expected_tokens(line.body, line.size), usage)
+    async def _send(self, line: _Line, place: _Place) -> Outcome:
+        """Send a line, and give its slot back."""
+        endpoint, model = place.target.endpoint, place.target.model
+        repeated = line.number in self._passes or line.attempts.has_asked(endpoint)
+        with place.slot:
+            body = asking(line.body, model)
+            return await self._tools.fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
 
     def _record(self, line: _Line, outcome: Outcome, failed: bool) -> None:
         if outcome.body:
@@ -398,7 +394,7 @@ class ShardRun:
     async def _wait_or_give_up(self) -> ShardEnd | None:
         """Send the failed lines to wait for their next attempt, or make them error lines when they have had their attempts."""
         failures = {number: failure for number, (_, failure) in self._failures.items()}
-        decision = decide(failures, self._passes, self._waits, self._tools.policy, self._tools.rng)
+        decision = after_a_pass(failures, self._passes, self._waits, self._tools.policy, self._tools.rng)
         if decision.given_up:
             await self._give_up(decision.given_up)
             if self.done == self.shard.lines:
@@ -419,8 +415,9 @@ class ShardRun:
 
     def _elsewhere(self) -> str:
         """Return the endpoint whose queue the waiting lines go to: another usable one, if there is one."""
-        other = self._targets.best((None,), {Target(self.shard.endpoint, None)})
-        return other.endpoint if other else self.shard.endpoint
+        others = [option for option in self._options((None,)) if option.endpoint.name != self.shard.endpoint]
+        decision = decide(Attempts((None,)), others, self._rules, {}, self._tools.rng)
+        return decision.target.endpoint if isinstance(decision, Go) else self.shard.endpoint
 
     async def _close(self) -> ShardEnd:
         """Write the part and commit."""

@@ -15,7 +15,7 @@ from api_roadbalancer.cli.parts import Config
 from balancer.configuration import Configuration, load_configuration
 from balancer.endpoint import Endpoint
 from balancer.pacing import CHARACTERS_PER_TOKEN
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from balancer.validation import require_endpoints
 from jobs.errors import InvalidRequest
 from jobs.estimate import Estimator, Tally, sum_of

@@ -19,7 +19,7 @@ from balancer.configuration.yaml_file import read_yaml
 from balancer.endpoint import Endpoint, covers
 from balancer.errors import ConfigurationError
 from balancer.model_routes import AUTO, ModelRoutes
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 
 __all__ = ["dump_configuration", "load_configuration"]
 

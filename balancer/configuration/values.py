@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from balancer.endpoint import Endpoint
 from balancer.model_routes import NO_ROUTES, ModelRoutes
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from balancer.transport import MAX_ANSWER_BYTES
 
 __all__ = ["SIMULATED_SCHEME", "Configuration", "HealthCheck"]

@@ -6,7 +6,7 @@ from typing import Any, Self
 from fastapi import Request
 
 from balancer.pacing import expected_tokens
-from balancer.trial import Trial
+from balancer.sent import Sent
 from jobs.access import Access, Admission, Caller
 from producer_api.access import caller_of
 from producer_api.context import ApiContext
@@ -40,9 +40,9 @@ class Visit:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.leave()
 
-    def spent(self, trial: Trial) -> None:
+    def spent(self, sent: Sent) -> None:
         """Put what a request's attempts have used on the account."""
-        self._tokens, self._nano = trial.tokens, trial.nano_cost
+        self._tokens, self._nano = sent.tokens, sent.nano_cost
 
     async def leave(self) -> None:
         """Give back what the visit holds, and tell what it used."""

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from balancer.results import ChatChunk
-from balancer.sending import ChatRequest
-from balancer.trial import Trial
+from balancer.sending import ChatRequest, ChatStream
+from balancer.sent import Sent
 from producer_api.access import caller_of
 from producer_api.context import ApiContext, context_of
 from producer_api.errors import problem_response
@@ -39,30 +39,28 @@ async def chat_completions(request: Request) -> Response:
     guest = await visit(api, request, body)
     if body.get("stream"):
         return await _streamed(api, body, guest)
-    asked = ChatRequest(body, guest.owner)
-    trial = api.sender.trial(asked)
     async with guest:
-        outcome = await api.sender.complete(asked, trial)
-        guest.spent(trial)
-        if outcome is None:
-            return refusal(trial, guest)
-    return Response(outcome.body, 200, headers(trial, guest), "application/json")
+        sent = await api.sender.complete(ChatRequest(body, guest.owner))
+        guest.spent(sent)
+    if sent.answer is None:
+        return refusal(sent, guest)
+    return Response(sent.answer.body, 200, headers(sent, guest), "application/json")
 
 
-def refusal(trial: Trial, guest: Visit, own_key: bool = False) -> Response:
+def refusal(sent: Sent, guest: Visit) -> Response:
     """Return the answer to a request that was given up."""
-    response = problem_response(problem_of(trial, own_key))
-    response.headers.update(headers(trial, guest))
-    if wait := retry_after_of(trial.failure):
+    response = problem_response(problem_of(sent))
+    response.headers.update(headers(sent, guest))
+    if wait := retry_after_of(sent.failure):
         response.headers["retry-after"] = wait
     return response
 
 
-def headers(trial: Trial, guest: Visit) -> dict[str, str]:
+def headers(sent: Sent, guest: Visit) -> dict[str, str]:
     """Return where the answer comes from, after how many attempts, and what is left of the key's limits."""
-    found = {"x-roadbalancer-attempts": str(len(trial.attempts)), **guest.headers}
-    if trial.attempts and trial.failure is None:
-        found["x-roadbalancer-endpoint"] = trial.attempts[-1].endpoint.encode("ascii", "replace").decode()
+    found = {"x-roadbalancer-attempts": str(len(sent.attempts)), **guest.headers}
+    if sent.answer is not None:
+        found["x-roadbalancer-endpoint"] = sent.answer.endpoint.encode("ascii", "replace").decode()
     return found
 
 
@@ -70,28 +68,27 @@ async def _streamed(api: ApiContext, body: Mapping[str, Any], guest: Visit) -> R
     options = body.get("stream_options") or {}
     # The endpoint is always asked for the tokens: they are on the caller's account, whether it wants to see them or not.
     asked = ChatRequest({**body, "stream_options": {**options, "include_usage": True}}, guest.owner)
-    trial = api.sender.trial(asked)
-    chunks = api.sender.stream(asked, trial)
-    first = await opened(chunks, trial, guest)
+    chunks = api.sender.stream(asked)
+    first = await opened(chunks, guest)
     if first is None:
-        return refusal(trial, guest)
+        return refusal(chunks.sent, guest)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
-    attempts = {"x-roadbalancer-attempts": str(len(trial.attempts) + 1)}
-    events = await begun(_events(first, chunks, trial, guest, bool(options.get("include_usage"))))
+    attempts = {"x-roadbalancer-attempts": str(len(chunks.sent.attempts) + 1)}
+    events = await begun(_events(first, chunks, guest, bool(options.get("include_usage"))))
     return EventStream(events, where | attempts | guest.headers)
 
 
-async def opened(chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit) -> ChatChunk | None:
+async def opened(chunks: ChatStream, guest: Visit) -> ChatChunk | None:
     """Wait for the first chunk, before any header is sent, so that a refusal still has its status; None if there is none."""
     try:
         return await anext(chunks)
     except StopAsyncIteration:
-        guest.spent(trial)
+        guest.spent(chunks.sent)
         await guest.leave()
         return None
     except BaseException:
         await chunks.aclose()
-        guest.spent(trial)
+        guest.spent(chunks.sent)
         await guest.leave()
         raise
 
@@ -103,12 +100,10 @@ async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
     return events
 
 
-async def _events(
-    first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit, wants_usage: bool
-) -> AsyncGenerator[bytes, None]:
+async def _events(first: ChatChunk, chunks: ChatStream, guest: Visit, wants_usage: bool) -> AsyncGenerator[bytes, None]:
     async with guest:
         try:
-            # Closed before the account is settled: what a stream used that is left stands in the trial only then.
+            # Closed before the account is settled: what a stream used that is left is known only then.
             async with aclosing(chunks):
                 yield b""
                 yield _event(first.raw)
@@ -116,9 +111,9 @@ async def _events(
                     if wants_usage or not _is_usage_alone(chunk.raw):
                         yield _event(chunk.raw)
         finally:
-            guest.spent(trial)
-        if trial.failure is not None:
-            yield _event({"error": error_object(problem_of(trial))})
+            guest.spent(chunks.sent)
+        if chunks.sent.failure is not None:
+            yield _event({"error": error_object(problem_of(chunks.sent))})
         else:
             yield DONE
 

@@ -3,7 +3,7 @@
 import math
 
 from balancer.outcome import Failure, FailureKind
-from balancer.trial import Trial
+from balancer.sent import Sent
 from producer_api.errors import INVALID_REQUEST, SERVER_ERROR, UNAVAILABLE, Problem
 
 __all__ = ["error_object", "problem_of", "retry_after_of"]
@@ -28,24 +28,17 @@ _ANSWERS: dict[FailureKind, tuple[int, str]] = {
     FailureKind.CONTEXT_TOO_LONG: (400, INVALID_REQUEST),
     FailureKind.UNAVAILABLE: (503, UNAVAILABLE),
 }
-_OWN_KEY: dict[FailureKind, tuple[int, str]] = {
-    FailureKind.AUTHENTICATION: (401, "authentication_error"),
-    FailureKind.QUOTA: (429, "insufficient_quota"),
-}
-"""With a key of the caller's own, these are the caller's affair after all."""
 
 
-def problem_of(trial: Trial, own_key: bool = False) -> Problem:
-    """Return what to tell the caller of a request that was given up."""
-    failure = trial.failure or Failure(FailureKind.UNAVAILABLE, "no endpoint was tried")
-    if failure.kind is FailureKind.UNAVAILABLE and not trial.attempts:
+def problem_of(sent: Sent) -> Problem:
+    """Return the error for the caller of a request that was given up."""
+    failure = sent.failure or Failure(FailureKind.UNAVAILABLE, "no endpoint was tried")
+    if failure.kind is FailureKind.UNAVAILABLE and not sent.attempts:
         return Problem(404, failure.message, INVALID_REQUEST, "model", "model_not_found")
     status, kind = _ANSWERS[failure.kind]
-    if own_key and failure.kind in _OWN_KEY:
-        status, kind = _OWN_KEY[failure.kind]
-    elif failure.kind is FailureKind.BAD_REQUEST and failure.status is not None and 400 <= failure.status < 500:
+    if failure.kind is FailureKind.BAD_REQUEST and failure.status is not None and 400 <= failure.status < 500:
         status = failure.status
-    message = failure.message if len(trial.attempts) <= 1 else trial.explanation()
+    message = failure.message if len(sent.attempts) <= 1 else sent.explanation()
     return Problem(status, message, kind, failure.param, str(failure.kind))
 
 

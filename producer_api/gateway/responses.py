@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from balancer.results import ChatChunk, first_choice, first_message
-from balancer.sending import ChatRequest
-from balancer.trial import Trial
+from balancer.sending import ChatRequest, ChatStream
+from balancer.sent import Sent
 from producer_api.context import Api, ApiContext
 from producer_api.errors import ApiError, Problem
 from producer_api.gateway.admission import Visit, visit
@@ -40,13 +40,12 @@ async def create_response(request: Request, api: Api) -> Response:
     guest = await visit(api, request, body)
     if wanted.get("stream"):
         return await _streamed(api, wanted, ChatRequest(body | {"stream": True}, guest.owner), guest)
-    asked = ChatRequest(body, guest.owner)
-    trial = api.sender.trial(asked)
     async with guest:
-        outcome = await api.sender.complete(asked, trial)
-        guest.spent(trial)
-        if outcome is None:
-            return refusal(trial, guest)
+        sent = await api.sender.complete(ChatRequest(body, guest.owner))
+        guest.spent(sent)
+    outcome = sent.answer
+    if outcome is None:
+        return refusal(sent, guest)
     raw = outcome.parsed or {}
     answer = response_object(
         wanted,
@@ -58,23 +57,20 @@ async def create_response(request: Request, api: Api) -> Response:
         outcome.usage,
         first_choice(raw).get("finish_reason"),
     )
-    return JsonBytes(answer, headers=headers(trial, guest))
+    return JsonBytes(answer, headers=headers(sent, guest))
 
 
 async def _streamed(api: ApiContext, wanted: Mapping[str, Any], asked: ChatRequest, guest: Visit) -> Response:
-    trial = api.sender.trial(asked)
-    chunks = api.sender.stream(asked, trial)
-    first = await opened(chunks, trial, guest)
+    chunks = api.sender.stream(asked)
+    first = await opened(chunks, guest)
     if first is None:
-        return refusal(trial, guest)
+        return refusal(chunks.sent, guest)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
-    events = await begun(_events(wanted, first, chunks, trial, guest))
+    events = await begun(_events(wanted, first, chunks, guest))
     return EventStream(events, where | guest.headers)
 
 
-async def _events(
-    wanted: Mapping[str, Any], first: ChatChunk, chunks: AsyncGenerator[ChatChunk, None], trial: Trial, guest: Visit
-) -> AsyncGenerator[bytes, None]:
+async def _events(wanted: Mapping[str, Any], first: ChatChunk, chunks: ChatStream, guest: Visit) -> AsyncGenerator[bytes, None]:
     """Yield nothing at first (see `begun`), then the events of a streamed response, in the order in which OpenAI's clients expect
     them."""
     telling = _Telling(wanted, str(first.model or wanted.get("model") or ""))
@@ -90,8 +86,8 @@ async def _events(
                     for event in telling.deltas(chunk):
                         yield event
         finally:
-            guest.spent(trial)
-        for event in telling.ending(trial):
+            guest.spent(chunks.sent)
+        for event in telling.ending(chunks.sent):
             yield event
 
 
@@ -155,9 +151,9 @@ class _Telling:
     def _place(self, part: _Part) -> dict[str, Any]:
         return {"item_id": self._item, "output_index": 0, "content_index": part.index}
 
-    def ending(self, trial: Trial) -> list[bytes]:
-        if trial.failure is not None:
-            problem = problem_of(trial)
+    def ending(self, sent: Sent) -> list[bytes]:
+        if sent.failure is not None:
+            problem = problem_of(sent)
             return [self._event("error", code=problem.code, message=problem.message, param=problem.param)]
         events = [] if self._parts else self._part("output_text")[1]
         for part in self._parts.values():
@@ -165,7 +161,7 @@ class _Telling:
             events.append(self._event(f"response.{part.kind}.done", **self._place(part), **{part.field: part.whole}, **more))
             events.append(self._event("response.content_part.done", **self._place(part), part=part.make(part.whole)))
         item = message_item([part.make(part.whole) for part in self._parts.values()], "completed", self._item)
-        response = self._response("completed", [item], trial.outcome.usage if trial.outcome else None)
+        response = self._response("completed", [item], sent.outcome.usage if sent.outcome else None)
         return [
             *events,
             self._event("response.output_item.done", output_index=0, item=item),

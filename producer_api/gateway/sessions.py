@@ -14,7 +14,7 @@ from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Outcome
 from balancer.results import first_choice, first_message, text_of
 from balancer.sending import ChatRequest
-from balancer.trial import Trial
+from balancer.sent import Sent
 from producer_api.context import Api, ApiContext
 from producer_api.documented_errors import errors
 from producer_api.gateway.admission import visit
@@ -126,13 +126,12 @@ async def chat(body: ChatInput, request: Request, api: Api) -> ChatAnswer:
     guest = await visit(api, request, asked)
     chat_request = ChatRequest(asked, guest.owner, key, endpoints, {"temperature": body.temperature})
     started = time.perf_counter()
-    trial = api.sender.trial(chat_request)
     async with guest:
-        outcome = await api.sender.complete(chat_request, trial)
-        guest.spent(trial)
-        if outcome is None:
-            raise _failed(trial, bool(key))
-    return _answer(body, outcome, time.perf_counter() - started, "user" if key else "server")
+        sent = await api.sender.complete(chat_request)
+        guest.spent(sent)
+    if sent.answer is None:
+        raise _failed(sent, bool(key))
+    return _answer(body, sent.answer, time.perf_counter() - started, "user" if key else "server")
 
 
 def _key_of(body: ChatInput) -> str | None:
@@ -163,13 +162,13 @@ def _takes_callers_keys(endpoint: Endpoint) -> bool:
     return is_openai or endpoint.options.get("caller_keys") == "accept"
 
 
-def _failed(trial: Trial, own_key: bool) -> Exception:
-    failure = trial.failure
-    if failure is not None and failure.kind is FailureKind.UNAVAILABLE and not trial.attempts:
+def _failed(sent: Sent, own_key: bool) -> Exception:
+    failure = sent.failure
+    if failure is not None and failure.kind is FailureKind.UNAVAILABLE and not sent.attempts:
         return NotConfigured(failure.message)
     if own_key and failure is not None and failure.kind is FailureKind.AUTHENTICATION:
         return KeyRefused("openai_api_key: the provider refuses this key")
-    return UpstreamFailed(trial.explanation(), str(failure.kind) if failure else "unknown")
+    return UpstreamFailed(sent.explanation(), str(failure.kind) if failure else "unknown")
 
 
 def _answer(body: ChatInput, outcome: Outcome, seconds: float, source: Literal["user", "server"]) -> ChatAnswer:

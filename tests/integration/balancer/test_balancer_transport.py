@@ -22,6 +22,7 @@ from balancer.providers.openai import OpenAIAdapter
 from balancer.redis_connection import AsyncRedis
 from balancer.state import state_on
 from balancer.transport import AnswerTooLarge, FastTransport, body_at_hand, read_whole
+from tests import fleet_calls
 from tests.raw_server import serve_raw
 from tests.waiting import until
 
@@ -239,9 +240,7 @@ async def test_whatever_happens_is_an_outcome(
     start: Start, fleet: MakeFleet, options: dict[str, object], kind: FailureKind, status: int | None
 ) -> None:
     server = await start(**options)
-    outcome = await (await fleet(Endpoint(server.url, name="e", api_key=SECRET), timeout=0.5)).send(
-        "e", "/chat/completions", BODY
-    )
+    outcome = await fleet_calls.chat(await fleet(Endpoint(server.url, name="e", api_key=SECRET), timeout=0.5), "e", BODY)
     assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.status) == (kind, status)
     assert outcome.failure.retry_after == options.get("retry_after")
@@ -250,7 +249,7 @@ async def test_whatever_happens_is_an_outcome(
 
 async def test_a_good_answer_has_its_tokens(start: Start, fleet: MakeFleet) -> None:
     server = await start()
-    outcome = await (await fleet(Endpoint(server.url, name="e"))).send("e", "/chat/completions", BODY)
+    outcome = await fleet_calls.chat(await fleet(Endpoint(server.url, name="e")), "e", BODY)
     assert outcome.failure is None
     assert outcome.usage.prompt > 0 and outcome.usage.completion > 0 and 0 < outcome.latency < 2
     assert b"\n" not in outcome.body

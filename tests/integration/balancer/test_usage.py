@@ -21,7 +21,7 @@ from balancer.state import local_state, state_on
 from balancer.usage import DAYS_KEPT, LONGEST_NAME, MODELS_A_DAY, OTHER_MODELS, UsageMeter
 from balancer.usage_query import Group, UsageQuery
 from balancer.usage_report import UsageReport, UsageSum, usage_report
-from tests.fleet_streams import streamed_chat
+from tests.fleet_calls import chat, streamed_chat
 from tests.waiting import PATIENCE, until
 
 LUA = Path(usage.__file__).parent / "lua"
@@ -261,8 +261,8 @@ async def test_every_attempt_of_a_fleet_is_counted_by_the_time_it_is_closed(redi
     ]
     body = {"model": "small", "messages": [{"role": "user", "content": "Hello"}]}
     async with Fleet(endpoints, state_on(redis, "p", endpoints), 5.0) as fleet:
-        outcome = await fleet.send("up", "/chat/completions", body, owner="alice")
-        await fleet.send("down", "/chat/completions", body)
+        outcome = await chat(fleet, "up", body, "alice")
+        await chat(fleet, "down", body)
         await streamed_chat(fleet, "up", body, owner="alice")
     await server.close()
     rows = {row.group["endpoint"]: row for row in (await report(redis, "endpoint", "model", "key", first=today, last=today)).rows}

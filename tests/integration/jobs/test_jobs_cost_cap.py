@@ -13,8 +13,8 @@ from balancer.endpoint import Endpoint, Price
 from balancer.fleet import Fleet
 from balancer.model_routes import ModelRoutes
 from balancer.redis_connection import AsyncRedis
+from balancer.routing import BalancingStrategy
 from balancer.state import state_on
-from balancer.strategy import BalancingStrategy
 from jobs import keys
 from jobs.cost_cap import require_prices
 from jobs.dispatch import announce_serving

@@ -13,8 +13,8 @@ from balancer.endpoint import Endpoint
 from balancer.fleet import Fleet
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.redis_connection import AsyncRedis
+from balancer.routing import BalancingStrategy
 from balancer.state import state_on
-from balancer.strategy import BalancingStrategy
 from jobs import dispatch, keys
 from jobs.dispatch import Dispatcher, announce_serving
 from jobs.endings import Endings

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from balancer import AsyncLoadBalancer
 from balancer.outcome import FailureKind, Usage
 from balancer.results import ChatResult
-from tests.fleet_streams import streamed_chat
+from tests.fleet_calls import chat, streamed_chat
 from tests.speakers import (
     SPEAKERS,
     Document,
@@ -235,7 +235,7 @@ async def test_a_failure(kind: FailureKind, stream: bool, server: SpeakerServer,
         _, outcome = await streamed_chat(fleet, next(iter(fleet.endpoints)), {"model": "m", "messages": HI})
         failure = outcome.failure
     else:
-        failure = (await fleet.send(next(iter(fleet.endpoints)), "/chat/completions", {"model": "m", "messages": HI})).failure
+        failure = (await chat(fleet, next(iter(fleet.endpoints)), {"model": "m", "messages": HI})).failure
     assert failure is not None
     assert failure.kind is kind, failure
     assert failure.status == reply.status
@@ -278,7 +278,7 @@ async def test_nonsense_is_an_error_that_says_what_came(
     fleet = await balancer._started()
     name = next(iter(fleet.endpoints))
     body = {"model": "m", "messages": HI, "stream": stream}
-    outcome = (await streamed_chat(fleet, name, body))[1] if stream else await fleet.send(name, "/chat/completions", body)
+    outcome = (await streamed_chat(fleet, name, body))[1] if stream else await chat(fleet, name, body)
     assert outcome.failure is not None and outcome.failure.message
     if reply.status == 200:
         assert outcome.failure.kind is FailureKind.INVALID_RESPONSE

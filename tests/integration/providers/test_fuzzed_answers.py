@@ -22,7 +22,7 @@ from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers import Adapter, Call, adapter_for
 from balancer.results import ChatChunk, text_of
 from balancer.streaming import StreamReading, chunks_of
-from tests.fleet_streams import streamed_chat
+from tests.fleet_calls import chat, streamed_chat
 from tests.speakers import SPEAKERS, Ending, Heard, Reply, Speaker, SpeakerServer, Told, ToolCall
 
 PATH = "/chat/completions"
@@ -297,7 +297,7 @@ async def test_an_answer_that_drips_is_given_up_when_the_time_is_over(drip: str)
 
 async def sent(balancer: AsyncLoadBalancer, name: str | None = None) -> Outcome:
     fleet = await balancer._started()
-    return await fleet.send(name or next(iter(fleet.endpoints)), PATH, REQUEST)
+    return await chat(fleet, name or next(iter(fleet.endpoints)), REQUEST)
 
 
 async def streamed_to_the_end(balancer: AsyncLoadBalancer, name: str | None = None) -> Outcome:

@@ -16,6 +16,7 @@ from balancer.fleet import Fleet
 from balancer.health import HealthPolicy
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.redis_connection import AsyncRedis
+from balancer.slot import Slot
 from balancer.state import state_on
 from jobs.files import Upload
 from jobs.records import Job, Shard
@@ -162,9 +163,9 @@ async def test_a_line_of_a_process_that_was_frozen_is_sent_on_a_slot_that_still_
         slots._gauges["a"].valid_until = 0.0  # type: ignore[attr-defined]
         await run_safely(*args)
 
-    async def noted(endpoint: str, *args: Any, **options: Any) -> Outcome:
-        lapsed_at_sending.append(slots.has_lapsed(endpoint))
-        return await send(endpoint, *args, **options)
+    async def noted(slot: Slot, *args: Any, **options: Any) -> Outcome:
+        lapsed_at_sending.append(slot.has_lapsed)
+        return await send(slot, *args, **options)
 
     monkeypatch.setattr(ShardRun, "_run_safely", frozen_before)
     monkeypatch.setattr(worker.fleet, "send", noted)

@@ -8,7 +8,7 @@ import pytest
 from balancer.configuration import Configuration, HealthCheck, dump_configuration, environment, load_configuration
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 
 SECRET = "sk-very-secret-0123456789"
 

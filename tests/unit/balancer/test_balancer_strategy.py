@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.strategy import BalancingStrategy, Candidate, pick
+from balancer.routing import BalancingStrategy, Candidate, pick
 
 WEIGHTED, ROUND_ROBIN = BalancingStrategy.WEIGHTED, BalancingStrategy.ROUND_ROBIN
 

@@ -10,7 +10,7 @@ import yaml
 from balancer.configuration import Configuration, dump_configuration, load_configuration
 from balancer.endpoint import Endpoint, Price
 from balancer.errors import ConfigurationError
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 
 SECRET = "sk-very-secret-0123456789"
 OPENAI = "https://api.openai.com/v1"

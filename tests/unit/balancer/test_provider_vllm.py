@@ -150,7 +150,7 @@ async def test_metrics_that_do_not_come_change_nothing_but_the_queue(
     server.answers["/metrics"] = metrics
     assert (await fleet.check("gpu")).failure is None
     assert fleet.queued == {}, "an old number would mislead"
-    assert fleet.may_take("gpu")
+    assert fleet.health["gpu"].usable
     assert [r.levelname for r in caplog.records if "how much waits" in r.getMessage()] == ["DEBUG"]
 
 

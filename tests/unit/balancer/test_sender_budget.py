@@ -10,10 +10,9 @@ from balancer.endpoint import Endpoint
 from balancer.fleet import Fleet
 from balancer.local import LocalPacer
 from balancer.outcome import FailureKind, Usage
-from balancer.routing import RetryPlan
-from balancer.sending import ChatRequest, Sender, SendingRules
+from balancer.routing import BalancingStrategy, FailoverRules
+from balancer.sending import ChatRequest, Sender
 from balancer.state import SlotsView, local_state
-from balancer.strategy import BalancingStrategy
 
 ENDPOINT = Endpoint("http://one/v1", "one", models={"m": "m"}, max_concurrency=1, tpm=6_000_000)
 ASKED = {"model": "m", "messages": [], "max_tokens": 900}
@@ -50,14 +49,14 @@ async def sender_with(ledger: Ledger, queue_wait: float) -> AsyncGenerator[tuple
     state = local_state([ENDPOINT])
     state.pacer = ledger
     async with Fleet([ENDPOINT], state, transport=Streaming()) as fleet:
-        yield Sender(fleet, SendingRules(BalancingStrategy.ROUND_ROBIN, RetryPlan(1), 5.0, queue_wait)), state.slots
+        yield Sender(fleet, FailoverRules(BalancingStrategy.ROUND_ROBIN, 1, 5.0), queue_wait), state.slots
 
 
 async def test_a_stream_that_is_left_keeps_the_tokens_of_its_prompt_and_chunks_alone() -> None:
     ledger = Ledger()
     async for sender, _ in sender_with(ledger, 5.0):
         asked = ChatRequest({**ASKED, "stream": True})
-        async with aclosing(sender.stream(asked, sender.trial(asked))) as chunks:
+        async with aclosing(sender.stream(asked)) as chunks:
             for _ in range(3):
                 await anext(chunks)
             assert ledger.taken > 900
@@ -68,26 +67,26 @@ async def test_a_request_that_gets_no_slot_gives_everything_back() -> None:
     ledger = Ledger()
     async for sender, _ in sender_with(ledger, 0.01):
         holding = ChatRequest({**ASKED, "stream": True})
-        async with aclosing(sender.stream(holding, sender.trial(holding))) as chunks:
+        async with aclosing(sender.stream(holding)) as chunks:
             await anext(chunks)
             before = ledger.taken
             late = ChatRequest(ASKED)
-            trial = sender.trial(late)
-            assert await sender.complete(late, trial) is None
-            assert trial.failure is not None and trial.failure.kind is FailureKind.FLEET_FULL
+            sent = await sender.complete(late)
+            assert sent.answer is None
+            assert sent.failure is not None and sent.failure.kind is FailureKind.FLEET_FULL
             assert ledger.taken == before
 
 
 async def test_being_turned_away_does_not_begin_the_wait_anew() -> None:
     async for sender, slots in sender_with(Ledger(), 0.1):
         holding = ChatRequest({**ASKED, "stream": True})
-        async with aclosing(sender.stream(holding, sender.trial(holding))) as chunks:
+        async with aclosing(sender.stream(holding)) as chunks:
             await anext(chunks)
             late = ChatRequest(ASKED)
-            trial = sender.trial(late)
-            waiting = asyncio.create_task(sender.complete(late, trial))
+            waiting = asyncio.create_task(sender.complete(late))
             async with asyncio.timeout(5.0):
                 while not waiting.done():
                     await asyncio.sleep(0.02)
                     slots.turn_away("one")
-        assert trial.failure is not None and trial.failure.kind is FailureKind.FLEET_FULL
+        failure = waiting.result().failure
+        assert failure is not None and failure.kind is FailureKind.FLEET_FULL

@@ -6,7 +6,7 @@ import pytest
 
 from balancer.endpoint import Endpoint, Price
 from balancer.model_routes import ModelRoutes
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from jobs.estimate import Estimator, Tally, answer_tokens, spread, sum_of
 
 WEIGHTED = BalancingStrategy.WEIGHTED

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.strategy import BalancingStrategy
+from balancer.routing import BalancingStrategy
 from jobs.planning import EndpointLoad, JobNeed, Planned, plan
 from jobs.sizing import LEAST_SECONDS, MAX_SHARD, ReturnedRange, credit
 

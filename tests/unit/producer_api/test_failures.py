@@ -1,14 +1,14 @@
 import pytest
 
 from balancer.outcome import Failure, FailureKind, Outcome
-from balancer.trial import Trial
+from balancer.sent import Sent
 from producer_api.gateway.failures import problem_of
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_every_kind_of_failure_has_a_status(kind: FailureKind) -> None:
-    trial = Trial(patience=1.0, models=(None,))
-    trial.note(Outcome("e", 0.1, failure=Failure(kind, "it failed")))
-    problem = problem_of(trial)
+    sent = Sent()
+    sent.add(Outcome("e", 0.1, failure=Failure(kind, "it failed")))
+    problem = problem_of(sent)
     assert problem.status >= 400
     assert (problem.message, problem.code) == ("it failed", kind.value)

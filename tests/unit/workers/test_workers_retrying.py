@@ -3,12 +3,10 @@
 import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from balancer.outcome import Failure, FailureKind
 from jobs.queueing import LONGEST_COUNTDOWN
-from workers.retrying import RetryPolicy, backoff, decide, is_the_lines_fault
+from workers.retrying import RetryPolicy, after_a_pass, is_the_lines_fault
 from workers.watchdog import DEAF_AFTER, is_deaf
 
 POLICY = RetryPolicy(attempts=3, first=1.0, longest=10.0, longest_outage=4.0)
@@ -52,7 +50,7 @@ def test_what_becomes_of_failed_lines(
     most: float,
 ) -> None:
     for seed in range(20):
-        decision = decide(failures, passes, waits, POLICY, random.Random(seed))
+        decision = after_a_pass(failures, passes, waits, POLICY, random.Random(seed))
         assert (decision.given_up, decision.waiting) == (given_up, waiting)
         assert least <= decision.countdown <= most
 
@@ -62,13 +60,6 @@ def test_an_endpoint_that_is_away_is_no_fault_of_the_line(kind: FailureKind) -> 
     away = {FailureKind.CONNECTION, FailureKind.UNAVAILABLE, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
     away |= {FailureKind.AUTHENTICATION, FailureKind.QUOTA}  # somebody has to see to the endpoint
     assert is_the_lines_fault(failure(kind)) is (kind not in away)
-
-
-@settings(deadline=None, derandomize=True)
-@given(waits=st.integers(0, 10_000), first=st.floats(0.01, 10), longest=st.floats(10, 1000), seed=st.integers())
-def test_a_backoff_is_half_certain_and_bounded(waits: int, first: float, longest: float, seed: int) -> None:
-    whole = min(longest, first * 2.0 ** min(waits, 30))
-    assert whole / 2 <= backoff(waits, first, longest, random.Random(seed)) <= whole <= longest
 
 
 @pytest.mark.parametrize(
