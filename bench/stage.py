@@ -24,6 +24,7 @@ from jobs.node import Node, open_node
 from jobs.records import FileRecord, Job
 from jobs.service import JobRequest
 from jobs.states import JobStatus
+from workers.messages import celery_wake
 
 __all__ = ["ModelServer", "Stage", "completed", "measured", "open_job"]
 
@@ -138,7 +139,8 @@ class Stage:
     @contextlib.asynccontextmanager
     async def node(self) -> AsyncIterator[Node]:
         """Be a producer in this process."""
-        async with open_node(load_configuration(self.config, environ={}), self.redis_url) as node:
+        configuration = load_configuration(self.config, environ={})
+        async with open_node(configuration, self.redis_url, celery_wake(configuration, self.redis_url)) as node:
             yield node
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from balancer.fleet import Fleet
@@ -21,8 +20,9 @@ from balancer.health import Circuit
 from balancer.redis_connection import AsyncRedis
 from balancer.routing import BalancingStrategy
 from jobs import keys
+from jobs.errors import QueueUnavailable
 from jobs.planning import EndpointLoad, JobNeed, Plan, plan
-from jobs.queueing import ShardQueue
+from jobs.queueing import Wake
 from jobs.shards import ShardTable
 from jobs.sizing import ReturnedRange
 from jobs.waiting import Waiting, at_endpoints
@@ -48,13 +48,11 @@ log = logging.getLogger(__name__)
 class Dispatcher:
     """Plans, reserves and publishes."""
 
-    def __init__(
-        self, redis: AsyncRedis, fleet: Fleet, shards: ShardTable, queue: ShardQueue, strategy: BalancingStrategy
-    ) -> None:
+    def __init__(self, redis: AsyncRedis, fleet: Fleet, shards: ShardTable, wake: Wake, strategy: BalancingStrategy) -> None:
         self._redis = redis
         self._fleet = fleet
         self._shards = shards
-        self._queue = queue
+        self._wake = wake
         self._strategy = strategy
         self._told_at: dict[str, float] = {}
         """When jobs were last said to wait for endpoints (monotonic)."""
@@ -77,7 +75,7 @@ class Dispatcher:
                 self._asked_again = False
                 try:
                     given += await self._round()
-                except (RedisError, OperationalError, OSError) as exc:
+                except (RedisError, QueueUnavailable, OSError) as exc:
                     log.warning("dispatch: Redis can't be asked (%s); the next round makes up for it", exc)
                     break
             return given
@@ -91,7 +89,7 @@ class Dispatcher:
             shards = await self._shards.reserve(planned, version)
             if shards is None:
                 continue
-            await self._queue.publish(shards)
+            await self._wake(shards)
             given += len(shards)
         return given
 

@@ -4,11 +4,12 @@ JobError
 ├── NotFound        no such job or file
 ├── InvalidRequest  what was asked can't be done; `param` names the field, `code` the kind
 ├── NotReady        results that are not there yet
+├── QueueUnavailable the broker of the shards' queues can't be reached
 ├── ShardIncomplete recorded lines of a shard are gone (Redis has lost its last second)
 └── LedgerBroken    inputs != completed + failed + cancelled + expired: a bug, never hidden
 """
 
-__all__ = ["InvalidRequest", "JobError", "LedgerBroken", "NotFound", "NotReady", "ShardIncomplete"]
+__all__ = ["InvalidRequest", "JobError", "LedgerBroken", "NotFound", "NotReady", "QueueUnavailable", "ShardIncomplete"]
 
 
 class JobError(Exception):
@@ -39,6 +40,10 @@ class NotReady(JobError):
 
 class LedgerBroken(JobError):
     """A job's lines do not add up."""
+
+
+class QueueUnavailable(JobError):
+    """The broker of the shards' queues can't be reached."""
 
 
 class ShardIncomplete(JobError):

@@ -4,15 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from celery import Celery
-
 from balancer.configuration import Configuration
 from balancer.fleet import Fleet
 from balancer.process import process_name
 from balancer.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.state import state_on
 from jobs.objects import Objects
-from jobs.queueing import ShardQueue, make_celery
+from jobs.queueing import Wake
 from jobs.service import JobService
 
 __all__ = ["Node", "open_node"]
@@ -28,22 +26,20 @@ class Node:
     redis: AsyncRedis
     objects: Objects
     fleet: Fleet
-    celery: Celery
     service: JobService
 
 
 @asynccontextmanager
-async def open_node(
-    configuration: Configuration, redis_url: str, celery: Celery | None = None, interactive: bool = False
-) -> AsyncIterator[Node]:
-    """Open a node on the running loop; `interactive` if people wait for its requests. Raises SharedStateUnavailable if Redis does
-    not answer."""
+async def open_node(configuration: Configuration, redis_url: str, wake: Wake, interactive: bool = False) -> AsyncIterator[Node]:
+    """Open a node on the running loop; `wake` publishes its shards, `interactive` if people wait for its requests.
+
+    Raises SharedStateUnavailable if Redis does not answer.
+    """
     process = process_name()
     redis = open_redis(redis_url)
     try:
         await check_redis(redis, redis_url)
         objects = Objects.open(configuration.store)
-        app = celery or make_celery(redis_url, (e.name for e in configuration.endpoints))
         state = state_on(redis, process, configuration.endpoints, interactive=interactive)
         async with Fleet(
             configuration.endpoints,
@@ -53,7 +49,7 @@ async def open_node(
             max_answer_bytes=configuration.max_answer_bytes,
         ) as fleet:
             await fleet.refresh_models()
-            service = JobService(process, redis, objects, fleet, configuration.strategy, ShardQueue(app))
-            yield Node(process, configuration, redis_url, redis, objects, fleet, app, service)
+            service = JobService(process, redis, objects, fleet, configuration.strategy, wake)
+            yield Node(process, configuration, redis_url, redis, objects, fleet, service)
     finally:
         await redis.aclose(close_connection_pool=True)

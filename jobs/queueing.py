@@ -1,98 +1,18 @@
-"""The Celery side that producers and workers share: the app's settings, one queue per endpoint, and publishing a shard.
+"""The queues of shards, as jobs see them: a name for each endpoint, and the port through which workers are woken up.
 
-A message is a wake-up: it names a shard and its token, and nothing of the lines. The lease table is the truth.
+Celery stands behind the port, in `workers`: nothing here knows of it.
 """
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from celery import Celery
-from kombu import Queue
-
-from balancer.redis_connection import CONNECT_TIMEOUT
 from jobs.records import Shard
 
-__all__ = ["SHARD_TASK", "ShardQueue", "make_celery", "queue_name"]
+__all__ = ["Wake", "queue_name"]
 
-BROKER_TIMEOUT = 2.5
-"""Seconds that a command of Celery's may take: its consumer waits for one after the other, for BRPOP a second at most."""
-SHARD_TASK = "roadbalancer.shard"
-VISIBILITY_TIMEOUT = 3600
-"""Seconds after which Celery delivers an unacknowledged message again; a lease mends things long before that."""
-LONGEST_COUNTDOWN = 120.0
-"""Seconds of a retry's countdown: waiting tasks sit in a worker's memory."""
+Wake = Callable[[Sequence[Shard]], Awaitable[None]]
+"""Puts a message for each shard into the queue of its endpoint, so that a worker claims it. Raises QueueUnavailable."""
 
 
 def queue_name(endpoint: str) -> str:
-    """Return the Celery queue (and routing key) of an endpoint."""
+    """Return the queue of an endpoint, a Redis list, which is its routing key too."""
     return f"endpoint.{endpoint}"
-
-
-def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> Celery:
-    """Return a Celery app on `redis_url` with a queue for each endpoint, set for at-least-once delivery."""
-    queues = [queue_name(name) for name in endpoints]
-    app = Celery("roadbalancer", broker=broker_url(redis_url), set_as_current=False)
-    app.conf.update(
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        task_ignore_result=True,
-        task_store_errors_even_if_ignored=False,
-        worker_prefetch_multiplier=1,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_send_task_events=True,
-        task_send_sent_event=True,
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
-        task_create_missing_queues=True,
-        task_queues=[Queue(name, routing_key=name) for name in queues] or None,
-        # No queue but the endpoints' own is ever made.
-        task_default_queue=queues[0] if queues else "celery",
-        task_serializer="json",
-        accept_content=["json"],
-        broker_transport_options={
-            "visibility_timeout": VISIBILITY_TIMEOUT,
-            "unacked_restore_throttle": 1,
-            # A connection may be dead without anybody saying so: then nothing on it may be waited for.
-            "health_check_interval": 2,
-            "socket_timeout": BROKER_TIMEOUT,
-            "socket_connect_timeout": CONNECT_TIMEOUT,
-            "socket_keepalive": True,
-            "priority_steps": [0],
-        },
-    )
-    return app
-
-
-def broker_url(redis_url: str) -> str:
-    """Return kombu's spelling of a Redis URL."""
-    return redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url
-
-
-class ShardQueue:
-    """Publishes shards."""
-
-    def __init__(self, app: Celery) -> None:
-        self._app = app
-
-    async def publish(self, shards: Sequence[Shard]) -> None:
-        """Send one message for each shard to its endpoint's queue. Raises kombu's OperationalError."""
-        await asyncio.to_thread(self._publish, shards)
-
-    def _publish(self, shards: Sequence[Shard]) -> None:
-        with self._app.producer_pool.acquire(block=True) as producer:
-            for shard in shards:
-                self._app.send_task(SHARD_TASK, producer=producer, **message(shard))
-
-
-def message(shard: Shard) -> dict[str, object]:
-    """Return what Celery is told of a shard: arguments, the queue, and the readable form that Flower shows."""
-    return {
-        "args": [shard.job_id, shard.first, shard.end, shard.token],
-        "queue": queue_name(shard.endpoint),
-        "routing_key": queue_name(shard.endpoint),
-        # What tells rows apart stands first: Flower cuts long arguments.
-        "argsrepr": f"{shard.endpoint} · {shard.first + 1}-{shard.end} · …{shard.job_id[-4:]}",
-        "kwargsrepr": "{}",
-    }

@@ -18,7 +18,7 @@ from jobs.files import BATCH_PURPOSE, Files
 from jobs.ids import new_job_id
 from jobs.lines import PATHS
 from jobs.objects import Objects
-from jobs.queueing import ShardQueue
+from jobs.queueing import Wake
 from jobs.records import BadLine, FileRecord, Job
 from jobs.results import Result, Results
 from jobs.shards import ShardTable
@@ -62,7 +62,7 @@ class JobService:
         objects: Objects,
         fleet: Fleet,
         strategy: BalancingStrategy,
-        queue: ShardQueue,
+        wake: Wake,
     ) -> None:
         scripts = job_scripts(redis)
         self._fleet = fleet
@@ -70,7 +70,7 @@ class JobService:
         self.files = Files(redis, objects)
         self.shards = ShardTable(redis, scripts)
         self.jobs = JobStore(redis, scripts)
-        self.dispatcher = Dispatcher(redis, fleet, self.shards, queue, strategy)
+        self.dispatcher = Dispatcher(redis, fleet, self.shards, wake, strategy)
         self.assembly = Assembly(process, self.jobs, self.shards, self.files, objects)
         self.results = Results(objects, self.shards)
 

@@ -14,6 +14,7 @@ from jobs.access import Access
 from jobs.access.exposure import Door
 from jobs.access.memory import keys_were_seen, remember_keys
 from jobs.node import open_node
+from jobs.queueing import Wake
 from producer_api import batches, files, jobs, metrics, models, system, usage
 from producer_api.access import add_access_handlers, admin_only
 from producer_api.auth import KeyAuth
@@ -37,10 +38,12 @@ OPENAI_PREFIXES = ("/v1", "")
 """OpenAI's paths stand with and without the version; the documentation shows the first."""
 
 
-def create_app(configuration: Configuration, redis_url: str, limits: Limits | None = None, door: Door | None = None) -> FastAPI:
+def create_app(
+    configuration: Configuration, redis_url: str, wake: Wake, limits: Limits | None = None, door: Door | None = None
+) -> FastAPI:
     """Return the app. Its lifespan opens a node, and raises SharedStateUnavailable if Redis does not answer.
 
-    `door` says who is let in while there is no API key at all.
+    `wake` publishes the shards of jobs. `door` says who is let in while there is no API key at all.
     `app.state.stopping` is an event; set it when the server is asked to end, and streams that have no end of their own end.
     """
     stopping = asyncio.Event()
@@ -48,7 +51,7 @@ def create_app(configuration: Configuration, redis_url: str, limits: Limits | No
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_node(configuration, redis_url, interactive=True) as node:
+        async with open_node(configuration, redis_url, wake, interactive=True) as node:
             cancellations = Cancellations(node.service)
             checks = Checks(node.fleet, configuration.health_check.interval)
             sender = Sender(node.fleet, _rules(configuration), QUEUE_WAIT, suspects=lambda: checks.suspects)

@@ -11,6 +11,7 @@ from balancer.configuration import Configuration
 from balancer.descriptors import raise_descriptor_limit
 from balancer.loop import new_event_loop
 from jobs.access.exposure import Door, is_loopback, refuse_exposure
+from jobs.queueing import Wake
 from producer_api.app import create_app
 from producer_api.context import Limits
 from producer_api.http_protocol import BoundedProtocol
@@ -23,7 +24,7 @@ GRACE = 20
 """Seconds that requests under way have to end when the server stops."""
 
 
-def run_api(configuration: Configuration, redis_url: str, host: str, port: int, insecure: bool = False) -> None:
+def run_api(configuration: Configuration, redis_url: str, wake: Wake, host: str, port: int, insecure: bool = False) -> None:
     """Serve until SIGTERM or SIGINT. Raises SystemExit if the port can't be used or Redis does not answer.
 
     Beyond this machine a key is asked for, unless `insecure`; raises ConfigurationError if there is none.
@@ -33,7 +34,7 @@ def run_api(configuration: Configuration, redis_url: str, host: str, port: int, 
     asyncio.set_event_loop(loop)
     loop.run_until_complete(refuse_exposure(configuration, redis_url, host, insecure))
     door = Door(configuration.require_keys, insecure, is_loopback(host))
-    server = make_server(configuration, redis_url, host, port, door=door)
+    server = make_server(configuration, redis_url, wake, host, port, door=door)
     # uvicorn raises the signal again that has ended it. This process has things to put down before it ends.
     signal.signal(signal.SIGTERM, lambda *_: None)
     # Modules and routes stay for good: the garbage collector need not look at them again.
@@ -48,6 +49,7 @@ def run_api(configuration: Configuration, redis_url: str, host: str, port: int, 
 def make_server(
     configuration: Configuration,
     redis_url: str,
+    wake: Wake,
     host: str,
     port: int,
     limits: Limits | None = None,
@@ -55,7 +57,7 @@ def make_server(
 ) -> uvicorn.Server:
     """Return a server that has not been started. `door` says who is let in while there is no API key at all."""
     config = uvicorn.Config(
-        create_app(configuration, redis_url, limits, door),
+        create_app(configuration, redis_url, wake, limits, door),
         host=host,
         port=port,
         loop="auto",  # uvloop, where it is installed (not on Windows)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Sequence
 from weakref import WeakKeyDictionary
 
-from celery import Celery
 from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration
@@ -26,6 +25,7 @@ from jobs.janitor import Janitor
 from jobs.node import Node, open_node
 from jobs.objects import ObjectStoreError
 from jobs.presence import Presence
+from jobs.queueing import Wake
 from jobs.records import Shard
 from jobs.shards import Order
 from jobs.sweep import Sweep
@@ -70,10 +70,10 @@ class Progress:
 class Engine:
     """`start` it once, then `run_shard` from any thread; `drain` before `stop`."""
 
-    def __init__(self, configuration: Configuration, redis_url: str, celery: Celery, endpoints: Sequence[str]) -> None:
+    def __init__(self, configuration: Configuration, redis_url: str, wake: Wake, endpoints: Sequence[str]) -> None:
         self._configuration = configuration
         self._redis_url = redis_url
-        self._celery = celery
+        self._wake = wake
         self._endpoints = list(endpoints)
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="engine", daemon=True)
@@ -128,7 +128,7 @@ class Engine:
         # The loop is not closed: threads of the Rust clients may still come to it, and the process ends now anyway.
 
     async def _live(self) -> None:
-        async with open_node(self._configuration, self._redis_url, self._celery) as node:
+        async with open_node(self._configuration, self._redis_url, self._wake) as node:
             self._node = node
             recorder = Recorder(node.service.shards)
             recording = recorder.start()

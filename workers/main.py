@@ -16,9 +16,10 @@ from celery.signals import worker_shutting_down
 from balancer.configuration import SIMULATED_SCHEME, Configuration
 from balancer.descriptors import raise_descriptor_limit
 from balancer.errors import ConfigurationError
-from jobs.queueing import make_celery, queue_name
+from jobs.queueing import queue_name
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
+from workers.messages import make_celery, wake_through
 from workers.redis_guard import guard_redis_restarts
 from workers.task import register_shard_task
 from workers.watchdog import Watchdog
@@ -51,7 +52,7 @@ def run_worker(
     # Celery warns a root user of pickled messages; here only JSON is taken.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = make_celery(redis_url, served)
-    engine = Engine(configuration, redis_url, app, served)
+    engine = Engine(configuration, redis_url, wake_through(app), served)
     app.conf.worker_consumer = "workers.consumer:PromptConsumer"
     app.steps["consumer"].add(LoopHeartbeat)
     register_shard_task(app, engine)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from balancer.outcome import Failure, FailureKind
 from balancer.routing import backoff
-from jobs.queueing import LONGEST_COUNTDOWN
 
-__all__ = ["RetryDecision", "RetryPolicy", "after_a_pass", "is_the_lines_fault"]
+__all__ = ["LONGEST_COUNTDOWN", "RetryDecision", "RetryPolicy", "after_a_pass", "is_the_lines_fault"]
 
+LONGEST_COUNTDOWN = 120.0
+"""Seconds of a retry's countdown: waiting tasks sit in a worker's memory."""
 _NOT_THE_LINES_FAULT = {
     FailureKind.CONNECTION,
     FailureKind.UNAVAILABLE,

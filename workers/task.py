@@ -8,8 +8,9 @@ from celery import Celery, Task
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from jobs.queueing import LONGEST_COUNTDOWN, SHARD_TASK, message
 from workers.engine import Engine, Progress
+from workers.messages import SHARD_TASK, message
+from workers.retrying import LONGEST_COUNTDOWN
 from workers.shard_run import Ending
 
 __all__ = ["register_shard_task"]

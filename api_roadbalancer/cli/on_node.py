@@ -11,6 +11,7 @@ from rich.console import Console
 
 from api_roadbalancer.session import open_session
 from jobs.node import Node, open_node
+from workers.messages import celery_wake
 
 __all__ = ["JobId", "MaxCost", "wide_console", "with_node"]
 
@@ -25,7 +26,7 @@ def with_node(config: Path | None, work: Callable[[Node], Awaitable[T]]) -> T:
     """Run `work` on a node of the configuration, with Redis found or started for it."""
 
     async def go(redis_url: str) -> T:
-        async with open_node(session.configuration, redis_url) as node:
+        async with open_node(session.configuration, redis_url, celery_wake(session.configuration, redis_url)) as node:
             return await work(node)
 
     with open_session(config) as session:

@@ -42,6 +42,7 @@ from jobs.node import Node, open_node
 from jobs.records import BadLine, Job
 from jobs.service import JobRequest
 from jobs.states import JobStatus
+from workers.messages import celery_wake
 
 __all__ = ["exit_code", "run"]
 
@@ -106,7 +107,8 @@ class _Run:
         loop = asyncio.get_running_loop()
         for signalled in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signalled, self._interrupted.set)
-        async with open_node(self._session.configuration, self._session.redis_url) as node:
+        configuration, redis_url = self._session.configuration, self._session.redis_url
+        async with open_node(configuration, redis_url, celery_wake(configuration, redis_url)) as node:
             job = await self._find_or_open(node)
             was_done = job.is_final
             if not job.is_final and not job.paused:

@@ -44,10 +44,12 @@ def api(
 ) -> None:
     """Serve the OpenAI-compatible API."""
     from producer_api import run_api
+    from workers.messages import celery_wake
 
     set_log_level(log_level)
     with open_session(config) as session:
-        run_api(session.configuration, session.redis_url, host, port, insecure)
+        wake = celery_wake(session.configuration, session.redis_url)
+        run_api(session.configuration, session.redis_url, wake, host, port, insecure)
 
 
 def worker(
@@ -72,7 +74,7 @@ def flower(
 ) -> None:
     """Serve Flower, the monitor of queues, workers and shards."""
     from api_roadbalancer.flower_guard import guard_flower
-    from jobs.queueing import make_celery
+    from workers.messages import make_celery
 
     if not is_loopback(host) and not basic_auth:
         raise ConfigurationError("--host", host, "would let anybody in: set FLOWER_BASIC_AUTH=user:password")

@@ -24,6 +24,7 @@ from jobs.records import Job
 from jobs.service import JobRequest
 from tests.acceptance.prefork import PREFORKED, Prefork, PreforkedProcess
 from tests.waiting import until
+from workers.messages import celery_wake
 
 CHAT = "/v1/chat/completions"
 HTTP = httpx.Client(verify=False, trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
@@ -180,7 +181,8 @@ class Cluster:
     async def node(self) -> AsyncIterator[Node]:
         """A producer in this process."""
         configuration = load_configuration(self.config, environ={})
-        async with open_node(configuration, self.settings["redis_url"]) as node:
+        redis_url = self.settings["redis_url"]
+        async with open_node(configuration, redis_url, celery_wake(configuration, redis_url)) as node:
             yield node
 
 

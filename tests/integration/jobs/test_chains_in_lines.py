@@ -16,6 +16,7 @@ from jobs.node import Node, open_node
 from jobs.records import FileRecord
 from jobs.service import JobRequest
 from jobs.states import JobStatus
+from workers.messages import celery_wake
 
 PATH = "/v1/chat/completions"
 
@@ -28,7 +29,7 @@ async def node(redis_url: str, tmp_path: Path) -> AsyncIterator[Node]:
         Endpoint("http://127.0.0.1:9/v1", "two", models={"dear": "dear"}, provider="vllm"),
     )
     configuration = Configuration(endpoints=endpoints, store=str(tmp_path), health_check=HealthCheck(enabled=False))
-    async with open_node(configuration, redis_url) as opened:
+    async with open_node(configuration, redis_url, celery_wake(configuration, redis_url)) as opened:
         yield opened
 
 

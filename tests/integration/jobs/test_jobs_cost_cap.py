@@ -208,7 +208,7 @@ class House:
         self.fleet = Fleet(endpoints, state_on(redis, "p1", endpoints))
         objects = Objects.open(str(folder))
         weighted = BalancingStrategy.WEIGHTED
-        self.service = JobService("p1", redis, objects, self.fleet, weighted, self.queue)  # type: ignore[arg-type]
+        self.service = JobService("p1", redis, objects, self.fleet, weighted, self.queue.publish)
 
     async def submit(self, max_cost: float | None, lines: int = 100) -> Job:
         content = b"".join(input_line(n) for n in range(lines))

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from kombu.exceptions import OperationalError
 
 from balancer.configuration import HealthCheck
 from balancer.endpoint import Endpoint
@@ -18,6 +17,7 @@ from balancer.state import state_on
 from jobs import dispatch, keys
 from jobs.dispatch import Dispatcher, announce_serving
 from jobs.endings import Endings
+from jobs.errors import QueueUnavailable
 from jobs.files import Upload
 from jobs.janitor import Janitor
 from jobs.queueing import queue_name
@@ -38,7 +38,7 @@ class Queue:
 
     async def publish(self, shards: Sequence[Shard]) -> None:
         if self.broken:
-            raise OperationalError("the broker is away")
+            raise QueueUnavailable("the broker is away")
         self.shards += shards
 
 
@@ -49,7 +49,7 @@ class House:
         self.bench = bench
         self.queue = Queue()
         self.fleet = Fleet(endpoints, state_on(bench.redis, process, endpoints))
-        self.dispatcher = Dispatcher(bench.redis, self.fleet, bench.table, self.queue, strategy)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(bench.redis, self.fleet, bench.table, self.queue.publish, strategy)
         self.endings = Endings(bench.assembly(process), bench.jobs)
         self.sweep = Sweep(bench.redis, bench.jobs, bench.files, bench.objects)
         self.janitor = Janitor(

@@ -16,6 +16,7 @@ from balancer.configuration import Configuration, HealthCheck
 from balancer.endpoint import Endpoint
 from jobs.node import Node, open_node
 from producer_api.context import Limits
+from workers.messages import celery_wake
 
 
 @pytest.fixture(scope="session")
@@ -83,5 +84,5 @@ def sdk(server: LiveServer) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 async def node(configuration: Configuration, redis_url: str, store_folder: Path) -> AsyncIterator[Node]:
     """Another process's view of the same Redis and store."""
-    async with open_node(configuration, redis_url) as opened:
+    async with open_node(configuration, redis_url, celery_wake(configuration, redis_url)) as opened:
         yield opened

@@ -20,6 +20,7 @@ from jobs.results import request_id
 from jobs.shards import FinishedLine
 from producer_api.context import Limits
 from producer_api.server import make_server
+from workers.messages import celery_wake
 
 PATIENCE_S = 20.0
 
@@ -28,7 +29,7 @@ class LiveServer:
     """A running server; `stop` it."""
 
     def __init__(self, configuration: Configuration, redis_url: str, limits: Limits | None = None) -> None:
-        self.server = make_server(configuration, redis_url, "127.0.0.1", 0, limits)
+        self.server = make_server(configuration, redis_url, celery_wake(configuration, redis_url), "127.0.0.1", 0, limits)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"

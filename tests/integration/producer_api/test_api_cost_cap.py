@@ -14,6 +14,7 @@ from balancer.endpoint import Price
 from balancer.outcome import Usage
 from jobs.node import Node, open_node
 from jobs.shards import FinishedLine, Order
+from workers.messages import celery_wake
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def server(start: StartServer, priced: Configuration) -> LiveServer:
 
 @pytest.fixture
 async def node(priced: Configuration, redis_url: str) -> AsyncIterator[Node]:
-    async with open_node(priced, redis_url) as opened:
+    async with open_node(priced, redis_url, celery_wake(priced, redis_url)) as opened:
         await open_for_work(opened)
         yield opened
 

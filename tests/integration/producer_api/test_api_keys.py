@@ -19,6 +19,7 @@ from jobs.access.exposure import Door, refuse_exposure
 from jobs.access.store import KeyOrder
 from producer_api.access import CurrentCaller, refusal_response
 from producer_api.server import make_server
+from workers.messages import celery_wake
 
 ADMIN_PATHS = ("/metrics", "/api/v1/system/info", "/api/v1/endpoints")
 
@@ -105,7 +106,9 @@ async def test_hostile_headers_are_refused(client: ClientOf, keys: KeyStore, hea
 
 
 def test_a_server_that_others_reach_lets_nobody_in_without_a_key(configuration: Configuration, redis_url: str) -> None:
-    app = make_server(configuration, redis_url, "0.0.0.0", 0, door=Door(local=False)).config.app
+    app = make_server(
+        configuration, redis_url, celery_wake(configuration, redis_url), "0.0.0.0", 0, door=Door(local=False)
+    ).config.app
     assert isinstance(app, FastAPI)
 
     async def ask() -> int:
@@ -183,7 +186,7 @@ def test_refusals_are_told_as_openai_tells_them(
 
 async def test_the_official_client_reads_a_refusal(configuration: Configuration, redis_url: str, keys: KeyStore) -> None:
     """A route that asks for admission as the chat route does."""
-    app = make_server(configuration, redis_url, "127.0.0.1", 0).config.app
+    app = make_server(configuration, redis_url, celery_wake(configuration, redis_url), "127.0.0.1", 0).config.app
     assert isinstance(app, FastAPI)
 
     @app.post("/limited/chat/completions")

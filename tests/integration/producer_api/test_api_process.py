@@ -21,7 +21,9 @@ PROGRAM = """
 import sys
 from balancer.configuration import Configuration
 from producer_api import run_api
-run_api(Configuration(store=sys.argv[2]), sys.argv[1], "127.0.0.1", int(sys.argv[3]))
+from workers.messages import celery_wake
+configuration = Configuration(store=sys.argv[2])
+run_api(configuration, sys.argv[1], celery_wake(configuration, sys.argv[1]), "127.0.0.1", int(sys.argv[3]))
 """
 
 

@@ -19,8 +19,10 @@ from api_roadbalancer.mock import Behaviour, serve
 from balancer.configuration import Configuration
 from balancer.endpoint import Endpoint
 from producer_api.app import create_app
+from workers.messages import celery_wake
 
 EXAMPLES = 10
+UNUSED = "redis://unused"
 """Made of each operation's schema, beside the systematic ones."""
 GENERATION = GenerationConfig(max_examples=EXAMPLES, deterministic=True, database="none")
 CHECKS = [
@@ -34,7 +36,7 @@ CHECKS = [
 
 def documented() -> dict[str, Any]:
     """The document, with the catch-all taken away from operations that list their errors: those must list them all."""
-    document: dict[str, Any] = create_app(Configuration(), "redis://unused").openapi()
+    document: dict[str, Any] = create_app(Configuration(), UNUSED, celery_wake(Configuration(), UNUSED)).openapi()
     for path in document["paths"].values():
         for operation in path.values():
             if any(status.startswith("4") for status in operation["responses"]):

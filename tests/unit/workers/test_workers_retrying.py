@@ -5,8 +5,7 @@ import random
 import pytest
 
 from balancer.outcome import Failure, FailureKind
-from jobs.queueing import LONGEST_COUNTDOWN
-from workers.retrying import RetryPolicy, after_a_pass, is_the_lines_fault
+from workers.retrying import LONGEST_COUNTDOWN, RetryPolicy, after_a_pass, is_the_lines_fault
 from workers.watchdog import DEAF_AFTER, is_deaf
 
 POLICY = RetryPolicy(attempts=3, first=1.0, longest=10.0, longest_outage=4.0)

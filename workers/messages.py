@@ -1,0 +1,101 @@
+"""Celery's side of a shard: the app's settings, one queue per endpoint, and the message that wakes a worker up.
+
+A message names a shard and its token, and nothing of the lines. The lease table is the truth.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from balancer.configuration import Configuration
+from balancer.redis_connection import CONNECT_TIMEOUT
+from jobs.errors import QueueUnavailable
+from jobs.queueing import Wake, queue_name
+from jobs.records import Shard
+
+__all__ = ["SHARD_TASK", "celery_wake", "make_celery", "message", "wake_through"]
+
+BROKER_TIMEOUT = 2.5
+"""Seconds that a command of Celery's may take: its consumer waits for one after the other, for BRPOP a second at most."""
+SHARD_TASK = "roadbalancer.shard"
+VISIBILITY_TIMEOUT = 3600
+"""Seconds after which Celery delivers an unacknowledged message again; a lease mends things long before that."""
+
+
+def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> Celery:
+    """Return a Celery app on `redis_url` with a queue for each endpoint, set for at-least-once delivery."""
+    queues = [queue_name(name) for name in endpoints]
+    app = Celery("roadbalancer", broker=broker_url(redis_url), set_as_current=False)
+    app.conf.update(
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_create_missing_queues=True,
+        task_queues=[Queue(name, routing_key=name) for name in queues] or None,
+        # No queue but the endpoints' own is ever made.
+        task_default_queue=queues[0] if queues else "celery",
+        task_serializer="json",
+        accept_content=["json"],
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_TIMEOUT,
+            "unacked_restore_throttle": 1,
+            # A connection may be dead without anybody saying so: then nothing on it may be waited for.
+            "health_check_interval": 2,
+            "socket_timeout": BROKER_TIMEOUT,
+            "socket_connect_timeout": CONNECT_TIMEOUT,
+            "socket_keepalive": True,
+            "priority_steps": [0],
+        },
+    )
+    return app
+
+
+def broker_url(redis_url: str) -> str:
+    """Return kombu's spelling of a Redis URL."""
+    return redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url
+
+
+def celery_wake(configuration: Configuration, redis_url: str) -> Wake:
+    """Return what publishes shards on `redis_url`, in the queues of the configured endpoints."""
+    return wake_through(make_celery(redis_url, (endpoint.name for endpoint in configuration.endpoints)))
+
+
+def wake_through(app: Celery) -> Wake:
+    """Return what publishes shards through a Celery app: one message for each, in its endpoint's queue."""
+
+    def publish(shards: Sequence[Shard]) -> None:
+        try:
+            with app.producer_pool.acquire(block=True) as producer:
+                for shard in shards:
+                    app.send_task(SHARD_TASK, producer=producer, **message(shard))
+        except OperationalError as exc:
+            raise QueueUnavailable(f"shards can't be published: {exc}") from exc
+
+    async def wake(shards: Sequence[Shard]) -> None:
+        await asyncio.to_thread(publish, shards)
+
+    return wake
+
+
+def message(shard: Shard) -> dict[str, object]:
+    """Return a shard's message: arguments, the queue, and the readable form that Flower shows."""
+    return {
+        "args": [shard.job_id, shard.first, shard.end, shard.token],
+        "queue": queue_name(shard.endpoint),
+        "routing_key": queue_name(shard.endpoint),
+        # What tells rows apart stands first: Flower cuts long arguments.
+        "argsrepr": f"{shard.endpoint} · {shard.first + 1}-{shard.end} · …{shard.job_id[-4:]}",
+        "kwargsrepr": "{}",
+    }
