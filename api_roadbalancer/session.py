@@ -9,7 +9,6 @@ from api_roadbalancer.embedded import EmbeddedRedis, embedded_folder, private_fo
 from api_roadbalancer.simulation import with_simulated_endpoints
 from api_roadbalancer.supervisor import Child, Supervisor
 from balancer.configuration import Configuration, dump_configuration, load_configuration
-from balancer.redis_connection import AsyncRedis, check_redis, open_redis
 from jobs.objects import Objects
 
 __all__ = ["Session", "open_session"]
@@ -63,12 +62,3 @@ def open_session(config: Path | None) -> Iterator[Session]:
         yield Session(configuration, embedded.start(), embedded)
     finally:
         embedded.stop()
-
-
-async def check_session(session: Session) -> None:
-    """Make sure that Redis answers. Raises SharedStateUnavailable."""
-    redis: AsyncRedis = open_redis(session.redis_url, retries=0)
-    try:
-        await check_redis(redis, session.redis_url)
-    finally:
-        await redis.aclose(close_connection_pool=True)

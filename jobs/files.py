@@ -12,7 +12,7 @@ from jobs.errors import NotFound
 from jobs.ids import is_file_id, new_file_id
 from jobs.intake import Form, Intake, IntakeResult
 from jobs.objects import Objects, ObjectStoreError
-from jobs.records import BadLine, FileRecord, decode_fields
+from jobs.records import FileRecord, decode_fields
 
 __all__ = ["BATCH_PURPOSE", "DEFAULT_TTL", "Files", "Upload"]
 
@@ -106,11 +106,6 @@ class Files:
             for index in _indexes(record):
                 pipe.zadd(index, {record.id: time.time()}, nx=True)
             await pipe.execute()
-
-    async def refuse(self, file_id: str, errors: tuple[BadLine, ...]) -> None:
-        """Keep further errors with a file's record."""
-        record = replace(await self.get(file_id), errors=errors)
-        await self.register(record)
 
     async def get(self, file_id: str, owner: str | None = None) -> FileRecord:
         """Look a file up, among those of `owner` if that is given. Raises NotFound."""

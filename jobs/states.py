@@ -8,8 +8,6 @@ __all__ = ["FINAL", "JobStatus", "PauseReason", "ShardState"]
 class JobStatus(StrEnum):
     """Where a job is on its way."""
 
-    VALIDATING = "validating"
-    """Taken in, being checked against the fleet."""
     FAILED = "failed"
     """Refused as a whole; `errors` says why. Nothing was sent."""
     IN_PROGRESS = "in_progress"

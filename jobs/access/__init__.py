@@ -7,10 +7,8 @@ from jobs.access.access import Access, Admission
 from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.record import KeyRecord, Limits
 from jobs.access.refusals import KeyNameTaken, Refusal, Refused
-from jobs.access.spending import add_spent
 from jobs.access.store import KeyStore
 
 __all__ = [
     "ANONYMOUS", "Access", "Admission", "Caller", "KeyNameTaken", "KeyRecord", "KeyStore", "Limits", "Refusal", "Refused",
-    "add_spent",
 ]  # fmt: skip

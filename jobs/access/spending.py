@@ -1,28 +1,14 @@
 """What a key has spent in the day and the month (UTC), in nano-dollars; its budgets are held against that."""
 
-import time
 from datetime import UTC, datetime, timedelta
 
-from balancer.redis_connection import AsyncRedis
 from jobs.access import redis_keys
 
-__all__ = ["DAY_KEPT", "MONTH_KEPT", "add_spent", "counters", "seconds_left", "spending_periods"]
+__all__ = ["DAY_KEPT", "MONTH_KEPT", "counters", "seconds_left", "spending_periods"]
 
 DAY_KEPT = 3 * 86400
 """Seconds that the counter of a day is kept after the last change."""
 MONTH_KEPT = 40 * 86400
-
-
-async def add_spent(redis: AsyncRedis, key_id: str, nano: int, now: float | None = None) -> None:
-    """Add to what a key has spent today and this month (`now` in s; the present if left out)."""
-    if nano <= 0:
-        return
-    today, month = counters(key_id, time.time() if now is None else now)
-    async with redis.pipeline(transaction=True) as pipe:
-        for counter, kept in ((today, DAY_KEPT), (month, MONTH_KEPT)):
-            pipe.incrby(counter, nano)
-            pipe.expire(counter, kept)
-        await pipe.execute()
 
 
 def counters(key_id: str, now: float) -> tuple[str, str]:

@@ -7,7 +7,7 @@ if not status then
   return ''
 end
 local stopped = redis.call('HGET', KEYS[1], 'ending')
-if status == 'in_progress' or status == 'validating' or (status == 'finalizing' and not stopped) then
+if status == 'in_progress' or (status == 'finalizing' and not stopped) then
   status = ARGV[2] == 'cancelled' and 'cancelling' or 'finalizing'
   redis.call('HSET', KEYS[1], 'status', status, 'ending', ARGV[2])
   redis.call('HSET', KEYS[1], ARGV[2] == 'cancelled' and 'cancelling_at' or 'finalizing_at', ARGV[3])

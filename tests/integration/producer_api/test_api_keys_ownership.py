@@ -14,12 +14,13 @@ from balancer import keys as balancer_keys
 from balancer.redis_connection import AsyncRedis
 from balancer.tally import Row, Tally
 from jobs import keys
-from jobs.access import KeyStore, Limits, add_spent, store
+from jobs.access import KeyStore, Limits, store
 from jobs.access.store import KeyOrder
 from jobs.files import Upload
 from jobs.node import Node
 from jobs.service import JobRequest
 from jobs.store import JobStore
+from tests.key_spending import spend
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -188,7 +189,7 @@ async def test_a_key_whose_budget_is_spent_opens_no_job(start: StartServer, redi
         file = upload(http, batch_lines(1))["id"]
         for _ in range(3):
             create_batch(http, file)
-        await add_spent(redis, record.id, 10**9)
+        await spend(redis, record.id, 10**9)
         for path, body in (
             ("/v1/batches", {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}),
             ("/api/v1/jobs", {"messages": [MESSAGES], "model": "m"}),

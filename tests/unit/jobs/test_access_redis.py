@@ -20,7 +20,6 @@ from jobs.access import (
     Limits,
     Refusal,
     Refused,
-    add_spent,
     redis_keys,
     store,
 )
@@ -28,6 +27,7 @@ from jobs.access.leases import Leases
 from jobs.access.recognition import MOST_UNKNOWN, REMEMBERED_SECONDS, Clocks
 from jobs.access.refusals import NoSuchKey
 from jobs.access.store import KeyOrder
+from tests.key_spending import spend
 
 NOW = datetime(2026, 3, 9, 12, tzinfo=UTC).timestamp()
 HOSTILE = ["", " ", "\x00", "\r\nset a 1\r\n", "rb-", "a" * 10_000_000, "schlüssel", "\ud800", "*", "rb:keys", "🗝" * 500]
@@ -437,18 +437,22 @@ async def test_a_budget_of_a_month_counts_its_days_together(access: MakeAccess, 
 async def test_what_bulk_jobs_spend_counts_too(access: MakeAccess, keys: KeyStore, redis: AsyncRedis, clock: Time) -> None:
     one = access()
     caller = await caller_of(one, keys, budget_day=1.0)
-    await add_spent(redis, caller.id, 600_000_000, clock())
+    await spend(redis, caller.id, 600_000_000, clock())
     await one.admit(caller, "m", 0)
-    await add_spent(redis, caller.id, 400_000_000, clock())
+    await spend(redis, caller.id, 400_000_000, clock())
     assert (await refusal(one, caller)).kind is Refusal.BUDGET
 
 
-async def test_sums_of_money_are_forgotten_some_time_after_their_period(redis: AsyncRedis) -> None:
-    await add_spent(redis, "key_1", 5, NOW)
-    await add_spent(redis, "key_1", 0, NOW + 86400)
-    assert sorted(await redis.keys("*")) == [b"rb:spent:key_1:2026-03", b"rb:spent:key_1:2026-03-09"]
-    assert await redis.ttl("rb:spent:key_1:2026-03-09") > 86400
-    assert await redis.ttl("rb:spent:key_1:2026-03") > 31 * 86400
+async def test_sums_of_money_are_forgotten_some_time_after_their_period(
+    access: MakeAccess, keys: KeyStore, redis: AsyncRedis
+) -> None:
+    one = access()
+    caller = await caller_of(one, keys, budget_day=1.0)
+    await one.finish(caller, await one.admit(caller, "m", 0), 10, 5)
+    day, month = f"rb:spent:{caller.id}:2026-03-09", f"rb:spent:{caller.id}:2026-03"
+    assert sorted(await redis.keys("rb:spent:*")) == [month.encode(), day.encode()]
+    assert await redis.ttl(day) > 86400
+    assert await redis.ttl(month) > 31 * 86400
 
 
 async def test_an_answer_without_a_known_cost_spends_nothing(access: MakeAccess, keys: KeyStore, redis: AsyncRedis) -> None:
