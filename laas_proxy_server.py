@@ -36,6 +36,7 @@ except ModuleNotFoundError as exc:
     if exc.name != "litellm":
         raise
     raise ImportError("laas_proxy_server needs LiteLLM: pip install 'roadbalancer[litellm]'", name="litellm") from exc
+from balancer.fleet.fleet.streaming import chunks_of
 from litellm.llms.custom_llm import CustomLLMError
 from litellm.types.utils import GenericStreamingChunk
 
@@ -44,7 +45,6 @@ from balancer.endpoint import Endpoint
 from balancer.outcome import Failure, FailureKind
 from balancer.providers import Adapter, Call, RequestRefused, adapter_for, facts_of
 from balancer.results import first_choice
-from balancer.streaming import chunks_of
 
 __all__ = ["LaaSError", "LaaSProxy", "laas", "laas_proxy"]
 

@@ -3,8 +3,8 @@
 import time
 
 from api_roadbalancer.progress import EndpointView
-from balancer import keys as balancer_keys
-from balancer.slots import in_flight
+from balancer.state import keys as balancer_keys
+from balancer.state.slots.shared import in_flight
 from jobs.node import Node
 from jobs.queueing import queue_name
 

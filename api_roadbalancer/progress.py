@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from balancer.health import Circuit
+from balancer.state.health import Circuit
 from jobs.projection import Projection, project
 from jobs.records import Job
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from balancer.loop import new_event_loop
+from balancer.runtime.loop import new_event_loop
 from bench.http_connection import Answer, Connection, post
 from bench.processes import cpu_seconds
 

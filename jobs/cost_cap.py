@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 
 from balancer.endpoint import Endpoint
-from balancer.fleet import Fleet
+from balancer.fleet.fleet import Fleet
 from balancer.outcome import Usage
-from balancer.pricing import cost_of
+from balancer.usage.pricing import cost_of
 from jobs.errors import InvalidRequest
 
 __all__ = ["MAX_CAP", "check_cap", "require_prices"]

@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 from redis.exceptions import RedisError
 
-from balancer.fleet import Fleet
-from balancer.health import Circuit
-from balancer.redis_connection import AsyncRedis
+from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
+from balancer.state.health import Circuit
+from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
 from jobs.errors import QueueUnavailable
 from jobs.planning import EndpointLoad, JobNeed, Plan, plan

@@ -2,7 +2,7 @@
 
 from redis.exceptions import ResponseError
 
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 
 __all__ = ["make_durable"]
 

@@ -6,7 +6,7 @@ import time
 
 from redis.exceptions import RedisError
 
-from balancer.tasks import end_tasks
+from balancer.runtime.tasks import end_tasks
 from jobs.assembly import Assembly
 from jobs.errors import JobError
 from jobs.objects import ObjectStoreError

@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from balancer.model_catalog import ModelCatalog, upstream_model
-from balancer.model_routes import NO_ROUTES, ModelRoutes
 from balancer.outcome import Usage
-from balancer.pricing import cost_of
 from balancer.routing import BalancingStrategy
-from balancer.token_guess import prompt_tokens
+from balancer.routing.model_catalog import ModelCatalog, upstream_model
+from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
+from balancer.usage.pricing import cost_of
+from balancer.usage.token_guess import prompt_tokens
 
 __all__ = ["Estimator", "Share", "Tally", "answer_tokens", "spread", "sum_of"]
 

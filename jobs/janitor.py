@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from redis.exceptions import RedisError
 
 from balancer.configuration import HealthCheck
-from balancer.fleet import Fleet
-from balancer.health import Circuit
-from balancer.redis_connection import AsyncRedis
+from balancer.fleet.fleet import Fleet
+from balancer.state.health import Circuit
+from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings

@@ -1,6 +1,6 @@
 """Locks in Redis that one process holds at a time, and that are free by themselves when it is gone."""
 
-from balancer.scripts import Scripts
+from balancer.state.scripts import Scripts
 
 __all__ = ["Lock"]
 

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from balancer.configuration import Configuration
-from balancer.fleet import Fleet
-from balancer.process import process_name
-from balancer.redis_connection import AsyncRedis, check_redis, open_redis
-from balancer.state import state_on
+from balancer.fleet.fleet import Fleet
+from balancer.runtime.process import process_name
+from balancer.state.redis_connection import AsyncRedis, check_redis, open_redis
+from balancer.state.shared_state import state_on
 from jobs.objects import Objects
 from jobs.queueing import Wake
 from jobs.service import JobService

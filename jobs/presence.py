@@ -16,9 +16,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from balancer import keys as balancer_keys
-from balancer.redis_connection import CONNECT_TIMEOUT, AsyncRedis
-from balancer.tasks import end_tasks
+from balancer.runtime.tasks import end_tasks
+from balancer.state import keys as balancer_keys
+from balancer.state.redis_connection import CONNECT_TIMEOUT, AsyncRedis
 from jobs import keys
 
 __all__ = ["GONE_AFTER", "Presence", "Roll"]

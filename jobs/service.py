@@ -4,9 +4,9 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from balancer.fleet import Fleet
-from balancer.redis_connection import AsyncRedis
+from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
+from balancer.state.redis_connection import AsyncRedis
 from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.record import KeyRecord
 from jobs.access.store import KeyStore

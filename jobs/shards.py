@@ -8,8 +8,8 @@ from enum import StrEnum
 import orjson
 
 from balancer.outcome import Usage
-from balancer.redis_connection import AsyncRedis
-from balancer.scripts import Call, Scripts
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.scripts import Call, Scripts
 from jobs import keys
 from jobs.access.spending import spending_periods
 from jobs.errors import ShardIncomplete

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from balancer.redis_connection import AsyncRedis
-from balancer.scripts import Scripts
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.scripts import Scripts
 from jobs import keys
 from jobs.access.refusals import Refusal, Refused
 from jobs.access.spending import spending_periods

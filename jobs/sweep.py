@@ -3,7 +3,7 @@
 import logging
 import time
 
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 from jobs import keys, objects
 from jobs.errors import NotFound
 from jobs.files import Files

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from balancer.checks import Checks
 from balancer.configuration import Configuration
+from balancer.fleet.checks import Checks
+from balancer.fleet.sending import Sender
 from balancer.routing import FailoverRules
-from balancer.sending import Sender
 from jobs.access import Access
 from jobs.access.exposure import Door
 from jobs.access.memory import keys_were_seen, remember_keys

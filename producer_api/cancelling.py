@@ -5,7 +5,7 @@ import logging
 
 from redis.exceptions import RedisError
 
-from balancer.tasks import end_tasks
+from balancer.runtime.tasks import end_tasks
 from jobs.errors import JobError
 from jobs.objects import ObjectStoreError
 from jobs.records import Job

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from balancer.sending import Sender
+from balancer.fleet.sending import Sender
 from jobs.access import Access
 from jobs.node import Node
 from producer_api.cancelling import Cancellations

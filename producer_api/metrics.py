@@ -11,8 +11,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from balancer.health import Circuit
-from balancer.tally import Tally
+from balancer.state.health import Circuit
+from balancer.usage.tally import Tally
 from jobs.node import Node
 from jobs.records import Job
 from producer_api.context import Api

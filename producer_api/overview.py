@@ -4,9 +4,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from balancer import keys as balancer_keys
-from balancer.health import Health
-from balancer.slots import in_flight
+from balancer.state import keys as balancer_keys
+from balancer.state.health import Health
+from balancer.state.slots.shared import in_flight
 from jobs import keys
 from jobs.node import Node
 from jobs.queueing import queue_name

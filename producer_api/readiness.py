@@ -4,7 +4,7 @@ import asyncio
 
 from redis.exceptions import RedisError
 
-from balancer.health import Circuit
+from balancer.state.health import Circuit
 from producer_api.context import ApiContext
 
 __all__ = ["reasons_against"]

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from balancer.usage_query import DEFAULT_DAYS, GROUPS, LONGEST_SPAN, InvalidUsageQuery, UsageQuery, usage_query
-from balancer.usage_report import UsageReport, UsageSum, usage_report
+from balancer.usage.query import DEFAULT_DAYS, GROUPS, LONGEST_SPAN, InvalidUsageQuery, UsageQuery, usage_query
+from balancer.usage.report import UsageReport, UsageSum, usage_report
 from producer_api.access import CurrentCaller
 from producer_api.context import Api
 from producer_api.documented_errors import errors

@@ -9,10 +9,10 @@ from itertools import accumulate
 
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from balancer import keys
-from balancer.rates import NANO
-from balancer.redis_connection import AsyncRedis
-from balancer.tally import LATENCY_BOUNDS, Row, Tally
+from balancer.state import keys
+from balancer.state.redis_connection import AsyncRedis
+from balancer.usage.rates import NANO
+from balancer.usage.tally import LATENCY_BOUNDS, Row, Tally
 
 __all__ = ["usage_metrics", "used_on"]
 

@@ -11,7 +11,7 @@ import redis as sync_redis
 from hypothesis import settings
 
 from api_roadbalancer.embedded import EmbeddedRedis
-from balancer.redis_connection import AsyncRedis, open_redis
+from balancer.state.redis_connection import AsyncRedis, open_redis
 
 # Not part of `make test`: `vllm` needs servers that are given to it, `endurance` takes long, `litellm` and `clients` have
 # environments of their own. Each has its command in the Makefile.

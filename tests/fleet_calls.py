@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from balancer.fleet import Fleet
+from balancer.fleet.fleet import Fleet
+from balancer.fleet.slot import Slot
 from balancer.outcome import Outcome
 from balancer.results import ChatChunk
-from balancer.slot import Slot
 
 __all__ = ["chat", "streamed_chat"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from balancer.outcome import Usage
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 from jobs import keys, objects
 from jobs.assembly import Assembly
 from jobs.files import Files, Upload

@@ -2,7 +2,7 @@
 
 import time
 
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 from jobs.access.spending import DAY_KEPT, MONTH_KEPT, counters
 
 __all__ = ["spend"]

@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration
-from balancer.loop import new_event_loop
-from balancer.redis_connection import without_password
-from balancer.tasks import end_tasks
+from balancer.runtime.loop import new_event_loop
+from balancer.runtime.tasks import end_tasks
+from balancer.state.redis_connection import without_password
 from jobs.dispatch import announce_serving
 from jobs.endings import Endings
 from jobs.errors import JobError, ShardIncomplete

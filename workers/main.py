@@ -14,8 +14,8 @@ from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 
 from balancer.configuration import SIMULATED_SCHEME, Configuration
-from balancer.descriptors import raise_descriptor_limit
 from balancer.errors import ConfigurationError
+from balancer.runtime.descriptors import raise_descriptor_limit
 from jobs.queueing import queue_name
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine

@@ -11,7 +11,7 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from balancer.configuration import Configuration
-from balancer.redis_connection import CONNECT_TIMEOUT
+from balancer.state.redis_connection import CONNECT_TIMEOUT
 from jobs.errors import QueueUnavailable
 from jobs.queueing import Wake, queue_name
 from jobs.records import Shard

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from redis.exceptions import RedisError, ResponseError
 
-from balancer.tasks import end_tasks
+from balancer.runtime.tasks import end_tasks
 from jobs.records import Shard
 from jobs.results import error_line
 from jobs.shards import FinishedLine, Order, ShardTable

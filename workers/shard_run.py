@@ -13,12 +13,12 @@ from typing import Any
 import orjson
 from redis.exceptions import RedisError
 
-from balancer.fair_queue import Flow
-from balancer.fleet import Fleet
+from balancer.fleet.fleet import Fleet
+from balancer.fleet.sending import asking
+from balancer.fleet.slot import Slot
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
-from balancer.sending import asking
-from balancer.slot import Slot
+from balancer.state.slots.fair_queue import Flow
 from jobs import objects
 from jobs.index import read_lines
 from jobs.objects import Objects
@@ -250,7 +250,7 @@ class ShardRun:
                 self._announce(-1)
                 continue
             if self._stopped:
-                # A cancellation can get lost (see balancer.tasks).
+                # A cancellation can get lost (see balancer.runtime.tasks).
                 place.slot.release()
                 return
             self._announce(-1)

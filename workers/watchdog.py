@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import RedisError
 
-from balancer.redis_connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT
+from balancer.state.redis_connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT
 from jobs.queueing import queue_name
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine

@@ -13,10 +13,10 @@ from rich.table import Table
 from api_roadbalancer.cli.on_node import wide_console
 from api_roadbalancer.cli.parts import Config
 from balancer.configuration import Configuration, load_configuration
+from balancer.configuration.validation import require_endpoints
 from balancer.endpoint import Endpoint
-from balancer.pacing import CHARACTERS_PER_TOKEN
 from balancer.routing import BalancingStrategy
-from balancer.validation import require_endpoints
+from balancer.state.rate_limits.shared import CHARACTERS_PER_TOKEN
 from jobs.errors import InvalidRequest
 from jobs.estimate import Estimator, Tally, sum_of
 from jobs.intake import Form, Intake, IntakeResult

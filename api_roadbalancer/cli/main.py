@@ -12,7 +12,7 @@ from api_roadbalancer.cli import estimate, jobs, keys, oneshot, parts, results, 
 from api_roadbalancer.local_files import make_files_private
 from api_roadbalancer.supervisor import end_with_parent
 from balancer.errors import BalancerError
-from balancer.redis_connection import without_password
+from balancer.state.redis_connection import without_password
 from jobs.errors import JobError
 from jobs.objects import ObjectStoreError
 

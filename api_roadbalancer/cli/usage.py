@@ -11,8 +11,8 @@ from rich.text import Text
 
 from api_roadbalancer.cli.on_node import wide_console, with_node
 from api_roadbalancer.cli.parts import Config
-from balancer.usage_query import DEFAULT_DAYS, GROUPS, usage_query
-from balancer.usage_report import UsageReport, UsageSum, usage_report
+from balancer.usage.query import DEFAULT_DAYS, GROUPS, usage_query
+from balancer.usage.report import UsageReport, UsageSum, usage_report
 from jobs.node import Node
 
 __all__ = ["money", "usage", "usage_table"]

@@ -19,8 +19,8 @@ from api_roadbalancer.langchain.own_balancers import OwnBalancers
 from api_roadbalancer.langchain.structured_output import StructuredOutputMethod, parsed, parser_for, response_format
 from api_roadbalancer.langchain.wire import StreamedAnswer, generations_of, tool_choice_of, wire_messages
 from balancer import AsyncLoadBalancer, Attempt, BalancerError, ChatFailed, ChatResult, Endpoint, LoadBalancer
+from balancer.client.construction import constructor_options
 from balancer.configuration import load_configuration
-from balancer.construction import constructor_options
 
 __all__ = ["ChatRoadbalancer", "ChatRoadbalancerError"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from balancer import AsyncLoadBalancer, BalancerClosed, Endpoint, LoadBalancer
-from balancer.settings import BalancerSettings
+from balancer.client.settings import BalancerSettings
 
 __all__ = ["OwnBalancers"]
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from balancer.configuration.validation import HTTP_ADDRESS, MOST_WEIGHT
 from balancer.configuration.values import SIMULATED_SCHEME
 from balancer.providers import problem_with
-from balancer.validation import HTTP_ADDRESS, MOST_WEIGHT
 
 __all__ = [
     "LONGEST_SECONDS",

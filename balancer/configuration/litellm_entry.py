@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from balancer.configuration.litellm_schema import LiteLLMEntry, LiteLLMParams
 from balancer.configuration.provider_keys import PREFERRED
 from balancer.configuration.refusals import refusal
+from balancer.configuration.validation import option_problems
 from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, covers, is_pattern
 from balancer.errors import ConfigurationError
 from balancer.providers import facts_of, problem_with
-from balancer.validation import option_problems
 
 __all__ = ["WITHOUT_MEANING", "LeftOut", "ReadEntry", "read_entry"]
 

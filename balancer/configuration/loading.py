@@ -18,8 +18,8 @@ from balancer.configuration.values import Configuration
 from balancer.configuration.yaml_file import read_yaml
 from balancer.endpoint import Endpoint, covers
 from balancer.errors import ConfigurationError
-from balancer.model_routes import AUTO, ModelRoutes
 from balancer.routing import BalancingStrategy
+from balancer.routing.model_routes import AUTO, ModelRoutes
 
 __all__ = ["dump_configuration", "load_configuration"]
 

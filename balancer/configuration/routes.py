@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from balancer.configuration.fields import Checked
-from balancer.difficulty import Difficulty, DifficultyRules
-from balancer.model_routes import AUTO, MOST_MODELS, SEPARATOR, AutoTiers, ModelRoutes
+from balancer.routing.difficulty import Difficulty, DifficultyRules
+from balancer.routing.model_routes import AUTO, MOST_MODELS, SEPARATOR, AutoTiers, ModelRoutes
 
 __all__ = ["AutoEntry", "Routes", "routes_as_settings", "routes_of"]
 

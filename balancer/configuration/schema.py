@@ -21,12 +21,12 @@ from balancer.configuration.fields import (
 )
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import AutoEntry, Routes
+from balancer.configuration.validation import model_problems, option_problems
 from balancer.configuration.values import HealthCheck
 from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
+from balancer.fleet.transport import MAX_ANSWER_BYTES
 from balancer.providers import facts_of, guess_provider
-from balancer.transport import MAX_ANSWER_BYTES
-from balancer.validation import model_problems, option_problems
 
 __all__ = ["ConfigurationFile", "EndpointEntry", "HealthCheckEntry", "PriceEntry", "checked_endpoint"]
 

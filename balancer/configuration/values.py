@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from balancer.endpoint import Endpoint
-from balancer.model_routes import NO_ROUTES, ModelRoutes
+from balancer.fleet.transport import MAX_ANSWER_BYTES
 from balancer.routing import BalancingStrategy
-from balancer.transport import MAX_ANSWER_BYTES
+from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 
 __all__ = ["SIMULATED_SCHEME", "Configuration", "HealthCheck"]
 

@@ -58,12 +58,12 @@ _API = {"api": "`chat` (chat completions) or `responses` (the Responses API)"}
 _CALLERS_KEYS = {"caller_keys": "`accept`: keys that callers of the chat API bring may be sent there"}
 _BUILT_IN = {
     "openai": _BuiltIn(
-        "balancer.providers.openai:OpenAIAdapter",
+        "balancer.providers.openai.adapter:OpenAIAdapter",
         ProviderFacts("https://api.openai.com/v1", ("api.openai.com",), _API | _CALLERS_KEYS),
     ),
-    "vllm": _BuiltIn("balancer.providers.vllm:VLLMAdapter", ProviderFacts(options=_API)),
+    "vllm": _BuiltIn("balancer.providers.openai.vllm:VLLMAdapter", ProviderFacts(options=_API)),
     "anthropic": _BuiltIn(
-        "balancer.providers.anthropic:AnthropicAdapter",
+        "balancer.providers.anthropic.adapter:AnthropicAdapter",
         ProviderFacts(
             "https://api.anthropic.com/v1",
             ("api.anthropic.com",),
@@ -71,11 +71,11 @@ _BUILT_IN = {
         ),
     ),
     "gemini": _BuiltIn(
-        "balancer.providers.gemini:GeminiAdapter",
+        "balancer.providers.gemini.adapter:GeminiAdapter",
         ProviderFacts("https://generativelanguage.googleapis.com/v1beta", ("generativelanguage.googleapis.com",)),
     ),
     "laas": _BuiltIn(
-        "balancer.providers.laas:LaaSAdapter",
+        "balancer.providers.laas.adapter:LaaSAdapter",
         ProviderFacts(
             "https://api-laas.wanted.co.kr/api/preset/v2",
             ("api-laas.wanted.co.kr", "api.ennoia.so"),

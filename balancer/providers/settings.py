@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from balancer.model_catalog import upstream_model
 from balancer.providers.base import RequestRefused
+from balancer.routing.model_catalog import upstream_model
 
 __all__ = ["apply_endpoint"]
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from balancer.endpoint import Endpoint
-from balancer.health import Circuit, Health
 from balancer.outcome import Failure, FailureKind
 from balancer.routing.attempts import Attempts, Target
 from balancer.routing.strategy import BalancingStrategy, Candidate, pick
+from balancer.state.health import Circuit, Health
 
 __all__ = ["FailoverRules", "GiveUp", "Go", "Option", "Wait", "backoff", "decide"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from balancer.redis_connection import AsyncRedis
-from balancer.scripts import Scripts
-from balancer.tasks import end_tasks
+from balancer.runtime.tasks import end_tasks
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.scripts import Scripts
 from jobs.access import redis_keys
 from jobs.access.caller import Caller
 from jobs.access.leases import LEASE_SECONDS, Leases

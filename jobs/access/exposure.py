@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 from balancer.configuration import Configuration
 from balancer.errors import ConfigurationError
-from balancer.redis_connection import check_redis, open_redis
+from balancer.state.redis_connection import check_redis, open_redis
 from jobs.access.store import KeyStore
 
 __all__ = ["Door", "is_loopback", "refuse_exposure"]

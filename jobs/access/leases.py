@@ -5,8 +5,8 @@ import logging
 
 from redis.exceptions import RedisError
 
-from balancer.redis_connection import AsyncRedis
-from balancer.tasks import end_tasks
+from balancer.runtime.tasks import end_tasks
+from balancer.state.redis_connection import AsyncRedis
 from jobs.access import redis_keys
 
 __all__ = ["LEASE_SECONDS", "Leases"]

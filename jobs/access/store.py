@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field, replace
 
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 from jobs.access import redis_keys
 from jobs.access.record import KeyRecord, Limits, check_name
 from jobs.access.refusals import KeyNameTaken, NoSuchKey

@@ -5,8 +5,8 @@ from typing import Any, Self
 
 from fastapi import Request
 
-from balancer.pacing import expected_tokens
-from balancer.sent import Sent
+from balancer.fleet.sent import Sent
+from balancer.state.rate_limits.shared import expected_tokens
 from jobs.access import Access, Admission, Caller
 from producer_api.access import caller_of
 from producer_api.context import ApiContext

@@ -8,9 +8,9 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from balancer.fleet.sending import ChatRequest, ChatStream
+from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk
-from balancer.sending import ChatRequest, ChatStream
-from balancer.sent import Sent
 from producer_api.access import caller_of
 from producer_api.context import ApiContext, context_of
 from producer_api.errors import problem_response

@@ -10,9 +10,9 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from balancer.fleet.sending import ChatRequest, ChatStream
+from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk, first_choice, first_message
-from balancer.sending import ChatRequest, ChatStream
-from balancer.sent import Sent
 from producer_api.context import Api, ApiContext
 from producer_api.errors import ApiError, Problem
 from producer_api.gateway.admission import Visit, visit

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from balancer.endpoint import Endpoint
+from balancer.fleet.sending import ChatRequest
+from balancer.fleet.sent import Sent
 from balancer.outcome import FailureKind, Outcome
 from balancer.results import first_choice, first_message, text_of
-from balancer.sending import ChatRequest
-from balancer.sent import Sent
 from producer_api.context import Api, ApiContext
 from producer_api.documented_errors import errors
 from producer_api.gateway.admission import visit

@@ -7,7 +7,7 @@ import pytest
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
 from balancer import Endpoint, LoadBalancer
-from balancer.background import BackgroundLoop
+from balancer.runtime.background import BackgroundLoop
 
 
 class Servers:

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from balancer import health, keys
-from balancer.health import Circuit, HealthBoard, HealthPolicy, read_health
 from balancer.outcome import Failure, FailureKind, Outcome
-from balancer.redis_connection import AsyncRedis
-from balancer.scripts import Call, Scripts
+from balancer.state import keys
+from balancer.state.health import Circuit, HealthPolicy
+from balancer.state.health import shared as health
+from balancer.state.health.report import DEFAULT_RATE_LIMIT_PAUSE
+from balancer.state.health.shared import HealthBoard, read_health
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.scripts import Call, Scripts
 from tests.waiting import until
 
-LUA = Path(health.__file__).parent / "lua"
+LUA = Path(health.__file__).parent
 E = "e"
 POLICY = HealthPolicy(failures_to_open=3, connection_weight=2, first_open=0.2, longest_open=0.5, refresh_every=0.02)
 
@@ -222,7 +225,7 @@ async def test_the_latency_is_a_moving_average_of_full_answers(board: Open) -> N
     ("outcome", "pause"),
     [
         (bad(FailureKind.RATE_LIMIT, 429, 0.7), 0.7),
-        (bad(FailureKind.RATE_LIMIT, 429), health.DEFAULT_RATE_LIMIT_PAUSE),
+        (bad(FailureKind.RATE_LIMIT, 429), DEFAULT_RATE_LIMIT_PAUSE),
         (bad(FailureKind.OVERLOADED, 503, 0.3), 0.3),
     ],
 )

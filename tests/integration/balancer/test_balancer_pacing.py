@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from balancer import keys, pacing
 from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
-from balancer.pacing import Pacer, expected_tokens
-from balancer.redis_connection import AsyncRedis
-from balancer.scripts import Scripts
-from balancer.tasks import end_tasks
+from balancer.runtime.tasks import end_tasks
+from balancer.state import keys
+from balancer.state.rate_limits import shared as pacing
+from balancer.state.rate_limits.shared import Pacer, expected_tokens
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.scripts import Scripts
 
-LUA = Path(pacing.__file__).parent / "lua"
+LUA = Path(pacing.__file__).parent
 E = "e"
 
 

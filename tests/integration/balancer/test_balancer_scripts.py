@@ -6,8 +6,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from balancer.errors import SharedStateUnavailable
-from balancer.redis_connection import AsyncRedis, check_redis, open_redis, without_password
-from balancer.scripts import Scripts
+from balancer.state.redis_connection import AsyncRedis, check_redis, open_redis, without_password
+from balancer.state.scripts import Scripts
 
 
 @pytest.fixture

@@ -13,14 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from balancer import keys, slots
 from balancer.endpoint import Endpoint
-from balancer.redis_connection import AsyncRedis
-from balancer.scripts import Call, Scripts
-from balancer.slots import SharedSlots
+from balancer.state import keys
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.scripts import Call, Scripts
+from balancer.state.slots import shared as slots
+from balancer.state.slots.shared import SharedSlots
 from tests.waiting import until
 
-LUA = Path(slots.__file__).parent / "lua"
+LUA = Path(slots.__file__).parent
 NAME = "e"
 
 StartProcess = Callable[..., SharedSlots]

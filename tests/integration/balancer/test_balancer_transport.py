@@ -15,13 +15,13 @@ import pytest
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
 from balancer.endpoint import Endpoint
-from balancer.fleet import Fleet
-from balancer.health import Circuit, HealthPolicy
+from balancer.fleet.fleet import Fleet
+from balancer.fleet.transport import AnswerTooLarge, FastTransport, body_at_hand, read_whole
 from balancer.outcome import FailureKind
-from balancer.providers.openai import OpenAIAdapter
-from balancer.redis_connection import AsyncRedis
-from balancer.state import state_on
-from balancer.transport import AnswerTooLarge, FastTransport, body_at_hand, read_whole
+from balancer.providers.openai.adapter import OpenAIAdapter
+from balancer.state.health import Circuit, HealthPolicy
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.shared_state import state_on
 from tests import fleet_calls
 from tests.raw_server import serve_raw
 from tests.waiting import until

@@ -7,8 +7,8 @@ import pytest
 
 from balancer import LoadBalancer
 from balancer.endpoint import Endpoint
-from balancer.model_routes import ModelRoutes
 from balancer.outcome import FailureKind
+from balancer.routing.model_routes import ModelRoutes
 from tests.integration.balancer.conftest import Make, Servers
 from tests.speakers import SPEAKERS, Reply, SpeakerServer, Told
 

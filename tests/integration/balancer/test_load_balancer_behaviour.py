@@ -13,9 +13,9 @@ import pytest
 from api_roadbalancer.embedded import free_port
 from api_roadbalancer.mock import MockServer
 from balancer import AsyncLoadBalancer, BalancerClosed, ChatFailed, ConfigurationError, Endpoint, LoadBalancer
-from balancer import health as shared_health
-from balancer.health import HealthPolicy
-from balancer.local import health as local_health
+from balancer.state.health import HealthPolicy
+from balancer.state.health import local as local_health
+from balancer.state.health import shared as shared_health
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 PATIENCE = 10.0

@@ -8,10 +8,12 @@ import redis as sync_redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from balancer import health
-from balancer.health import DOUBT, KEPT_OF_TIMEOUTS, RECENT, TIMEOUTS_TO_SUSPECT, HealthPolicy, Seen, read_health
-from balancer.local.health import Record, after_report
 from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.state.health import shared as health
+from balancer.state.health.circuit import DOUBT, KEPT_OF_TIMEOUTS, RECENT, TIMEOUTS_TO_SUSPECT, HealthPolicy
+from balancer.state.health.local import Record, after_report
+from balancer.state.health.report import Seen
+from balancer.state.health.shared import read_health
 
 POLICY = HealthPolicy(failures_to_open=3, connection_weight=2, first_open=2.0, longest_open=8.0)
 KEY = "rb:test:health"
@@ -41,7 +43,7 @@ def client(redis_server: str) -> sync_redis.Redis:
 @given(steps=st.lists(STEP, max_size=25))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_keep_the_same_record(client: sync_redis.Redis, steps: Sequence[tuple[float, list[Outcome], str]]) -> None:
-    source = (Path(health.__file__).parent / "lua" / "report.lua").read_text()
+    source = (Path(health.__file__).parent / "report.lua").read_text()
     assert source.count(CLOCK) == 1
     script = client.register_script(source.replace(CLOCK, "{tonumber(ARGV[18]), tonumber(ARGV[19])}"))
     client.delete(KEY)

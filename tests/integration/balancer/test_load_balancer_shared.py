@@ -94,7 +94,8 @@ def test_one_process_spares_the_others_a_dead_endpoint(servers: Any, process: Ma
 
 CHILD = """
 import sys
-from balancer import Endpoint, LoadBalancer, slots
+from balancer import Endpoint, LoadBalancer
+from balancer.state.slots import shared as slots
 slots.SLOT_LEASE = 1.0
 lb = LoadBalancer([Endpoint(sys.argv[1], name="a")], redis_url=sys.argv[2], enable_health_check=False)
 lb.chat([{"role": "user", "content": "Hello!"}], model="m")

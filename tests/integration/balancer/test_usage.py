@@ -11,20 +11,22 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api_roadbalancer.mock import Behaviour, serve
-from balancer import AsyncLoadBalancer, Endpoint, keys, usage
+from balancer import AsyncLoadBalancer, Endpoint
 from balancer.endpoint import Price
-from balancer.fleet import Fleet
+from balancer.fleet.fleet import Fleet
 from balancer.outcome import Failure, FailureKind, Outcome, Usage
-from balancer.redis_connection import AsyncRedis
-from balancer.scripts import Argument, Scripts
-from balancer.state import local_state, state_on
-from balancer.usage import DAYS_KEPT, LONGEST_NAME, MODELS_A_DAY, OTHER_MODELS, UsageMeter
-from balancer.usage_query import Group, UsageQuery
-from balancer.usage_report import UsageReport, UsageSum, usage_report
+from balancer.state import keys
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.scripts import Argument, Scripts
+from balancer.state.shared_state import local_state, state_on
+from balancer.usage.meter import DAYS_KEPT, LONGEST_NAME, MODELS_A_DAY, OTHER_MODELS, UsageMeter
+from balancer.usage import meter as usage
+from balancer.usage.query import Group, UsageQuery
+from balancer.usage.report import UsageReport, UsageSum, usage_report
 from tests.fleet_calls import chat, streamed_chat
 from tests.waiting import PATIENCE, until
 
-LUA = Path(usage.__file__).parent / "lua"
+LUA = Path(usage.__file__).parent
 DAY = date(2026, 3, 1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 E = Endpoint("http://e/v1", name="e", provider="vllm")

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from api_roadbalancer.cli import usage
 from api_roadbalancer.cli.main import app
 from api_roadbalancer.cli.usage import money
-from balancer import keys
 from balancer.outcome import Failure, FailureKind, Outcome, Usage
-from balancer.tally import Row, Tally
-from balancer.usage_query import InvalidUsageQuery
+from balancer.state import keys
+from balancer.usage.query import InvalidUsageQuery
+from balancer.usage.tally import Row, Tally
 
 TODAY = datetime.now(UTC).date()
 GOOD = Outcome("one", 0.25, 200, usage=Usage(123_456, 7890, 40, 5), cost=1.25)

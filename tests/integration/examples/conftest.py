@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
-from balancer.background import BackgroundLoop
+from balancer.runtime.background import BackgroundLoop
 
 StartMock = Callable[..., MockServer]
 

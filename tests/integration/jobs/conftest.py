@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 from jobs.store import JobStore
 from tests.job_bench import Bench
 

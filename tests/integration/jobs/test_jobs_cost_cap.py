@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from balancer.endpoint import Endpoint, Price
-from balancer.fleet import Fleet
-from balancer.model_routes import ModelRoutes
-from balancer.redis_connection import AsyncRedis
+from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
-from balancer.state import state_on
+from balancer.routing.model_routes import ModelRoutes
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.shared_state import state_on
 from jobs import keys
 from jobs.cost_cap import require_prices
 from jobs.dispatch import announce_serving

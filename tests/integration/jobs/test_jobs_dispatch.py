@@ -9,11 +9,11 @@ import pytest
 
 from balancer.configuration import HealthCheck
 from balancer.endpoint import Endpoint
-from balancer.fleet import Fleet
+from balancer.fleet.fleet import Fleet
 from balancer.outcome import Failure, FailureKind, Outcome
-from balancer.redis_connection import AsyncRedis
 from balancer.routing import BalancingStrategy
-from balancer.state import state_on
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.shared_state import state_on
 from jobs import dispatch, keys
 from jobs.dispatch import Dispatcher, announce_serving
 from jobs.endings import Endings

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 from jobs.lock import Lock
 from jobs.store import job_scripts
 from tests.waiting import until

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from balancer import keys as balancer_keys
+from balancer.state import keys as balancer_keys
 from jobs import keys
 from jobs.presence import Presence, Roll
 from jobs.shards import ShardTable

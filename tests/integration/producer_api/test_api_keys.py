@@ -13,7 +13,7 @@ from live_server import PATIENCE_S, StartServer, error_of, until
 
 from balancer.configuration import Configuration
 from balancer.errors import ConfigurationError, SharedStateUnavailable
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 from jobs.access import Access, KeyStore, Limits, Refusal, Refused, recognition, store
 from jobs.access.exposure import Door, refuse_exposure
 from jobs.access.store import KeyOrder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from balancer.redis_connection import AsyncRedis
+from balancer.state.redis_connection import AsyncRedis
 from jobs.access import KeyStore
 from jobs.access.secret import digest_of
 

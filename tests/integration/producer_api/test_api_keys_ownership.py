@@ -10,9 +10,9 @@ import httpx
 import pytest
 from live_server import PATIENCE_S, Hands, StartServer, batch_lines, create_batch, error_of, open_for_work, upload
 
-from balancer import keys as balancer_keys
-from balancer.redis_connection import AsyncRedis
-from balancer.tally import Row, Tally
+from balancer.state import keys as balancer_keys
+from balancer.state.redis_connection import AsyncRedis
+from balancer.usage.tally import Row, Tally
 from jobs import keys
 from jobs.access import KeyStore, Limits, store
 from jobs.access.store import KeyOrder

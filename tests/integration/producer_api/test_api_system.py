@@ -9,8 +9,8 @@ import pytest
 from live_server import Hands, batch_lines, create_batch, error_of, open_for_work, upload
 from prometheus_client.parser import text_string_to_metric_families
 
-from balancer import keys
 from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.state import keys
 from jobs.node import Node
 from producer_api import machine
 

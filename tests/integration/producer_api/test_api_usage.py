@@ -7,9 +7,9 @@ import pytest
 import redis as sync_redis
 from live_server import error_of
 
-from balancer import keys
 from balancer.outcome import Failure, FailureKind, Outcome, Usage
-from balancer.tally import Row, Tally
+from balancer.state import keys
+from balancer.usage.tally import Row, Tally
 
 TODAY = datetime.now(UTC).date()
 

@@ -12,8 +12,8 @@ import pytest
 from live_server import PATIENCE_S, LiveServer, StartServer, until
 
 from balancer.endpoint import Price
-from balancer.model_routes import ModelRoutes
-from balancer.redis_connection import AsyncRedis
+from balancer.routing.model_routes import ModelRoutes
+from balancer.state.redis_connection import AsyncRedis
 from jobs.access import KeyStore, Limits
 from jobs.access.store import KeyOrder
 from tests.speakers import SPEAKERS, Heard, Reply, SpeakerServer, Told

@@ -18,10 +18,10 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from balancer import AsyncLoadBalancer
+from balancer.fleet.streaming import StreamReading, chunks_of
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers import Adapter, Call, adapter_for
 from balancer.results import ChatChunk, text_of
-from balancer.streaming import StreamReading, chunks_of
 from tests.fleet_calls import chat, streamed_chat
 from tests.speakers import SPEAKERS, Ending, Heard, Reply, Speaker, SpeakerServer, Told, ToolCall
 

@@ -11,13 +11,13 @@ import pytest
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
 from balancer.endpoint import Endpoint, Price
-from balancer.fair_queue import Flow
-from balancer.fleet import Fleet
-from balancer.health import HealthPolicy
+from balancer.fleet.fleet import Fleet
+from balancer.fleet.slot import Slot
 from balancer.outcome import Failure, FailureKind, Outcome
-from balancer.redis_connection import AsyncRedis
-from balancer.slot import Slot
-from balancer.state import state_on
+from balancer.state.health import HealthPolicy
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.shared_state import state_on
+from balancer.state.slots.fair_queue import Flow
 from jobs.files import Upload
 from jobs.records import Job, Shard
 from jobs.results import Source

@@ -14,8 +14,8 @@ from balancer.endpoint import Endpoint
 from balancer.outcome import NO_USAGE, FailureKind, Usage
 from balancer.providers import Call, RequestRefused, StreamFault, adapter_for
 from balancer.providers.failures import error_of, failure_kind, retry_after_seconds, shown, without_keys
-from balancer.providers.openai import OpenAIAdapter
-from balancer.providers.openai_answers import count_of
+from balancer.providers.openai.adapter import OpenAIAdapter
+from balancer.providers.openai.answers import count_of
 from balancer.providers.settings import apply_endpoint
 
 ADAPTER = OpenAIAdapter()

@@ -9,15 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from balancer import (
-    ConfigurationError,
-    LoadBalancer,
-    clients,
-    create_client,
-    get_available_clients,
-    get_client,
-    get_client_with_fallback,
-)
+from balancer import ConfigurationError, LoadBalancer, create_client, get_available_clients, get_client, get_client_with_fallback
+from balancer.client import clients
 
 HI = [{"role": "user", "content": "Hi"}]
 GEMINI = "generativelanguage.googleapis.com"

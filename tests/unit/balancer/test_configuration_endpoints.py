@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from balancer.configuration import dump_configuration, load_configuration
+from balancer.configuration.validation import checked_endpoints
 from balancer.endpoint import Endpoint, covers
 from balancer.errors import ConfigurationError
-from balancer.validation import checked_endpoints
 
 KEYS = """
 endpoints:

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from balancer.configuration import dump_configuration, load_configuration
-from balancer.difficulty import Difficulty
 from balancer.errors import ConfigurationError
-from balancer.model_routes import ModelRoutes
+from balancer.routing.difficulty import Difficulty
+from balancer.routing.model_routes import ModelRoutes
 
 ENDPOINTS = [{"url": "http://gpu1:8000/v1", "models": ["mini", "big", "bigger"]}]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.difficulty import Difficulty, DifficultyRules, difficulty, points
+from balancer.routing.difficulty import Difficulty, DifficultyRules, difficulty, points
 
 EASY, MEDIUM, HARD = Difficulty
 TOOL = {"type": "function", "function": {"name": "f"}}

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancer.endpoint import Endpoint
-from balancer.health import Circuit, Health
 from balancer.outcome import Failure, FailureKind
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, backoff, decide
+from balancer.state.health import Circuit, Health
 
 WELL = Health()
 OPEN = Health(circuit=Circuit.OPEN, open_for=20.0)

@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.fair_queue import ONE_FLOW, FairQueue, Flow
+from balancer.state.slots.fair_queue import ONE_FLOW, FairQueue, Flow
 
 BIG, SMALL, URGENT = Flow("big"), Flow("small"), Flow("urgent", 10)
 

@@ -4,9 +4,9 @@ import httpx
 import pytest
 
 from balancer.endpoint import Endpoint
-from balancer.fleet import Fleet
-from balancer.health import Circuit
-from balancer.state import local_state
+from balancer.fleet.fleet import Fleet
+from balancer.state.health import Circuit
+from balancer.state.shared_state import local_state
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from functools import reduce
 
 import pytest
 
-from balancer.health import Circuit, HealthPolicy, Seen
-from balancer.local import LocalHealth
-from balancer.local.health import Record, after_report
 from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.state.health import Circuit, HealthPolicy
+from balancer.state.health.local import LocalHealth, Record, after_report
+from balancer.state.health.report import Seen
 
 POLICY = HealthPolicy(failures_to_open=2, connection_weight=2, first_open=2.0, longest_open=8.0)
 OK, BAD, REFUSED, AGAIN, KEY = "ok", "bad", "refused", "bad again", "key refused"

@@ -5,10 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.endpoint import Endpoint
-from balancer.local import LocalPacer
-from balancer.local.pacing import Bucket
 from balancer.outcome import Usage
-from balancer.pacing import MOST_COMPLETION, expected_tokens
+from balancer.state.rate_limits.local import Bucket, LocalPacer
+from balancer.state.rate_limits.shared import MOST_COMPLETION, expected_tokens
 
 URL = "http://gpu1:8000/v1"
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancer.endpoint import Endpoint
-from balancer.local import LocalSlots
+from balancer.state.slots.local import LocalSlots
 
 E = "e"
 

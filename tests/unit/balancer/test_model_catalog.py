@@ -3,8 +3,8 @@
 import pytest
 
 from balancer.endpoint import Endpoint
-from balancer.model_catalog import ModelCatalog, upstream_model
-from balancer.model_routes import ModelRoutes
+from balancer.routing.model_catalog import ModelCatalog, upstream_model
+from balancer.routing.model_routes import ModelRoutes
 
 NAMED = Endpoint("http://a/v1", "named", models={"fast": "llama-8b", "good": "llama-70b"})
 PATTERN = Endpoint("http://b/v1", "pattern", models={"gpt-*": "gpt-*"})

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from balancer.difficulty import Difficulty
-from balancer.model_routes import MOST_MODELS, NO_ROUTES, AutoTiers, ModelRoutes
+from balancer.routing.difficulty import Difficulty
+from balancer.routing.model_routes import MOST_MODELS, NO_ROUTES, AutoTiers, ModelRoutes
 
 TIERS = AutoTiers({Difficulty.EASY: ("mini",), Difficulty.MEDIUM: ("middle",), Difficulty.HARD: ("big", "bigger")})
 ROUTES = ModelRoutes({"fast": ("mini",), "smart": ("big", "bigger")}, TIERS)

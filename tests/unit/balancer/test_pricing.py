@@ -11,12 +11,12 @@ from genai_prices.types import ModelPrice, StartDateConstraint, Tier, TieredPric
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer import pricing
 from balancer.endpoint import Endpoint, Price
 from balancer.outcome import NO_USAGE, Usage
-from balancer.price_library import LibraryTariff, table_of, tariff_of
-from balancer.pricing import cost_of, nano_cost_of
-from balancer.rates import NANO, RateTable
+from balancer.usage import pricing
+from balancer.usage.price_library import LibraryTariff, table_of, tariff_of
+from balancer.usage.pricing import cost_of, nano_cost_of
+from balancer.usage.rates import NANO, RateTable
 
 DAY = date(2026, 3, 1)
 MIDNIGHT = datetime.combine(DAY, time(), UTC)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from balancer.endpoint import Endpoint
 from balancer.providers import Call, RequestRefused, adapter_for
-from balancer.providers.anthropic import AnthropicAdapter
-from balancer.providers.anthropic_requests import MAX_TOKENS
+from balancer.providers.anthropic.adapter import AnthropicAdapter
+from balancer.providers.anthropic.requests import MAX_TOKENS
 from tests.speakers import Document, Heard, Image, Text, ToolCall, ToolResult, Turn
 from tests.speakers.speak_anthropic import SPEAKER
 

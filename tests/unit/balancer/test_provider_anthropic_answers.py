@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from balancer.outcome import NO_USAGE, FailureKind, Usage
 from balancer.providers import Call
-from balancer.providers.anthropic import AnthropicAdapter
-from balancer.providers.openai import usage_of
+from balancer.providers.anthropic.adapter import AnthropicAdapter
+from balancer.providers.openai.adapter import usage_of
 
 ADAPTER = AnthropicAdapter()
 CALL = Call("/messages", b"{}", "m")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from balancer.outcome import FailureKind
 from balancer.providers import Call, StreamFault
-from balancer.providers.anthropic import AnthropicAdapter
+from balancer.providers.anthropic.adapter import AnthropicAdapter
 
 ADAPTER = AnthropicAdapter()
 CALL = Call("/messages", b"{}", "m", stream=True)

@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from balancer.endpoint import Endpoint
 from balancer.outcome import Failure, FailureKind, Usage
 from balancer.providers import Answer, Call, RequestRefused, StreamFault, Translation
-from balancer.providers.gemini import GeminiAdapter
+from balancer.providers.gemini.adapter import GeminiAdapter
 
 ADAPTER = GeminiAdapter()
 ENDPOINT = Endpoint("https://generativelanguage.googleapis.com/v1beta", provider="gemini", api_key="k")

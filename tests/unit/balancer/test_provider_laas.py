@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from balancer.endpoint import Endpoint
 from balancer.outcome import NO_USAGE, FailureKind, Usage
 from balancer.providers import Call, Check, RequestRefused, StreamFault
-from balancer.providers.laas import LaaSAdapter
+from balancer.providers.laas.adapter import LaaSAdapter
 from tests.media import jpeg, pages, pdf, png
 
 ADAPTER = LaaSAdapter()

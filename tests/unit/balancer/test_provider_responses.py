@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
 from balancer.providers import Answer, Call, RequestRefused, StreamFault
-from balancer.providers.openai import OpenAIAdapter
+from balancer.providers.openai.adapter import OpenAIAdapter
 
 ADAPTER = OpenAIAdapter()
 OPTIONS = {"api": "responses"}

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from balancer import AsyncLoadBalancer
 from balancer.endpoint import Endpoint
-from balancer.fleet import Fleet
+from balancer.fleet.fleet import Fleet
 from balancer.outcome import FailureKind
 from balancer.providers import RequestRefused
-from balancer.providers.vllm import VLLMAdapter
+from balancer.providers.openai.vllm import VLLMAdapter
 from tests.speakers.speak_vllm import METRICS
 
 ADAPTER = VLLMAdapter()
@@ -145,7 +145,7 @@ async def test_a_server_behind_a_proxy_that_shows_only_the_api_is_well(fleet: Fl
 async def test_metrics_that_do_not_come_change_nothing_but_the_queue(
     metrics: httpx.Response | httpx.HTTPError, fleet: Fleet, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "balancer.fleet")
+    caplog.set_level(logging.DEBUG, "balancer.fleet.fleet")
     await fleet.check("gpu")
     server.answers["/metrics"] = metrics
     assert (await fleet.check("gpu")).failure is None

@@ -9,7 +9,7 @@ import pytest
 
 from balancer.errors import ConfigurationError
 from balancer.providers import Adapter, adapter_for
-from balancer.providers.openai import OpenAIAdapter
+from balancer.providers.openai.adapter import OpenAIAdapter
 from balancer.providers.registry import _BUILT_IN, ENTRY_POINTS, Registry
 
 

@@ -7,12 +7,13 @@ from contextlib import aclosing
 import httpx
 
 from balancer.endpoint import Endpoint
-from balancer.fleet import Fleet
-from balancer.local import LocalPacer
+from balancer.fleet.fleet import Fleet
+from balancer.fleet.sending import ChatRequest, Sender
 from balancer.outcome import FailureKind, Usage
 from balancer.routing import BalancingStrategy, FailoverRules
-from balancer.sending import ChatRequest, Sender
-from balancer.state import SlotsView, local_state
+from balancer.state.rate_limits.local import LocalPacer
+from balancer.state.shared_state import local_state
+from balancer.state.slots import Slots
 
 ENDPOINT = Endpoint("http://one/v1", "one", models={"m": "m"}, max_concurrency=1, tpm=6_000_000)
 ASKED = {"model": "m", "messages": [], "max_tokens": 900}
@@ -45,7 +46,7 @@ class Streaming(httpx.AsyncBaseTransport):
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Endless())
 
 
-async def sender_with(ledger: Ledger, queue_wait: float) -> AsyncGenerator[tuple[Sender, SlotsView], None]:
+async def sender_with(ledger: Ledger, queue_wait: float) -> AsyncGenerator[tuple[Sender, Slots], None]:
     state = local_state([ENDPOINT])
     state.pacer = ledger
     async with Fleet([ENDPOINT], state, transport=Streaming()) as fleet:

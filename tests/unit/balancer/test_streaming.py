@@ -7,12 +7,11 @@ import httpx
 import orjson
 import pytest
 
-from balancer import sse
+from balancer.fleet.streaming import StreamReading
 from balancer.outcome import NO_USAGE, FailureKind, Outcome, Usage
-from balancer.providers import Call, adapter_for
+from balancer.providers import Call, adapter_for, sse
+from balancer.providers.sse import EventTooLarge, event_data
 from balancer.results import ChatChunk
-from balancer.sse import EventTooLarge, event_data
-from balancer.streaming import StreamReading
 
 SSE = {"content-type": "text/event-stream; charset=utf-8"}
 REQUEST = httpx.Request("POST", "http://gpu1:8000/v1/chat/completions")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from balancer.outcome import NO_USAGE, Usage
-from balancer.token_guess import characters_in, guessed_usage, prompt_tokens
+from balancer.usage.token_guess import characters_in, guessed_usage, prompt_tokens
 
 CALL = {"id": "c" * 40, "type": "function", "function": {"name": "find", "arguments": '{"a":1}'}}
 

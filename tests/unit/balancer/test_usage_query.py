@@ -5,9 +5,9 @@ from datetime import date
 import pytest
 
 from balancer.errors import BalancerError
-from balancer.tally import Row, Tally
-from balancer.usage_query import GROUPS, InvalidUsageQuery, UsageQuery, usage_query
-from balancer.usage_report import summed
+from balancer.usage.query import GROUPS, InvalidUsageQuery, UsageQuery, usage_query
+from balancer.usage.report import summed
+from balancer.usage.tally import Row, Tally
 
 TODAY = date(2026, 3, 1)
 

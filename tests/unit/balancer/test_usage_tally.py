@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.outcome import Failure, FailureKind, Outcome, Usage
-from balancer.tally import COUNTS, LATENCY_BOUNDS, Row, Tally, quantile
+from balancer.usage.tally import COUNTS, LATENCY_BOUNDS, Row, Tally, quantile
 
 USED = Usage(10, 5, 4, 2)
 BAD = Failure(FailureKind.SERVER, "broken", 500)

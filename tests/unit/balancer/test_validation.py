@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from balancer.client.load_balancer import AsyncLoadBalancer
+from balancer.client.sync_load_balancer import LoadBalancer
 from balancer.configuration import Configuration
+from balancer.configuration.validation import checked_endpoints
 from balancer.endpoint import Endpoint
 from balancer.errors import BalancerError, ConfigurationError
-from balancer.load_balancer import AsyncLoadBalancer
-from balancer.sync_load_balancer import LoadBalancer
-from balancer.validation import checked_endpoints
 
 URL = "http://gpu1:8000/v1"
 GOOD = Endpoint(URL)

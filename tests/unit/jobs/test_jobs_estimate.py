@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from balancer.endpoint import Endpoint, Price
-from balancer.model_routes import ModelRoutes
 from balancer.routing import BalancingStrategy
+from balancer.routing.model_routes import ModelRoutes
 from jobs.estimate import Estimator, Tally, answer_tokens, spread, sum_of
 
 WEIGHTED = BalancingStrategy.WEIGHTED

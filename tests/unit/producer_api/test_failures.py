@@ -1,7 +1,7 @@
 import pytest
 
+from balancer.fleet.sent import Sent
 from balancer.outcome import Failure, FailureKind, Outcome
-from balancer.sent import Sent
 from producer_api.gateway.failures import problem_of
 
 

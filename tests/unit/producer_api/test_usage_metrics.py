@@ -7,10 +7,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from balancer import keys
 from balancer.outcome import Failure, FailureKind, Outcome, Usage
-from balancer.redis_connection import AsyncRedis
-from balancer.tally import LATENCY_BOUNDS, Row, Tally
+from balancer.state import keys
+from balancer.state.redis_connection import AsyncRedis
+from balancer.usage.tally import LATENCY_BOUNDS, Row, Tally
 from producer_api.usage_metrics import usage_metrics, used_on
 
 

@@ -1,0 +1,1 @@
+"""The load balancers that programs use, and the ways to make them."""

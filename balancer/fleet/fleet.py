@@ -1,0 +1,356 @@
+"""The fleet as one process uses it: sends requests, and knows which endpoint can take the next one."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any
+
+import httpx
+from redis.exceptions import RedisError
+
+from balancer.endpoint import Endpoint
+from balancer.fleet.slot import Slot
+from balancer.fleet.streaming import StreamReading
+from balancer.fleet.transport import MAX_ANSWER_BYTES, AnswerTooLarge, FastTransport, body_at_hand, read_whole, timeout_message
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.providers import Adapter, Answer, Call, Check, RequestRefused, adapter_for
+from balancer.results import ChatChunk
+from balancer.routing.model_catalog import ModelCatalog, upstream_model
+from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
+from balancer.state.health import Circuit
+from balancer.state.rate_limits.shared import expected_tokens
+from balancer.state.shared_state import SharedState
+from balancer.state.slots.fair_queue import ONE_FLOW, Flow
+from balancer.usage.pricing import cost_of
+
+__all__ = ["Fleet"]
+
+MODELS_TIMEOUT = 5.0
+MOST_URLS = 256
+"""Addresses kept for each endpoint: a path may hold a model's name, which users choose."""
+
+log = logging.getLogger(__name__)
+
+
+class Fleet:
+    """All endpoints, with their slots, health and budgets, which `state` shares with other processes or keeps for this one.
+
+    Use as an async context manager.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        state: SharedState,
+        timeout: float = 60.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+        routes: ModelRoutes = NO_ROUTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        self._state = state
+        self._max_answer_bytes = max_answer_bytes
+        self._timeout = timeout
+        self._transport = transport or FastTransport(max_answer_bytes=max_answer_bytes)
+        self._lines = {e.name: _Line(e, adapter_for(e.provider), timeout) for e in endpoints}
+        self._asked: dict[str, asyncio.Lock] = {}
+        self.queued: dict[str, float] = {}
+        """Requests that wait at an endpoint, whoever sent them, as its last check found; absent where it doesn't say."""
+        self.endpoints = {e.name: e for e in endpoints}
+        self.catalog = ModelCatalog(self.endpoints, routes)
+        self.slots = state.slots
+        self.health = state.health
+        self.pacer = state.pacer
+        self.usage = state.usage
+
+    async def __aenter__(self) -> "Fleet":
+        # The first request is to see what the other processes have in flight.
+        with suppress(RedisError):  # the loops below tell of it
+            await asyncio.gather(self.slots.refresh(), self.health.refresh())
+        self.slots.start()
+        self.health.start()
+        if self.usage is not None:
+            self.usage.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.slots.aclose()
+        await self.health.aclose()
+        if self.usage is not None:
+            await self.usage.aclose()
+        await self._transport.aclose()
+
+    def with_defaults(self, endpoint: str, body: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a request with those of `defaults` that it does not say itself and that the endpoint takes."""
+        line = self._lines[endpoint]
+        return {**{name: value for name, value in defaults.items() if line.adapter.takes(line.endpoint, name)}, **body}
+
+    def try_slot(self, endpoint: str) -> Slot | None:
+        """Return a slot if one is at hand at an endpoint without rate limits."""
+        if not self.pacer.is_paced(endpoint) and self.slots.try_acquire(endpoint):
+            return Slot(endpoint, ONE_FLOW, self.slots, self.pacer, None)
+        return None
+
+    async def slot(self, endpoint: str, body: Mapping[str, Any], flow: Flow = ONE_FLOW, size: int | None = None) -> Slot | None:
+        """Wait until the endpoint's rate limits let a request pass, then for a slot; None if it turned bad or went away.
+
+        `size` is the bytes of `body`, about; they are counted if it is not given. The slot has to be released, however the
+        request ends.
+        """
+        if not self.pacer.is_paced(endpoint):
+            held = await self.slots.acquire(endpoint, flow)
+            return Slot(endpoint, flow, self.slots, self.pacer, None) if held else None
+        expected = expected_tokens(body, len(str(body)) if size is None else size)
+        await self.pacer.take(endpoint, expected)
+        held = False
+        try:
+            held = endpoint in self.endpoints and await self.slots.acquire(endpoint, flow)
+        finally:
+            if not held:
+                self.pacer.settle(endpoint, expected, NO_USAGE)
+        return Slot(endpoint, flow, self.slots, self.pacer, expected) if held else None
+
+    async def send(
+        self,
+        slot: Slot,
+        path: str,
+        body: Mapping[str, Any],
+        owner: str = "",
+        api_key: str | None = None,
+        repeated: bool = False,
+    ) -> Outcome:
+        """Send one request to the slot's endpoint and say what came of it; never raises for anything that the endpoint does.
+
+        The slot stays the caller's. Its rate limits, the health and the usage of `owner` (the id of an API key, or nothing) learn
+        of the outcome. `api_key` replaces the endpoint's own for this request alone. `repeated` says that the request has failed
+        there before, so that another failure of it is no news of the endpoint.
+        """
+        line = self._lines[slot.endpoint]
+        try:
+            call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
+        except RequestRefused as exc:
+            return _refused(slot.endpoint, exc)
+        slot.sent = True
+        outcome = await self._outcome(line, call, api_key)
+        if repeated:
+            outcome = replace(outcome, repeated=True)
+        self._tell(line, outcome, owner, api_key)
+        slot.account(outcome)
+        return outcome
+
+    def _tell(self, line: "_Line", outcome: Outcome, owner: str, api_key: str | None) -> None:
+        # A caller's own key that is refused says nothing about the endpoint, nor does a reader that leaves.
+        if not (outcome.abandoned or (api_key and outcome.failure and not outcome.failure.counts_against_endpoint)):
+            self.health.note(outcome)
+        if self.usage is not None:
+            self.usage.note(line.endpoint, outcome, owner)
+
+    async def _outcome(self, line: "_Line", call: Call, api_key: str | None) -> Outcome:
+        name = line.endpoint.name
+        started = time.perf_counter()
+        try:
+            response, body = await self._exchange(line.request(call, api_key))
+        except httpx.TimeoutException as exc:
+            failure = Failure(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
+            return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
+        except httpx.HTTPError as exc:
+            kind = FailureKind.ANSWER_TOO_LARGE if isinstance(exc, AnswerTooLarge) else FailureKind.CONNECTION
+            failure = Failure(kind, str(exc) or type(exc).__name__)
+            return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
+        answer = line.adapter.answer(call, response.status_code, response.headers, body)
+        if answer.failure is not None:
+            answer = _without_key(answer, api_key or line.endpoint.api_key)
+        return Outcome(
+            endpoint=name,
+            latency=time.perf_counter() - started,
+            status=response.status_code,
+            body=answer.body,
+            request_id=response.headers.get("x-request-id") or response.headers.get("request-id", ""),
+            usage=answer.usage,
+            failure=answer.failure,
+            parsed=answer.parsed,
+            model=call.model,
+            cost=cost_of(answer.usage, line.endpoint, call.model),
+        )
+
+    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        response = await self._transport.handle_async_request(request)
+        if (body := body_at_hand(response)) is not None:
+            return response, body
+        try:
+            return response, await read_whole(response, self._max_answer_bytes)
+        finally:
+            await response.aclose()
+
+    async def stream(
+        self,
+        slot: Slot,
+        path: str,
+        body: Mapping[str, Any],
+        on_end: Callable[[Outcome], None],
+        owner: str = "",
+        api_key: str | None = None,
+    ) -> AsyncGenerator[ChatChunk, None]:
+        """Send one request and yield the chunks of its answer; never raises for anything that the endpoint does.
+
+        The slot stays the caller's. However it ends, also by closing the generator, `on_end` is called with the outcome, once;
+        the rate limits, the health and the usage of `owner` learn of it too.
+        """
+        line = self._lines[slot.endpoint]
+        try:
+            call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
+        except RequestRefused as exc:
+            on_end(_refused(slot.endpoint, exc))
+            return
+        slot.sent = True
+        reading = StreamReading(slot.endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes)
+        try:
+            async with aclosing(reading.chunks(self._transport, line.request(call, api_key))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            outcome = reading.outcome()
+            outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
+            self._tell(line, outcome, owner, api_key)
+            slot.account(outcome)
+            on_end(outcome)
+
+    async def check(self, endpoint: str) -> Outcome:
+        """Ask an endpoint for its models, as the active health check does, and share both answers; read how much waits there.
+
+        One that offers nothing to be asked for free is taken to be well.
+        """
+        line = self._lines[endpoint]
+        outcome, body = Outcome(endpoint, 0.0), b""
+        for check in filter(None, (line.adapter.alive_check, line.adapter.check)):
+            outcome, body = await self._probe(line, check)
+            if outcome.failure is not None:
+                await self.health.check_failed(outcome)
+                return outcome
+        await self.health.check_passed(endpoint)
+        if outcome.status == 200:
+            await self._share_models(endpoint, line.adapter.models(body))
+        await self._read_load(line)
+        return outcome
+
+    async def _probe(self, line: "_Line", check: Check) -> tuple[Outcome, bytes]:
+        name = line.endpoint.name
+        extensions = {"timeout": {"read": min(MODELS_TIMEOUT, self._timeout)}}
+        request = httpx.Request("GET", line.check_url(check), headers=line.headers, extensions=extensions)
+        started = time.perf_counter()
+        try:
+            response, body = await self._exchange(request)
+        except httpx.HTTPError as exc:
+            kind = FailureKind.TIMEOUT if isinstance(exc, httpx.TimeoutException) else FailureKind.CONNECTION
+            failure = Failure(kind, str(exc) or type(exc).__name__)
+            return Outcome(name, time.perf_counter() - started, failure=failure), b""
+        # An endpoint without a model list is alive all the same; only failures inside it and a refused key count.
+        status = response.status_code
+        problem: Failure | None = None
+        if status >= 500 or (status == 401 and line.endpoint.api_key):
+            kind = FailureKind.AUTHENTICATION if status == 401 else FailureKind.SERVER
+            problem = Failure(kind, f"HTTP {status} for GET {check.path}", status)
+        return Outcome(name, time.perf_counter() - started, status, failure=problem), body
+
+    async def _read_load(self, line: "_Line") -> None:
+        if line.adapter.load_check is None:
+            return
+        name = line.endpoint.name
+        outcome, body = await self._probe(line, line.adapter.load_check)
+        queued = line.adapter.load(body) if outcome.status == 200 else None
+        if queued is None:
+            why = outcome.failure.message if outcome.failure else f"HTTP {outcome.status}"
+            log.debug("%s does not say how much waits there: %s", name, why)
+            self.queued.pop(name, None)
+        elif name in self.endpoints:
+            self.queued[name] = queued
+
+    async def _share_models(self, endpoint: str, names: list[str]) -> None:
+        if names:
+            self.catalog.learn(endpoint, names)
+            with suppress(RedisError):  # the next check tells it again
+                await self._state.share_models(endpoint, names)
+
+    async def refresh_models(self) -> None:
+        """Read which models the endpoints without a list of their own serve, as the last check by any process found."""
+        self.catalog.learn_unordered(await self._state.listed_models([n for n, e in self.endpoints.items() if not e.models]))
+
+    async def _with_model(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Name a model where neither the request nor the endpoint's settings do: the first that the endpoint lists, which is
+        asked for once."""
+        if body.get("model") or upstream_model(endpoint, None) or not self._lines[endpoint.name].adapter.lists_models:
+            return body
+        name = endpoint.name
+        if not self.catalog.has_asked(name):
+            async with self._asked.setdefault(name, asyncio.Lock()):
+                if not self.catalog.has_asked(name):
+                    outcome = await self.check(name)
+                    if outcome.status is not None and not self.catalog.has_asked(name):
+                        self.catalog.learn(name, ())  # one that was not there is asked again when it is
+        model = self.catalog.listed_default(name)
+        return {**body, "model": model} if model else body
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Use another endpoint from now on."""
+        self.catalog.forget(endpoint.name)
+        self.queued.pop(endpoint.name, None)
+        self._lines[endpoint.name] = _Line(endpoint, adapter_for(endpoint.provider), self._timeout)
+        self.slots.add(endpoint)
+        self.health.add(endpoint.name)
+        self.pacer.add(endpoint)
+        self.endpoints[endpoint.name] = endpoint
+
+    def remove(self, endpoint: str) -> None:
+        """Use an endpoint no more. Its requests in flight end as they do."""
+        del self.endpoints[endpoint]
+        self.queued.pop(endpoint, None)
+        self.slots.remove(endpoint)
+        self.health.remove(endpoint)
+        self.pacer.remove(endpoint)
+
+    def is_tried_out(self, endpoint: str) -> bool:
+        """Whether requests find out now whether an endpoint that was failing is well again."""
+        return self.health[endpoint].circuit is Circuit.HALF_OPEN
+
+
+class _Line:
+    """What never changes between two requests to an endpoint, made once."""
+
+    def __init__(self, endpoint: Endpoint, adapter: Adapter, timeout: float) -> None:
+        self.endpoint = endpoint
+        self.adapter = adapter
+        self.headers = httpx.Headers(adapter.headers(endpoint))
+        self.extensions = {"timeout": {"read": timeout}}
+        self._urls: dict[str, httpx.URL] = {}
+
+    def request(self, call: Call, api_key: str | None = None) -> httpx.Request:
+        headers = self.headers
+        if api_key is not None:
+            headers = httpx.Headers(self.adapter.headers(replace(self.endpoint, api_key=api_key)))
+        extensions = {**self.extensions, "stream": True} if call.stream else self.extensions
+        stream = httpx.ByteStream(call.body)
+        return httpx.Request("POST", self.url(call.path), headers=headers, stream=stream, extensions=extensions)
+
+    def check_url(self, check: Check) -> httpx.URL:
+        return self.url("/").join(check.path) if check.at_root else self.url(check.path)
+
+    def url(self, path: str) -> httpx.URL:
+        if path not in self._urls:
+            if len(self._urls) >= MOST_URLS:
+                self._urls.clear()
+            self._urls[path] = httpx.URL(self.endpoint.url + path)
+        return self._urls[path]
+
+
+def _without_key(answer: Answer, key: str | None) -> Answer:
+    """Take the key out of what an endpoint says: some quote it."""
+    if not key or answer.failure is None:
+        return answer
+    failure = replace(answer.failure, message=answer.failure.message.replace(key, "…"))
+    return replace(answer, failure=failure, body=answer.body.replace(key.encode(), "…".encode()))
+
+
+def _refused(endpoint: str, error: RequestRefused) -> Outcome:
+    return Outcome(endpoint, 0.0, failure=Failure(FailureKind.UNSUPPORTED, str(error), 400, param=error.param))

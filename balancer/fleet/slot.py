@@ -1,0 +1,63 @@
+"""The right to send one request: a slot of its endpoint, and what it takes of the endpoint's rate limits."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from balancer.outcome import NO_USAGE, Outcome
+from balancer.state.slots.fair_queue import Flow
+
+if TYPE_CHECKING:
+    from balancer.state.rate_limits import RateLimits
+    from balancer.state.slots import Slots
+
+__all__ = ["Slot"]
+
+
+class Slot:
+    """Held for one request to `endpoint`; see `Fleet.slot`. Give it back with `release`, or use it as a context manager.
+
+    `expected` is the tokens taken from the endpoint's rate limits, None where it has none.
+    """
+
+    __slots__ = ("_expected", "_flow", "_pacer", "_slots", "endpoint", "released", "sent")
+
+    def __init__(self, endpoint: str, flow: Flow, slots: "Slots", pacer: "RateLimits", expected: int | None) -> None:
+        self.endpoint = endpoint
+        self.sent = False
+        """Whether the request has been handed to the endpoint."""
+        self.released = False
+        self._flow = flow
+        self._slots = slots
+        self._pacer = pacer
+        self._expected = expected
+
+    def __enter__(self) -> "Slot":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether others may have been given the slot, since the process was frozen for longer than its lease. A request that has
+        not been sent needs another one then."""
+        return self._slots.has_lapsed(self.endpoint)
+
+    def account(self, outcome: Outcome) -> None:
+        """Correct the rate limits by what the request really used, where that is known."""
+        if outcome.failure or outcome.abandoned or outcome.usage != NO_USAGE:
+            self._settle(outcome)
+
+    def release(self) -> None:
+        """Give it back. A second time does nothing."""
+        if self.released:
+            return
+        self.released = True
+        self._slots.release(self.endpoint, self._flow)
+        if not self.sent:
+            self._settle(None)
+
+    def _settle(self, outcome: Outcome | None) -> None:
+        if self._expected is not None:
+            self._pacer.settle(self.endpoint, self._expected, outcome.usage if outcome else NO_USAGE)
+            self._expected = None

@@ -1,0 +1,1 @@
+"""Wanted's LaaS API."""

@@ -1,0 +1,69 @@
+"""vLLM's OpenAI server (formats of 0.32)."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from balancer.endpoint import Endpoint
+from balancer.providers.base import Call, Check, RequestRefused
+from balancer.providers.openai.adapter import OpenAIAdapter
+
+__all__ = ["VLLMAdapter"]
+
+_GUIDED = {
+    "guided_json": "structured_outputs.json",
+    "guided_regex": "structured_outputs.regex",
+    "guided_choice": "structured_outputs.choice",
+    "guided_grammar": "structured_outputs.grammar",
+}
+"""Fields that vLLM no longer knows since 0.12 -> what to use in their place."""
+_WAITING = re.compile(rb"^vllm:num_requests_waiting(?:\{[^\n]*\})?[ \t]+([^\s]+)", re.MULTILINE)
+"""One engine's queue in Prometheus' text. The whole name: others begin like it."""
+
+
+class VLLMAdapter(OpenAIAdapter):
+    """OpenAI's wire format, with vLLM's own routes beside it.
+
+    A check asks `/health` first: while the engine is dead, that answers 503, but `/v1/models` goes on answering 200, until the
+    server notices and ends, or (with VLLM_KEEP_ALIVE_ON_ENGINE_DEATH) for ever. Then the models, and then, for the queue, the
+    metrics. A server that has neither `/health` nor `/metrics`, because a proxy stands before it, is well all the same.
+
+    Requests that vLLM would take but not follow are refused, so that another endpoint is tried.
+    """
+
+    alive_check = Check("/health", at_root=True)
+    load_check = Check("/metrics", at_root=True)
+
+    def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
+        for name, instead in _GUIDED.items():
+            if body.get(name) is not None:
+                reason = f"vLLM ignores this field, its answer would not be constrained; use `{instead}` or `response_format`"
+                raise RequestRefused(name, reason)
+        _refuse_files(body.get("messages"))
+        return super().call(endpoint, path, body)
+
+    def load(self, body: bytes) -> float | None:
+        """Read how many requests wait at the server, all its engines together, from its metrics; None if they don't say."""
+        counts = [_number(text) for text in _WAITING.findall(body)]
+        return sum(counts) if counts and all(map(_is_count, counts)) else None
+
+
+def _refuse_files(messages: Any) -> None:
+    for index, message in enumerate(messages if isinstance(messages, list) else ()):
+        content = message.get("content") if isinstance(message, dict) else None
+        for place, part in enumerate(content if type(content) is list else ()):
+            if isinstance(part, dict) and part.get("type") in ("file", "document"):
+                param = f"messages[{index}].content[{place}].{part['type']}"
+                raise RequestRefused(param, "vLLM takes no documents; send their pages as images, or their text")
+
+
+def _number(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _is_count(value: float) -> bool:
+    return math.isfinite(value) and value >= 0

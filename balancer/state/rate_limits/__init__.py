@@ -1,0 +1,18 @@
+"""Rate limits: requests and tokens per minute, kept by one process (`local`) or shared through Redis (`shared`, `budget.lua`)."""
+
+from typing import Protocol
+
+from balancer.endpoint import Endpoint
+from balancer.outcome import Usage
+
+__all__ = ["RateLimits"]
+
+
+class RateLimits(Protocol):
+    """Budgets of requests and tokens per minute."""
+
+    def add(self, endpoint: Endpoint) -> None: ...
+    def remove(self, endpoint: str) -> None: ...
+    def is_paced(self, endpoint: str) -> bool: ...
+    async def take(self, endpoint: str, tokens: int) -> None: ...
+    def settle(self, endpoint: str, expected: int, usage: Usage) -> None: ...

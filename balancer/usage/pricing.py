@@ -1,0 +1,74 @@
+"""What a request costs. Each request is priced by itself: beyond some size, the whole of it costs more per token."""
+
+import time
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from balancer.endpoint import Endpoint
+from balancer.outcome import Usage
+from balancer.usage.rates import NANO, RateTable, flat_table
+
+__all__ = ["cost_of", "nano_cost_of"]
+
+DAY = 86400
+"""Seconds; prices change at most once in it, at midnight UTC, but for those that depend on the time of day."""
+TARIFFS_KEPT = 1024
+"""Models whose prices are kept at hand. Their names come from users, so there is no end of them."""
+LONGEST_NAME = 200
+"""Characters; a longer name is no model's, and is not looked for."""
+IN_THE_LIBRARY = frozenset({"openai", "anthropic", "gemini"})
+"""Wire formats of which some speaker is in the price library. A model of one's own (vLLM, LaaS) has one's own price."""
+
+
+class Tariff(Protocol):
+    """What one model costs at one endpoint."""
+
+    def nano_cost(self, usage: Usage) -> int | None: ...
+
+
+def cost_of(usage: Usage, endpoint: Endpoint, model: str) -> float | None:
+    """Return the cost of one request to `endpoint` for `model` (the upstream name) in USD, None where the price is not known.
+
+    It is a whole number of nanodollars: `round(cost * 1e9)` gives that back, for sums without an error.
+    """
+    nano = nano_cost_of(usage, endpoint, model)
+    return None if nano is None else nano / NANO
+
+
+def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str) -> int | None:
+    """Return the same in nanodollars: at the endpoint's own price, else at the price library's."""
+    price = endpoint.price
+    tariff: Tariff | None
+    if price is not None:
+        tariff = _own_table(price.input, price.output)
+    elif endpoint.provider in IN_THE_LIBRARY:
+        tariff = _library_tariff(endpoint.provider, endpoint.url, model, int(time.time()) // DAY)
+    else:
+        return None
+    return None if tariff is None else tariff.nano_cost(usage)
+
+
+@lru_cache(maxsize=TARIFFS_KEPT)
+def _own_table(input_price: float, output_price: float) -> RateTable:
+    return flat_table(input_price, output_price)
+
+
+@lru_cache(maxsize=TARIFFS_KEPT)
+def _library_tariff(provider: str, url: str, model: str, day: int) -> Tariff | None:
+    if not 0 < len(model) <= LONGEST_NAME:
+        return None
+    # Here, as it takes a quarter of a second, and whoever names prices of their own needs none of it.
+    from balancer.usage.price_library import tariff_of
+
+    return tariff_of(provider, _plain(url), model, datetime.fromtimestamp(day * DAY, UTC).date())
+
+
+def _plain(url: str) -> str:
+    """Return an address as the library's patterns know it: without user, port and query, in lower case."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+    except ValueError:  # half an IPv6 address
+        return ""
