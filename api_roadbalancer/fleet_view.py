@@ -5,8 +5,8 @@ import time
 from api_roadbalancer.progress import EndpointView
 from balancer.state import keys as balancer_keys
 from balancer.state.slots.shared import in_flight
+from jobs.dispatch.queueing import queue_name
 from jobs.node import Node
-from jobs.queueing import queue_name
 
 __all__ = ["fleet_views"]
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from balancer.state.health import Circuit
-from jobs.projection import Projection, project
+from jobs.cost.projection import Projection, project
 from jobs.records import Job
 
 __all__ = [

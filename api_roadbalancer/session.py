@@ -9,7 +9,7 @@ from api_roadbalancer.embedded import EmbeddedRedis, embedded_folder, private_fo
 from api_roadbalancer.simulation import with_simulated_endpoints
 from api_roadbalancer.supervisor import Child, Supervisor
 from balancer.configuration import Configuration, dump_configuration, load_configuration
-from jobs.objects import Objects
+from jobs.storage.object_store import Objects
 
 __all__ = ["Session", "open_session"]
 

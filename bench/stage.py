@@ -19,7 +19,7 @@ from api_roadbalancer.embedded import EmbeddedRedis, free_port
 from balancer.configuration import load_configuration
 from bench.processes import Process, start_process, until
 from bench.results import BenchmarkFailed
-from jobs.lines import CHAT_PATH
+from jobs.intake.lines import CHAT_PATH
 from jobs.node import Node, open_node
 from jobs.records import FileRecord, Job
 from jobs.service import JobRequest

@@ -19,7 +19,7 @@ TURNS = "rb:turns"
 SERVING = "rb:serving"
 """Hash of worker process -> `expires_ms endpoint,endpoint`: whose queues somebody listens to."""
 PRESENT = "rb:present"
-"""Set of the worker processes that keep a connection with their name (see jobs.presence)."""
+"""Set of the worker processes that keep a connection with their name (see jobs.dispatch.presence)."""
 JANITOR = "rb:janitor"
 """The process that is the janitor now; expires."""
 FILES = "rb:files"
@@ -42,7 +42,7 @@ def open_shards(job_id: str) -> str:
 
 
 def returned(job_id: str) -> str:
-    """Sorted set of ranges that were cut and came back (see `jobs.sizing.ReturnedRange`), by first line."""
+    """Sorted set of ranges that were cut and came back (see `jobs.dispatch.sizing.ReturnedRange`), by first line."""
     return f"rb:job:{job_id}:returned"
 
 

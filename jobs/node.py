@@ -9,9 +9,9 @@ from balancer.fleet.fleet import Fleet
 from balancer.runtime.process import process_name
 from balancer.state.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.state.shared_state import state_on
-from jobs.objects import Objects
-from jobs.queueing import Wake
+from jobs.dispatch.queueing import Wake
 from jobs.service import JobService
+from jobs.storage.object_store import Objects
 
 __all__ = ["Node", "open_node"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
+from jobs.dispatch.waiting import Waiting
 from jobs.states import FINAL, JobStatus, PauseReason
-from jobs.waiting import Waiting
 
 __all__ = ["NANO", "BadLine", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
 

@@ -10,19 +10,19 @@ from balancer.state.redis_connection import AsyncRedis
 from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.record import KeyRecord
 from jobs.access.store import KeyStore
-from jobs.assembly import Assembly
-from jobs.cost_cap import check_cap, require_prices
-from jobs.dispatch import Dispatcher
+from jobs.cost.cap import check_cap, require_prices
+from jobs.dispatch.dispatcher import Dispatcher
+from jobs.dispatch.lease_table import ShardTable
+from jobs.dispatch.queueing import Wake
 from jobs.errors import InvalidRequest, NotFound, NotReady
-from jobs.files import BATCH_PURPOSE, Files
 from jobs.ids import new_job_id
-from jobs.lines import PATHS
-from jobs.objects import Objects
-from jobs.queueing import Wake
+from jobs.intake.files import BATCH_PURPOSE, Files
+from jobs.intake.lines import PATHS
 from jobs.records import BadLine, FileRecord, Job
-from jobs.results import Result, Results
-from jobs.shards import ShardTable
-from jobs.store import JobStore, NewJob, job_scripts
+from jobs.results.assembly import Assembly
+from jobs.results.reading import Result, Results
+from jobs.storage.job_store import JobStore, NewJob, job_scripts
+from jobs.storage.object_store import Objects
 
 __all__ = ["JobRequest", "JobService", "parse_window"]
 

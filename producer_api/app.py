@@ -13,22 +13,24 @@ from balancer.routing import FailoverRules
 from jobs.access import Access
 from jobs.access.exposure import Door
 from jobs.access.memory import keys_were_seen, remember_keys
+from jobs.dispatch.queueing import Wake
 from jobs.node import open_node
-from jobs.queueing import Wake
-from producer_api import batches, files, jobs, metrics, models, system, usage
-from producer_api.access import add_access_handlers, admin_only
-from producer_api.auth import KeyAuth
-from producer_api.cancelling import Cancellations
+from producer_api.access.callers import add_access_handlers, admin_only
+from producer_api.access.key_auth import KeyAuth
 from producer_api.context import ApiContext, Limits
-from producer_api.documentation_pages import add_documentation
-from producer_api.errors import add_error_handlers
-from producer_api.framing import Framing
-from producer_api.gateway import chat, responses, sessions
+from producer_api.files import batches, files
+from producer_api.files.wire import ErrorEnvelope
+from producer_api.gateway import chat, models, responses, sessions
 from producer_api.gateway.chat_errors import add_chat_error_handlers
-from producer_api.pages import describe
-from producer_api.patience import Patience
-from producer_api.security_headers import SecurityHeaders
-from producer_api.wire import ErrorEnvelope
+from producer_api.http.body_timeout import Patience
+from producer_api.http.documentation import add_documentation
+from producer_api.http.errors import add_error_handlers
+from producer_api.http.openapi import describe
+from producer_api.http.request_id import Framing
+from producer_api.http.security_headers import SecurityHeaders
+from producer_api.jobs import jobs
+from producer_api.jobs.cancelling import Cancellations
+from producer_api.system import metrics, system, usage
 
 __all__ = ["create_app"]
 

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from balancer.fleet.sending import Sender
 from jobs.access import Access
 from jobs.node import Node
-from producer_api.cancelling import Cancellations
+from producer_api.jobs.cancelling import Cancellations
 
 __all__ = ["Api", "ApiContext", "Limits", "context_of"]
 

@@ -11,10 +11,10 @@ from balancer.configuration import Configuration
 from balancer.runtime.descriptors import raise_descriptor_limit
 from balancer.runtime.loop import new_event_loop
 from jobs.access.exposure import Door, is_loopback, refuse_exposure
-from jobs.queueing import Wake
+from jobs.dispatch.queueing import Wake
 from producer_api.app import create_app
 from producer_api.context import Limits
-from producer_api.http_protocol import BoundedProtocol
+from producer_api.http.protocol import BoundedProtocol
 
 __all__ = ["make_server", "run_api"]
 

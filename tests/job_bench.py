@@ -10,15 +10,16 @@ import orjson
 
 from balancer.outcome import Usage
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys, objects
-from jobs.assembly import Assembly
-from jobs.files import Files, Upload
-from jobs.objects import Objects
-from jobs.planning import Plan, Planned
+from jobs import keys
+from jobs.dispatch.lease_table import FinishedLine, Order, ShardTable
+from jobs.dispatch.planning import Plan, Planned
+from jobs.intake.files import Files, Upload
 from jobs.records import FileRecord, Job, Shard
-from jobs.results import Results
-from jobs.shards import FinishedLine, Order, ShardTable
-from jobs.store import JobStore, NewJob, job_scripts
+from jobs.results.assembly import Assembly
+from jobs.results.reading import Results
+from jobs.storage import object_store as objects
+from jobs.storage.job_store import JobStore, NewJob, job_scripts
+from jobs.storage.object_store import Objects
 
 PATH = "/v1/chat/completions"
 USAGE = Usage(7, 5, 3, 2)

@@ -17,19 +17,19 @@ from balancer.configuration import Configuration
 from balancer.runtime.loop import new_event_loop
 from balancer.runtime.tasks import end_tasks
 from balancer.state.redis_connection import without_password
-from jobs.dispatch import announce_serving
-from jobs.endings import Endings
+from jobs.dispatch.dispatcher import announce_serving
+from jobs.dispatch.lease_table import Order
+from jobs.dispatch.presence import Presence
+from jobs.dispatch.queueing import Wake
+from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError, ShardIncomplete
 from jobs.ids import new_token
-from jobs.janitor import Janitor
 from jobs.node import Node, open_node
-from jobs.objects import ObjectStoreError
-from jobs.presence import Presence
-from jobs.queueing import Wake
 from jobs.records import Shard
-from jobs.shards import Order
-from jobs.sweep import Sweep
-from jobs.waiting import Waiting
+from jobs.results.endings import Endings
+from jobs.storage.object_store import ObjectStoreError
+from jobs.upkeep.janitor import Janitor
+from jobs.upkeep.sweep import Sweep
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
 from workers.shard_run import Ending, ShardEnd, ShardRun, Tools

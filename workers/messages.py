@@ -12,8 +12,8 @@ from kombu.exceptions import OperationalError
 
 from balancer.configuration import Configuration
 from balancer.state.redis_connection import CONNECT_TIMEOUT
+from jobs.dispatch.queueing import Wake, queue_name
 from jobs.errors import QueueUnavailable
-from jobs.queueing import Wake, queue_name
 from jobs.records import Shard
 
 __all__ = ["SHARD_TASK", "celery_wake", "make_celery", "message", "wake_through"]

@@ -10,9 +10,9 @@ from typing import Protocol
 from redis.exceptions import RedisError, ResponseError
 
 from balancer.runtime.tasks import end_tasks
+from jobs.dispatch.lease_table import FinishedLine, Order, ShardTable
 from jobs.records import Shard
-from jobs.results import error_line
-from jobs.shards import FinishedLine, Order, ShardTable
+from jobs.results.reading import error_line
 
 __all__ = ["Recorder"]
 

@@ -19,13 +19,13 @@ from balancer.fleet.slot import Slot
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
 from balancer.state.slots.fair_queue import Flow
-from jobs import objects
-from jobs.index import read_lines
-from jobs.objects import Objects
+from jobs.dispatch.lease_table import FinishedLine, ShardTable
+from jobs.dispatch.waiting import after_failures
+from jobs.intake.line_index import read_lines
 from jobs.records import Job, Shard
-from jobs.results import error_line, one_line, request_id
-from jobs.shards import FinishedLine, ShardTable
-from jobs.waiting import after_failures
+from jobs.results.reading import error_line, one_line, request_id
+from jobs.storage import object_store as objects
+from jobs.storage.object_store import Objects
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy, after_a_pass
 

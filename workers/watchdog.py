@@ -15,7 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from balancer.state.redis_connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT
-from jobs.queueing import queue_name
+from jobs.dispatch.queueing import queue_name
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
 

@@ -10,16 +10,16 @@ import orjson
 import typer
 from rich.table import Table
 
-from api_roadbalancer.cli.on_node import wide_console
-from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.cli.common import wide_console
+from api_roadbalancer.cli.processes import Config
 from balancer.configuration import Configuration, load_configuration
 from balancer.configuration.validation import require_endpoints
 from balancer.endpoint import Endpoint
 from balancer.routing import BalancingStrategy
 from balancer.state.rate_limits.shared import CHARACTERS_PER_TOKEN
+from jobs.cost.estimate import Estimator, Tally, sum_of
 from jobs.errors import InvalidRequest
-from jobs.estimate import Estimator, Tally, sum_of
-from jobs.intake import Form, Intake, IntakeResult
+from jobs.intake.checker import Form, Intake, IntakeResult
 
 __all__ = ["estimate"]
 

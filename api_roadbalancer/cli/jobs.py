@@ -12,22 +12,22 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from api_roadbalancer.cli.on_node import JobId, MaxCost, wide_console, with_node
-from api_roadbalancer.cli.oneshot import exit_code
-from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.cli.common import JobId, MaxCost, wide_console, with_node
+from api_roadbalancer.cli.processes import Config
+from api_roadbalancer.cli.run import exit_code
 from api_roadbalancer.fleet_view import fleet_views
 from api_roadbalancer.local_files import read_chunks
 from api_roadbalancer.progress import Rate, fleet_table, job_line, job_view, spent, state_of, waiting_because
+from jobs.cost.projection import project
 from jobs.errors import InvalidRequest
-from jobs.files import Upload
-from jobs.intake import Form
-from jobs.lines import CHAT_PATH
+from jobs.intake.checker import Form
+from jobs.intake.files import Upload
+from jobs.intake.lines import CHAT_PATH
 from jobs.node import Node
-from jobs.projection import project
 from jobs.records import Job
+from jobs.results.verify import verify_job
 from jobs.service import JobRequest
 from jobs.states import JobStatus
-from jobs.verify import verify_job
 
 __all__ = ["cancel", "endpoints", "list_jobs", "resume", "status", "submit", "verify"]
 

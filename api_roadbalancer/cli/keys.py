@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from api_roadbalancer.cli.on_node import wide_console, with_node
-from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.cli.common import wide_console, with_node
+from api_roadbalancer.cli.processes import Config
 from jobs.access import KeyRecord, KeyStore, Limits
 from jobs.access.store import KeyOrder
 

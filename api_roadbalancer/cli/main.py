@@ -8,13 +8,13 @@ from typing import NoReturn
 import typer
 from redis.exceptions import RedisError
 
-from api_roadbalancer.cli import estimate, jobs, keys, oneshot, parts, results, together, usage
+from api_roadbalancer.cli import estimate, jobs, keys, processes, results, run, up, usage
 from api_roadbalancer.local_files import make_files_private
 from api_roadbalancer.supervisor import end_with_parent
 from balancer.errors import BalancerError
 from balancer.state.redis_connection import without_password
 from jobs.errors import JobError
-from jobs.objects import ObjectStoreError
+from jobs.storage.object_store import ObjectStoreError
 
 __all__ = ["app", "main"]
 
@@ -29,11 +29,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("run")(oneshot.run)
-app.command("up")(together.up)
-app.command("api")(parts.api)
-app.command("worker")(parts.worker)
-app.command("flower")(parts.flower)
+app.command("run")(run.run)
+app.command("up")(up.up)
+app.command("api")(processes.api)
+app.command("worker")(processes.worker)
+app.command("flower")(processes.flower)
 app.command("submit")(jobs.submit)
 app.command("status")(jobs.status)
 app.command("results")(results.results)
@@ -45,7 +45,7 @@ app.command("verify")(jobs.verify)
 app.command("endpoints")(jobs.endpoints)
 app.command("usage")(usage.usage)
 app.add_typer(keys.app, name="keys")
-app.command("mock")(parts.mock)
+app.command("mock")(processes.mock)
 
 
 def main() -> NoReturn:

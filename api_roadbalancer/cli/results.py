@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from api_roadbalancer.cli.on_node import JobId, with_node
-from api_roadbalancer.cli.oneshot import exit_code
-from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.cli.common import JobId, with_node
+from api_roadbalancer.cli.processes import Config
+from api_roadbalancer.cli.run import exit_code
 from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.result_files import check_place, refuse_foreign
 from jobs.node import Node
 from jobs.records import Job
-from jobs.results import line_number
+from jobs.results.reading import line_number
 
 __all__ = ["results"]
 

@@ -9,8 +9,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from api_roadbalancer.cli.on_node import wide_console, with_node
-from api_roadbalancer.cli.parts import Config
+from api_roadbalancer.cli.common import wide_console, with_node
+from api_roadbalancer.cli.processes import Config
 from balancer.usage.query import DEFAULT_DAYS, GROUPS, usage_query
 from balancer.usage.report import UsageReport, UsageSum, usage_report
 from jobs.node import Node
@@ -41,7 +41,7 @@ def usage(
 
     report = with_node(config, work)
     if as_json:
-        from producer_api.usage import UsageList  # here, as it takes all of FastAPI along
+        from producer_api.system.usage import UsageList  # here, as it takes all of FastAPI along
 
         print(UsageList.of(report).model_dump_json())
     elif report.rows:

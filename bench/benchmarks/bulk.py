@@ -15,8 +15,8 @@ from bench.lines import InputFile
 from bench.processes import Process, until
 from bench.results import BenchmarkFailed, Figure, Target, at_least
 from bench.stage import ModelServer, Stage, completed, measured, open_job
-from jobs.files import Upload
-from jobs.verify import verify_job
+from jobs.intake.files import Upload
+from jobs.results.verify import verify_job
 
 __all__ = ["BENCHMARK"]
 

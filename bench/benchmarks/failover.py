@@ -13,7 +13,7 @@ from bench.lines import InputFile
 from bench.processes import until
 from bench.results import BenchmarkFailed, Figure, at_most
 from bench.stage import ModelServer, Stage, completed, open_job
-from jobs.files import Upload
+from jobs.intake.files import Upload
 
 __all__ = ["BENCHMARK"]
 

@@ -9,8 +9,8 @@ from bench.lines import InputFile
 from bench.processes import until
 from bench.results import BenchmarkFailed, Figure, at_most
 from bench.stage import Stage, open_job
-from jobs.dispatch import announce_serving
-from jobs.files import Upload
+from jobs.dispatch.dispatcher import announce_serving
+from jobs.intake.files import Upload
 from jobs.node import Node
 from jobs.records import Job
 

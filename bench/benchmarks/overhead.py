@@ -8,7 +8,7 @@ from bench.lines import InputFile
 from bench.processes import cpu_seconds
 from bench.results import Figure
 from bench.stage import Stage, completed, open_job
-from jobs.files import Upload
+from jobs.intake.files import Upload
 
 __all__ = ["BENCHMARK"]
 

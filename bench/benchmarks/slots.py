@@ -7,7 +7,7 @@ from bench.benchmarks.base import Benchmark
 from bench.lines import InputFile
 from bench.results import BenchmarkFailed, Figure, at_least
 from bench.stage import Stage, completed, open_job
-from jobs.files import Upload
+from jobs.intake.files import Upload
 
 __all__ = ["BENCHMARK"]
 

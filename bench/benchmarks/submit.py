@@ -16,7 +16,7 @@ from bench.lines import InputFile
 from bench.processes import Process, peak_memory, until
 from bench.results import BenchmarkFailed, Figure, at_most
 from bench.stage import Stage
-from jobs.lines import CHAT_PATH
+from jobs.intake.lines import CHAT_PATH
 
 __all__ = ["BENCHMARK"]
 

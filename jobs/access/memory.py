@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from jobs.objects import Objects, ObjectStoreError
+from jobs.storage.object_store import Objects, ObjectStoreError
 
 __all__ = ["keys_were_seen", "remember_keys"]
 

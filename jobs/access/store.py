@@ -8,8 +8,8 @@ from jobs.access import redis_keys
 from jobs.access.record import KeyRecord, Limits, check_name
 from jobs.access.refusals import KeyNameTaken, NoSuchKey
 from jobs.access.secret import digest_of, new_key_id, new_secret
-from jobs.durability import make_durable
 from jobs.records import to_nano
+from jobs.storage.durability import make_durable
 
 __all__ = ["KeyOrder", "KeyStore"]
 

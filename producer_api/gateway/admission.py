@@ -8,7 +8,7 @@ from fastapi import Request
 from balancer.fleet.sent import Sent
 from balancer.state.rate_limits.shared import expected_tokens
 from jobs.access import Access, Admission, Caller
-from producer_api.access import caller_of
+from producer_api.access.callers import caller_of
 from producer_api.context import ApiContext
 
 __all__ = ["Visit", "visit"]

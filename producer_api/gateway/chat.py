@@ -11,14 +11,14 @@ from starlette.responses import Response
 from balancer.fleet.sending import ChatRequest, ChatStream
 from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk
-from producer_api.access import caller_of
+from producer_api.access.callers import caller_of
 from producer_api.context import ApiContext, context_of
-from producer_api.errors import problem_response
 from producer_api.gateway.admission import Visit, visit
 from producer_api.gateway.documentation import CHAT
 from producer_api.gateway.event_stream import DONE, EventStream
 from producer_api.gateway.failures import error_object, problem_of, retry_after_of
 from producer_api.gateway.request import read_chat_request
+from producer_api.http.errors import problem_response
 
 __all__ = ["begun", "headers", "opened", "refusal", "router"]
 

@@ -9,7 +9,7 @@ ChatError
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from producer_api.errors import SERVER_ERROR, UNAVAILABLE, Problem, problem_response
+from producer_api.http.errors import SERVER_ERROR, UNAVAILABLE, Problem, problem_response
 
 __all__ = ["ChatError", "KeyRefused", "NotConfigured", "UpstreamFailed", "add_chat_error_handlers"]
 

@@ -4,7 +4,7 @@ import math
 
 from balancer.fleet.sent import Sent
 from balancer.outcome import Failure, FailureKind
-from producer_api.errors import INVALID_REQUEST, SERVER_ERROR, UNAVAILABLE, Problem
+from producer_api.http.errors import INVALID_REQUEST, SERVER_ERROR, UNAVAILABLE, Problem
 
 __all__ = ["error_object", "problem_of", "retry_after_of"]
 

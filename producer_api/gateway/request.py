@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 from fastapi import Request
 
-from jobs.lines import MAX_DEPTH, is_deep
-from producer_api.errors import ApiError, Problem
-from producer_api.json_body import bounded_body, check_brackets
+from jobs.intake.lines import MAX_DEPTH, is_deep
+from producer_api.http.errors import ApiError, Problem
+from producer_api.http.json_body import bounded_body, check_brackets
 
 __all__ = ["read_chat_request", "read_object"]
 

@@ -14,7 +14,6 @@ from balancer.fleet.sending import ChatRequest, ChatStream
 from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk, first_choice, first_message
 from producer_api.context import Api, ApiContext
-from producer_api.errors import ApiError, Problem
 from producer_api.gateway.admission import Visit, visit
 from producer_api.gateway.chat import begun, headers, opened, refusal
 from producer_api.gateway.documentation import RESPONSES
@@ -22,7 +21,8 @@ from producer_api.gateway.event_stream import EventStream
 from producer_api.gateway.failures import problem_of
 from producer_api.gateway.request import read_object
 from producer_api.gateway.responses_wire import chat_body, message_item, message_parts, refusal_part, response_object, text_part
-from producer_api.rendering import JsonBytes
+from producer_api.http.errors import ApiError, Problem
+from producer_api.http.rendering import JsonBytes
 
 __all__ = ["router"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from balancer.outcome import Usage
 from balancer.results import text_of
-from producer_api.errors import ApiError, Problem
+from producer_api.http.errors import ApiError, Problem
 
 __all__ = ["chat_body", "message_item", "message_parts", "refusal_part", "response_object", "text_part"]
 

@@ -16,11 +16,11 @@ from balancer.fleet.sent import Sent
 from balancer.outcome import FailureKind, Outcome
 from balancer.results import first_choice, first_message, text_of
 from producer_api.context import Api, ApiContext
-from producer_api.documented_errors import errors
 from producer_api.gateway.admission import visit
 from producer_api.gateway.chat_errors import KeyRefused, NotConfigured, UpstreamFailed
 from producer_api.gateway.conversation import messages_of, system_prompt
-from producer_api.json_body import JsonRoute
+from producer_api.http.documented_errors import errors
+from producer_api.http.json_body import JsonRoute
 
 __all__ = ["router"]
 

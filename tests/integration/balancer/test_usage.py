@@ -19,8 +19,8 @@ from balancer.state import keys
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Argument, Scripts
 from balancer.state.shared_state import local_state, state_on
-from balancer.usage.meter import DAYS_KEPT, LONGEST_NAME, MODELS_A_DAY, OTHER_MODELS, UsageMeter
 from balancer.usage import meter as usage
+from balancer.usage.meter import DAYS_KEPT, LONGEST_NAME, MODELS_A_DAY, OTHER_MODELS, UsageMeter
 from balancer.usage.query import Group, UsageQuery
 from balancer.usage.report import UsageReport, UsageSum, usage_report
 from tests.fleet_calls import chat, streamed_chat

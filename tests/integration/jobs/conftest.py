@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from balancer.state.redis_connection import AsyncRedis
-from jobs.store import JobStore
+from jobs.storage.job_store import JobStore
 from tests.job_bench import Bench
 
 

@@ -11,7 +11,7 @@ from balancer.configuration import Configuration, HealthCheck
 from balancer.endpoint import Endpoint, Price
 from jobs.access import Caller, Refused
 from jobs.errors import InvalidRequest
-from jobs.files import Upload
+from jobs.intake.files import Upload
 from jobs.node import Node, open_node
 from jobs.records import FileRecord
 from jobs.service import JobRequest

@@ -16,17 +16,17 @@ from balancer.routing.model_routes import ModelRoutes
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.shared_state import state_on
 from jobs import keys
-from jobs.cost_cap import require_prices
-from jobs.dispatch import announce_serving
+from jobs.cost.cap import require_prices
+from jobs.dispatch.dispatcher import announce_serving
+from jobs.dispatch.lease_table import Order
+from jobs.dispatch.planning import Planned
 from jobs.errors import InvalidRequest, NotFound
-from jobs.files import Upload
-from jobs.objects import Objects
-from jobs.planning import Planned
+from jobs.intake.files import Upload
 from jobs.records import FileRecord, Job, Shard
 from jobs.service import JobRequest, JobService
-from jobs.shards import Order
 from jobs.states import JobStatus, PauseReason
-from jobs.store import JobStore, NewJob, job_scripts
+from jobs.storage.job_store import JobStore, NewJob, job_scripts
+from jobs.storage.object_store import Objects
 from tests.job_bench import PATH, Bench, finished, in_chunks, input_line
 
 

@@ -14,18 +14,19 @@ from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.routing import BalancingStrategy
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.shared_state import state_on
-from jobs import dispatch, keys
-from jobs.dispatch import Dispatcher, announce_serving
-from jobs.endings import Endings
+from jobs import keys
+from jobs.dispatch import dispatcher as dispatch
+from jobs.dispatch.dispatcher import Dispatcher, announce_serving
+from jobs.dispatch.lease_table import QUEUE_LEASE
+from jobs.dispatch.queueing import queue_name
 from jobs.errors import QueueUnavailable
-from jobs.files import Upload
-from jobs.janitor import Janitor
-from jobs.queueing import queue_name
+from jobs.intake.files import Upload
 from jobs.records import FileRecord, Job, Shard
-from jobs.shards import QUEUE_LEASE
+from jobs.results.endings import Endings
 from jobs.states import JobStatus
-from jobs.store import NewJob
-from jobs.sweep import Sweep
+from jobs.storage.job_store import NewJob
+from jobs.upkeep.janitor import Janitor
+from jobs.upkeep.sweep import Sweep
 from tests.job_bench import PATH, Bench, in_chunks, input_line
 
 
@@ -349,7 +350,7 @@ async def test_the_janitor_survives_any_round(house: House, monkeypatch: pytest.
         rounds.append(1)
         raise KeyError("a bug")
 
-    monkeypatch.setattr("jobs.janitor.ROUND_EVERY", 0.01)
+    monkeypatch.setattr("jobs.upkeep.janitor.ROUND_EVERY", 0.01)
     monkeypatch.setattr(house.janitor, "_round", stumble)
     task = asyncio.create_task(house.janitor.run_forever())
     async with asyncio.timeout(5):

@@ -10,13 +10,13 @@ from redis.exceptions import ResponseError
 
 from balancer.outcome import Usage
 from jobs import keys
+from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE, Order
+from jobs.dispatch.planning import Planned
+from jobs.dispatch.waiting import Waiting
 from jobs.errors import InvalidRequest, ShardIncomplete
-from jobs.planning import Planned
 from jobs.records import FileRecord, Job, Shard
-from jobs.shards import LEASE, QUEUE_LEASE, Order
 from jobs.states import JobStatus
-from jobs.store import NewJob
-from jobs.waiting import Waiting
+from jobs.storage.job_store import NewJob
 from tests.job_bench import PATH, USAGE, Bench, finished, result_line
 
 WHY = Waiting("lines failed", 1e9)

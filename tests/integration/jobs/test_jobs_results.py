@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from jobs import keys, objects
-from jobs.assembly import Assembly, output_file_id
+from jobs import keys
 from jobs.errors import LedgerBroken
-from jobs.files import Upload
-from jobs.objects import Objects
+from jobs.intake.files import Upload
 from jobs.records import Job
-from jobs.results import Result, Source
+from jobs.results.assembly import Assembly, output_file_id
+from jobs.results.reading import Result, Source
 from jobs.states import JobStatus
-from jobs.store import NewJob
-from jobs.sweep import Sweep
+from jobs.storage import object_store as objects
+from jobs.storage.job_store import NewJob
+from jobs.storage.object_store import Objects
+from jobs.upkeep.sweep import Sweep
 from tests.job_bench import Bench, finished, in_chunks, input_line
 
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from balancer.state.redis_connection import AsyncRedis
-from jobs.lock import Lock
-from jobs.store import job_scripts
+from jobs.storage.job_store import job_scripts
+from jobs.storage.lock import Lock
 from tests.waiting import until
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from balancer.state import keys as balancer_keys
 from jobs import keys
-from jobs.presence import Presence, Roll
-from jobs.shards import ShardTable
-from jobs.store import job_scripts
+from jobs.dispatch.lease_table import ShardTable
+from jobs.dispatch.presence import Presence, Roll
+from jobs.storage.job_store import job_scripts
 from tests.job_bench import Bench
 
 
@@ -38,7 +38,7 @@ async def test_a_process_is_on_the_roll_until_it_leaves_or_its_connection_is_gon
 
 
 async def test_a_broken_connection_is_made_anew(bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.presence.PING_EVERY", 0.02)
+    monkeypatch.setattr("jobs.dispatch.presence.PING_EVERY", 0.02)
     presence, roll = Presence(bench.redis, redis_url, "host-1-abc"), Roll(bench.redis)
     await presence.start()
     await presence._own.connection.disconnect()

@@ -12,12 +12,12 @@ import orjson
 
 from balancer.configuration import Configuration
 from balancer.outcome import Usage
-from jobs import objects
-from jobs.dispatch import announce_serving
+from jobs.dispatch.dispatcher import announce_serving
+from jobs.dispatch.lease_table import FinishedLine
 from jobs.node import Node
 from jobs.records import Shard
-from jobs.results import request_id
-from jobs.shards import FinishedLine
+from jobs.results.reading import request_id
+from jobs.storage import object_store as objects
 from producer_api.context import Limits
 from producer_api.server import make_server
 from workers.messages import celery_wake

@@ -12,8 +12,8 @@ from live_server import PATIENCE_S, LiveServer, StartServer, batch_lines, create
 from balancer.configuration import Configuration
 from balancer.endpoint import Price
 from balancer.outcome import Usage
+from jobs.dispatch.lease_table import FinishedLine, Order
 from jobs.node import Node, open_node
-from jobs.shards import FinishedLine, Order
 from workers.messages import celery_wake
 
 

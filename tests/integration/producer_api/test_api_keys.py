@@ -17,7 +17,7 @@ from balancer.state.redis_connection import AsyncRedis
 from jobs.access import Access, KeyStore, Limits, Refusal, Refused, recognition, store
 from jobs.access.exposure import Door, refuse_exposure
 from jobs.access.store import KeyOrder
-from producer_api.access import CurrentCaller, refusal_response
+from producer_api.access.callers import CurrentCaller, refusal_response
 from producer_api.server import make_server
 from workers.messages import celery_wake
 

@@ -16,10 +16,10 @@ from balancer.usage.tally import Row, Tally
 from jobs import keys
 from jobs.access import KeyStore, Limits, store
 from jobs.access.store import KeyOrder
-from jobs.files import Upload
+from jobs.intake.files import Upload
 from jobs.node import Node
 from jobs.service import JobRequest
-from jobs.store import JobStore
+from jobs.storage.job_store import JobStore
 from tests.key_spending import spend
 
 CHAT = "/v1/chat/completions"

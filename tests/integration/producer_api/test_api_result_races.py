@@ -4,12 +4,12 @@ import orjson
 import pytest
 from live_server import Hands, batch_lines, open_for_work
 
-from jobs.files import Upload
+from jobs.intake.files import Upload
 from jobs.node import Node
-from jobs.objects import parts_folder
 from jobs.records import Job
 from jobs.service import JobRequest
-from producer_api.job_results import next_line, results_of
+from jobs.storage.object_store import parts_folder
+from producer_api.jobs.results import next_line, results_of
 
 LINES = 12
 CHUNK = 300_000

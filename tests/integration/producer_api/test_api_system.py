@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.state import keys
 from jobs.node import Node
-from producer_api import machine
+from producer_api.system import machine
 
 
 def test_models_are_listed_and_looked_up(sdk: openai.OpenAI) -> None:

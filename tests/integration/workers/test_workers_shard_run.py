@@ -18,11 +18,11 @@ from balancer.state.health import HealthPolicy
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.shared_state import state_on
 from balancer.state.slots.fair_queue import Flow
-from jobs.files import Upload
+from jobs.intake.files import Upload
 from jobs.records import Job, Shard
-from jobs.results import Source
+from jobs.results.reading import Source
 from jobs.states import JobStatus
-from jobs.store import JobStore, NewJob
+from jobs.storage.job_store import JobStore, NewJob
 from tests.job_bench import Bench, input_line
 from tests.speakers import SPEAKERS, SpeakerServer
 from tests.waiting import until

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from bench.lines import InputFile, custom_id
-from jobs.intake import Form, Intake
+from jobs.intake.checker import Form, Intake
 
 
 @pytest.mark.parametrize("lines", [1, 2_621, 2_622])  # 2,621 lines of 400 bytes are one block

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api_roadbalancer.cli.order import Order, default_out, how_to_go_on
+from api_roadbalancer.cli.run_request import Order, default_out, how_to_go_on
 from api_roadbalancer.progress import dollars, job_line, money, spent
 from jobs.records import Job, Ledger, Tokens
 from jobs.states import JobStatus, PauseReason

@@ -7,7 +7,7 @@ import pytest
 from balancer.endpoint import Endpoint, Price
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import ModelRoutes
-from jobs.estimate import Estimator, Tally, answer_tokens, spread, sum_of
+from jobs.cost.estimate import Estimator, Tally, answer_tokens, spread, sum_of
 
 WEIGHTED = BalancingStrategy.WEIGHTED
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import intake as intake_module
-from jobs import uniqueness
-from jobs.index import LINES_PER_ENTRY, read_lines
-from jobs.intake import Form, Intake, IntakeResult
-from jobs.lines import CHAT_PATH, MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
-from jobs.uniqueness import UniqueNames
+from jobs.intake import checker as intake_module
+from jobs.intake import uniqueness
+from jobs.intake.checker import Form, Intake, IntakeResult
+from jobs.intake.line_index import LINES_PER_ENTRY, read_lines
+from jobs.intake.lines import CHAT_PATH, MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
+from jobs.intake.uniqueness import UniqueNames
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 BODY = {"model": "m", "messages": MESSAGES}

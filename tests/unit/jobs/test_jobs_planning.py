@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancer.routing import BalancingStrategy
-from jobs.planning import EndpointLoad, JobNeed, Planned, plan
-from jobs.sizing import LEAST_SECONDS, MAX_SHARD, ReturnedRange, credit
+from jobs.dispatch.planning import EndpointLoad, JobNeed, Planned, plan
+from jobs.dispatch.sizing import LEAST_SECONDS, MAX_SHARD, ReturnedRange, credit
 
 WEIGHTED = BalancingStrategy.WEIGHTED
 

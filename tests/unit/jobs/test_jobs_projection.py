@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.projection import Projection, enough_finished, project, sufficient_cap
+from jobs.cost.projection import Projection, enough_finished, project, sufficient_cap
 from jobs.records import Job, Ledger, Tokens
 from jobs.states import JobStatus
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.sizing import (
+from jobs.dispatch.sizing import (
     MAX_AHEAD_ANSWER_BYTES,
     MAX_SHARD,
     MAX_SHARD_ANSWER_BYTES,

@@ -13,8 +13,8 @@ from starlette.responses import StreamingResponse
 
 from balancer.errors import SharedStateUnavailable
 from jobs.errors import InvalidRequest, LedgerBroken, NotFound, NotReady
-from producer_api.errors import MAX_MESSAGE, add_error_handlers
-from producer_api.framing import Framing
+from producer_api.http.errors import MAX_MESSAGE, add_error_handlers
+from producer_api.http.request_id import Framing
 
 SECRET = "sk-secret"
 

@@ -4,8 +4,8 @@ import pytest
 
 from jobs.records import BadLine, Job, Ledger, Tokens
 from jobs.states import JobStatus, PauseReason
-from producer_api.job_wire import JobList, JobObject
-from producer_api.wire import BatchObject
+from producer_api.files.wire import BatchObject
+from producer_api.jobs.wire import JobList, JobObject
 
 NOW = 1_000_010.0
 JOB = Job(

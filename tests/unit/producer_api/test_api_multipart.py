@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer_api.errors import ApiError
-from producer_api.multipart import GATHER, UploadForm
+from producer_api.http.errors import ApiError
+from producer_api.http.multipart import GATHER, UploadForm
 
 BOUNDARY = "xyz"
 

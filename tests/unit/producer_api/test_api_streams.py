@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from jobs.errors import LedgerBroken, NotFound
 from jobs.records import Job, Ledger
-from jobs.results import line_number, request_id
+from jobs.results.reading import line_number, request_id
 from jobs.states import JobStatus
-from producer_api.cancelling import Cancellations
-from producer_api.job_results import _Ranges
-from producer_api.progress_events import progress_events
+from producer_api.jobs.cancelling import Cancellations
+from producer_api.jobs.progress_events import progress_events
+from producer_api.jobs.results import _Ranges
 
 JOB = Job("batch_00000000", JobStatus.IN_PROGRESS, "file-00000000", "/v1/chat/completions", "24h", 0, 1, Ledger(3, 0, 0))
 ENDED = replace(JOB, status=JobStatus.COMPLETED, ledger=Ledger(3, 3, 0), times={"completed_at": 5})

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from producer_api import patience
-from producer_api.patience import Patience
+from producer_api.http import body_timeout as patience
+from producer_api.http.body_timeout import Patience
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
 

@@ -11,7 +11,7 @@ from balancer.outcome import Failure, FailureKind, Outcome, Usage
 from balancer.state import keys
 from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.tally import LATENCY_BOUNDS, Row, Tally
-from producer_api.usage_metrics import usage_metrics, used_on
+from producer_api.system.usage_metrics import usage_metrics, used_on
 
 
 def tally(*outcomes: Outcome) -> Tally:

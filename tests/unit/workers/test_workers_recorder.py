@@ -9,8 +9,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from balancer.outcome import NO_USAGE
+from jobs.dispatch.lease_table import FinishedLine, Order
 from jobs.records import Shard
-from jobs.shards import FinishedLine, Order
 from workers import recorder as recorder_module
 from workers.recorder import Recorder
 

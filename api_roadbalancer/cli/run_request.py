@@ -1,0 +1,54 @@
+"""What `run` is asked to do, and how it is asked to go on with it."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from api_roadbalancer.progress import dollars, job_line
+from jobs.cost.projection import sufficient_cap
+from jobs.records import Job
+
+__all__ = ["Order", "default_out", "how_to_go_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD).
+
+    With `force` the output may replace a file that holds something else.
+    """
+
+    source: Path
+    out: Path
+    window: str
+    workers: int
+    config: Path | None
+    max_cost: float | None
+    force: bool = False
+
+    def command(self, max_cost: float) -> str:
+        """Return the command line that goes on with another cap."""
+        named = ["-o", str(self.out)] if self.out != default_out(self.source) else []
+        settings = ["--config", str(self.config)] if self.config else []
+        forced = ["--force"] if self.force else []
+        words = ["roadbalancer", "run", str(self.source), *named, *forced, *settings, "--max-cost", f"{max_cost:.12g}"]
+        return shlex.join(words)
+
+
+def default_out(source: Path) -> Path:
+    """Return where the results of an input go if nobody says: `in.jsonl` has `in.results.jsonl`."""
+    return source.with_name(f"{source.stem}.results.jsonl")
+
+
+def how_to_go_on(order: Order, job: Job) -> str:
+    """Say that a job rests at its cap, and which commands go on with it and show what is finished."""
+    settings = f" --config {shlex.quote(str(order.config))}" if order.config else ""
+    cap = dollars(job.max_cost or 0.0)
+    return "\n".join(
+        [
+            f"paused     the cap of {cap} is reached; {job.ledger.done:,} of {job.ledger.total:,} lines are done and kept",
+            f"           {job_line(job)}",
+            f"go on      {order.command(sufficient_cap(job))}",
+            f"so far     roadbalancer results {job.id}{settings} -o FILE",
+        ]
+    )

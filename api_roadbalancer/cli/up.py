@@ -1,0 +1,86 @@
+"""`up`: everything in the foreground."""
+
+import asyncio
+import os
+import signal
+import threading
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from api_roadbalancer.cli.processes import Config, LogLevel, set_log_level
+from api_roadbalancer.embedded import is_free
+from api_roadbalancer.session import Session, open_session
+from api_roadbalancer.supervisor import Child, Supervisor
+from balancer.errors import ConfigurationError
+from jobs.access.exposure import is_loopback, refuse_exposure
+
+__all__ = ["default_workers", "up", "worker_child"]
+
+LOOK_EVERY = 0.5
+"""Seconds between looks at whether a child fails to come up."""
+
+
+def default_workers() -> int:
+    """Return how many worker processes make sense here: one for each core, at most four."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+def worker_child(session: Session, number: int, log_level: str = "") -> Child:
+    """Return a worker process of this session. Without a `log_level` it logs everything to a file of its own."""
+    log = None if log_level else session.run_folder / f"worker-{number}.log"
+    arguments = ["worker", "--config", str(session.settings_file()), "--name", f"worker-{number}"]
+    return Child(f"worker {number}", [*arguments, "--log-level", log_level or "INFO"], log)
+
+
+def up(
+    config: Config = None,
+    port: Annotated[int, typer.Option(help="Port of the API.")] = 4000,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one for each core (at most four).")] = None,
+    flower_port: Annotated[int, typer.Option(help="Port of Flower; 0 for none.")] = 5555,
+    host: Annotated[str, typer.Option(help="Address that API and Flower listen on.")] = "127.0.0.1",
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
+    log_level: LogLevel = "WARNING",
+) -> None:
+    """Run everything in the foreground: Redis (if none is configured), workers, API, Flower. SIGTERM or Ctrl-C stops it."""
+    level = set_log_level(log_level)
+    console = Console(stderr=True)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    # Without a password, Flower stays on this machine, whoever may reach the API.
+    flower_host = host if is_loopback(host) or os.environ.get("FLOWER_BASIC_AUTH") else "127.0.0.1"
+    for where, taken in ((host, port), (flower_host, flower_port)):
+        if taken and not is_free(where, taken):
+            raise ConfigurationError("--port", str(taken), f"is taken on {where}; name another one")
+    with open_session(config) as session, Supervisor() as supervisor:
+        asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))
+        simulated = not session.configuration.endpoints
+        session.start_simulations(supervisor)
+        settings = ["--config", str(session.settings_file())]
+        for worker in range(1, (workers or default_workers()) + 1):
+            supervisor.start(worker_child(session, worker, level))
+        arguments = ["api", *settings, "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
+        arguments += ["--log-level", level]
+        supervisor.start(Child("api", arguments))
+        if flower_port:
+            arguments = ["flower", *settings, "--host", flower_host, "--port", str(flower_port)]
+            supervisor.start(Child("flower", arguments, session.run_folder / "flower.log"))
+        flower = f"{flower_host}:{flower_port}" if flower_port else ""
+        _say_hello(console, session, simulated, f"{host}:{port}", flower, len(supervisor.children))
+        while not stopped.wait(LOOK_EVERY):
+            supervisor.check()
+        console.print("stopping: lines in flight may finish, the rest is handed back (10 s at most)")
+
+
+def _say_hello(console: Console, session: Session, simulated: bool, api: str, flower: str, processes: int) -> None:
+    if simulated:
+        console.print("[bold yellow]No endpoint is configured: a SIMULATED one answers, with invented text.[/]")
+    names = ", ".join(endpoint.name for endpoint in session.configuration.endpoints)
+    console.print(f"endpoints  {names}", highlight=False)
+    console.print(f"API        http://{api}/v1   (OpenAI chat, files, batches; docs at /docs)", highlight=False)
+    if flower:
+        console.print(f"Flower     http://{flower}", highlight=False)
+    console.print(f"files      {session.configuration.store}   logs {session.run_folder}", highlight=False)
+    console.print(f"{processes} processes; Ctrl-C stops them", highlight=False)

@@ -1,0 +1,1 @@
+"""What a job costs: estimated before, projected while it runs, and capped."""

@@ -1,0 +1,237 @@
+"""Dispatch: gives endpoints with credit the next shards of the jobs whose turn it is.
+
+Runs wherever something changed: a job was opened, a shard ended. The janitor runs it too, as a safety net. Any number of
+processes may dispatch at once: a plan that another one has overtaken is made again.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from redis.exceptions import RedisError
+
+from balancer.fleet.fleet import Fleet
+from balancer.routing import BalancingStrategy
+from balancer.state.health import Circuit
+from balancer.state.redis_connection import AsyncRedis
+from jobs import keys
+from jobs.dispatch.lease_table import ShardTable
+from jobs.dispatch.planning import EndpointLoad, JobNeed, Plan, plan
+from jobs.dispatch.queueing import Wake
+from jobs.dispatch.sizing import ReturnedRange
+from jobs.dispatch.waiting import Waiting, at_endpoints
+from jobs.errors import QueueUnavailable
+
+__all__ = ["Dispatcher", "announce_serving"]
+
+JOBS_AT_ONCE = 64
+"""Jobs, in the order of their turns, that are read at once; those behind them only if nothing of these can be given out."""
+JOBS_LOOKED_AT = 2048
+RETURNED_LOOKED_AT = 64
+TELL_EVERY = 5.0
+"""Seconds between saying again that a job waits for endpoints."""
+TRIES = 20
+"""Plans that may be overtaken before the rest is left to whoever overtakes."""
+
+JOB_FIELDS = (
+    "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "completed", "failed", "result_bytes",
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Plans, reserves and publishes."""
+
+    def __init__(self, redis: AsyncRedis, fleet: Fleet, shards: ShardTable, wake: Wake, strategy: BalancingStrategy) -> None:
+        self._redis = redis
+        self._fleet = fleet
+        self._shards = shards
+        self._wake = wake
+        self._strategy = strategy
+        self._told_at: dict[str, float] = {}
+        """When jobs were last said to wait for endpoints (monotonic)."""
+        self._running = asyncio.Lock()
+        self._asked_again = False
+
+    async def run(self) -> int:
+        """Give out all that can be given out now and return the number of shards.
+
+        Calls that come while one is under way make it look once more and return at once. Trouble with Redis is logged;
+        the janitor's next round makes up for it.
+        """
+        if self._running.locked():
+            self._asked_again = True
+            return 0
+        async with self._running:
+            given = 0
+            self._asked_again = True
+            while self._asked_again:
+                self._asked_again = False
+                try:
+                    given += await self._round()
+                except (RedisError, QueueUnavailable, OSError) as exc:
+                    log.warning("dispatch: Redis can't be asked (%s); the next round makes up for it", exc)
+                    break
+            return given
+
+    async def _round(self) -> int:
+        given = 0
+        for _ in range(TRIES):
+            version, planned = await self._plan()
+            if not planned.shards:
+                return given
+            shards = await self._shards.reserve(planned, version)
+            if shards is None:
+                continue
+            await self._wake(shards)
+            given += len(shards)
+        return given
+
+    async def _plan(self) -> tuple[str, Plan]:
+        """Read what matters, most often in two round trips, and plan on it."""
+        names = list(self._fleet.endpoints)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(keys.TURNS)
+            pipe.hgetall(keys.SERVING)
+            pipe.zrange(keys.READY, 0, JOBS_LOOKED_AT - 1)
+            for name in names:
+                pipe.hgetall(keys.open_lines(name))
+            turns, serving, ready, *opened = await pipe.execute()
+        version = turns.pop(b"version", b"0").decode()
+        served, workers = _served(serving)
+        loads = [self._load(n, lines) for n, lines in zip(names, opened, strict=True) if n in served]
+        open_lines = _open_lines_by_job(dict(zip(names, opened, strict=True)))
+        here = frozenset(load.name for load in loads)
+        known_turns = {name.decode(): float(turn) for name, turn in turns.items() if name.decode() in served}
+        job_ids = [job_id.decode() for job_id in ready]
+        for start in range(0, len(job_ids), JOBS_AT_ONCE):
+            needs, blocked = await self._needs(job_ids[start : start + JOBS_AT_ONCE], here, open_lines)
+            await self._tell_waiting(blocked)
+            planned = plan(self._strategy, needs, loads, known_turns, workers)
+            if planned.shards:
+                return version, planned
+        return version, Plan()
+
+    def _load(self, name: str, open_lines: dict[bytes, bytes]) -> EndpointLoad:
+        endpoint, health = self._fleet.endpoints[name], self._fleet.health[name]
+        counts = [int(lines) for lines in open_lines.values()]
+        return EndpointLoad(
+            name=name,
+            weight=endpoint.weight,
+            max_concurrency=endpoint.max_concurrency,
+            priority=endpoint.priority,
+            latency=health.latency,
+            open_lines=sum(counts),
+            open_shards=len(counts),
+            probing=health.circuit is Circuit.HALF_OPEN,
+            idle_for=health.idle_for,
+        )
+
+    async def _needs(
+        self, job_ids: list[str], served: frozenset[str], open_lines: Mapping[str, Mapping[str, int]]
+    ) -> tuple[list[JobNeed], dict[str, Waiting]]:
+        """Return what jobs need, and why those wait of which nothing is under way and for which no endpoint can be used."""
+        if not job_ids:
+            return [], {}
+        usable = frozenset(name for name in served if self._fleet.health[name].usable)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for job_id in job_ids:
+                pipe.hmget(keys.job(job_id), *JOB_FIELDS)
+                pipe.zrange(keys.returned(job_id), 0, RETURNED_LOOKED_AT - 1)
+            answers = await pipe.execute()
+        needs = [self._need(i, answers[2 * n], answers[2 * n + 1]) for n, i in enumerate(job_ids)]
+        wanting = [need for need in needs if need is not None and need.remaining > 0]
+        blocked = {
+            need.job_id: self._why_blocked(need.endpoints, served)
+            for need in wanting
+            if not need.endpoints & usable and not open_lines.get(need.job_id)
+        }
+        return [
+            replace(need, endpoints=need.endpoints & usable, open_lines=open_lines.get(need.job_id, {}))
+            for need in wanting
+            if need.endpoints & usable
+        ], blocked
+
+    def _why_blocked(self, serving: frozenset[str], served: frozenset[str]) -> Waiting:
+        if not serving & served:
+            names = ", ".join(sorted(serving)[:5]) or "its models"
+            return Waiting.because(f"no worker is running that serves {names}")
+        troubles, soonest = {}, math.inf
+        for name in sorted(serving & served):
+            health = self._fleet.health[name]
+            troubles[name] = health.last_error or "it asked to be left alone"
+            soonest = min(soonest, max(health.open_for, health.limited_for))
+        return at_endpoints(troubles, time.time() + soonest)
+
+    async def _tell_waiting(self, blocked: Mapping[str, Waiting]) -> None:
+        now = time.monotonic()
+        self._told_at = {job_id: at for job_id, at in self._told_at.items() if now - at < TELL_EVERY}
+        untold = [job_id for job_id in blocked if job_id not in self._told_at]
+        if not untold:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in untold:
+                pipe.hset(keys.job(job_id), "waiting", blocked[job_id].to_json())
+                self._told_at[job_id] = now
+            await pipe.execute()
+
+    def _need(self, job_id: str, record: list[Any], returned: list[bytes]) -> JobNeed | None:
+        status, cursor, total, size, models, no_model, priority, *results = record
+        if status != b"in_progress":
+            return None
+        wanted: list[str | None] = list(orjson.loads(models))
+        if no_model == b"1":
+            wanted.append(None)
+        serving = {name for model in wanted for name in self._fleet.catalog.serving(model)}
+        return JobNeed(
+            job_id=job_id,
+            cursor=int(cursor),
+            total=int(total),
+            returned=tuple(sorted((ReturnedRange.parse(entry.decode()) for entry in returned), key=lambda each: each.first)),
+            endpoints=frozenset(serving),
+            line_bytes=int(size) / max(1, int(total)),
+            priority=int(priority or 0),
+            result_bytes=_mean_result(*(int(count or 0) for count in results)),
+        )
+
+
+def _open_lines_by_job(opened: Mapping[str, Mapping[bytes, bytes]]) -> dict[str, dict[str, int]]:
+    """Return job -> endpoint -> unfinished lines, of endpoint -> shard -> unfinished lines."""
+    found: dict[str, dict[str, int]] = {}
+    for endpoint, shards in opened.items():
+        for member, lines in shards.items():
+            by_endpoint = found.setdefault(member.rpartition(b":")[0].decode(), {})
+            by_endpoint[endpoint] = by_endpoint.get(endpoint, 0) + int(lines)
+    return found
+
+
+def _mean_result(completed: int, failed: int, result_bytes: int) -> float:
+    return result_bytes / max(1, completed + failed)
+
+
+async def announce_serving(redis: AsyncRedis, process: str, endpoints: list[str], seconds: float) -> None:
+    """Say that `process` listens to these endpoints' queues for the next `seconds`; no endpoints: that it has stopped."""
+    if endpoints:
+        expires = int((time.time() + seconds) * 1000)
+        await redis.hset(keys.SERVING, process, f"{expires}|" + "|".join(endpoints))
+    else:
+        await redis.hdel(keys.SERVING, process)
+
+
+def _served(serving: dict[bytes, bytes]) -> tuple[set[str], int]:
+    """Return the endpoints that somebody listens to, and how many processes do."""
+    now = time.time() * 1000
+    found: set[str] = set()
+    workers = 0
+    for value in serving.values():
+        expires, *names = value.decode().split("|")
+        if float(expires) > now:
+            found.update(names)
+            workers += 1
+    return found, workers

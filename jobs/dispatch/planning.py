@@ -1,0 +1,203 @@
+"""What to cut next, for whom, and how large: pure functions over a snapshot.
+
+Jobs of a higher priority go first. Among equals the job goes first that has the fewest lines open (max-min fairness), at the
+endpoint where it has fewest. An endpoint that has used up its credit (see `sizing`) still takes up to `max_concurrency`
+lines of a job that holds less than its fair share of the credit, so that nobody waits for what others were given before.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from balancer.routing import BalancingStrategy, Candidate, pick
+from jobs.dispatch.sizing import MAX_SHARD, EndpointLoad, JobNeed, ReturnedRange, credit, lines_within_bytes, shard_size
+
+__all__ = ["EndpointLoad", "JobNeed", "Plan", "Planned", "plan"]
+
+SLOWER_COUNTS = 1.5
+"""How many times slower than the fastest an endpoint is before it counts for less; below, it is taken for noise."""
+STALLED_AFTER = 2.0
+"""Seconds without a finished line (or three times the usual latency, if that is more) after which others may go ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A shard to be cut. `came_back` tells a returned range from a new one."""
+
+    job_id: str
+    first: int
+    end: int
+    endpoint: str
+    attempt: int = 0
+    came_back: bool = False
+    lost: int = 0
+    blamed: int | None = None
+
+    @property
+    def returned(self) -> ReturnedRange:
+        """The range that came back."""
+        return ReturnedRange(self.first, self.end, self.attempt, self.lost, self.blamed)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Shards to cut, and the turns that the strategy goes on with."""
+
+    shards: tuple[Planned, ...] = ()
+    turns: dict[str, float] = field(default_factory=dict)
+
+
+def plan(
+    strategy: BalancingStrategy,
+    needs: Sequence[JobNeed],
+    loads: Iterable[EndpointLoad],
+    turns: Mapping[str, float],
+    workers: int = 1,
+    most: int = 64,
+) -> Plan:
+    """Plan up to `most` shards. Of `needs` that are equal in priority and open lines, the earlier goes first."""
+    state = {load.name: load for load in loads}
+    demand = _Demand(needs)
+    waiting = dict(enumerate(needs))
+    shards: list[Planned] = []
+    now_turns = dict(turns)
+    while waiting and len(shards) < most:
+        index = min(waiting, key=lambda i: (*_turn(waiting[i]), i))
+        need = waiting.pop(index)
+        endpoint = _choose(strategy, need, state, now_turns, demand)
+        if endpoint is None:
+            continue
+        shard, rest = _cut(need, endpoint, state, workers, demand)
+        lines = shard.end - shard.first
+        shards.append(shard)
+        now_turns = _advance(strategy, need, state, now_turns, endpoint, lines)
+        state[endpoint] = state[endpoint].given(lines)
+        demand.give(need, lines)
+        if rest.remaining > 0:
+            waiting[index] = rest
+    return Plan(tuple(shards), now_turns)
+
+
+class _Demand:
+    """What all jobs want from each endpoint: lines that are not given out, and how many jobs want them."""
+
+    def __init__(self, needs: Iterable[JobNeed]) -> None:
+        self.lines: Counter[str] = Counter()
+        self._jobs: dict[str, Counter[int]] = {}
+        for need in needs:
+            for endpoint in need.endpoints:
+                self.lines[endpoint] += need.remaining
+                self._jobs.setdefault(endpoint, Counter())[need.priority] += 1
+
+    def give(self, need: JobNeed, lines: int) -> None:
+        """Take in that `lines` of a job have been given out."""
+        for endpoint in need.endpoints:
+            self.lines[endpoint] -= lines
+
+    def share(self, need: JobNeed, endpoint: str) -> float:
+        """Return which part of an endpoint's credit is a job's fair share; none while a higher priority wants it."""
+        jobs = self._jobs[endpoint]
+        return 1.0 / jobs[need.priority] if need.priority == max(jobs) else 0.0
+
+
+def _turn(need: JobNeed) -> tuple[int, int]:
+    return -need.priority, min((need.open_at(endpoint) for endpoint in need.endpoints), default=0)
+
+
+def _has_room(load: EndpointLoad, need: JobNeed, fleet_pace: float, demand: _Demand) -> bool:
+    own = need.open_at(load.name)
+    if own >= lines_within_bytes(load, need):
+        return False
+    allowed = credit(load, demand.lines[load.name], fleet_pace)
+    if load.open_lines < allowed:
+        return True
+    beyond = load.open_lines < allowed + load.max_concurrency and not load.probing
+    return beyond and own < allowed * demand.share(need, load.name)
+
+
+def _choose(
+    strategy: BalancingStrategy,
+    need: JobNeed,
+    state: Mapping[str, EndpointLoad],
+    turns: Mapping[str, float],
+    demand: _Demand,
+) -> str | None:
+    serving = [load for load in state.values() if load.name in need.endpoints]
+    tier = _first_tier(serving)
+    if not tier:
+        return None
+    fleet_pace = _fleet_pace(tier)
+    free = [load for load in tier if _has_room(load, need, fleet_pace, demand)]
+    if strategy is BalancingStrategy.WEIGHTED and len({load.weight for load in tier}) > 1:
+        # Shares are kept by line: whoever is behind is waited for, as long as it is getting on with its work. (With equal
+        # weights there is nothing to wait for: each takes what it can.)
+        in_turn = [load for load in tier if load in free or not _stalled(load)]
+        if not in_turn:
+            return None
+        chosen = pick(strategy, _candidates(strategy, in_turn, fleet_pace, need), turns).name
+        return chosen if any(load.name == chosen for load in free) else None
+    if not free:
+        return None
+    return pick(strategy, _candidates(strategy, free, fleet_pace, need), turns).name
+
+
+def _advance(
+    strategy: BalancingStrategy,
+    need: JobNeed,
+    state: Mapping[str, EndpointLoad],
+    turns: Mapping[str, float],
+    endpoint: str,
+    lines: int,
+) -> dict[str, float]:
+    """Return the turns after `endpoint` took `lines`; no endpoint is owed more than a shard or two."""
+    tier = _first_tier([load for load in state.values() if load.name in need.endpoints])
+    candidates = _candidates(strategy, tier, _fleet_pace(tier), need)
+    total = sum(c.weight for c in candidates)
+    after = dict(turns)
+    for c in candidates:
+        after[c.name] = after.get(c.name, 0.0) + lines * c.weight / total
+    after[endpoint] -= lines
+    bound = 2.0 * MAX_SHARD
+    return {name: min(bound, max(-bound, turn)) for name, turn in after.items()}
+
+
+def _first_tier(loads: Sequence[EndpointLoad]) -> list[EndpointLoad]:
+    first = min((load.priority for load in loads), default=0)
+    return [load for load in loads if load.priority == first]
+
+
+def _fleet_pace(loads: Iterable[EndpointLoad]) -> float:
+    paces = [load.pace for load in loads]
+    return sum(paces) if all(paces) else 0.0
+
+
+def _stalled(load: EndpointLoad) -> bool:
+    return load.idle_for > max(STALLED_AFTER, 3 * (load.latency or 0.0))
+
+
+def _candidates(strategy: BalancingStrategy, loads: Sequence[EndpointLoad], fleet_pace: float, need: JobNeed) -> list[Candidate]:
+    fastest = min((load.latency for load in loads if load.latency), default=0.0)
+    found = []
+    for load in loads:
+        slower = (load.latency or fastest) / fastest if fastest else 1.0
+        weight = load.weight if strategy is BalancingStrategy.WEIGHTED else 1.0
+        found.append(
+            Candidate(load.name, weight / slower if slower > SLOWER_COUNTS else weight, load.open_lines, load.max_concurrency)
+        )
+    return found
+
+
+def _cut(
+    need: JobNeed, endpoint: str, state: Mapping[str, EndpointLoad], workers: int, demand: _Demand
+) -> tuple[Planned, JobNeed]:
+    """Cut the next shard off a job: what came back first, as it was; else new lines."""
+    if need.returned:
+        first, end, attempt, lost, blamed = need.returned[0]
+        shard = Planned(need.job_id, first, end, endpoint, attempt, came_back=True, lost=lost, blamed=blamed)
+        rest = replace(need, returned=need.returned[1:])
+    else:
+        tier = _first_tier([other for other in state.values() if other.name in need.endpoints])
+        size = shard_size(state[endpoint], need, _fleet_pace(tier), workers, demand.lines[endpoint])
+        shard = Planned(need.job_id, need.cursor, need.cursor + size, endpoint)
+        rest = replace(need, cursor=need.cursor + size)
+    return shard, rest.given(endpoint, shard.end - shard.first)

@@ -1,0 +1,1 @@
+"""Inputs: uploaded files, the form of their lines, and the index of where lines begin."""

@@ -1,0 +1,171 @@
+"""Checks an input as it streams by, line by line, and indexes it. Memory does not grow with the file."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import orjson
+
+from jobs.intake.line_index import IndexBuilder, is_blank
+from jobs.intake.lines import MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
+from jobs.intake.uniqueness import UniqueNames
+from jobs.records import BadLine
+
+__all__ = ["Form", "Intake", "IntakeResult"]
+
+MAX_ERRORS = 100
+"""Errors that are listed; a file with more has its first ones told."""
+MAX_MODELS = 1000
+"""Different models that one input may name."""
+BOM = b"\xef\xbb\xbf"
+
+
+class Form(Enum):
+    """What the lines may look like."""
+
+    BATCH = "batch"
+    """OpenAI batch lines; the file is kept to the byte."""
+    SHORTHAND = "shorthand"
+    """Batch lines or shorthand ones; kept as batch lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeResult:
+    """What is known of an input after its last byte. `size` and `index` are those of the kept file."""
+
+    size: int
+    lines: int
+    models: dict[str, int]
+    paths: dict[str, int]
+    errors: tuple[BadLine, ...]
+    index: bytes
+
+
+class Intake:
+    """Feed it the file in chunks of any size, keep what `feed` and `finish` return, then ask for the `result`.
+
+    A context manager, since it may need temporary files. Its methods block for the time that checking takes (some 10 µs a
+    line).
+    """
+
+    def __init__(self, form: Form = Form.BATCH) -> None:
+        self._form = form
+        self._names = UniqueNames()
+        self._index = IndexBuilder()
+        self._rest = b""
+        self._skipping = False
+        self._number = 0
+        """Physical lines begun so far: what an editor shows."""
+        self._lines = 0
+        self._kept = 0
+        self._offset = 0
+        """Byte of the input at which the line under way begins."""
+        self._models: dict[str, int] = {}
+        self._paths: dict[str, int] = {}
+        self._errors: list[BadLine] = []
+
+    def __enter__(self) -> "Intake":
+        self._names.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._names.__exit__(None, None, None)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Check the lines that end in `chunk` and return what is to be kept."""
+        kept: list[bytes] = []
+        lines = (self._rest + chunk).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            self._take(line, len(line) + 1, kept)
+        if len(self._rest) > MAX_LINE_BYTES:
+            self._skip_rest()
+        return self._keep(chunk, kept)
+
+    def finish(self) -> bytes:
+        """Check the last line, if it has no line break, and return what is still to be kept."""
+        kept: list[bytes] = []
+        if self._rest:
+            self._take(self._rest, len(self._rest), kept)
+            self._rest = b""
+        if self._lines == 0 and not self._errors:
+            self._errors.append(BadLine("empty_file", "the file has no requests in it; write one JSON object a line"))
+        return self._keep(b"", kept)
+
+    def result(self) -> IntakeResult:
+        """Return what was found. Call after `finish`."""
+        for line, first in self._names.duplicates(MAX_ERRORS - len(self._errors)):
+            self._refuse_duplicate(line, first)
+        errors = sorted(self._errors, key=lambda bad: bad.line or 0)
+        return IntakeResult(
+            self._kept, self._lines, self._models, self._paths, tuple(errors[:MAX_ERRORS]), self._index.finish(self._kept)
+        )
+
+    def _keep(self, chunk: bytes, lines: list[bytes]) -> bytes:
+        if self._form is Form.BATCH:
+            self._kept += len(chunk)
+            return chunk
+        return b"".join(lines)
+
+    def _skip_rest(self) -> None:
+        """Forget the beginning of a line that is too long; its end is passed over too."""
+        if not self._skipping:
+            self._number += 1
+            self._refuse_long()
+        self._skipping = True
+        self._offset += len(self._rest)
+        self._rest = b""
+
+    def _take(self, line: bytes, length: int, kept: list[bytes]) -> None:
+        offset = self._offset
+        self._offset += length
+        if self._skipping:
+            self._skipping = False
+            return
+        self._number += 1
+        if len(line) > MAX_LINE_BYTES:
+            self._refuse_long()
+            return
+        if self._number == 1 and line.startswith(BOM):
+            line, offset = line[len(BOM) :], offset + len(BOM)
+        if is_blank(line):
+            return
+        try:
+            entry = parse_json(line, self._number)
+            if self._form is Form.SHORTHAND:
+                expanded = expand_shorthand(entry, self._number)
+                line = orjson.dumps(expanded) if expanded is not entry else line.strip()
+                entry = expanded
+            checked = check_line(entry, self._number)
+        except LineRefused as exc:
+            self._refuse(exc.bad)
+            self._lines += 1
+            return
+        self._note(checked.custom_id, checked.models, checked.path)
+        if self._form is Form.SHORTHAND:
+            self._index.add(self._kept)
+            kept.append(line + b"\n")
+            self._kept += len(line) + 1
+        else:
+            self._index.add(offset)
+        self._lines += 1
+
+    def _note(self, custom_id: str, models: tuple[str, ...], path: str) -> None:
+        first = self._names.add(custom_id, self._number)
+        if first is not None:
+            self._refuse_duplicate(self._number, first)
+        self._paths.setdefault(path, self._number)
+        for model in models:
+            if model not in self._models and len(self._models) < MAX_MODELS:
+                self._models[model] = self._number
+
+    def _refuse(self, bad: BadLine) -> None:
+        if len(self._errors) < MAX_ERRORS:
+            self._errors.append(bad)
+
+    def _refuse_long(self) -> None:
+        message = f"line {self._number}: is longer than {MAX_LINE_BYTES // 2**20} MB; split the request or link to its files"
+        self._refuse(BadLine("line_too_long", message, self._number))
+
+    def _refuse_duplicate(self, line: int, first: int) -> None:
+        message = f"line {line}: `custom_id` is line {first}'s already; give each line its own"
+        self._refuse(BadLine("duplicate_custom_id", message, line, "custom_id"))

@@ -1,0 +1,1 @@
+"""A job's results: read while it runs, joined when it ends, verified afterwards."""

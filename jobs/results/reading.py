@@ -1,0 +1,190 @@
+"""A job's results in line order: from its parts, from what open shards have recorded, and while it ends, from the input.
+
+Every line of a job stands in exactly one place: a part, the buffer of an open or returned shard, or (not finished) only the
+input. A Redis that lost its last second may have had a range cut twice, so parts can overlap; whichever covers a line first
+is taken, which is why parts keep the line order.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+
+import orjson
+
+from jobs.dispatch.lease_table import ShardTable
+from jobs.errors import LedgerBroken
+from jobs.intake.line_index import read_lines
+from jobs.records import Job
+from jobs.storage import object_store as objects
+from jobs.storage.object_store import Objects, part_range
+
+__all__ = ["Result", "Results", "Source", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
+
+
+class Source(Enum):
+    """How a line came to its end."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    """It did not: its job was cancelled or expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the output or the error file, without its line break."""
+
+    number: int
+    line: bytes
+    source: Source
+
+
+class Results:
+    """Reads results of jobs."""
+
+    def __init__(self, store: Objects, shards: ShardTable) -> None:
+        self._store = store
+        self._shards = shards
+
+    async def finished(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
+        """Yield what is finished, by line number from `start` on; lines that aren't are passed over."""
+        # A shard that is closed between the two stands in both, never in neither.
+        buffers = sorted(await self._buffers(job))
+        parts = sorted(await self._parts(job), key=lambda r: (r[0], -r[1]))
+        position = start
+        for first, end in parts:
+            if end <= position:
+                continue
+            async for result in self._from_buffers(job, buffers, position, first):
+                yield result
+            async for result in self._read_part(job, first, end, position):
+                yield result
+            position = end
+        async for result in self._from_buffers(job, buffers, position, job.ledger.total):
+            yield result
+
+    async def first_unfinished(self, job: Job, start: int = 0) -> int:
+        """Return the number of the first line from `start` on that is not finished (of a job that is under way)."""
+        buffers = await self._buffers(job)
+        parts = await self._parts(job)
+        position = start
+        for first, end in sorted([*parts, *buffers], key=lambda r: (r[0], -r[1])):
+            if end <= position:
+                continue
+            if first > position:
+                break
+            if (first, end) in parts:
+                position = end
+                continue
+            recorded = await self._shards.recorded(job.id, first)
+            while position < end and position in recorded:
+                position += 1
+            if position < end:
+                break
+        return position
+
+    async def all_lines(self, job: Job) -> AsyncIterator[Result]:
+        """Yield every line of a job that has ended; those that nobody finished are made error lines of the way it ended.
+
+        Raises LedgerBroken if there are such lines and the job was not stopped.
+        """
+        position = 0
+        async for result in self.finished(job):
+            async for stopped in self._stopped(job, position, result.number):
+                yield stopped
+            yield result
+            position = result.number + 1
+        async for stopped in self._stopped(job, position, job.ledger.total):
+            yield stopped
+
+    async def _stopped(self, job: Job, first: int, end: int) -> AsyncIterator[Result]:
+        if first >= end:
+            return
+        if job.ending not in _ENDINGS:
+            raise LedgerBroken(f"lines {first + 1} to {end} of job {job.id} are neither in a part nor in a buffer")
+        code, message = _ENDINGS[job.ending]
+        async for number, raw in read_lines(self._store, job.input_file_id, first, end):
+            custom_id = orjson.loads(raw)["custom_id"]
+            yield Result(number, error_line(job.id, number, custom_id, code, message), Source.STOPPED)
+
+    async def _parts(self, job: Job) -> set[tuple[int, int]]:
+        found = await self._store.folder(objects.parts_folder(job.id))
+        return {part_range(entry.path) for entry in found}
+
+    async def _buffers(self, job: Job) -> list[tuple[int, int]]:
+        opened = [(first, int(state["end"])) for first in await self._shards.open_of(job.id)
+                  if (state := await self._shards.state(job.id, first))]  # fmt: skip
+        return opened + await self._shards.returned_of(job.id)
+
+    async def _from_buffers(self, job: Job, buffers: list[tuple[int, int]], start: int, stop: int) -> AsyncIterator[Result]:
+        for first, end in buffers:
+            if first < stop and end > start:
+                async for result in self._read_buffer(job, first, end, start):
+                    if result.number < stop:
+                        yield result
+
+    async def _read_buffer(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
+        recorded = await self._shards.recorded(job.id, first)
+        if not recorded:
+            # Nothing is finished, or the shard was closed since the parts were listed: then its part is there.
+            with suppress(FileNotFoundError):
+                async for result in self._read_part(job, first, end, position):
+                    yield result
+            return
+        for number, (failed, line) in sorted(recorded.items()):
+            if number >= position:
+                yield Result(number, line, Source.FAILED if failed else Source.COMPLETED)
+
+    async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
+        number, rest = first, b""
+        async for chunk in self._store.stream(objects.part_path(job.id, first, end)):
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                if number >= position:
+                    yield Result(number, line[1:], Source.FAILED if line[:1] == b"1" else Source.COMPLETED)
+                number += 1
+
+
+_ENDINGS = {
+    "cancelled": ("batch_cancelled", "The batch was cancelled before this request was finished."),
+    "expired": ("batch_expired", "The batch's time ran out before this request was finished."),
+}
+
+
+def request_id(job_id: str, number: int) -> str:
+    """Return the id of a line's result, the same whenever it is made."""
+    return f"batch_req_{job_id.removeprefix('batch_')[:16]}{number:09d}"
+
+
+def result_prefix(job_id: str) -> bytes:
+    """Return how each line of a job's output and error file begins."""
+    return b'{"id":"' + request_id(job_id, 0)[:-9].encode()
+
+
+def line_number(job_id: str, line: bytes) -> int:
+    """Read the number back from a line of a job's output or error file; `id` stands first in it."""
+    start = len(result_prefix(job_id))
+    return int(line[start : line.index(b'"', start)])
+
+
+def one_line(line: bytes) -> bytes:
+    """Escape what some readers take for the end of a line (U+0085, U+2028, U+2029), as Python's `str.splitlines` does. In JSON it
+    can stand within strings only."""
+    if b"\xe2\x80" in line:
+        line = line.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return line.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in line else line
+
+
+def error_line(job_id: str, number: int, custom_id: str, code: str, message: str) -> bytes:
+    """Make the error file's line for a request that has no answer (OpenAI's shape: `response` null, `error` set)."""
+    line = orjson.dumps(
+        {
+            "id": request_id(job_id, number),
+            "custom_id": custom_id,
+            "response": None,
+            "error": {"code": code, "message": message},
+        }
+    )
+    return one_line(line)

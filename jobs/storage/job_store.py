@@ -1,0 +1,230 @@
+"""The records of jobs in Redis."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.scripts import Scripts
+from jobs import keys
+from jobs.access.refusals import Refusal, Refused
+from jobs.access.spending import spending_periods
+from jobs.dispatch.waiting import Waiting
+from jobs.errors import InvalidRequest, NotFound
+from jobs.ids import is_job_id
+from jobs.intake.files import ids_after
+from jobs.records import NANO, BadLine, FileRecord, Job, decode_fields, to_nano
+from jobs.states import JobStatus, PauseReason
+from jobs.storage.durability import make_durable
+from jobs.storage.lock import Lock
+
+__all__ = ["JobStore", "NewJob", "job_scripts"]
+
+
+def job_scripts(redis: AsyncRedis) -> Scripts:
+    """Return the Lua scripts of this package."""
+    return Scripts(redis, Path(__file__).parent.parent / "lua")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What makes a job of an input. `window_seconds` is how long it may take; higher `priority` goes first; at `max_cost` (USD)
+    it pauses; `owner` is the id of an API key."""
+
+    job_id: str
+    input: FileRecord
+    path: str
+    window: str = "24h"
+    window_seconds: float = 86400.0
+    priority: int = 0
+    metadata: dict[str, str] | None = None
+    output_ttl: int | None = None
+    max_cost: float | None = None
+    errors: tuple[BadLine, ...] = ()
+    owner: str = ""
+    most_unfinished: int | None = None
+    """How many of the owner's jobs may be unfinished, this one included; None for any number."""
+    request_digest: str = ""
+
+
+class JobStore:
+    """Opens, finds, stops and ends jobs."""
+
+    def __init__(self, redis: AsyncRedis, scripts: Scripts) -> None:
+        self._redis = redis
+        self._scripts = scripts
+
+    async def open(self, new: NewJob) -> Job:
+        """Open a job; one with errors is refused: it is kept as failed and nothing of it is sent.
+
+        A job that exists already is returned as it is.
+        """
+        now = int(time.time())
+        refused = bool(new.errors)
+        file = new.input
+        fields: dict[str, str | int | float] = {
+            "status": JobStatus.FAILED if refused else JobStatus.IN_PROGRESS,
+            "file": file.id,
+            "path": new.path,
+            "window": new.window,
+            "created_at": now,
+            "expires_at": now + int(new.window_seconds),
+            "total": 0 if refused else file.lines or 0,
+            "cursor": 0,
+            "bytes": file.size,
+            "priority": new.priority,
+            "models": orjson.dumps([m for m in file.models if m]).decode(),
+            "names_no_model": int("" in file.models),
+            "metadata": orjson.dumps(new.metadata).decode(),
+            "errors": orjson.dumps([e.as_dict() for e in new.errors]).decode(),
+            "owner": new.owner,
+            "failed_at" if refused else "in_progress_at": now,
+        }
+        if new.request_digest:
+            fields["request_digest"] = new.request_digest
+        if new.output_ttl:
+            fields["output_ttl"] = new.output_ttl
+        if new.max_cost is not None:
+            fields["max_cost_nano"] = to_nano(new.max_cost)
+        flat = [part for pair in fields.items() for part in pair]
+        state = "" if refused else "ready"
+        indexes = (keys.jobs_of(new.owner),) if new.owner else ()
+        job_keys = (keys.job(new.job_id), keys.JOBS, keys.READY, keys.UNFINISHED, *indexes)
+        most = "" if new.most_unfinished is None else new.most_unfinished
+        opened = await self._scripts.run(
+            "open_job", job_keys, (new.job_id, f"{time.time():.6f}", new.priority, state, most, *flat)
+        )
+        if opened < 0:
+            message = f"this key may have {most} unfinished jobs, and has them; wait for one of them to end, or cancel one"
+            raise Refused(Refusal.JOBS, message)
+        await self.make_durable()
+        return await self.get(new.job_id)
+
+    async def make_durable(self) -> None:
+        """Wait until Redis has what was written on its disk, where it can say so (Redis 7.2 and Valkey, with AOF)."""
+        await make_durable(self._redis)
+
+    async def get(self, job_id: str, owner: str | None = None) -> Job:
+        """Look a job up, among those of `owner` if that is given. Raises NotFound."""
+        fields = await self._redis.hgetall(keys.job(job_id)) if is_job_id(job_id) else {}
+        job = Job.from_fields(job_id, decode_fields(fields)) if fields else None
+        if job is None or owner not in (None, job.owner):
+            raise NotFound("batch", job_id)
+        return job
+
+    async def page(self, limit: int, after: str | None = None, owner: str | None = None) -> tuple[list[Job], bool]:
+        """List jobs, newest first, those after the job `after`, and say whether there are more. Raises NotFound for `after`.
+
+        With an `owner`, only its jobs are listed.
+        """
+        index = keys.JOBS if owner is None else keys.jobs_of(owner)
+        ids = await ids_after(self._redis, index, after, newest_first=True, kind="batch")
+        found = [await self.get(job_id) for job_id in ids[:limit]]
+        return found, len(ids) > limit
+
+    async def unfinished(self) -> list[Job]:
+        """Return the jobs that are not final, oldest first."""
+        ids = sorted(i.decode() for i in await self._redis.smembers(keys.UNFINISHED))
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hgetall(keys.job(job_id))
+            records = await pipe.execute()
+        found = [Job.from_fields(i, decode_fields(fields)) for i, fields in zip(ids, records, strict=True) if fields]
+        return sorted((job for job in found if not job.is_final), key=lambda job: job.created_at)
+
+    async def stop(self, job_id: str, ending: str) -> Job:
+        """Stop a job: no more of its lines are cut. `ending` is `cancelled` or `expired`. Raises NotFound."""
+        await self.get(job_id)
+        await self._scripts.run("stop_job", (keys.job(job_id), keys.READY), (job_id, ending, int(time.time())))
+        await self.make_durable()
+        return await self.get(job_id)
+
+    async def limit_cost(self, job_id: str, max_cost: float | None) -> Job:
+        """Set or lift (None) the cap on what a job may cost, in USD. One that was paused at its cap goes on.
+
+        Raises NotFound, and InvalidRequest if so much is spent already or the job is not in progress any more.
+        """
+        job = await self.get(job_id)
+        cap = "" if max_cost is None else to_nano(max_cost)
+        args = (job_id, cap, *spending_periods(time.time()))
+        answer = await self._scripts.run("limit_cost", (keys.job(job_id), keys.READY), args)
+        match answer:
+            case [b"missing"]:
+                raise NotFound("batch", job_id)
+            case [b"ended", status]:
+                raise InvalidRequest(f"{job_id} is {status.decode()}: its cap can't be changed any more", "max_cost")
+            case [b"spent", spent]:
+                message = f"{job_id} has cost ${int(spent) / NANO:.6f} already: max_cost must be more than that"
+                raise InvalidRequest(message, "max_cost", "max_cost_spent")
+        await self.make_durable()
+        return await self.get(job.id)
+
+    async def settle_pause(self, job_id: str) -> PauseReason | None:
+        """Pause a job, or let it go on, as its cap and its key's budget say now, and return why it is paused."""
+        args = (job_id, *spending_periods(time.time()))
+        reason = (await self._scripts.run("settle_pause", (keys.job(job_id), keys.READY), args)).decode()
+        return PauseReason(reason) if reason else None
+
+    async def unfinished_of(self, owner: str) -> list[str]:
+        """Return the ids of a key's jobs that are not final."""
+        found = await self._redis.zinter([keys.jobs_of(owner), keys.UNFINISHED])
+        return [job_id.decode() for job_id in found]
+
+    async def begin_finalizing(self, job: Job) -> None:
+        """Say that the output is being put together."""
+        await self._scripts.run("begin_finalizing", (keys.job(job.id),), (int(time.time()),))
+
+    async def reopen(self, job: Job, ranges: Sequence[tuple[int, int]]) -> bool:
+        """Let a job that is being finalized go on with ranges of lines whose results are gone, and say whether it does."""
+        members: list[str | int] = []
+        for first, end in ranges:
+            members += [f"{first}:{end}:0", first]
+        args = (job.id, sum(end - first for first, end in ranges), *members)
+        job_keys = (keys.job(job.id), keys.READY, keys.returned(job.id))
+        return bool(await self._scripts.run("reopen", job_keys, args))
+
+    async def tell_waiting(self, job_id: str, why: Waiting) -> None:
+        """Say why a job waits; it is forgotten when a line of it is finished."""
+        if await self._redis.hget(keys.job(job_id), "status") is not None:
+            await self._redis.hset(keys.job(job_id), "waiting", why.to_json())
+
+    async def finish(self, job: Job, status: JobStatus, fields: dict[str, str | int]) -> bool:
+        """Set a job's end with `fields` of its record, and say whether this call did it."""
+        flat = [part for pair in fields.items() for part in pair]
+        job_keys = (
+            keys.job(job.id),
+            keys.READY,
+            keys.open_shards(job.id),
+            keys.returned(job.id),
+            keys.UNFINISHED,
+            keys.passes(job.id),
+        )
+        ended = await self._scripts.run("finish_job", job_keys, (job.id, status, f"{status}_at", int(time.time()), *flat))
+        await self.make_durable()
+        return bool(ended)
+
+    async def forget(self, before: float) -> int:
+        """Forget the jobs that were made before `before` (s) and have ended, and return how many."""
+        ids = [i.decode() for i in await self._redis.zrangebyscore(keys.JOBS, 0, before)]
+        kept = {i.decode() for i in await self._redis.smembers(keys.UNFINISHED)}
+        old = [job_id for job_id in ids if job_id not in kept]
+        if old:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in old:
+                    pipe.hget(keys.job(job_id), "owner")
+                owners = await pipe.execute()
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.delete(*(keys.job(job_id) for job_id in old))
+                pipe.zrem(keys.JOBS, *old)
+                for job_id, owner in zip(old, owners, strict=True):
+                    if owner:
+                        pipe.zrem(keys.jobs_of(owner.decode()), job_id)
+                await pipe.execute()
+        return len(old)
+
+    def finalizer_lock(self, job_id: str, holder: str, lease: float) -> Lock:
+        """Return the lock of whoever puts a job's output together, as `holder` sees it; `lease` is in seconds."""
+        return Lock(self._scripts, keys.finalizer(job_id), holder, lease)

@@ -1,0 +1,200 @@
+"""The janitor: takes back what dead workers held, ends what is done, expires what is late, checks health, dispatches.
+
+Every worker stands for the office; whoever holds a lock in Redis has it. All that it does is safe to do twice.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import RedisError
+
+from balancer.configuration import HealthCheck
+from balancer.fleet.fleet import Fleet
+from balancer.state.health import Circuit
+from balancer.state.redis_connection import AsyncRedis
+from jobs import keys
+from jobs.dispatch.dispatcher import Dispatcher
+from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE, ShardTable
+from jobs.dispatch.presence import GONE_AFTER, Roll
+from jobs.dispatch.queueing import queue_name
+from jobs.errors import JobError
+from jobs.records import Job
+from jobs.results.endings import Endings
+from jobs.states import PauseReason, ShardState
+from jobs.storage.job_store import JobStore, job_scripts
+from jobs.storage.lock import Lock
+from jobs.storage.object_store import ObjectStoreError
+from jobs.upkeep.sweep import Sweep
+
+__all__ = ["Janitor"]
+
+OFFICE_LEASE = 2.0
+"""Seconds until another worker becomes janitor when this one is gone."""
+ROUND_EVERY = 1.0
+LOOK_EVERY = 0.25
+"""Seconds between looks for leases that are over: lines of a worker that was killed wait for little else."""
+FAILING_CHECK_EVERY = 2.0
+"""Seconds between checks of an endpoint whose circuit is not closed."""
+
+_PAUSED_BY_KEY = (PauseReason.KEY_BUDGET, PauseReason.KEY_REVOKED)
+
+log = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Run `run_forever` on every worker's loop."""
+
+    def __init__(
+        self,
+        process: str,
+        redis: AsyncRedis,
+        fleet: Fleet,
+        jobs: JobStore,
+        shards: ShardTable,
+        endings: Endings,
+        sweep: Sweep,
+        dispatcher: Dispatcher,
+        health_check: HealthCheck,
+    ) -> None:
+        self._office = Lock(job_scripts(redis), keys.JANITOR, process, OFFICE_LEASE)
+        self._redis = redis
+        self._fleet = fleet
+        self._jobs = jobs
+        self._shards = shards
+        self._endings = endings
+        self._sweep = sweep
+        self._dispatcher = dispatcher
+        self._health_check = health_check
+        self._checked_at = dict.fromkeys(fleet.endpoints, 0.0)
+        self._checks: set[asyncio.Task[None]] = set()
+        self._roll = Roll(redis)
+        self._wait_until = 0.0
+        """Nothing is taken back before: after Redis was away, its leases are old for no worker's fault."""
+
+    async def run_forever(self) -> None:
+        """Do a round each second while in office."""
+        next_round, was_in_office = 0.0, False
+        while True:
+            try:
+                in_office, before = await self._office.hold(), was_in_office
+                was_in_office = in_office
+                if in_office and not before and await self._take_from_gone(patience=0.0):
+                    # The one before is gone; its office took longer to end than its connection.
+                    await self._dispatcher.run()
+                elif in_office:
+                    if time.monotonic() >= next_round:
+                        next_round = time.monotonic() + ROUND_EVERY
+                        await self._round()
+                    elif await self._take_back() or await self._take_from_gone():
+                        await self._dispatcher.run()
+            except RedisError as exc:
+                log.warning("janitor: Redis can't be asked (%s)", exc)
+                self._wait_until = time.monotonic() + LEASE
+            except Exception:
+                log.exception("janitor: a round failed")
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def leave(self) -> None:
+        """Give the office up, so that another worker has it at once."""
+        await self._office.release()
+
+    async def _round(self) -> None:
+        await self._each(self._take_back, self._end_and_expire, self._sweep.run)
+        self._start_checks()
+        await self._fleet.refresh_models()
+        await self._dispatcher.run()
+
+    async def _each(self, *duties: Callable[[], Awaitable[object]]) -> None:
+        for duty in duties:
+            try:
+                await duty()
+            except (JobError, ObjectStoreError, OSError) as exc:
+                log.error("janitor: %s failed: %s", duty.__name__.strip("_"), exc)
+
+    async def _take_back(self) -> bool:
+        """Take back what no worker keeps any more, and say whether anything was."""
+        if time.monotonic() < self._wait_until:
+            return False
+        now = await self._clock()
+        overdue = await self._shards.overdue(now)
+        taken = False
+        waiting: Counter[str] = Counter()
+        states = [(job_id, first, await self._shards.state(job_id, first)) for job_id, first in overdue]
+        for _, _, state in states:
+            if state.get("state") == ShardState.QUEUED:
+                waiting[state["endpoint"]] += 1
+        for job_id, first, state in states:
+            if not state:
+                await self._shards.forget_lease(job_id, first)
+            elif state["state"] == ShardState.QUEUED and await self._message_may_wait(state["endpoint"], waiting):
+                await self._shards.extend(job_id, first, now + QUEUE_LEASE)
+            elif await self._shards.give_back(job_id, first, state["token"], only_if="expired"):
+                taken = True
+                log.warning("took back lines from %d of %s (%s at %s)", first + 1, job_id, state["state"], state["endpoint"])
+
+        return taken
+
+    async def _take_from_gone(self, patience: float = GONE_AFTER) -> bool:
+        """Take back what workers held whose connection has been gone for `patience` seconds, and say whether anything was."""
+        if time.monotonic() < self._wait_until:
+            return False
+        taken = False
+        for process in await self._roll.gone(patience):
+            held = await self._shards.held_by(process)
+            given = [await self._shards.take_from_gone(job_id, first, process) for job_id, first in held]
+            taken |= any(given)
+            if all(given):
+                log.warning("worker %s is gone; %d shards were taken back", process, len(held))
+                await self._roll.strike_off(process, self._fleet.endpoints)
+        return taken
+
+    async def _clock(self) -> float:
+        """Return Redis's time (s), by which leases are kept."""
+        seconds, micros = await self._redis.time()
+        return float(seconds) + float(micros) / 1e6
+
+    async def _message_may_wait(self, endpoint: str, waiting: Counter[str]) -> bool:
+        """Whether the queue is long enough to hold the messages of all overdue shards of a healthy endpoint."""
+        if self._fleet.endpoints.get(endpoint) is None or self._fleet.health[endpoint].circuit is Circuit.OPEN:
+            return False
+        return int(await self._redis.llen(queue_name(endpoint))) >= waiting[endpoint]
+
+    async def _end_and_expire(self) -> None:
+        for job in await self._jobs.unfinished():
+            await self._end_or_expire(job)
+
+    async def _end_or_expire(self, job: Job) -> None:
+        if job.paused in _PAUSED_BY_KEY and not await self._jobs.settle_pause(job.id):
+            log.info("job %s goes on: its key may spend again", job.id)
+        late = not job.ending and job.expires_at <= time.time()
+        if late:
+            log.warning("job %s has reached the end of its time (%s)", job.id, job.window)
+            await self._jobs.stop(job.id, "expired")
+        if late or job.ending or job.cursor >= job.ledger.total:
+            self._endings.begin(job.id)
+
+    def _start_checks(self) -> None:
+        """Check the endpoints that are due, side by side, without holding up the round."""
+        if not self._health_check.enabled:
+            return
+        now = time.monotonic()
+        for name in self._fleet.endpoints:
+            healthy = self._fleet.health[name].circuit is Circuit.CLOSED
+            every = self._health_check.interval if healthy else min(FAILING_CHECK_EVERY, self._health_check.interval)
+            if now - self._checked_at[name] >= every:
+                self._checked_at[name] = now
+                task = asyncio.create_task(self._check(name))
+                self._checks.add(task)
+                task.add_done_callback(self._checks.discard)
+
+    async def _check(self, name: str) -> None:
+        try:
+            outcome = await self._fleet.check(name)
+        except RedisError as exc:
+            log.warning("janitor: the check of %s can't be shared (%s)", name, exc)
+            return
+        if outcome.failure:
+            log.info("endpoint %s failed its check: %s", name, outcome.failure.message)

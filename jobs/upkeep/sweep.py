@@ -1,0 +1,72 @@
+"""Clears away what nobody uses any more: files and jobs past their time, parts of ended jobs, workers that are gone."""
+
+import logging
+import time
+
+from balancer.state.redis_connection import AsyncRedis
+from jobs import keys
+from jobs.errors import NotFound
+from jobs.intake.files import Files
+from jobs.storage import object_store as objects
+from jobs.storage.job_store import JobStore
+from jobs.storage.object_store import Objects
+
+__all__ = ["Sweep"]
+
+EVERY = 300.0
+KEEP_JOBS = 90 * 86400.0
+"""Seconds after which the record of a job that has ended is forgotten; its files expire by themselves."""
+GONE_FOR = 60.0
+"""Seconds after which a worker that was last heard of is not remembered any more."""
+
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """`run` it each round: it looks every five minutes."""
+
+    def __init__(self, redis: AsyncRedis, jobs: JobStore, files: Files, store: Objects) -> None:
+        self._redis = redis
+        self._jobs = jobs
+        self._files = files
+        self._store = store
+        self._swept_at = 0.0
+
+    async def run(self) -> None:
+        """Sweep if it is time to. Raises ObjectStoreError and OSError; what is left is swept the next time."""
+        if time.monotonic() - self._swept_at < EVERY:
+            return
+        self._swept_at = time.monotonic()
+        await self.forget_gone_workers()
+        await self._delete_old_files()
+        if forgotten := await self._jobs.forget(time.time() - KEEP_JOBS):
+            log.info("%d old jobs are forgotten", forgotten)
+        await self.delete_orphan_parts()
+
+    async def forget_gone_workers(self) -> None:
+        """Remove workers from those that are listening which have said nothing for a while."""
+        seconds, _ = await self._redis.time()
+        serving: dict[bytes, bytes] = await self._redis.hgetall(keys.SERVING)
+        gone = [process for process, told in serving.items() if float(told.split(b"|", 1)[0]) / 1000 < int(seconds) - GONE_FOR]
+        if gone:
+            await self._redis.hdel(keys.SERVING, *gone)
+
+    async def delete_orphan_parts(self) -> None:
+        """Delete parts that were written after their job had ended, by workers that had lost it."""
+        for job_id in await self._store.folders(objects.JOBS_FOLDER):
+            try:
+                if not (await self._jobs.get(job_id)).is_final:
+                    continue
+            except NotFound:
+                pass  # forgotten
+            found = await self._store.folder(objects.parts_folder(job_id))
+            if found:
+                log.info("%d parts of %s, which has ended, are deleted", len(found), job_id)
+                await self._store.delete(*(entry.path for entry in found))
+
+    async def _delete_old_files(self) -> None:
+        in_use = {job.input_file_id for job in await self._jobs.unfinished()}
+        for file_id in await self._files.expired(time.time()):
+            if file_id not in in_use:
+                log.info("file %s has expired and is deleted", file_id)
+                await self._files.delete(file_id)

@@ -1,0 +1,77 @@
+"""Lets in who has a key, and tells the routes who it is."""
+
+import logging
+
+from redis.exceptions import RedisError
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from jobs.access import Access
+from jobs.access.browsers import foreign_host, foreign_page
+from jobs.access.caller import ANONYMOUS
+from jobs.access.exposure import Door
+from producer_api.http.errors import Problem, problem_response, redis_problem
+
+__all__ = ["OPEN_PATHS", "KeyAuth"]
+
+OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/health", "/health/ready"})
+"""What may be asked without a key: whether the server lives, whether it can do anything, and what the documentation says."""
+OPEN_FOLDER = "/docs/assets/"
+
+_BROWSERS = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode")
+"""Headers that tell what a browser is asked for, and by which page."""
+
+log = logging.getLogger(__name__)
+
+
+class KeyAuth:
+    """ASGI middleware that wants `Authorization: Bearer <key>` on every path but OPEN_PATHS, as soon as there is any key.
+
+    The caller stands in `request.state.caller` then (a jobs.access.Caller). Needs `app.state.context`.
+    """
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it with 401 before anything of its body is read."""
+        asked = scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not scope["path"].startswith(OPEN_FOLDER)
+        refused = await _refusal(scope, self._door) if asked else None
+        await (refused or self._app)(scope, receive, send)
+
+
+async def _refusal(scope: Scope, door: Door) -> Response | None:
+    """Put the caller into the scope, or return the answer that refuses it."""
+    access: Access = scope["app"].state.context.access
+    try:
+        caller = await access.identify(_bearer(scope))
+    except RedisError as exc:
+        # Here, as the app's own handlers stand further in.
+        log.warning("%s %r: Redis: %s", scope["method"], scope["path"], exc)
+        return problem_response(redis_problem())
+    if caller is ANONYMOUS and not door.insecure and _is_foreign(scope):
+        message = "a server without API keys takes no requests of other sites' pages, and none for another host than this machine"
+        return problem_response(Problem(403, message, code="foreign_request"))
+    if caller is not None:
+        scope.setdefault("state", {})["caller"] = caller
+        return None
+    message = "give an API key of this server that has not expired: Authorization: Bearer <key>"
+    response = problem_response(Problem(401, message, code="invalid_api_key"))
+    response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def _is_foreign(scope: Scope) -> bool:
+    found = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _BROWSERS}
+    host = found.pop(b"host", "")
+    if foreign_host(host):
+        return True
+    return bool(found) and foreign_page(host, *(found.get(name, "") for name in _BROWSERS[1:]))
+
+
+def _bearer(scope: Scope) -> str:
+    """Return the secret that was given, "" if there is none or more than one. Bytes that are no UTF-8 survive as they are."""
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    scheme, _, token = (bytes(values[0]) if len(values) == 1 else b"").partition(b" ")
+    return token.strip().decode("utf-8", "surrogateescape") if scheme.lower() == b"bearer" else ""

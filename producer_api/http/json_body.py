@@ -1,0 +1,77 @@
+"""Reads JSON bodies: of a bounded size, by orjson (which refuses what no JSON text may hold, such as half a surrogate pair)."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from producer_api.context import ApiContext
+from producer_api.http.errors import ApiError, Problem
+
+__all__ = ["JsonRoute", "bounded_body", "check_brackets"]
+
+MOST_BRACKETS = 200_000
+"""Opening brackets in a body."""
+
+
+class JsonRoute(APIRoute):
+    """A route whose body, if it has one, is JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, reading bodies our way."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return handle
+
+
+class _JsonRequest(Request):
+    _whole: bytes | None = None
+
+    async def body(self) -> bytes:
+        if self._whole is None:
+            self._whole = await bounded_body(self)
+            check_brackets(self._whole)
+        return self._whole
+
+    async def json(self) -> Any:
+        return orjson.loads(await self.body())
+
+
+async def bounded_body(request: Request) -> bytes:
+    """Read a body of at most the size that the app allows. Raises ApiError (413)."""
+    context: ApiContext = request.app.state.context
+    limit = context.limits.json_bytes
+    body = bytearray()
+    if _announced(request) > limit:
+        raise _too_large(limit)
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def check_brackets(body: bytes) -> None:
+    """Refuse a body that would take many times its size when it is parsed: each list or object takes some 60 bytes.
+
+    Raises ApiError (413).
+    """
+    if len(body) > MOST_BRACKETS and body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
+        message = f"the body has more than {MOST_BRACKETS} lists and objects (brackets in texts count); upload a file instead"
+        raise ApiError(Problem(413, message, code="request_too_large"))
+
+
+def _announced(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+def _too_large(limit: int) -> ApiError:
+    message = f"the body is larger than {limit} bytes; upload a file and give its id instead"
+    return ApiError(Problem(413, message, code="request_too_large"))

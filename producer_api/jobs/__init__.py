@@ -1,0 +1,3 @@
+"""`/api/v1/jobs`: bulk jobs with progress and partial results."""
+
+__all__: list[str] = []

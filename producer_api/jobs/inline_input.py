@@ -1,0 +1,56 @@
+"""Makes an input file of the requests in a job's body."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import orjson
+
+from jobs.intake.checker import Form
+from jobs.intake.files import Upload
+from producer_api.http.errors import ApiError, Problem
+from producer_api.jobs.wire import JobCreate
+
+__all__ = ["inline_lines", "inline_upload"]
+
+GATHER = 512 * 1024
+"""Bytes of lines that are handed on at a time."""
+
+
+def inline_upload(owner: str) -> Upload:
+    """Say what kind of file the lines make, and whose (the id of an API key)."""
+    return Upload("inline.jsonl", form=Form.SHORTHAND, owner=owner)
+
+
+async def inline_lines(job: JobCreate) -> AsyncIterator[bytes]:
+    """Yield a job's requests as lines of JSON, shorthand or whole, with the job's defaults in them.
+
+    Raises ApiError for one that can't be written as JSON (nested too deeply).
+    """
+    held = bytearray()
+    for number, entry in enumerate(_entries(job), start=1):
+        try:
+            held += orjson.dumps(entry) + b"\n"
+        except orjson.JSONEncodeError as exc:
+            problem = Problem(422, f"request {number} is nested too deeply", param="requests", code="invalid_value")
+            raise ApiError(problem) from exc
+        if len(held) >= GATHER:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)
+
+
+def _entries(job: JobCreate) -> Iterator[dict[str, Any]]:
+    for prompt in job.prompts or ():
+        yield {**job.defaults, "prompt": prompt}
+    for messages in job.messages or ():
+        yield {**job.defaults, "messages": messages}
+    for entry in job.requests or ():
+        yield _with_defaults(entry, job.defaults)
+
+
+def _with_defaults(entry: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    body = entry.get("body")
+    if isinstance(body, dict):
+        return {**entry, "body": {**defaults, **body}}
+    return entry if "body" in entry else {**defaults, **entry}

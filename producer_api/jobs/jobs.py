@@ -1,0 +1,130 @@
+"""`/api/v1/jobs`: bulk jobs with their requests in the body, progress and partial results."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
+
+from jobs.access import Caller, Refused
+from jobs.errors import InvalidRequest
+from jobs.records import Job
+from jobs.service import JobRequest
+from producer_api.access.callers import CurrentCaller
+from producer_api.access.ownership import OwnJob
+from producer_api.context import Api, ApiContext
+from producer_api.http.documented_errors import errors
+from producer_api.http.errors import ApiError
+from producer_api.http.json_body import JsonRoute
+from producer_api.jobs.idempotency import Idempotency, Repeats
+from producer_api.jobs.inline_input import inline_lines, inline_upload
+from producer_api.jobs.progress_events import progress_events
+from producer_api.jobs.results import files_of, next_line, results_of
+from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject
+
+__all__ = ["router"]
+
+router = APIRouter(
+    prefix="/jobs",
+    tags=["jobs"],
+    route_class=JsonRoute,
+    responses=errors(400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 507),
+)
+
+STATUS_HEADER = "x-roadbalancer-job-status"
+NEXT_HEADER = "x-roadbalancer-next"
+
+
+@router.post("", status_code=201, summary="Open a job: requests in the body, or an uploaded file")
+async def create_job(body: JobCreate, api: Api, caller: CurrentCaller, repeats: Repeats) -> JobObject:
+    """Open a job. Requests that can't be used make one that has failed, with the reasons in `errors`.
+
+    With an `Idempotency-Key`, repeating the request returns the job that the first one made.
+    """
+    if made := await repeats.made_before(api, body):
+        return JobObject.of(made)
+    await api.access.check_budget(caller)
+    if body.input_file_id is not None:
+        return JobObject.of(await _submit(api, body, body.input_file_id, caller, repeats))
+    files = api.node.service.files
+    record = await files.add(inline_upload(caller.id), inline_lines(body))
+    try:
+        job = await _submit(api, body, record.id, caller, repeats)
+    except (InvalidRequest, Refused, ApiError):
+        await files.delete(record.id)
+        raise
+    if job.input_file_id != record.id:  # the same request, sent twice at once, was faster
+        await files.delete(record.id)
+    return JobObject.of(job)
+
+
+@router.get("", summary="List jobs, newest first")
+async def list_jobs(
+    api: Api, caller: CurrentCaller, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> JobList:
+    """List jobs, those made before the job `after`."""
+    return JobList.of(*await api.node.service.jobs.page(limit, after, caller.sees_only))
+
+
+@router.get("/{job_id}", summary="Look a job up")
+async def get_job(job: OwnJob) -> JobObject:
+    """Return a job as it is now."""
+    return JobObject.of(job)
+
+
+@router.patch("/{job_id}", summary="Change a job's cap on its cost; a paused job goes on")
+async def change_job(job: OwnJob, body: JobChange, api: Api) -> JobObject:
+    """Set `max_cost` (USD), or lift it (null). A cap that is spent already is refused."""
+    return JobObject.of(await api.node.service.limit_cost(job.id, body.max_cost))
+
+
+@router.delete("/{job_id}", summary="Cancel a job; what is finished is kept")
+async def cancel_job(job: OwnJob, api: Api) -> JobObject:
+    """Stop a job. One that has ended stays as it is."""
+    return JobObject.of(await api.cancellations.cancel(job.id))
+
+
+@router.get(
+    "/{job_id}/results",
+    summary="Read results, also while the job runs",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {}}}},
+)
+async def read_results(job: OwnJob, api: Api, start: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+    """Stream the finished lines from number `start` on (counted from 0), in line order, failed ones among them.
+
+    `x-roadbalancer-next` says where to go on: every line before it has been sent. Lines behind a gap are sent now, and
+    again from there; their `id` tells them apart. `x-roadbalancer-job-status` is the status as the answer begins.
+    """
+    service = api.node.service
+    if job.is_final:
+        await files_of(service, job)
+    headers = {STATUS_HEADER: job.status.value, NEXT_HEADER: str(await next_line(service, job, start))}
+    return StreamingResponse(results_of(service, job, start), media_type="application/x-ndjson", headers=headers)
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Watch a job's progress (server-sent events)",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def watch_job(job: OwnJob, api: Api) -> StreamingResponse:
+    """Send `progress` with the job at each change, at most twice a second, and `end` when it has ended."""
+    events = progress_events(api.node.service.jobs, job, api.stopping)
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller, repeats: Idempotency) -> Job:
+    request = JobRequest(
+        input_file_id=file_id,
+        path=body.endpoint,
+        window=body.completion_window,
+        priority=body.priority,
+        metadata=body.metadata,
+        max_cost=body.max_cost,
+        caller=caller,
+        job_id=repeats.job_id,
+        request_digest=repeats.digest_of(body),
+    )
+    return repeats.checked(await api.node.service.submit(request), body)

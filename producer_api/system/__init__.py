@@ -1,0 +1,3 @@
+"""How the server, the workers and the fleet are doing: health, metrics, usage."""
+
+__all__: list[str] = []
