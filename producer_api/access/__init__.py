@@ -1,3 +1,1 @@
 """Who asks, and what the caller may see."""
-
-__all__: list[str] = []

@@ -1,3 +1,1 @@
 """`/api/v1/jobs`: bulk jobs with progress and partial results."""
-
-__all__: list[str] = []

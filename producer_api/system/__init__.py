@@ -1,3 +1,1 @@
 """How the server, the workers and the fleet are doing: health, metrics, usage."""
-
-__all__: list[str] = []

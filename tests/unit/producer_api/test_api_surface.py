@@ -5,7 +5,10 @@ import pytest
 
 import producer_api
 
-MODULES = [producer_api.__name__, *(f"{producer_api.__name__}.{m.name}" for m in pkgutil.iter_modules(producer_api.__path__))]
+MODULES = [
+    "producer_api",
+    *(module.name for module in pkgutil.walk_packages(producer_api.__path__, "producer_api.") if not module.ispkg),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
