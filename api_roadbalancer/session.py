@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api_roadbalancer.embedded import EmbeddedRedis, embedded_folder, private_folder, write_private
+from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.simulation import with_simulated_endpoints
 from api_roadbalancer.supervisor import Child, Supervisor
 from balancer.configuration import Configuration, dump_configuration, load_configuration
@@ -46,12 +47,14 @@ class Session:
 
 
 @contextlib.contextmanager
-def open_session(config: Path | None) -> Iterator[Session]:
+def open_session(config: Path | None, endpoints: NamedEndpoints | None = None) -> Iterator[Session]:
     """Read the configuration and find or start Redis; what was started here is stopped at the end.
 
-    Raises ConfigurationError, and SharedStateUnavailable if the embedded server does not start.
+    `endpoints` stand instead of those of the configuration. Raises ConfigurationError, and SharedStateUnavailable if the
+    embedded server does not start.
     """
-    configuration = load_configuration(config)
+    given = endpoints.settings() if endpoints else []
+    configuration = load_configuration(config, endpoints=given, endpoints_from="--endpoint")
     # A store that can't be used is found out now, not when the first shard ends.
     Objects.open(configuration.store)
     if configuration.redis_url:

@@ -20,6 +20,7 @@ from api_roadbalancer.cli.run_request import Order, default_out, how_to_go_on
 from api_roadbalancer.cli.up import default_workers, worker_child
 from api_roadbalancer.fleet_view import fleet_views
 from api_roadbalancer.local_files import digest_of, errors_path, read_chunks, write_whole
+from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import (
     EndpointView,
     Rate,
@@ -63,6 +64,15 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Results; errors go beside it. IN.results.jsonl if left out.")
     ] = None,
+    endpoint: Annotated[
+        list[str] | None, typer.Option("--endpoint", "-e", metavar="URL", help="Send the requests there; may be repeated.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Model for requests that name none (with --endpoint).")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Environment variable with the key (with --endpoint).")
+    ] = None,
     config: Config = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one for each core (at most four).")] = None,
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
@@ -76,12 +86,14 @@ def run(
     """
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
-    order = Order(source, out or default_out(source), window, workers or default_workers(), config, max_cost, force)
+    endpoints = NamedEndpoints.of(endpoint or [], model, api_key_env)
+    out = out or default_out(source)
+    order = Order(source, out, window, workers or default_workers(), config, max_cost, force, endpoints)
     check_place(order.out, source)
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)
     live = console.is_terminal and not no_progress
     with ExitStack() as stack:
-        session = stack.enter_context(open_session(config))
+        session = stack.enter_context(open_session(config, endpoints))
         supervisor = stack.enter_context(Supervisor())
         if not session.configuration.endpoints:
             console.print("[bold yellow]No endpoint is configured: a SIMULATED one answers, with invented text.[/]")

@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import dollars, job_line
 from jobs.cost.projection import sufficient_cap
 from jobs.records import Job
@@ -15,7 +16,7 @@ __all__ = ["Order", "default_out", "how_to_go_on"]
 class Order:
     """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD).
 
-    With `force` the output may replace a file that holds something else.
+    With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones.
     """
 
     source: Path
@@ -25,13 +26,16 @@ class Order:
     config: Path | None
     max_cost: float | None
     force: bool = False
+    endpoints: NamedEndpoints | None = None
 
     def command(self, max_cost: float) -> str:
         """Return the command line that goes on with another cap."""
         named = ["-o", str(self.out)] if self.out != default_out(self.source) else []
         settings = ["--config", str(self.config)] if self.config else []
         forced = ["--force"] if self.force else []
-        words = ["roadbalancer", "run", str(self.source), *named, *forced, *settings, "--max-cost", f"{max_cost:.12g}"]
+        endpoints = self.endpoints.words() if self.endpoints else []
+        cap = ["--max-cost", f"{max_cost:.12g}"]
+        words = ["roadbalancer", "run", str(self.source), *named, *forced, *settings, *endpoints, *cap]
         return shlex.join(words)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,17 @@ class _Read:
     notes: tuple[str, ...] = ()
 
 
-def load_configuration(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Configuration:
+def load_configuration(
+    path: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    endpoints: Sequence[Mapping[str, Any]] = (),
+    endpoints_from: str = "",
+) -> Configuration:
     """Read the configuration from `path`, else from the file that `ROADBALANCER_CONFIG` names, and the environment.
 
     Variables beat the file for `redis_url` and `store`; `LLM_*` and provider keys count only where the file names no
-    endpoints. `environ` replaces the process's environment and `.env`. What a file of LiteLLM's says in vain is logged, and
+    endpoints. With `endpoints` (the settings of each), which come from `endpoints_from`, all others count for nothing. `environ`
+    replaces the process's environment and `.env`. What a file of LiteLLM's says in vain is logged, and
     stands in the configuration's `notes`. Raises ConfigurationError.
     """
     env = environment() if environ is None else environ
@@ -50,12 +56,16 @@ def load_configuration(path: str | Path | None = None, environ: Mapping[str, str
     read = _read(Path(source), env) if source else _Read()
     for note in read.notes:
         log.warning("%s: %s", source, note)
-    has_endpoints = read.endpoints or read.settings.get("endpoints")
-    given: dict[str, Any] = {} if has_endpoints else settings_from_environment(env)
+    if endpoints:
+        read = replace(read, endpoints=())
+        given: dict[str, Any] = {**settings_from_environment(env), "endpoints": list(endpoints)}
+    else:
+        has_endpoints = read.endpoints or read.settings.get("endpoints")
+        given = {} if has_endpoints else settings_from_environment(env)
     for key in ("redis_url", "store"):
         if env.get(VARIABLES[key]):
             given[key] = env[VARIABLES[key]]
-    return _build(read, given, str(source or "environment"), _api_keys(env))
+    return _build(read, given, str(source or "environment"), endpoints_from or "environment", _api_keys(env))
 
 
 def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -88,12 +98,14 @@ def _read(path: Path, env: Mapping[str, str]) -> _Read:
     return _Read(litellm.settings, litellm.endpoints, litellm.notes)
 
 
-def _build(read: _Read, given: dict[str, Any], source: str, api_keys: tuple[str, ...]) -> Configuration:
+def _build(read: _Read, given: dict[str, Any], source: str, endpoints_from: str, api_keys: tuple[str, ...]) -> Configuration:
     try:
         checked = ConfigurationFile.model_validate({**read.settings, **given})
     except ValidationError as exc:
+        if endpoints_from != "environment" and exc.errors()[0]["loc"][0] == "endpoints":
+            raise refusal(exc, endpoints_from) from None
         raise refusal(exc, source, {key: VARIABLES.get(key, "") for key in given}) from None
-    endpoints = read.endpoints or _endpoints(checked.endpoints, "environment" if "endpoints" in given else source)
+    endpoints = read.endpoints or _endpoints(checked.endpoints, endpoints_from if "endpoints" in given else source)
     return Configuration(
         endpoints=endpoints,
         strategy=BalancingStrategy(checked.strategy),

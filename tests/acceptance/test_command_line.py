@@ -52,6 +52,22 @@ async def test_run_writes_results_in_order_and_the_second_run_says_that_it_is_do
     assert model.stats["requests"] == 40
 
 
+async def test_run_sends_to_the_endpoints_that_are_named_without_any_configuration(shell: Shell, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    first, second = [await cluster.start_model(name, {"max_concurrency": 4}, latency=0.05) for name in ("a", "b")]
+    shell.environment["ROADBALANCER_STORE"] = "store"
+    shell.environment["GPU_KEY"] = "sk-of-the-gpus"
+    shell.write("in.jsonl", prompts(40) + '{"prompt": "number 41", "model": "other"}\n')
+    named = ["--endpoint", first.url, "--endpoint", second.url, "--model", "mine", "--api-key-env", "GPU_KEY"]
+    done = shell("run", "in.jsonl", *named)
+    assert done.returncode == 0, done.stderr
+    bodies = [row["response"]["body"] for row in shell.rows("in.results.jsonl")]
+    assert [body["model"] for body in bodies] == ["mine"] * 40 + ["other"]
+    assert first.stats["completed"] > 0 and second.stats["completed"] > 0
+    assert "sk-of-the-gpus" not in done.stderr + done.stdout
+    cluster.end()
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [
@@ -235,6 +251,13 @@ BAD_USAGE: list[tuple[list[str], dict[str, Any], str]] = [
     (["status", "batch_00000000000000000000000000000000"], {}, "there is no batch"),
     (["status", "../../etc/passwd"], {}, "there is no batch"),
     (["run", "in.jsonl", "--window", "soon"], {}, "completion_window"),
+    (["run", "in.jsonl", "--endpoint", "gpu1:8000"], {}, "--endpoint: endpoints[0].url"),
+    (["run", "in.jsonl", "--model", "m"], {}, "--model: m: belongs to --endpoint URL"),
+    (
+        ["run", "in.jsonl", "--endpoint", "http://h/v1", "--api-key-env", "NO_SUCH"],
+        {},
+        "--api-key-env: NO_SUCH: this environment variable is not set",
+    ),
     (["worker", "--endpoints", "x"], {"endpoints": [{"url": "http://127.0.0.1:9/v1", "name": "m"}]}, "is not configured"),
     (["list"], {"surprise": 1}, "config.yaml: surprise: unknown key"),
     (["list"], {"endpoints": [{"url": "http://h/v1", "wieght": 2}]}, "endpoints[0].wieght: unknown key"),
