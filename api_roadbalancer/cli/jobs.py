@@ -42,7 +42,7 @@ def submit(
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
     max_cost: MaxCost = None,
 ) -> None:
-    """Take a file of requests in as a job and print the job's id. Exit code 2 if the input can't be used."""
+    """Submit a file as a job and print the job's id. Exit code 2 if the input can't be used."""
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
 
@@ -138,7 +138,7 @@ def list_jobs(config: Config = None, limit: Annotated[int, typer.Option(min=1, h
 
 
 def verify(job_id: JobId, config: Config = None) -> None:
-    """Prove that an ended job lost nothing: every input line stands exactly once in its results, in order. Exit code 1 if not."""
+    """Check that an ended job lost nothing: every input line is exactly once in its results, in order. Exit code 1 if not."""
 
     async def work(node: Node) -> bool:
         job = await node.service.jobs.get(job_id)

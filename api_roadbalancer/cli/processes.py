@@ -27,7 +27,7 @@ def set_log_level(level: str) -> str:
     """Log from that level on, and return its name. Raises ConfigurationError."""
     name = level.upper()
     if name not in LOG_LEVELS:
-        raise ConfigurationError("--log-level", level, f"is none; say {', '.join(LOG_LEVELS)}")
+        raise ConfigurationError("--log-level", level, f"is not a log level; choose {', '.join(LOG_LEVELS)}")
     logging.getLogger().setLevel(name)
     # What no line of ours holds need not be found out for each (Python's "Logging HOWTO", "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -42,7 +42,7 @@ def api(
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
     log_level: LogLevel = "INFO",
 ) -> None:
-    """Serve the OpenAI-compatible API."""
+    """Run the OpenAI-compatible API."""
     from producer_api import run_api
     from workers.messages import celery_wake
 
@@ -58,7 +58,7 @@ def worker(
     name: Annotated[str, typer.Option(help="Name shown in Flower.")] = "",
     log_level: LogLevel = "INFO",
 ) -> None:
-    """Work off the endpoints' queues until SIGTERM."""
+    """Run a worker until SIGTERM."""
     from workers.main import run_worker
 
     with open_session(config) as session:
@@ -72,7 +72,7 @@ def flower(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5555,
     basic_auth: Annotated[str, typer.Option(envvar="FLOWER_BASIC_AUTH", help="user:password; needed beyond this machine.")] = "",
 ) -> None:
-    """Serve Flower, the monitor of queues, workers and shards."""
+    """Run Flower, the monitor of queues, workers and shards."""
     from api_roadbalancer.flower_guard import guard_flower
     from workers.messages import make_celery
 
@@ -107,7 +107,7 @@ def mock(
     max_concurrency: Annotated[int, typer.Option(help="More at once get 503. 0: no limit.")] = 0,
     track_keys: Annotated[bool, typer.Option(help="Count by request (GET /mock/requests).")] = True,
 ) -> None:
-    """Serve a simulated model: OpenAI's chat format, with delays and faults to order."""
+    """Run a simulated model server that speaks OpenAI's chat format, with delays and faults."""
     behaviour = Behaviour(
         latency=latency,
         jitter=jitter,

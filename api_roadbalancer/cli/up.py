@@ -13,8 +13,8 @@ from api_roadbalancer.cli.processes import Config, LogLevel, set_log_level
 from api_roadbalancer.embedded import is_free
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child, Supervisor
-from balancer.errors import ConfigurationError
 from jobs.access.exposure import is_loopback, refuse_exposure
+from jobs.errors import InvalidRequest
 
 __all__ = ["default_workers", "up", "worker_child"]
 
@@ -43,7 +43,7 @@ def up(
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
     log_level: LogLevel = "WARNING",
 ) -> None:
-    """Run everything in the foreground: Redis (if none is configured), workers, API, Flower. SIGTERM or Ctrl-C stops it."""
+    """Run Redis (if none is configured), workers, the API and Flower in the foreground. SIGTERM or Ctrl-C stops them."""
     level = set_log_level(log_level)
     console = Console(stderr=True)
     stopped = threading.Event()
@@ -51,9 +51,9 @@ def up(
         signal.signal(number, lambda *_: stopped.set())
     # Without a password, Flower stays on this machine, whoever may reach the API.
     flower_host = host if is_loopback(host) or os.environ.get("FLOWER_BASIC_AUTH") else "127.0.0.1"
-    for where, taken in ((host, port), (flower_host, flower_port)):
-        if taken and not is_free(where, taken):
-            raise ConfigurationError("--port", str(taken), f"is taken on {where}; name another one")
+    for option, where, wanted in (("--port", host, port), ("--flower-port", flower_host, flower_port)):
+        if wanted and not is_free(where, wanted):
+            raise InvalidRequest(f"port {wanted} is in use; choose another with {option}")
     with open_session(config) as session, Supervisor() as supervisor:
         asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))
         simulated = not session.configuration.endpoints
@@ -79,7 +79,7 @@ def _say_hello(console: Console, session: Session, simulated: bool, api: str, fl
         console.print("[bold yellow]No endpoint is configured: a SIMULATED one answers, with invented text.[/]")
     names = ", ".join(endpoint.name for endpoint in session.configuration.endpoints)
     console.print(f"endpoints  {names}", highlight=False)
-    console.print(f"API        http://{api}/v1   (OpenAI chat, files, batches; docs at /docs)", highlight=False)
+    console.print(f"API        http://{api}/v1   (documentation: http://{api}/docs)", highlight=False)
     if flower:
         console.print(f"Flower     http://{flower}", highlight=False)
     console.print(f"files      {session.configuration.store}   logs {session.run_folder}", highlight=False)

@@ -167,5 +167,5 @@ class Intake:
         self._refuse(BadLine("line_too_long", message, self._number))
 
     def _refuse_duplicate(self, line: int, first: int) -> None:
-        message = f"line {line}: `custom_id` is line {first}'s already; give each line its own"
+        message = f"line {line}: duplicate custom_id, first used on line {first}"
         self._refuse(BadLine("duplicate_custom_id", message, line, "custom_id"))

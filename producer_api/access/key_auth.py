@@ -56,7 +56,7 @@ async def _refusal(scope: Scope, door: Door) -> Response | None:
     if caller is not None:
         scope.setdefault("state", {})["caller"] = caller
         return None
-    message = "give an API key of this server that has not expired: Authorization: Bearer <key>"
+    message = "missing, invalid or expired API key; send Authorization: Bearer <key>"
     response = problem_response(Problem(401, message, code="invalid_api_key"))
     response.headers["www-authenticate"] = "Bearer"
     return response

@@ -7,18 +7,18 @@ from producer_api.files.wire import ErrorEnvelope
 __all__ = ["errors"]
 
 _MEANINGS: dict[int | str, str] = {
-    400: "The request is malformed, or asks for what can't be done; `param` names the field.",
-    401: "There is no API key, or it is none of this server's.",
+    400: "The request is malformed or can't be carried out; `param` names the field.",
+    401: "Missing, invalid or expired API key.",
     403: "The key may not do this, or not use this model.",
-    404: "What is asked about is not there, or no endpoint serves the model.",
-    409: "It can't be done in the state that things are in now.",
+    404: "Not found, or no endpoint serves the model.",
+    409: "Not possible in the current state.",
     413: "The body, or the file in it, is too large.",
     422: "A field has a wrong value; `param` names it.",
-    429: "Too much at once, for the key's limits or the fleet's; `Retry-After` says when to come back.",
+    429: "Too many requests for the key's limits or for the fleet; `Retry-After` says when to try again.",
     "4XX": "The endpoint refuses the request, with this status.",
-    500: "Something went wrong here; the log tells more of the request's `x-request-id`.",
-    502: "The endpoints could not be reached, failed, or gave no proper answer.",
-    503: "Something behind the API is away or overloaded; `Retry-After` says when to come back.",
+    500: "Internal error; the log has more under the request's `x-request-id`.",
+    502: "The endpoints could not be reached, failed, or answered with something invalid.",
+    503: "Redis, the store or the endpoints are unavailable or overloaded; `Retry-After` says when to try again.",
     504: "No endpoint answered in time.",
     507: "The object store is full.",
 }

@@ -206,7 +206,7 @@ GOOD = '{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"m
 BAD_INPUTS: list[tuple[str, bytes | str, str]] = [
     ("malformed JSON", GOOD + "{nonsense\n", "line 2"),
     ("missing custom_id", GOOD.replace('"custom_id":"a",', ""), "line 1: `custom_id` is missing"),
-    ("duplicate custom_id", GOOD + "\n" + GOOD, "line 3: `custom_id` is line 1's already"),
+    ("duplicate custom_id", GOOD + "\n" + GOOD, "line 3: duplicate custom_id, first used on line 1"),
     ("wrong url", GOOD.replace("chat/completions", "images"), "line 1: `url`"),
     ("wrong method", GOOD.replace("POST", "GET"), "line 1: `method`"),
     ("stream", GOOD.replace('"messages"', '"stream":true,"messages"'), "line 1: `body.stream`"),

@@ -1,4 +1,4 @@
-"""The README in Korean says what the one in English says: the same sections, code, tables, lists and links."""
+"""Pages in Korean say what those in English say: the same sections, code, tables, lists and links."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = {"README.md": "README.ko.md", "README.ko.md": "README.md"}
+PAGES = ["README", "docs/moving_from_openai_batch", "docs/moving_from_litellm_proxy"]
+"""Those in both languages, without `.md` and `.ko.md`."""
 TOP = 5
 """Lines at a page's top, within which it links to the other one."""
 
@@ -37,21 +38,38 @@ def shape_of(text: str) -> Shape:
         code=fence.findall(text) + re.findall(r"(?:^ {4}.*\n)+", prose, re.MULTILINE),
         tables=[table.count("\n") for table in re.findall(r"(?:^\|.*\n)+", prose, re.MULTILINE)],
         items=len(re.findall(r"^(?:- |\d+\. )", prose, re.MULTILINE)),
-        links=sorted(target.partition("#")[0] for target in re.findall(r"\]\(([^):]+)\)", prose) if target not in LANGUAGES),
+        links=sorted(_page(target) for target in re.findall(r"\]\(([^):]+)\)", prose)),
     )
 
 
+def _page(target: str) -> str:
+    """Take away the place within a page, and its language."""
+    return target.partition("#")[0].replace(".ko.md", ".md")
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", [f"{name}{suffix}" for name in PAGES for suffix in (".md", ".ko.md")])
+def test_every_link_leads_to_a_file(page: str) -> None:
+    for target in re.findall(r"\]\(([^):#]+)[^)]*\)", read(page)):
+        assert (ROOT / page).parent.joinpath(target).is_file(), target
+
+
 @pytest.mark.parametrize("part", ["headings", "code", "tables", "items", "links"])
-def test_both_languages_have_the_same(part: str) -> None:
-    english, korean = (shape_of((ROOT / name).read_text(encoding="utf-8")) for name in LANGUAGES)
-    assert getattr(english, part), "the page was not read rightly"
+@pytest.mark.parametrize("page", PAGES)
+def test_both_languages_have_the_same(page: str, part: str) -> None:
+    english, korean = shape_of(read(f"{page}.md")), shape_of(read(f"{page}.ko.md"))
+    assert english.headings and english.code and english.tables and english.links, "the page was not read rightly"
     assert getattr(korean, part) == getattr(english, part)
 
 
-@pytest.mark.parametrize(("page", "other"), LANGUAGES.items())
-def test_each_language_links_to_the_other_at_its_top(page: str, other: str) -> None:
-    top = (ROOT / page).read_text(encoding="utf-8").splitlines()[:TOP]
-    assert any(f"]({other})" in line for line in top)
+@pytest.mark.parametrize("page", PAGES)
+def test_each_language_links_to_the_other_at_its_top(page: str) -> None:
+    for here, other in ((".md", ".ko.md"), (".ko.md", ".md")):
+        top = read(page + here).splitlines()[:TOP]
+        assert any(f"]({Path(page + other).name})" in line for line in top)
 
 
 # What a page that is out of step would have, and what has to be noticed of it.

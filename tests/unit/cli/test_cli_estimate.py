@@ -87,7 +87,7 @@ def test_nothing_is_started_for_an_estimate(tmp_path: Path) -> None:
     [
         ("", "the file has no requests in it"),
         (prompts(1, model="m") + '{"prompt": 7}\n', "line 2: `prompt` must be a string"),
-        (prompts(2, model="m", custom_id="same"), "line 2: `custom_id` is line 1's already"),
+        (prompts(2, model="m", custom_id="same"), "line 2: duplicate custom_id, first used on line 1"),
         (prompts(1, model="m") + prompts(1, model="absent"), "line 2: no endpoint serves the model 'absent'"),
         ("{nonsense\n", "line 1: is not valid JSON"),
     ],

@@ -295,7 +295,7 @@ def test_a_duplicate_on_the_disk_fails_the_file(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(uniqueness, "IN_MEMORY", 3)
     _, result = take_in([b"\n".join(line(f"{n % 8}") for n in range(10))])
     assert told(result) == [("duplicate_custom_id", 9), ("duplicate_custom_id", 10)]
-    assert "line 1's" in result.errors[0].message
+    assert "first used on line 1" in result.errors[0].message
 
 
 # ---- single lines ----
