@@ -20,6 +20,7 @@ from jobs.intake.files import BATCH_PURPOSE, Files
 from jobs.intake.lines import PATHS
 from jobs.records import BadLine, FileRecord, Job
 from jobs.results.assembly import Assembly
+from jobs.results.lines import all_lines
 from jobs.results.reading import Result, Results
 from jobs.storage.job_store import JobStore, NewJob, job_scripts
 from jobs.storage.object_store import Objects
@@ -161,8 +162,12 @@ class JobService:
         return held
 
     def finished_lines(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
-        """Yield what is finished of a job that is under way, in line order."""
+        """Yield what is finished of a job that is under way, in line order. Raises FileNotFoundError if it ends meanwhile."""
         return self.results.finished(job, start)
+
+    def lines(self, job: Job, start: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield the results from line `start` on, each with its line's number: see jobs.results.lines.all_lines."""
+        return all_lines(self.results, self.files, self.jobs, job, start)
 
     async def output(self, job: Job, kind: str) -> AsyncIterator[bytes] | None:
         """Return the bytes of an ended job's `output` or `error` file, None if it has none. Raises NotReady, NotFound."""

@@ -61,23 +61,36 @@ async def _follow(node: Node, job: Job) -> Job:
     while True:
         final = job.is_final
         if not final:
-            async for result in node.service.finished_lines(job, following):
-                if result.number != following:
-                    break
-                _out(result.line + b"\n")
-                following += 1
-            await asyncio.sleep(LOOK_EVERY)
+            following, gone = await _print_finished(node, job, following)
+            if gone is None:
+                await asyncio.sleep(LOOK_EVERY)
             job = await node.service.jobs.get(job.id)
+            if gone is not None and not job.is_final:
+                raise gone
             continue
         await _print(node, job, following)
         return job
 
 
+async def _print_finished(node: Node, job: Job, first: int) -> tuple[int, FileNotFoundError | None]:
+    """Print the lines from `first` on up to one that is not finished, and return its number; with the error if parts were gone,
+    as they are when the job has ended."""
+    try:
+        async for result in node.service.finished_lines(job, first):
+            if result.number != first:
+                break
+            _out(result.line + b"\n")
+            first += 1
+    except FileNotFoundError as exc:
+        return first, exc
+    return first, None
+
+
 async def _print(node: Node, job: Job, skip: int) -> None:
     """Print the results from line `skip` (from 0) on; of an ended job the output, then the errors."""
     if not job.is_final:
-        async for result in node.service.finished_lines(job, skip):
-            _out(result.line + b"\n")
+        async for _, line in node.service.lines(job, skip):
+            _out(line + b"\n")
         return
     for kind in ("output", "error"):
         content = await node.service.output(job, kind)
@@ -109,8 +122,8 @@ async def _write(node: Node, job: Job, out: Path) -> None:
 
 async def _lines(node: Node, job: Job, start: int | None) -> AsyncIterator[bytes]:
     if start is not None:
-        async for result in node.service.finished_lines(job, start):
-            yield result.line + b"\n"
+        async for _, line in node.service.lines(job, start):
+            yield line + b"\n"
 
 
 def _out(content: bytes) -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from jobs.errors import LedgerBroken, NotFound
 from jobs.records import Job, Ledger
+from jobs.results.lines import Ranges
 from jobs.results.reading import line_number, request_id
 from jobs.states import JobStatus
 from producer_api.jobs.cancelling import Cancellations
 from producer_api.jobs.progress_events import progress_events
-from producer_api.jobs.results import _Ranges
 
 JOB = Job("batch_00000000", JobStatus.IN_PROGRESS, "file-00000000", "/v1/chat/completions", "24h", 0, 1, Ledger(3, 0, 0))
 ENDED = replace(JOB, status=JobStatus.COMPLETED, ledger=Ledger(3, 3, 0), times={"completed_at": 5})
@@ -125,7 +125,7 @@ async def test_an_unknown_job_is_not_cancelled() -> None:
 
 @given(st.sets(st.integers(0, 200)))
 def test_ranges_hold_what_was_added(numbers: set[int]) -> None:
-    ranges = _Ranges()
+    ranges = Ranges()
     for number in sorted(numbers):
         ranges.add(number)
     assert {number for number in range(202) if number in ranges} == numbers

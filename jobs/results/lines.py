@@ -1,0 +1,81 @@
+"""All lines of a job's results in line order, though the job may end, and its parts go, while they are read."""
+
+from bisect import bisect_right
+from collections.abc import AsyncIterator
+
+from jobs.intake.files import Files
+from jobs.records import FileRecord, Job
+from jobs.results.reading import Results, line_number
+from jobs.storage.job_store import JobStore
+
+__all__ = ["Ranges", "all_lines"]
+
+Numbered = tuple[int, bytes]
+"""The number of an input line (from 0), and its result."""
+
+
+async def all_lines(results: Results, files: Files, jobs: JobStore, job: Job, start: int) -> AsyncIterator[Numbered]:
+    """Yield what is finished from line `start` on; everything, if the job has ended or ends meanwhile.
+
+    Raises NotFound if the files of an ended job were deleted, FileNotFoundError if parts of a running one are lost.
+    """
+    sent = Ranges()
+    if not job.is_final:
+        gone: FileNotFoundError | None = None
+        try:
+            async for result in results.finished(job, start):
+                yield result.number, result.line
+                sent.add(result.number)
+        except FileNotFoundError as exc:
+            gone = exc
+        # A job that has ended meanwhile has joined its parts: what was missed is in its files.
+        job = await jobs.get(job.id)
+        if not job.is_final:
+            if gone:
+                raise gone
+            return
+    ids = [file_id for file_id in (job.output_file_id, job.error_file_id) if file_id]
+    async for number, line in _merged(files, job, [await files.get(file_id) for file_id in ids]):
+        if number >= start and number not in sent:
+            yield number, line
+
+
+class Ranges:
+    """A set of line numbers that come in ascending order, mostly without gaps: it takes room for the gaps only."""
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, number: int) -> None:
+        if self._ends and self._ends[-1] == number:
+            self._ends[-1] = number + 1
+        else:
+            self._firsts.append(number)
+            self._ends.append(number + 1)
+
+    def __contains__(self, number: int) -> bool:
+        place = bisect_right(self._firsts, number) - 1
+        return place >= 0 and number < self._ends[place]
+
+
+async def _merged(files: Files, job: Job, records: list[FileRecord]) -> AsyncIterator[Numbered]:
+    """Merge files, each of them in line order."""
+    streams = [_numbered(files.content(record), job) for record in records]
+    heads = [await anext(stream, None) for stream in streams]
+    while any(heads):
+        number, line = min(head for head in heads if head)
+        for i, head in enumerate(heads):
+            if head and head[0] == number:
+                heads[i] = await anext(streams[i], None)
+                break
+        yield number, line
+
+
+async def _numbered(chunks: AsyncIterator[bytes], job: Job) -> AsyncIterator[Numbered]:
+    rest = b""
+    async for chunk in chunks:
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            yield line_number(job.id, line), line
