@@ -10,7 +10,7 @@ PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
 CLIENTS := tests/clients/.venv
 
-.PHONY: setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
+.PHONY: unit setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
 
 setup: $(VENV)/.ready
 
@@ -45,6 +45,10 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: lint types imports
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not exclusive" --durations=10
 	$(BIN)/python -m pytest -q -m exclusive
+
+# Pure code and single modules: seconds, and no server.
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n 2 tests/unit
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)

@@ -78,7 +78,7 @@ async def test_weights_are_kept_by_line(cluster: Cluster) -> None:
 
 
 @pytest.mark.exclusive
-async def test_with_least_connections_a_slow_endpoint_takes_less_and_does_not_hold_up_the_end(cluster: Cluster) -> None:
+async def test_least_connections_gives_a_slow_endpoint_less_and_ends_together(cluster: Cluster) -> None:
     fast = await cluster.start_model("fast", {"max_concurrency": 32}, latency=0.1)
     slow = await cluster.start_model("slow", {"max_concurrency": 32}, latency=0.4)
     cluster.write_config(strategy="least_connections")

@@ -353,7 +353,7 @@ async def test_a_strict_schema_says_so_to_the_endpoint(models: Models) -> None:
     assert server.bodies[1]["tools"][0]["function"]["strict"] is True
 
 
-async def test_an_answer_that_does_not_follow_the_schema_is_an_error_or_told_beside_the_raw_one(models: Models) -> None:
+async def test_an_answer_against_the_schema_is_an_error_or_stands_beside_the_raw_one(models: Models) -> None:
     model = models(Scripted(completion(content="no JSON")))
 
     with pytest.raises(OutputParserException):

@@ -21,7 +21,7 @@ async def test_one_owner_holds_it_and_may_keep_it(redis: AsyncRedis) -> None:
     assert await two.hold()
 
 
-async def test_it_is_free_when_its_lease_is_over_and_the_late_owner_does_not_release_the_next_ones(redis: AsyncRedis) -> None:
+async def test_a_late_owner_does_not_release_the_lock_of_the_next(redis: AsyncRedis) -> None:
     late, next_one = lock(redis, "late", 0.01), lock(redis, "next")
     assert await late.hold()
     await until(next_one.hold)

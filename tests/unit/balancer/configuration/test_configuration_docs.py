@@ -7,7 +7,7 @@ import pytest
 
 from balancer.configuration import load_configuration
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[4] / "docs"
 EXAMPLE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIABLE = re.compile(r"\$\{(\w+)\}|os\.environ/(\w+)")
 EXAMPLES = [(page, text) for page in ("configuration.md", "providers.md") for text in EXAMPLE.findall((DOCS / page).read_text())]

@@ -80,6 +80,6 @@ def test_an_estimate_is_in_the_bucket_of_the_truth(latencies: list[float], share
     assert lower <= estimate <= upper
 
 
-def test_without_a_latency_there_is_no_estimate_and_beyond_the_last_bound_it_is_that_bound() -> None:
+def test_quantiles_of_nothing_and_beyond_the_last_bound() -> None:
     assert quantile(Tally().buckets, 0.5) is None
     assert quantile(tally(Outcome("e", 5000.0, 200)).buckets, 0.5) == LATENCY_BOUNDS[-1]

@@ -56,7 +56,7 @@ async def test_everything_is_sent_to_a_reader_that_reads() -> None:
     assert source.ended
 
 
-async def test_nothing_is_gathered_for_a_reader_that_stands_still_and_in_the_end_its_source_is_ended() -> None:
+async def test_a_reader_that_stands_still_gathers_nothing_and_loses_its_source() -> None:
     source, reader = Source(1000), Reader(takes=2)
     with pytest.raises(ClientDisconnect):
         await EventStream(source.events(), standstill=0.01)({"type": "http"}, reader.receive, reader.send)
