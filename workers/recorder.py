@@ -3,13 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.periodic import Periodic
 from jobs.dispatch.lease_table import FinishedLine, Order, ShardTable
 from jobs.records import Shard
 from jobs.results.reading import error_line
@@ -55,20 +54,17 @@ class Recorder:
         self._waiting: dict[Owner, list[FinishedLine]] = {}
         self._count = 0
         self._bytes = 0
-        self._full = asyncio.Event()
         self._flushed = asyncio.Condition()
         self._in_flight: set[Owner] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._flushing = Periodic(self._flush_waiting, lambda: GROUP_SECONDS, "recorder", _not_yet, RETRY_SECONDS)
 
     def start(self) -> "asyncio.Task[None]":
         """Begin to record, and return the task that does, which ends only by `aclose` or by an unexpected error."""
-        self._task = asyncio.create_task(self._flush_forever(), name="recorder")
-        return self._task
+        return self._flushing.start()
 
     async def aclose(self) -> None:
         """Stop. What should be kept has been waited for with `settle`."""
-        if self._task:
-            await end_tasks(self._task)
+        await self._flushing.aclose()
 
     def add(self, owner: Owner, line: FinishedLine) -> None:
         """Take a finished line; it is in Redis within a fraction of a second."""
@@ -76,35 +72,25 @@ class Recorder:
         self._count += 1
         self._bytes += len(line.result)
         if self._count >= GROUP_LINES or self._bytes >= GROUP_BYTES:
-            self._full.set()
+            self._flushing.wake()
 
     async def settle(self, owner: Owner) -> None:
         """Wait until every line of `owner` is in Redis."""
         async with self._flushed:
             while owner in self._waiting or owner in self._in_flight:
-                self._full.set()
+                self._flushing.wake()
                 await self._flushed.wait()
 
     def forget(self, owner: Owner) -> None:
         """Drop the lines of a shard that is lost."""
         self._waiting.pop(owner, None)
-        self._full.set()
+        self._flushing.wake()
 
-    async def _flush_forever(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
-                async with asyncio.timeout(GROUP_SECONDS):
-                    await self._full.wait()
-            self._full.clear()
-            if not self._waiting:
-                await self._tell_flushed()
-                continue
-            try:
-                await self._flush()
-            except RedisError as exc:
-                log.warning("finished lines can't be recorded yet: %s", exc)
-                await asyncio.sleep(RETRY_SECONDS)
+    async def _flush_waiting(self) -> None:
+        if self._waiting:
+            await self._flush()
+        else:
+            await self._tell_flushed()
 
     async def _flush(self) -> None:
         groups, self._waiting = self._waiting, {}
@@ -165,3 +151,7 @@ def _batches(groups: Groups) -> Iterator[dict[Owner, list[FinishedLine]]]:
             batch, size = {}, 0
     if batch:
         yield batch
+
+
+def _not_yet(error: Exception) -> None:
+    log.warning("finished lines can't be recorded yet: %s", error)

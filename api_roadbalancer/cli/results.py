@@ -16,6 +16,7 @@ from api_roadbalancer.result_files import check_place, refuse_foreign
 from jobs.node import Node
 from jobs.records import Job
 from jobs.results.reading import line_number
+from jobs.storage.byte_streams import lines_of
 
 __all__ = ["results"]
 
@@ -101,10 +102,7 @@ async def _print(node: Node, job: Job, skip: int) -> None:
 
 async def _from_line(job: Job, content: AsyncIterator[bytes], first: int) -> AsyncIterator[bytes]:
     """Leave out what stands before line `first` of the input; both files are in the input's order."""
-    rest = b""
-    async for chunk in content:
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
+    async for lines in lines_of(content):
         for line in lines:
             if line_number(job.id, line) >= first:
                 yield line + b"\n"

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import Outcome
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.periodic import Periodic
 from balancer.state import keys
 from balancer.state.scripts import Scripts
 from balancer.usage.tally import Row, Tally
@@ -71,17 +71,15 @@ class UsageMeter:
         self._day, self._day_begins, self._day_ends = "", 0.0, 0.0
         self._models: set[str] = set()
         self._away = False
-        self._task: asyncio.Task[None] | None = None
+        self._flushing = Periodic(self._flush_again, lambda: FLUSH_EVERY, "usage", self._count_on)
 
     def start(self) -> None:
         """Begin to tell Redis."""
-        self._task = asyncio.create_task(self._flush_forever(), name="usage")
+        self._flushing.start()
 
     async def aclose(self) -> None:
         """Tell what is left, and stop."""
-        if self._task:
-            await end_tasks(self._task)
-            self._task = None
+        await self._flushing.aclose()
         try:
             async with asyncio.timeout(FLUSH_AT_THE_END):
                 await self.flush()
@@ -132,18 +130,16 @@ class UsageMeter:
         await self._scripts.run("usage", names, args)
         self._unsure = None
 
-    async def _flush_forever(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_EVERY)
-            try:
-                await self.flush()
-                self._away = False
-            except RedisError as exc:
-                if not self._away:
-                    # The slots tell the user of a Redis that is away; what it refuses may be refused to the account alone.
-                    level = logging.WARNING if isinstance(exc, ResponseError) else logging.INFO
-                    log.log(level, "usage: Redis can't be told (%s); counting on until it can", exc)
-                self._away = True
+    async def _flush_again(self) -> None:
+        await self.flush()
+        self._away = False
+
+    def _count_on(self, error: Exception) -> None:
+        if not self._away:
+            # The slots tell the user of a Redis that is away; what it refuses may be refused to the account alone.
+            level = logging.WARNING if isinstance(error, ResponseError) else logging.INFO
+            log.log(level, "usage: Redis can't be told (%s); counting on until it can", error)
+        self._away = True
 
     def _untold(self) -> int:
         accounts = [self._account, self._unsure.account if self._unsure else {}]

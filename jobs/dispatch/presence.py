@@ -5,7 +5,6 @@ behind a silent network, stay. Leases find those later, and everything where Red
 it don't).
 """
 
-import asyncio
 import logging
 import re
 import time
@@ -16,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.periodic import Periodic
 from balancer.state import keys as balancer_keys
 from balancer.state.redis_connection import CONNECT_TIMEOUT, AsyncRedis
 from jobs import keys
@@ -50,7 +49,7 @@ class Presence:
             retry=Retry(NoBackoff(), 0),
         )
         self._is_shown = False
-        self._task: asyncio.Task[None] | None = None
+        self._pinging = Periodic(self._ping, lambda: PING_EVERY, "presence", _made_anew)
 
     async def start(self) -> None:
         """Connect, and be on the roll if Redis shows the name."""
@@ -63,28 +62,22 @@ class Presence:
                 log.info("Redis does not show this process's connection; when it dies, its leases will tell")
         except RedisError as exc:
             log.warning("the connection that shows this process's presence can't be made (%s); its leases will do", exc)
-        self._task = asyncio.create_task(self._keep(), name="presence")
+        self._pinging.start()
 
     async def aclose(self) -> None:
         """Leave the roll, and close the connection."""
-        if self._task:
-            await end_tasks(self._task)
+        await self._pinging.aclose()
         try:
             await self._redis.srem(keys.PRESENT, self._process)
         except RedisError as exc:
             log.warning("leaving the roll failed: Redis can't be asked (%s)", exc)
         await self._own.aclose()
 
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(PING_EVERY)
-            try:
-                await self._own.ping()
-                if self._is_shown:
-                    # Whoever took this process for dead was wrong.
-                    await self._redis.sadd(keys.PRESENT, self._process)
-            except (RedisError, OSError) as exc:
-                log.debug("the connection that shows this process's presence is made anew: %s", exc)
+    async def _ping(self) -> None:
+        await self._own.ping()
+        if self._is_shown:
+            # Whoever took this process for dead was wrong.
+            await self._redis.sadd(keys.PRESENT, self._process)
 
 
 class Roll:
@@ -110,6 +103,10 @@ class Roll:
             for endpoint in endpoints:
                 pipe.hdel(balancer_keys.slots(endpoint), process)
             await pipe.execute()
+
+
+def _made_anew(error: Exception) -> None:
+    log.debug("the connection that shows this process's presence is made anew: %s", error)
 
 
 async def _present(redis: AsyncRedis) -> set[str]:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator
 
 from jobs.storage import object_store as objects
+from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import Objects
 
 __all__ = ["LINES_PER_ENTRY", "IndexBuilder", "read_lines"]
@@ -40,10 +41,7 @@ async def read_lines(store: Objects, file_id: str, first: int, end: int) -> Asyn
     """
     start, stop = await _byte_range(store, file_id, first, end)
     number = first - first % LINES_PER_ENTRY
-    rest = b""
-    async for chunk in store.stream(objects.content_path(file_id), start, stop):
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
+    async for lines in lines_of(store.stream(objects.content_path(file_id), start, stop), with_rest=True):
         for line in lines:
             if not is_blank(line):
                 if number >= first:
@@ -51,8 +49,6 @@ async def read_lines(store: Objects, file_id: str, first: int, end: int) -> Asyn
                 number += 1
                 if number >= end:
                     return
-    if not is_blank(rest) and first <= number < end:
-        yield number, rest
 
 
 def is_blank(line: bytes) -> bool:

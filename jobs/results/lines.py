@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from jobs.intake.files import Files
 from jobs.records import FileRecord, Job
 from jobs.results.reading import Results, line_number
+from jobs.storage.byte_streams import lines_of
 from jobs.storage.job_store import JobStore
 
 __all__ = ["Ranges", "all_lines"]
@@ -73,9 +74,6 @@ async def _merged(files: Files, job: Job, records: list[FileRecord]) -> AsyncIte
 
 
 async def _numbered(chunks: AsyncIterator[bytes], job: Job) -> AsyncIterator[Numbered]:
-    rest = b""
-    async for chunk in chunks:
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
+    async for lines in lines_of(chunks):
         for line in lines:
             yield line_number(job.id, line), line

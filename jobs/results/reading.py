@@ -17,6 +17,7 @@ from jobs.errors import LedgerBroken
 from jobs.intake.line_index import read_lines
 from jobs.records import Job
 from jobs.storage import object_store as objects
+from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import Objects, part_range
 
 __all__ = ["Result", "Results", "Source", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
@@ -137,10 +138,8 @@ class Results:
                 yield Result(number, line, Source.FAILED if failed else Source.COMPLETED)
 
     async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
-        number, rest = first, b""
-        async for chunk in self._store.stream(objects.part_path(job.id, first, end)):
-            lines = (rest + chunk).split(b"\n")
-            rest = lines.pop()
+        number = first
+        async for lines in lines_of(self._store.stream(objects.part_path(job.id, first, end))):
             for line in lines:
                 if number >= position:
                     yield Result(number, line[1:], Source.FAILED if line[:1] == b"1" else Source.COMPLETED)

@@ -9,6 +9,7 @@ from jobs.errors import NotReady
 from jobs.intake.line_index import read_lines
 from jobs.records import Job
 from jobs.service import JobService
+from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import Objects
 
 __all__ = ["Verdict", "verify_job"]
@@ -72,9 +73,6 @@ class _Head:
 
 
 async def _lines(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    rest = b""
-    async for chunk in content:
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
+    async for lines in lines_of(content):
         for line in lines:
             yield line

@@ -7,6 +7,7 @@ import orjson
 
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload
+from jobs.storage.byte_streams import gathered
 from producer_api.http.errors import ApiError, Problem
 from producer_api.jobs.wire import JobCreate
 
@@ -21,23 +22,21 @@ def inline_upload(owner: str) -> Upload:
     return Upload("inline.jsonl", form=Form.SHORTHAND, owner=owner)
 
 
-async def inline_lines(job: JobCreate) -> AsyncIterator[bytes]:
-    """Yield a job's requests as lines of JSON, shorthand or whole, with the job's defaults in them.
+def inline_lines(job: JobCreate) -> AsyncIterator[bytes]:
+    """Yield a job's requests as lines of JSON, shorthand or whole, with the job's defaults in them, many at a time.
 
     Raises ApiError for one that can't be written as JSON (nested too deeply).
     """
-    held = bytearray()
+    return gathered(_lines(job), GATHER)
+
+
+async def _lines(job: JobCreate) -> AsyncIterator[bytes]:
     for number, entry in enumerate(_entries(job), start=1):
         try:
-            held += orjson.dumps(entry) + b"\n"
+            yield orjson.dumps(entry) + b"\n"
         except orjson.JSONEncodeError as exc:
             problem = Problem(422, f"request {number} is nested too deeply", param="requests", code="invalid_value")
             raise ApiError(problem) from exc
-        if len(held) >= GATHER:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
 
 
 def _entries(job: JobCreate) -> Iterator[dict[str, Any]]:

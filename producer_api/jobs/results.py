@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from jobs.errors import NotFound
 from jobs.records import FileRecord, Job
 from jobs.service import JobService
+from jobs.storage.byte_streams import gathered
 from producer_api.http.errors import ApiError, Problem
 
 __all__ = ["files_of", "next_line", "results_of"]
@@ -30,14 +31,11 @@ async def files_of(service: JobService, job: Job) -> list[FileRecord]:
         raise ApiError(Problem(404, message, code="results_deleted")) from exc
 
 
-async def results_of(service: JobService, job: Job, start: int) -> AsyncIterator[bytes]:
+def results_of(service: JobService, job: Job, start: int) -> AsyncIterator[bytes]:
     """Yield the lines of a job from number `start` on, some at a time."""
-    held = bytearray()
-    async for _, line in service.lines(job, start):
-        held += line
-        held += b"\n"
-        if len(held) >= GATHER:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
+    return gathered(_with_breaks(service.lines(job, start)), GATHER)
+
+
+async def _with_breaks(lines: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[bytes]:
+    async for _, line in lines:
+        yield line + b"\n"

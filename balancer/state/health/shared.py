@@ -9,7 +9,6 @@ Requests may fail by their own fault: one that has failed there before counts no
 they are, many more have to fail before the circuit opens.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -20,7 +19,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from balancer.outcome import Outcome
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.periodic import Periodic
 from balancer.state import keys
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Call, Scripts
@@ -77,18 +76,15 @@ class HealthBoard:
         self._known = {name: Health() for name in endpoints}
         self._read_at = time.monotonic()
         self._seen = {name: Seen() for name in self._known}
-        self._urgent = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._exchanging = Periodic(self._exchange, self._policy.refresh_every, "health", self._go_on_alone, 0.5)
 
     def start(self) -> None:
         """Begin to report and to read."""
-        self._task = asyncio.create_task(self._exchange_forever(), name="health")
+        self._exchanging.start()
 
     async def aclose(self) -> None:
         """Report what is left, and stop."""
-        if self._task:
-            await end_tasks(self._task)
-            self._task = None
+        await self._exchanging.aclose()
         with suppress(RedisError):
             await self._report()
 
@@ -125,7 +121,7 @@ class HealthBoard:
         bad_news = seen.add(outcome, self._policy)
         if bad_news or self._known[outcome.endpoint].latency is None:
             # The first answers are news too: they tell how much an endpoint can be given.
-            self._urgent.set()
+            self._exchanging.wake()
 
     async def check_passed(self, endpoint: str) -> None:
         """Share that an active check went well."""
@@ -166,22 +162,15 @@ class HealthBoard:
                 if not health.usable:
                     self._on_unusable(name)
 
-    async def _exchange_forever(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
-                async with asyncio.timeout(self._policy.refresh_every):
-                    await self._urgent.wait()
-            self._urgent.clear()
-            try:
-                await self._report()
-                await self.refresh()
-                self._alone = False
-            except RedisError as exc:
-                if not self._alone and not self._fallback:  # with one, the slots have told of it
-                    log.warning("health: Redis can't be asked (%s); going on with what is known here", exc)
-                self._alone = True
-                await asyncio.sleep(0.5)
+    async def _exchange(self) -> None:
+        await self._report()
+        await self.refresh()
+        self._alone = False
+
+    def _go_on_alone(self, error: Exception) -> None:
+        if not self._alone and not self._fallback:  # with one, the slots have told of it
+            log.warning("health: Redis can't be asked (%s); going on with what is known here", error)
+        self._alone = True
 
     async def _report(self) -> None:
         told = {name: seen for name, seen in self._seen.items() if seen.anything}

@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.periodic import Periodic
 from balancer.state import keys
 from balancer.state.scripts import Call, Scripts
 from balancer.state.slots.fair_queue import ONE_FLOW, FairQueue, Flow
@@ -67,12 +68,12 @@ class SharedSlots:
         self._alone = False
         for endpoint in endpoints:
             self.add(endpoint)
-        self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._renewed_at = 0.0
+        self._asking = Periodic(self._ask_again, self._patience, "slots", self._go_on_alone, 0.5, SETTLE)
 
     def start(self) -> None:
         """Begin to settle with the other processes."""
-        self._task = asyncio.create_task(self._settle_forever(), name="slots")
+        self._asking.start()
 
     async def refresh(self) -> None:
         """Learn how many requests the other processes have in flight. Raises RedisError."""
@@ -80,9 +81,7 @@ class SharedSlots:
 
     async def aclose(self) -> None:
         """Stop, and give back what is held."""
-        if self._task:
-            await end_tasks(self._task)
-            self._task = None
+        await self._asking.aclose()
         for gauge in self._gauges.values():
             gauge.announced = 0
         with suppress(RedisError):
@@ -108,7 +107,7 @@ class SharedSlots:
         gauge = self._gauges[endpoint]
         gauge.announced += change
         if gauge.wanted != gauge.asked:
-            self._changed.set()
+            self._asking.wake()
 
     def try_acquire(self, endpoint: str, flow: Flow = ONE_FLOW) -> bool:
         """Take a slot if one is at hand, else return False."""
@@ -117,7 +116,7 @@ class SharedSlots:
             return False
         gauge.take(flow)
         if self._interactive and gauge.in_use == 1:
-            self._changed.set()
+            self._asking.wake()
         return True
 
     async def acquire(self, endpoint: str, flow: Flow = ONE_FLOW) -> bool:
@@ -127,7 +126,7 @@ class SharedSlots:
         gauge = self._gauges[endpoint]
         while True:
             waiter = gauge.waiters.enter(flow)
-            self._changed.set()
+            self._asking.wake()
             try:
                 granted = await waiter
             except asyncio.CancelledError:
@@ -159,7 +158,7 @@ class SharedSlots:
         gauge.used_at = time.monotonic()
         gauge.hand_out(gauge.used_at)
         if gauge.held(gauge.used_at) < gauge.allowed:
-            self._changed.set()
+            self._asking.wake()
 
     def in_use(self, endpoint: str) -> int:
         """Requests that this process has in flight at `endpoint`."""
@@ -171,28 +170,22 @@ class SharedSlots:
         gauge = self._gauges[endpoint]
         return gauge.in_use + gauge.others
 
-    async def _settle_forever(self) -> None:
-        renewed_at = 0.0
-        while True:
-            with suppress(TimeoutError):
-                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
-                async with asyncio.timeout(self._patience()):
-                    await self._changed.wait()
-                    await asyncio.sleep(SETTLE)
-            self._changed.clear()
-            now = time.monotonic()
-            everyone = now - renewed_at >= (TELL_EVERY if self._interactive else RENEW_EVERY)
-            try:
-                await self._settle([n for n, g in self._gauges.items() if g.needs_settling or (everyone and self._counts(g))])
-            except RedisError as exc:
-                self._go_on_alone(exc)
-                await asyncio.sleep(0.5)
-                continue
+    async def _ask_again(self) -> None:
+        now = time.monotonic()
+        everyone = now - self._renewed_at >= (TELL_EVERY if self._interactive else RENEW_EVERY)
+        names = [n for n, g in self._gauges.items() if g.needs_settling or (everyone and self._counts(g))]
+        try:
+            await self._settle(names)
+        except RedisConnectionError:
             if self._alone:
-                self._alone = False
-                log.info("Redis is back; requests in flight and health are shared again")
-            if everyone:
-                renewed_at = now
+                raise
+            # One of the connections that are kept may have died with a Redis that has been back for long.
+            await self._settle(names)
+        if self._alone:
+            self._alone = False
+            log.info("Redis is back; requests in flight and health are shared again")
+        if everyone:
+            self._renewed_at = now
 
     def _patience(self) -> float:
         """Return the seconds until it is time to ask again, if nothing changes."""
@@ -206,7 +199,7 @@ class SharedSlots:
         """Whether there is something to renew: slots held, or others' requests to hear of."""
         return self._interactive or gauge.allowed > 0
 
-    def _go_on_alone(self, error: RedisError) -> None:
+    def _go_on_alone(self, error: Exception) -> None:
         """Without Redis: what is held goes on until it expires; an interactive balancer falls back on the limits alone."""
         if not self._interactive:
             log.warning("slots: Redis can't be asked (%s); going on with what is held until it expires", error)

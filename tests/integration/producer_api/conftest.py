@@ -1,5 +1,6 @@
 """A server under test, and clients for it."""
 
+import functools
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -42,17 +43,37 @@ def configuration(api_store: Path) -> Configuration:
     return Configuration(endpoints=endpoints, store=str(api_store), health_check=HealthCheck(enabled=False))
 
 
+class SharedServer:
+    """One server for all tests, and another one when it has seen an API key: it asks for one ever after."""
+
+    def __init__(self, configuration: Configuration, redis_url: str) -> None:
+        self._make = functools.partial(LiveServer, configuration, redis_url)
+        self._running: LiveServer | None = None
+
+    def get(self) -> LiveServer:
+        if self._running is not None and self._running.asks_for_keys:
+            self.stop()
+        if self._running is None:
+            self._running = self._make().start()
+        return self._running
+
+    def stop(self) -> None:
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+
 @pytest.fixture(scope="session")
-def shared_server(configuration: Configuration, redis_server: str) -> Iterator[LiveServer]:
-    server = LiveServer(configuration, redis_server).start()
-    yield server
-    server.stop()
+def shared_server(configuration: Configuration, redis_server: str) -> Iterator[SharedServer]:
+    shared = SharedServer(configuration, redis_server)
+    yield shared
+    shared.stop()
 
 
 @pytest.fixture
-def server(shared_server: LiveServer, redis_url: str, store_folder: Path) -> LiveServer:
+def server(shared_server: SharedServer, redis_url: str, store_folder: Path) -> LiveServer:
     """A server that knows of nothing yet."""
-    return shared_server
+    return shared_server.get()
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ class LiveServer:
         assert self.server.started
         return self
 
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether it has seen an API key, and lets nobody in without one."""
+        return not self.server.config.app.state.context.access._recognition._open_door  # type: ignore[union-attr]
+
     def stop(self) -> None:
         self.server.should_exit = True
         self._thread.join(PATIENCE_S)

@@ -56,9 +56,10 @@ def endpoint(limit: int) -> Endpoint:
 
 def kill(process: SharedSlots) -> None:
     """End a process as SIGKILL does: nothing is given back."""
-    assert process._task is not None
-    process._task.cancel()
-    process._task = None
+    task = process._asking._task
+    assert task is not None
+    task.cancel()
+    process._asking._task = None
 
     async def nothing(names: list[str]) -> None:
         return None
@@ -283,7 +284,7 @@ async def test_closing_ends_even_when_something_changes_at_the_same_time(start: 
         process = start(1)
         assert await process.acquire(NAME)
         process.release(NAME)
-        process._changed.set()
+        process._asking.wake()
         async with asyncio.timeout(3):
             await process.aclose()
 

@@ -100,8 +100,8 @@ def test_a_change_names_what_is_changed(http: httpx.Client) -> None:
     assert change(http, "batch_" + "0" * 32, max_cost=1).status_code == 404
 
 
-def test_a_cap_is_refused_where_a_price_is_unknown(shared_server: LiveServer, redis_url: str) -> None:
-    with httpx.Client(base_url=shared_server.url, trust_env=False, timeout=PATIENCE_S) as http:
+def test_a_cap_is_refused_where_a_price_is_unknown(start: StartServer) -> None:
+    with httpx.Client(base_url=start().url, trust_env=False, timeout=PATIENCE_S) as http:
         refused = http.post("/api/v1/jobs", json={"prompts": ["a"], "model": "m", "max_cost": 1})
         assert refused.status_code == 400
         assert error_of(refused)["code"] == "price_unknown"

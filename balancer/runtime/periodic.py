@@ -1,0 +1,67 @@
+"""Work that is done again and again in the background."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+
+from balancer.runtime.tasks import end_tasks
+
+__all__ = ["Periodic"]
+
+
+class Periodic:
+    """Does `work` every `interval` seconds, and at once when `wake` is called. `start` it, and `aclose` it.
+
+    `interval` may be a function that is asked each time. Wakes within `settle` seconds of the first count as one. A RedisError or
+    an OSError goes to `on_error`, and after `pause_after_error` seconds the work is tried again; any other error ends the task.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], Awaitable[object]],
+        interval: float | Callable[[], float],
+        name: str,
+        on_error: Callable[[Exception], None],
+        pause_after_error: float = 0.0,
+        settle: float = 0.0,
+    ) -> None:
+        self._work = work
+        self._interval = interval
+        self._name = name
+        self._on_error = on_error
+        self._pause_after_error = pause_after_error
+        self._settle = settle
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> "asyncio.Task[None]":
+        """Begin on the running loop, and return the task."""
+        self._task = asyncio.create_task(self._run(), name=self._name)
+        return self._task
+
+    def wake(self) -> None:
+        """Do the work now; if it is under way, once more."""
+        self._woken.set()
+
+    async def aclose(self) -> None:
+        """Stop. What is under way is cancelled."""
+        if self._task is not None:
+            await end_tasks(self._task)
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
+                async with asyncio.timeout(self._interval() if callable(self._interval) else self._interval):
+                    await self._woken.wait()
+                    if self._settle:
+                        await asyncio.sleep(self._settle)
+            self._woken.clear()
+            try:
+                await self._work()
+            except (RedisError, OSError) as exc:
+                self._on_error(exc)
+                await asyncio.sleep(self._pause_after_error)
