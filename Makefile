@@ -64,7 +64,7 @@ test-vllm: $(VENV)/.dev
 # LiteLLM's proxy with examples/litellm/config.yaml, and the handler in a program, against a LaaS on loopback. LiteLLM can't share an
 # environment with the newest openai SDK, so it has its own; the LaaS runs in the project's.
 test-litellm: $(VENV)/.dev $(LITELLM)/.ready
-	SPEAKERS_PYTHON=$(BIN)/python $(LITELLM)/bin/python -m pytest -q -c tests/litellm/pytest.ini --confcutdir tests/litellm tests/litellm
+	FAKE_PROVIDERS_PYTHON=$(BIN)/python $(LITELLM)/bin/python -m pytest -q -c tests/litellm/pytest.ini --confcutdir tests/litellm tests/litellm
 
 $(LITELLM)/.ready: tests/litellm/requirements.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(LITELLM)

@@ -1,4 +1,4 @@
-"""Reads what all endpoints are doing."""
+"""Reads the current state of all endpoints for display."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Files of the user's: read in chunks, written whole or not at all."""
+"""Reads the user's files in chunks, and writes files completely or not at all."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Notices a program of the user's that has the name of one of the packages installed with this one."""
+"""Detects user programs whose names shadow one of the installed packages."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The picture of a job under way: how far it is, how fast, and what each endpoint does."""
+"""Formats the progress of a job and the state of its endpoints for the terminal."""
 
 import time
 from collections import deque

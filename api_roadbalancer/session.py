@@ -1,4 +1,4 @@
-"""What a command works with: the configuration, Redis (an embedded one if none is named), and child processes."""
+"""The session of a command: configuration, Redis (embedded if none is configured), child processes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.simulation import with_simulated_endpoints
 from api_roadbalancer.supervisor import Child, Supervisor
 from balancer.configuration import Configuration, dump_configuration, load_configuration
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 
 __all__ = ["Session", "open_session"]
 
@@ -56,7 +56,7 @@ def open_session(config: Path | None, endpoints: NamedEndpoints | None = None) -
     given = endpoints.settings() if endpoints else []
     configuration = load_configuration(config, endpoints=given, endpoints_from="--endpoint")
     # A store that can't be used is found out now, not when the first shard ends.
-    Objects.open(configuration.store)
+    ObjectStore.open(configuration.store)
     if configuration.redis_url:
         yield Session(configuration, configuration.redis_url)
         return

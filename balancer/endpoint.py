@@ -1,4 +1,4 @@
-"""One place that answers chat requests."""
+"""An endpoint: address, models, limits and price."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What came of one request to one endpoint."""
+"""The outcome of one request to one endpoint: the answer or a classified failure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ class Failure:
 
     @property
     def told(self) -> str:
-        """What may be told to others of it: what an endpoint says may quote the request, so its status stands for that."""
+        """A message without the endpoint's own text, which may quote the request: its status instead."""
         return self.message if self.status is None else f"HTTP {self.status}"
 
     @property
@@ -107,14 +107,14 @@ class Failure:
 
     @property
     def takes_endpoint_out(self) -> bool:
-        """Whether nothing will go well there before somebody has done something: a bad key, a spent quota."""
+        """Whether requests will keep failing there until the operator acts: a bad key, a spent quota."""
         return (self.kind is FailureKind.QUOTA and not self.one_model) or (
             self.kind is FailureKind.AUTHENTICATION and self.status != 403
         )
 
     @property
     def passes(self) -> bool:
-        """Whether the same request may succeed another time, if only after somebody has done something about it."""
+        """Whether the same request may succeed later, if only after the operator has acted."""
         return self.retryable or self.kind is FailureKind.QUOTA or self.takes_endpoint_out
 
     @property
@@ -150,7 +150,7 @@ class Outcome:
 
     `latency` is in seconds, `cost` in USD (None: the price is not known), `model` the upstream name that was asked for.
     `parsed` is the body read, where an answer has been. `repeated`: the request had failed there before. `guessed`: the
-    endpoint has not told all of the usage. `abandoned`: the reader of a stream left before its end.
+    endpoint has not reported all of the usage. `abandoned`: the reader of a stream left before its end.
     """
 
     endpoint: str

@@ -1,4 +1,4 @@
-"""What a chat gives back: a result or a stream of chunks, readable as a mapping and as attributes."""
+"""Results of a chat: a result or a stream of chunks, readable as mappings and as attributes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""Makes and checks ids. Only ids of this form reach a Redis key or a path."""
+"""Creates and validates ids. Only ids of this form reach a Redis key or a path."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""Every Redis key that jobs use. A job takes a constant number of them, and a few more for each open shard."""
+"""The Redis keys of jobs. A job takes a constant number of keys, and a few more for each open shard."""
 
 __all__ = [
     "FILES", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED",
@@ -17,7 +17,7 @@ LEASES = "rb:leases"
 TURNS = "rb:turns"
 """Hash of endpoint -> the turns of the strategy (see balancer.routing.pick), and `version`."""
 SERVING = "rb:serving"
-"""Hash of worker process -> `expires_ms endpoint,endpoint`: whose queues somebody listens to."""
+"""Hash of worker process -> `expires_ms endpoint,endpoint`: whose queues are consumed."""
 PRESENT = "rb:present"
 """Set of the worker processes that keep a connection with their name (see jobs.dispatch.presence)."""
 JANITOR = "rb:janitor"

@@ -1,4 +1,4 @@
-"""Puts together what every process of Roadbalancer needs: Redis, the object store, the fleet, jobs, dispatch."""
+"""Composes a process: Redis, object store, fleet and job service."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from balancer.state.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.state.shared_state import state_on
 from jobs.dispatch.queueing import Wake
 from jobs.service import JobService
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 
 __all__ = ["Node", "open_node"]
 
@@ -24,7 +24,7 @@ class Node:
     configuration: Configuration
     redis_url: str
     redis: AsyncRedis
-    objects: Objects
+    objects: ObjectStore
     fleet: Fleet
     service: JobService
 
@@ -39,7 +39,7 @@ async def open_node(configuration: Configuration, redis_url: str, wake: Wake, in
     redis = open_redis(redis_url)
     try:
         await check_redis(redis, redis_url)
-        objects = Objects.open(configuration.store)
+        objects = ObjectStore.open(configuration.store)
         state = state_on(redis, process, configuration.endpoints, interactive=interactive)
         async with Fleet(
             configuration.endpoints,

@@ -1,4 +1,4 @@
-"""What is known of a file and of a job, as frozen objects; Redis holds them as hashes of text."""
+"""Records of files and jobs as frozen dataclasses; Redis stores them as hashes."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -210,7 +210,7 @@ TIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Lines `first` up to (not including) `end` of a job, given to one endpoint. The token fences: whoever has an older one
+    """Lines `first` up to (not including) `end` of a job, given to one endpoint. The token fences: a worker that has an older one
     can change nothing. `lost` counts the workers that were lost with it; `blamed` is the line that ran alone when the last one
     was."""
 

@@ -1,4 +1,4 @@
-"""Bulk jobs from the outside: take files, open jobs, watch, read and cancel them."""
+"""The job service: submit, watch, read and cancel jobs."""
 
 import re
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from jobs.results.assembly import Assembly
 from jobs.results.lines import all_lines
 from jobs.results.reading import Result, Results
 from jobs.storage.job_store import JobStore, NewJob, job_scripts
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 
 __all__ = ["JobRequest", "JobService", "parse_window"]
 
@@ -60,7 +60,7 @@ class JobService:
         self,
         process: str,
         redis: AsyncRedis,
-        objects: Objects,
+        objects: ObjectStore,
         fleet: Fleet,
         strategy: BalancingStrategy,
         wake: Wake,

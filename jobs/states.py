@@ -1,4 +1,4 @@
-"""The states of a job, as the OpenAI API names them, why one in progress may be paused, and the states of a shard."""
+"""States of jobs (as OpenAI's API names them) and shards, and reasons for a pause."""
 
 from enum import StrEnum
 

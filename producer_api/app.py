@@ -1,4 +1,4 @@
-"""Composes the app: the node that it works with, the routes, and what stands around them."""
+"""Composes the FastAPI app: node, routes, middleware."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,11 +22,11 @@ from producer_api.files import batches, files
 from producer_api.files.wire import ErrorEnvelope
 from producer_api.gateway import chat, models, responses, sessions
 from producer_api.gateway.chat_errors import add_chat_error_handlers
-from producer_api.http.body_timeout import Patience
+from producer_api.http.body_timeout import BodyTimeout
 from producer_api.http.documentation import add_documentation
 from producer_api.http.errors import add_error_handlers
 from producer_api.http.openapi import describe
-from producer_api.http.request_id import Framing
+from producer_api.http.request_id import RequestId
 from producer_api.http.security_headers import SecurityHeaders
 from producer_api.jobs import jobs
 from producer_api.jobs.cancelling import Cancellations
@@ -35,7 +35,7 @@ from producer_api.system import metrics, system, usage
 __all__ = ["create_app"]
 
 QUEUE_WAIT = 30.0
-"""Seconds that an interactive request waits for a slot before it is told to come back later."""
+"""Seconds that an interactive request waits for a slot before it is answered 429."""
 OPENAI_PREFIXES = ("/v1", "")
 """OpenAI's paths stand with and without the version; the documentation shows the first."""
 
@@ -87,9 +87,9 @@ def create_app(
     add_access_handlers(app)
     add_chat_error_handlers(app)
     describe(app)
-    app.add_middleware(Patience)
+    app.add_middleware(BodyTimeout)
     app.add_middleware(KeyAuth, door=door)
-    app.add_middleware(Framing)
+    app.add_middleware(RequestId)
     app.add_middleware(SecurityHeaders)
     return app
 

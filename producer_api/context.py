@@ -1,4 +1,4 @@
-"""What every route works with, made once when the app starts."""
+"""The context of all routes, created when the app starts."""
 
 import asyncio
 import time

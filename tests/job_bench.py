@@ -17,9 +17,9 @@ from jobs.intake.files import Files, Upload
 from jobs.records import FileRecord, Job, Shard
 from jobs.results.assembly import Assembly
 from jobs.results.reading import Results
-from jobs.storage import object_store as objects
+from jobs.storage import object_store
 from jobs.storage.job_store import JobStore, NewJob, job_scripts
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 
 PATH = "/v1/chat/completions"
 USAGE = Usage(7, 5, 3, 2)
@@ -30,7 +30,7 @@ class Bench:
 
     def __init__(self, redis: AsyncRedis, folder: Path) -> None:
         self.redis = redis
-        self.objects = Objects.open(str(folder))
+        self.objects = ObjectStore.open(str(folder))
         self.files = Files(redis, self.objects)
         scripts = job_scripts(redis)
         self.table = ShardTable(redis, scripts)
@@ -101,7 +101,7 @@ class Bench:
     async def write_part(self, job: Job, first: int, end: int, failed: Sequence[int] = (), mark: str = "") -> None:
         """Write a shard's part, as a worker does before it commits."""
         lines = [(b"1" if n in failed else b"0") + result_line(n, mark) + b"\n" for n in range(first, end)]
-        await self.objects.write(objects.part_path(job.id, first, end), b"".join(lines))
+        await self.objects.write(object_store.part_path(job.id, first, end), b"".join(lines))
 
     async def work(self, shard: Shard, failed: Sequence[int] = ()) -> bool:
         """Do a whole shard as a worker does, and say whether it was the last."""

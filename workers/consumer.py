@@ -1,4 +1,4 @@
-"""Celery's consumer, with two changes: it comes back to the broker soon, and says that its loop is alive.
+"""Celery's consumer with a short reconnect interval and a heartbeat of its loop.
 
 Celery waits longer after each failed attempt to connect, up to 30 s; the way to the broker may be free again long before that.
 """

@@ -1,4 +1,4 @@
-"""The engine: one asyncio loop for each worker process, on a thread of its own, that runs all shards of the process."""
+"""The engine of a worker process: one asyncio loop on its own thread that runs all shards."""
 
 import asyncio
 import concurrent.futures
@@ -32,18 +32,18 @@ from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
-from workers.shard_run import Ending, ShardEnd, ShardRun, Tools
+from workers.shard_run import Ending, RunContext, ShardEnd, ShardRun
 
 __all__ = ["Engine", "Progress"]
 
 BEAT_EVERY = 0.5
 """Seconds between keeping leases, which is also how long a cancelled job's lines go on being begun."""
 SERVING_SECONDS = 6.0
-"""Seconds until nobody counts on a worker that has gone silent."""
+"""Seconds until a silent worker is not counted on any more."""
 END_GRACE = 8.0
 """Seconds that lines in flight of a job that was cancelled or has expired have; with the beat and the end it is final in 12."""
 STOP_GRACE = 7.0
-"""Seconds that lines in flight have when the worker is told to stop; the rest of ten is for handing back."""
+"""Seconds that lines in flight have when the worker is asked to stop; the rest of ten is for handing back."""
 START_SECONDS = 30.0
 DIED_EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: start me again."""
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """How far a shard is, for whoever shows it."""
+    """The progress of a shard, for display."""
 
     def __init__(self, lines: int) -> None:
         self.lines = lines
@@ -132,7 +132,7 @@ class Engine:
             self._node = node
             recorder = Recorder(node.service.shards)
             recording = recorder.start()
-            self._tools = Tools(node.fleet, node.service.shards, node.objects, recorder, RetryPolicy(), random.Random())
+            self._context = RunContext(node.fleet, node.service.shards, node.objects, recorder, RetryPolicy(), random.Random())
             self._endings = Endings(node.service.assembly, node.service.jobs)
             janitor = _janitor(node, self._endings)
             beat = asyncio.create_task(self._beat_forever(node), name="beat")
@@ -154,7 +154,7 @@ class Engine:
                 await janitor.leave()
                 await announce_serving(node.redis, node.process, [], 0)
             except RedisError as exc:
-                log.warning("leaving without saying so: Redis can't be asked (%s)", exc)
+                log.warning("leaving without saying so: Redis is unavailable (%s)", exc)
 
     async def _run_shard(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
         try:
@@ -176,7 +176,7 @@ class Engine:
             log.info("message for %s:%d dropped: %s", message.job_id, message.first, claim.reason)
             return ShardEnd(Ending.LOST)
         job = await self._node.service.jobs.get(message.job_id)
-        run = ShardRun(claim.shard, job, waits, self._tools)
+        run = ShardRun(claim.shard, job, waits, self._context)
         progress.run = run
         self._runs.add(run)
         if self._draining.is_set():
@@ -212,7 +212,7 @@ class Engine:
         task.add_done_callback(self._background.discard)
 
     async def _beat_forever(self, node: Node) -> None:
-        """Keep the leases of running shards, carry out orders, say whose queues are listened to, and drain when told."""
+        """Keep the leases of running shards, carry out orders, say whose queues are listened to, and drain when asked to."""
         while True:
             if self._draining.is_set():
                 await self._drain(node)
@@ -231,7 +231,7 @@ class Engine:
         orders = await node.service.shards.renew([run.shard for run in runs])
         for run, order in zip(runs, orders, strict=True):
             if order is Order.LOST:
-                log.info("%s is somebody else's now", run.shard)
+                log.info("%s belongs to another worker now", run.shard)
                 run.lose()
             elif order is Order.STOP:
                 run.stop()

@@ -1,4 +1,4 @@
-"""Celery's side of a shard: the app's settings, one queue per endpoint, and the message that wakes a worker up.
+"""The Celery app and the message of a shard.
 
 A message names a shard and its token, and nothing of the lines. The lease table is the truth.
 """

@@ -1,4 +1,4 @@
-"""Keeps finished lines in Redis in small groups, for all shards of the process at once."""
+"""Records finished lines in Redis in groups."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Owner(Protocol):
-    """Who is told what to do with a shard."""
+    """The receiver of orders about a shard."""
 
     shard: Shard
 
@@ -40,7 +40,7 @@ class Owner(Protocol):
         """The job is stopped or paused: begin no more lines of it."""
 
     def lose(self) -> None:
-        """The shard is somebody else's now."""
+        """The shard belongs to another worker now."""
 
 
 Groups = Mapping[Owner, list[FinishedLine]]

@@ -1,4 +1,4 @@
-"""When a shard's failed lines are tried again, and which of them are given up: a pure decision."""
+"""Decides which failed lines of a shard are retried, and when (pure)."""
 
 import random
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Runs the lines of one shard: reads them, sends them, records what came of them, and closes the shard."""
+"""Runs one shard: reads its lines, sends them, records results, commits."""
 
 import asyncio
 import functools
@@ -24,12 +24,12 @@ from jobs.dispatch.waiting import after_failures
 from jobs.intake.line_index import read_lines
 from jobs.records import Job, Shard
 from jobs.results.reading import error_line, one_line, request_id
-from jobs.storage import object_store as objects
-from jobs.storage.object_store import Objects
+from jobs.storage import object_store
+from jobs.storage.object_store import ObjectStore
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy, after_a_pass
 
-__all__ = ["Ending", "ShardEnd", "ShardRun", "Tools"]
+__all__ = ["Ending", "RunContext", "ShardEnd", "ShardRun"]
 
 LOST_TO_RUN_ALONE = 2
 """Workers lost with a shard after which its lines run one by one, to find the one that kills them."""
@@ -72,12 +72,12 @@ class ShardEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class RunContext:
     """What all runs of a process share."""
 
     fleet: Fleet
     shards: ShardTable
-    objects: Objects
+    objects: ObjectStore
     recorder: Recorder
     policy: RetryPolicy
     rng: random.Random
@@ -109,13 +109,13 @@ class _Place:
 class ShardRun:
     """One claimed shard. `run` it once; `stop` hands it back early, `lose` drops it."""
 
-    def __init__(self, shard: Shard, job: Job, waits: int, tools: Tools) -> None:
+    def __init__(self, shard: Shard, job: Job, waits: int, context: RunContext) -> None:
         """`waits` counts how often it has waited before."""
         self.shard = shard
         self.lost = False
         self._file = job.input_file_id
         self._waits = waits
-        self._tools = tools
+        self._context = context
         self._owner = job.owner
         self._flow = Flow(job.id, job.priority)
         self._rules = FailoverRules(
@@ -172,9 +172,9 @@ class ShardRun:
         """
         self.stop()
         self._gave_up = True
-        self._tools.left_behind.update(self._in_flight)
+        self._context.left_behind.update(self._in_flight)
         for task in self._in_flight:
-            task.add_done_callback(self._tools.left_behind.discard)
+            task.add_done_callback(self._context.left_behind.discard)
         self._settled.set()
 
     def abandon(self) -> None:
@@ -184,26 +184,26 @@ class ShardRun:
             task.cancel()
 
     def lose(self) -> None:
-        """Drop everything: the shard is somebody else's.
+        """Drop everything: the shard belongs to another worker.
 
         Lines in flight run to their end, for nothing: the HTTP client does not take back a request that has no answer yet, and a
         slot that is given away while it runs would let the endpoint have more than its limit.
         """
         self.lost = True
-        self._tools.recorder.forget(self)
+        self._context.recorder.forget(self)
         self.stop()
 
     async def run(self) -> ShardEnd:
         """Run the lines that are not finished yet. Raises RedisError, ObjectStoreError and OSError; what was recorded stays."""
-        self._results = await self._tools.shards.finished(self.shard)
+        self._results = await self._context.shards.finished(self.shard)
         if self.shard.attempt:
-            self._passes = await self._tools.shards.failed_passes(self.shard)
+            self._passes = await self._context.shards.failed_passes(self.shard)
         await self._send_lines()
-        await self._tools.recorder.settle(self)
+        await self._context.recorder.settle(self)
         if self.lost:
             return ShardEnd(Ending.LOST)
         if self._stopped:
-            returned = await self._tools.shards.give_back(self.shard.job_id, self.shard.first, self.shard.token)
+            returned = await self._context.shards.give_back(self.shard.job_id, self.shard.first, self.shard.token)
             return ShardEnd(Ending.RETURNED if returned else Ending.LOST)
         if len(self._results) < self.shard.lines:
             waiting = await self._wait_or_give_up()
@@ -224,7 +224,7 @@ class ShardRun:
                 await self._settled.wait()
         finally:
             self._announce(-self._announced)
-            for task in (self._feeding, *(self._in_flight - self._tools.left_behind)):
+            for task in (self._feeding, *(self._in_flight - self._context.left_behind)):
                 task.cancel()
         if not self._feeding.cancelled():
             self._feeding.result()
@@ -232,11 +232,11 @@ class ShardRun:
     def _announce(self, change: int) -> None:
         if change:
             self._announced += change
-            self._tools.fleet.slots.announce(self.shard.endpoint, change)
+            self._context.fleet.slots.announce(self.shard.endpoint, change)
 
     async def _feed(self) -> None:
         """Begin each line as soon as there is a slot for it."""
-        async for number, raw in read_lines(self._tools.objects, self._file, self.shard.first, self.shard.end):
+        async for number, raw in read_lines(self._context.objects, self._file, self.shard.first, self.shard.end):
             if number in self._results:
                 continue
             line = self._parse(number, raw)
@@ -283,12 +283,12 @@ class ShardRun:
         await asyncio.wait([self._begin(self._run_as_suspect(line, place), place.slot)])
 
     async def _run_as_suspect(self, line: _Line, place: _Place) -> None:
-        async with self._tools.alone:
-            if not await self._tools.shards.suspect(self.shard, line.number):
+        async with self._context.alone:
+            if not await self._context.shards.suspect(self.shard, line.number):
                 self.lose()
             await self._run_safely(line, place)
-            await self._tools.recorder.settle(self)
-            await self._tools.shards.suspect(self.shard, None)
+            await self._context.recorder.settle(self)
+            await self._context.shards.suspect(self.shard, None)
 
     def _blame(self, line: _Line) -> None:
         """Make an error line of one that its workers did not survive."""
@@ -299,7 +299,7 @@ class ShardRun:
     def _parse(self, number: int, raw: bytes) -> _Line:
         entry = orjson.loads(raw)
         body = entry["body"]
-        attempts = Attempts(self._tools.fleet.catalog.routes.models_for(body))
+        attempts = Attempts(self._context.fleet.catalog.routes.models_for(body))
         return _Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
 
     async def _run_safely(self, line: _Line, place: _Place) -> None:
@@ -307,7 +307,7 @@ class ShardRun:
         try:
             await self._run_line(line, place)
         except RedisError as exc:
-            self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, f"Redis can't be asked: {exc}"))
+            self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, f"Redis is unavailable: {exc}"))
         except Exception as exc:
             log.exception("line %d of %s failed inside", line.number + 1, self.shard.job_id)
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.SERVER, f"internal error: {type(exc).__name__}"))
@@ -315,7 +315,7 @@ class ShardRun:
     async def _place_for(self, line: _Line) -> _Place | GiveUp:
         """Wait for a slot where the line is to be tried next."""
         while True:
-            match decide(line.attempts, self._options(line.attempts.models), self._rules, {}, self._tools.rng):
+            match decide(line.attempts, self._options(line.attempts.models), self._rules, {}, self._context.rng):
                 case GiveUp() as decision:
                     return decision
                 case Wait(seconds):
@@ -324,12 +324,12 @@ class ShardRun:
                     if self._lets_others_try(line, target):
                         await asyncio.sleep(LETS_OTHERS_TRY / 10)
                         continue
-                    slot = await self._tools.fleet.slot(target.endpoint, line.body, self._flow, line.size)
+                    slot = await self._context.fleet.slot(target.endpoint, line.body, self._flow, line.size)
                     if slot is not None:
                         return _Place(slot, target)
 
     def _options(self, models: tuple[str | None, ...]) -> list[Option]:
-        fleet = self._tools.fleet
+        fleet = self._context.fleet
         health, slots, serves = fleet.health, fleet.slots, fleet.catalog.serves
         return [
             Option(endpoint, health[name], slots.load(name), model, position, slots.in_use(name))
@@ -341,7 +341,7 @@ class ShardRun:
     def _lets_others_try(self, line: _Line, target: Target) -> bool:
         """Whether a line stands back for a while from an endpoint that is being tried out: one that has failed there before may
         fail by its own fault, and says less than a line that has not."""
-        if line.number not in self._passes or line.attempts.asked or not self._tools.fleet.is_tried_out(target.endpoint):
+        if line.number not in self._passes or line.attempts.asked or not self._context.fleet.is_tried_out(target.endpoint):
             return False
         now = asyncio.get_running_loop().time()
         self._stands_back_until = self._stands_back_until or now + LETS_OTHERS_TRY
@@ -374,7 +374,7 @@ class ShardRun:
         repeated = line.number in self._passes or line.attempts.has_asked(endpoint)
         with place.slot:
             body = asking(line.body, model)
-            return await self._tools.fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
+            return await self._context.fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
 
     def _record(self, line: _Line, outcome: Outcome, failed: bool) -> None:
         if outcome.body:
@@ -389,17 +389,17 @@ class ShardRun:
     def _keep(self, line: FinishedLine) -> None:
         if not (self.lost or self._gave_up):
             self._results[line.number] = (line.failed, line.result)
-            self._tools.recorder.add(self, line)
+            self._context.recorder.add(self, line)
 
     async def _wait_or_give_up(self) -> ShardEnd | None:
         """Send the failed lines to wait for their next attempt, or make them error lines when they have had their attempts."""
         failures = {number: failure for number, (_, failure) in self._failures.items()}
-        decision = after_a_pass(failures, self._passes, self._waits, self._tools.policy, self._tools.rng)
+        decision = after_a_pass(failures, self._passes, self._waits, self._context.policy, self._context.rng)
         if decision.given_up:
             await self._give_up(decision.given_up)
             if self.done == self.shard.lines:
                 return None
-        table, left = self._tools.shards, self.shard.lines - self.done
+        table, left = self._context.shards, self.shard.lines - self.done
         why = after_failures([failure for _, failure in self._failures.values()], time.time() + decision.countdown)
         waiting = await table.send_to_wait(self.shard, self._elsewhere(), decision.waiting, decision.countdown, why)
         log.info("%d lines of %s wait %.1f s", left, self.shard, decision.countdown)
@@ -411,12 +411,12 @@ class ShardRun:
             custom_id, failure = self._failures.pop(number)
             result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
             self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
-        await self._tools.recorder.settle(self)
+        await self._context.recorder.settle(self)
 
     def _elsewhere(self) -> str:
         """Return the endpoint whose queue the waiting lines go to: another usable one, if there is one."""
         others = [option for option in self._options((None,)) if option.endpoint.name != self.shard.endpoint]
-        decision = decide(Attempts((None,)), others, self._rules, {}, self._tools.rng)
+        decision = decide(Attempts((None,)), others, self._rules, {}, self._context.rng)
         return decision.target.endpoint if isinstance(decision, Go) else self.shard.endpoint
 
     async def _close(self) -> ShardEnd:
@@ -427,9 +427,9 @@ class ShardRun:
             part += b"1" if failed else b"0"
             part += result
             part += b"\n"
-        path = objects.part_path(self.shard.job_id, self.shard.first, self.shard.end)
-        await self._tools.objects.write(path, bytes(part))
-        ours, last = await self._tools.shards.commit(self.shard)
+        path = object_store.part_path(self.shard.job_id, self.shard.first, self.shard.end)
+        await self._context.objects.write(path, bytes(part))
+        ours, last = await self._context.shards.commit(self.shard)
         if not ours:
             return ShardEnd(Ending.LOST)
         return ShardEnd(Ending.LAST if last else Ending.COMMITTED)

@@ -1,4 +1,4 @@
-"""The shard task: wakes the engine up for one shard, waits for its end, and lets Celery retry what should be."""
+"""The Celery task of a shard."""
 
 import concurrent.futures
 import logging
@@ -52,7 +52,7 @@ def _show_progress(task: Task, progress: Progress) -> None:
         task.send_event("task-progress", result=str(progress))
     except (OperationalError, RedisError, OSError) as exc:
         # The shard goes on; only its row in Flower stands still for now.
-        log.debug("the monitor can't be told of progress: %s", exc)
+        log.debug("progress can't be sent to the monitor: %s", exc)
 
 
 def _retry_options(told: dict[str, Any]) -> dict[str, Any]:

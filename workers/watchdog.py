@@ -1,8 +1,8 @@
-"""Notices a worker that is alive but deaf, or whose consumer hangs.
+"""Ends a worker that no longer receives messages, or whose consumer hangs.
 
 After a reconnect, Celery's consumer has been seen to run on without ever taking a message again (celery issues 8091 and 10302).
 A worker that has room, and queues with messages in them that only stand there, ends itself; so does one whose consumer's loop has
-not gone round for long though Redis answers. Whoever supervises it starts it again, and its leases run out meanwhile.
+not gone round for long though Redis answers. Its supervisor starts it again, and its leases run out meanwhile.
 """
 
 import logging

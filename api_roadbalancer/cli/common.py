@@ -1,4 +1,4 @@
-"""What commands about jobs share: a node to work with, the job's id, and a console."""
+"""Shared by the commands about jobs: a node to work with, the job id argument, a console."""
 
 import asyncio
 import sys

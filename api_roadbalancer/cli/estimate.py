@@ -1,4 +1,4 @@
-"""`estimate`: what an input will take in tokens and money. Nothing is sent."""
+"""`estimate`: estimates the tokens and the cost of an input. Nothing is sent."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from balancer.configuration.validation import require_endpoints
 from balancer.endpoint import Endpoint
 from balancer.routing import BalancingStrategy
 from balancer.state.rate_limits.shared import CHARACTERS_PER_TOKEN
-from jobs.cost.estimate import Estimator, Tally, sum_of
+from jobs.cost.estimate import Estimator, TokenCount, sum_of
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form, Intake, IntakeResult
 
@@ -55,16 +55,16 @@ class _Found:
     """What came of an input."""
 
     endpoints: Sequence[Endpoint]
-    tallies: Mapping[str, Tally]
+    tallies: Mapping[str, TokenCount]
     assumptions: Mapping[str, str]
 
     @property
-    def providers(self) -> dict[str, Tally]:
+    def providers(self) -> dict[str, TokenCount]:
         names = dict.fromkeys(endpoint.provider for endpoint in self.endpoints)
         return {name: sum_of(self.tallies[e.name] for e in self.endpoints if e.provider == name) for name in names}
 
     @property
-    def total(self) -> Tally:
+    def total(self) -> TokenCount:
         return sum_of(self.tallies.values())
 
 
@@ -132,11 +132,11 @@ def _show(source: Path, found: _Found) -> None:
         console.print(f"  {what}: {how}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _cells(tally: Tally) -> tuple[str, ...]:
+def _cells(tally: TokenCount) -> tuple[str, ...]:
     return (f"{tally.lines:,.0f}", f"{tally.prompt:,.0f}", f"{tally.completion:,.0f}", _cost(tally))
 
 
-def _cost(tally: Tally) -> str:
+def _cost(tally: TokenCount) -> str:
     """Show a cost; what has no known price is never shown as nothing."""
     if tally.unpriced and tally.unpriced >= tally.lines:
         return "unknown"
@@ -154,7 +154,7 @@ def _as_dict(found: _Found) -> dict[str, Any]:
     }
 
 
-def _sums(tally: Tally) -> dict[str, Any]:
+def _sums(tally: TokenCount) -> dict[str, Any]:
     """`cost` is null where the price of some lines is not known; `known_cost` is that of the others."""
     return {
         "lines": round(tally.lines, 3),

@@ -1,4 +1,4 @@
-"""`keys`: virtual API keys from the command line. They are in Redis; no process has to be told."""
+"""`keys`: virtual API keys from the command line. They are stored in Redis, where every process looks them up."""
 
 import re
 import sys
@@ -40,7 +40,7 @@ def create(
     max_jobs: Annotated[int | None, typer.Option(help="Unfinished jobs at once.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Sees everybody's files and jobs, the fleet and the metrics.")] = False,
 ) -> None:
-    """Make a key and print its secret, which nobody can show again."""
+    """Make a key and print its secret, which is shown only once."""
     allowed = tuple(dict.fromkeys(part.strip() for part in models.split(",") if part.strip()))
     limits = Limits(rpm, tpm, parallel, budget_day, budget_month, max_priority, max_jobs)
     order = KeyOrder(name, _lifetime(expires) if expires else None, allowed, limits, admin)
@@ -51,7 +51,7 @@ def create(
 
 @app.command("list")
 def list_keys(config: Config = None) -> None:
-    """List all keys, oldest first. Their secrets are known to nobody."""
+    """List all keys, oldest first. Their secrets are not shown."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("id", "name", "state", "created", "expires", "models", "limits"):
         table.add_column(column, no_wrap=True)

@@ -49,7 +49,7 @@ app.command("mock")(processes.mock)
 
 
 def main() -> NoReturn:
-    """Run a command; what the user can mend is told in one line, with exit code 2."""
+    """Run a command; errors of the user are one line on stderr, with exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     end_with_parent()
     make_files_private()

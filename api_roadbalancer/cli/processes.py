@@ -1,4 +1,4 @@
-"""One part each, for containers and services: `api`, `worker`, `flower`, `mock`."""
+"""Commands for single processes, for containers and services: `api`, `worker`, `flower`, `mock`."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""`results`: what a job has answered, whole or so far."""
+"""`results`: prints or writes a job's results, complete or so far."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""`run`: one file in, one file out, with everything that it takes started and stopped on the way."""
+"""`run`: runs one file of requests to the end, with Redis and workers started and stopped on the way."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from rich.live import Live
 
 from api_roadbalancer.cli.common import WIDE, MaxCost
 from api_roadbalancer.cli.processes import Config
-from api_roadbalancer.cli.run_request import Order, default_out, how_to_go_on
+from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_on
 from api_roadbalancer.cli.up import default_workers, worker_child
 from api_roadbalancer.fleet_view import fleet_views
 from api_roadbalancer.local_files import digest_of, errors_path, read_chunks, write_whole
@@ -88,8 +88,8 @@ def run(
         raise InvalidRequest(f"there is no file {source}")
     endpoints = NamedEndpoints.of(endpoint or [], model, api_key_env)
     out = out or default_out(source)
-    order = Order(source, out, window, workers or default_workers(), config, max_cost, force, endpoints)
-    check_place(order.out, source)
+    request = RunRequest(source, out, window, workers or default_workers(), config, max_cost, force, endpoints)
+    check_place(request.out, source)
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)
     live = console.is_terminal and not no_progress
     with ExitStack() as stack:
@@ -98,15 +98,15 @@ def run(
         if not session.configuration.endpoints:
             console.print("[bold yellow]No endpoint is configured: a SIMULATED one answers, with invented text.[/]")
         session.start_simulations(supervisor)
-        code = asyncio.run(_Run(order, session, supervisor, console, live).go())
+        code = asyncio.run(_Run(request, session, supervisor, console, live).go())
     sys.exit(code)
 
 
 class _Run:
-    """One run of one order."""
+    """One run of one request."""
 
-    def __init__(self, order: Order, session: Session, supervisor: Supervisor, console: Console, live: bool) -> None:
-        self._order = order
+    def __init__(self, request: RunRequest, session: Session, supervisor: Supervisor, console: Console, live: bool) -> None:
+        self._request = request
         self._session = session
         self._supervisor = supervisor
         self._console = console
@@ -124,7 +124,7 @@ class _Run:
             job = await self._find_or_open(node)
             was_done = job.is_final
             if not job.is_final and not job.paused:
-                for number in range(1, self._order.workers + 1):
+                for number in range(1, self._request.workers + 1):
                     self._supervisor.start(worker_child(self._session, number))
                 watched = await self._watch(node, job)
                 if watched is None:
@@ -134,8 +134,8 @@ class _Run:
             if job.paused:
                 await self._say_how_to_go_on(node, job)
                 return SOME_FAILED
-            if was_done and self._order.out.exists():
-                self._tell(f"{self._order.source} is done already; delete {self._order.out} to have it written again")
+            if was_done and self._request.out.exists():
+                self._tell(f"{self._request.source} is done already; delete {self._request.out} to have it written again")
                 self._summary(job, await fleet_views(node))
                 return exit_code(job)
             await self._write(node, job)
@@ -147,19 +147,19 @@ class _Run:
 
     async def _find_or_open(self, node: Node) -> Job:
         """Find the job of this very input and output, or open it. One that was cancelled or has expired is begun anew."""
-        digest = await asyncio.to_thread(digest_of, self._order.source)
+        digest = await asyncio.to_thread(digest_of, self._request.source)
         known: list[str] = []
-        identity = f"{self._order.source.absolute()}\n{self._order.out.absolute()}\n{digest}"
+        identity = f"{self._request.source.absolute()}\n{self._request.out.absolute()}\n{digest}"
         for round_number in range(1000):
             key = hashlib.sha256(f"{identity}\n{round_number}".encode()).hexdigest()[:32]
             known.append(f"batch_{key}")
             try:
                 job = await node.service.jobs.get(known[-1])
             except NotFound:
-                refuse_foreign(self._order.out, known, self._order.force)
+                refuse_foreign(self._request.out, known, self._request.force)
                 return await self._open(node, key)
             if not job.is_final:
-                refuse_foreign(self._order.out, known, self._order.force)
+                refuse_foreign(self._request.out, known, self._request.force)
             if job.status in (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING):
                 done = job.ledger.completed + job.ledger.failed
                 if not job.is_final and not job.ending:
@@ -170,22 +170,22 @@ class _Run:
         raise InvalidRequest("this input has been cancelled a thousand times; name another output")
 
     async def _with_cap(self, node: Node, job: Job) -> Job:
-        """Give a job that is under way the cap of this order. Without one it keeps its own."""
-        if job.status is not JobStatus.IN_PROGRESS or self._order.max_cost in (None, job.max_cost):
+        """Give a job that is under way the cap of this request. Without one it keeps its own."""
+        if job.status is not JobStatus.IN_PROGRESS or self._request.max_cost in (None, job.max_cost):
             return job
-        return await node.service.limit_cost(job.id, self._order.max_cost)
+        return await node.service.limit_cost(job.id, self._request.max_cost)
 
     async def _open(self, node: Node, key: str) -> Job:
         file_id = f"file-{key}"
-        upload = Upload(self._order.source.name, form=Form.SHORTHAND, file_id=file_id, ttl=KEPT_SECONDS)
-        file = await node.service.files.add(upload, read_chunks(self._order.source))
+        upload = Upload(self._request.source.name, form=Form.SHORTHAND, file_id=file_id, ttl=KEPT_SECONDS)
+        file = await node.service.files.add(upload, read_chunks(self._request.source))
         if file.errors:
             await node.service.files.delete(file_id)
             raise _Refused(file.errors)
         await self._learn_models(node, {model for model in file.models if model})
         job_id = f"batch_{key}"
         request = JobRequest(
-            file_id, CHAT_PATH, self._order.window, job_id=job_id, output_ttl=KEPT_SECONDS, max_cost=self._order.max_cost
+            file_id, CHAT_PATH, self._request.window, job_id=job_id, output_ttl=KEPT_SECONDS, max_cost=self._request.max_cost
         )
         try:
             errors = await node.service.check(request)
@@ -198,7 +198,7 @@ class _Run:
         return await node.service.submit(request)
 
     async def _learn_models(self, node: Node, models: set[str]) -> None:
-        """Ask the endpoints what they serve, if the input names models: a wrong name is told now, not after the last line."""
+        """Ask the endpoints what they serve, if the input names models: a wrong name is reported now, not after the last line."""
         if models:
             unknown = [name for name, endpoint in node.fleet.endpoints.items() if not endpoint.models]
             await asyncio.gather(*(node.fleet.check(name) for name in unknown))
@@ -238,11 +238,11 @@ class _Run:
 
     async def _say_how_to_go_on(self, node: Node, job: Job) -> None:
         self._console.print(fleet_table(await fleet_views(node), job.shares))
-        self._tell(f"\n{how_to_go_on(self._order, job)}")
+        self._tell(f"\n{how_to_go_on(self._request, job)}")
 
     async def _write(self, node: Node, job: Job) -> None:
         """Write the user's files; one that would be empty is not there."""
-        for kind, path in (("output", self._order.out), ("error", errors_path(self._order.out))):
+        for kind, path in (("output", self._request.out), ("error", errors_path(self._request.out))):
             content = await node.service.output(job, kind)
             if content is not None:
                 await write_whole(path, content)
@@ -264,11 +264,11 @@ class _Run:
             highlight=False,
             soft_wrap=True,
         )
-        self._console.print(f"results    {self._order.out}", highlight=False, soft_wrap=True)
+        self._console.print(f"results    {self._request.out}", highlight=False, soft_wrap=True)
         if job.error_file_id:
-            self._console.print(f"errors     {errors_path(self._order.out)}", highlight=False, soft_wrap=True)
+            self._console.print(f"errors     {errors_path(self._request.out)}", highlight=False, soft_wrap=True)
         self._tell(f"job        {job.id}")
-        option = f" --config {self._order.config}" if self._order.config else ""
+        option = f" --config {self._request.config}" if self._request.config else ""
         self._tell(f"monitor    roadbalancer flower{option}   (while a run is under way; then http://127.0.0.1:5555)")
 
 

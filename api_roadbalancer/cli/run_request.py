@@ -1,4 +1,4 @@
-"""What `run` is asked to do, and how it is asked to go on with it."""
+"""The arguments of `run`, and the command line that continues a paused run."""
 
 import shlex
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from api_roadbalancer.progress import dollars, job_line
 from jobs.cost.projection import sufficient_cap
 from jobs.records import Job
 
-__all__ = ["Order", "default_out", "how_to_go_on"]
+__all__ = ["RunRequest", "default_out", "how_to_go_on"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunRequest:
     """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD).
 
     With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones.
@@ -40,19 +40,19 @@ class Order:
 
 
 def default_out(source: Path) -> Path:
-    """Return where the results of an input go if nobody says: `in.jsonl` has `in.results.jsonl`."""
+    """Return where the results of an input go by default: `in.jsonl` has `in.results.jsonl`."""
     return source.with_name(f"{source.stem}.results.jsonl")
 
 
-def how_to_go_on(order: Order, job: Job) -> str:
+def how_to_go_on(request: RunRequest, job: Job) -> str:
     """Say that a job rests at its cap, and which commands go on with it and show what is finished."""
-    settings = f" --config {shlex.quote(str(order.config))}" if order.config else ""
+    settings = f" --config {shlex.quote(str(request.config))}" if request.config else ""
     cap = dollars(job.max_cost or 0.0)
     return "\n".join(
         [
             f"paused     the cap of {cap} is reached; {job.ledger.done:,} of {job.ledger.total:,} lines are done and kept",
             f"           {job_line(job)}",
-            f"go on      {order.command(sufficient_cap(job))}",
+            f"go on      {request.command(sufficient_cap(job))}",
             f"so far     roadbalancer results {job.id}{settings} -o FILE",
         ]
     )

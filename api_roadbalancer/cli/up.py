@@ -1,4 +1,4 @@
-"""`up`: everything in the foreground."""
+"""`up`: runs Redis, workers, API and Flower in the foreground."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ def up(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    # Without a password, Flower stays on this machine, whoever may reach the API.
+    # Without a password, Flower listens on this machine only, even if the API does not.
     flower_host = host if is_loopback(host) or os.environ.get("FLOWER_BASIC_AUTH") else "127.0.0.1"
     for option, where, wanted in (("--port", host, port), ("--flower-port", flower_host, flower_port)):
         if wanted and not is_free(where, wanted):

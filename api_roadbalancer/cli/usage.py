@@ -1,4 +1,4 @@
-"""What was used and what it cost, from the command line."""
+"""`usage`: shows requests, tokens and cost from the command line."""
 
 import sys
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The chat model itself."""
+"""`ChatRoadbalancer`: LangChain's chat model over a load balancer."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""Between LangChain's messages and OpenAI's wire format."""
+"""Converts between LangChain's messages and OpenAI's wire format."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def tool_choice_of(choice: str | bool | Mapping[str, Any] | None, names: Sequenc
 
 
 def generations_of(result: ChatResult) -> Generations:
-    """Return an answer's choices. What was used and paid is told once, with the first."""
+    """Return an answer's choices. Usage and cost are in the first one only."""
     raw = result.raw or {}
     usage = _usage_metadata(result.usage) if result.usage and raw.get("usage") else None
     metadata = {"model_name": result.model, "model_provider": PROVIDER, "endpoint": result.endpoint, "id": raw.get("id")}
@@ -108,7 +108,7 @@ def _usage_metadata(usage: Usage) -> UsageMetadata:
 
 
 class StreamedAnswer:
-    """Turns one stream's chunks into LangChain's. LangChain sums and joins whatever several chunks tell, so what is told once
+    """Turns one stream's chunks into LangChain's. LangChain sums and joins whatever several chunks tell, so what is sent once
     (usage, model, finish reason) is kept for the `last` one. Of several choices, the first is streamed."""
 
     def __init__(self) -> None:

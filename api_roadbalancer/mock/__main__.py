@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-track-keys", dest="track_keys", action="store_false", help="don't count by request")
     add("--fault", choices=list(Fault), type=str, default=default.fault, help="what goes wrong")
     add("--fault-rate", type=float, default=1.0, metavar="X", help="share of requests that meet the fault")
-    add("--retry-after", type=float, metavar="S", help="told with the 429 and 503 faults")
+    add("--retry-after", type=float, metavar="S", help="Retry-After of the 429 and 503 faults")
     add("--drip-gap", type=float, default=default.drip_gap, metavar="S", help="pause in a slow drip")
     add("--answer-bytes", type=int, default=0, metavar="N", help="fill an answer's text up to so many")
     add("--fail-custom", type=_list, default=(), metavar="A,B", help="refuse bodies that contain one of these")

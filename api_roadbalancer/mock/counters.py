@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-__all__ = ["InFlight", "Tally"]
+__all__ = ["InFlight", "Totals"]
 
 CLOSED = "closed"  # stands for the status of a connection closed or reset before any status was sent
 
 
-class Tally:
+class Totals:
     """Totals since a reset. requests = completed + errors + aborted + those still being served.
 
     An answer spoilt by a fault (a broken 200, too) is an error. Keys are left out where tracking is off.

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 from api_roadbalancer.mock.behaviour import Behaviour
-from api_roadbalancer.mock.counters import InFlight, Tally
+from api_roadbalancer.mock.counters import InFlight, Totals
 from api_roadbalancer.mock.ratelimit import TokenBucket
 
 __all__ = ["Simulation"]
@@ -20,7 +20,7 @@ class Simulation:
     def __init__(self, behaviour: Behaviour, rng: random.Random | None = None) -> None:
         self.behaviour = behaviour
         self.rng = rng or random.Random()
-        self.tally = Tally()
+        self.tally = Totals()
         self.in_flight = InFlight()
         self.bucket = TokenBucket(behaviour.rate_limit)
         self.next_number = itertools.count(1).__next__
@@ -37,7 +37,7 @@ class Simulation:
 
     def reset(self) -> None:
         """Zeroes the counts. Requests in flight stay in flight, but count in no later total."""
-        self.tally = Tally()
+        self.tally = Totals()
         self.in_flight.reset()
 
     def serves(self, model: str) -> bool:

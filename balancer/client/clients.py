@@ -1,4 +1,4 @@
-"""Balancers for a provider by its name, with the key that the environment has for it."""
+"""Load balancers for a provider by name, with the API key from the environment."""
 
 import threading
 from collections.abc import Mapping, Sequence

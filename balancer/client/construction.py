@@ -1,4 +1,4 @@
-"""The ways to make a balancer that both faces share: from the environment, from a file, from settings that have been read."""
+"""Constructors that both load balancers share: from the environment, from a file, from a Configuration."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The load balancer for programs of one's own, asynchronous: `AsyncLoadBalancer`."""
+"""`AsyncLoadBalancer`: the load balancer for asyncio programs."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The settings of a load balancer, checked."""
+"""The validated settings of a load balancer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

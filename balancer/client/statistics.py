@@ -1,4 +1,4 @@
-"""What one balancer has done: requests, successes and failures by endpoint."""
+"""Statistics of one load balancer: requests, successes and failures by endpoint."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass

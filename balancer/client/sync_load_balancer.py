@@ -1,4 +1,4 @@
-"""The load balancer for programs that are not asynchronous: `LoadBalancer`."""
+"""`LoadBalancer`: the load balancer for threaded programs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self, overload

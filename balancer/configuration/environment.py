@@ -1,4 +1,4 @@
-"""What the environment says: `LLM_*`, provider keys, and a `.env` file."""
+"""Reads settings from the environment: `LLM_*`, provider keys, and a `.env` file."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Values that stand in more than one kind of file, and how each is checked."""
+"""Field types that several configuration formats share, with their validation."""
 
 import datetime
 import re
@@ -69,7 +69,7 @@ def _fits_a_header(key: str) -> str | None:
 
 
 def _known(provider: str) -> str:
-    # What is given is told by the one who reports it.
+    # The value is added by the code that reports the error.
     problem = problem_with(provider)
     if problem:
         raise ValueError(problem.removesuffix(f" (got {provider!r})"))

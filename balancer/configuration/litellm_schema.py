@@ -1,4 +1,4 @@
-"""What is read of a LiteLLM proxy's configuration file. Other keys may stand there; they are kept to be told of.
+"""The parts of a LiteLLM proxy's configuration file that are read. Other keys are kept so that they can be reported.
 
 The format: https://docs.litellm.ai/docs/proxy/configs.
 """

@@ -1,4 +1,4 @@
-"""Puts the settings together: the file, the environment over it, checked as a whole."""
+"""Loads the configuration: the file, the environment over it, validated as a whole."""
 
 import logging
 from collections.abc import Mapping, Sequence

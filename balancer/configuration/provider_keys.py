@@ -120,7 +120,7 @@ def endpoint_settings(known: KeyedProvider, env: Mapping[str, str], given: Mappi
         "api_key": known.key_in(env),
         "models": known.models_in(env, given.get("model")),
         "options": known.options_in(env),
-        # The providers behind one client differ in what they take, and whoever calls it knows none of them.
+        # The providers behind one client differ in what they take, and callers know none of them.
         "drop_params": True,
     }
     return {name: value for name, value in {**found, **given}.items() if value not in (None, {}) and name != "model"}

@@ -1,4 +1,4 @@
-"""What is wrong in a file, in words: where, and why; never with a key or a password in it."""
+"""Formats validation errors: where and why, never with a key or a password."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`routes` and `auto`: names that stand for models, and the choice by difficulty."""
+"""`routes` and `auto`: aliases, chains of models, and models by difficulty."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

@@ -1,4 +1,4 @@
-"""The shape of the project's own configuration file (see docs/configuration.md)."""
+"""The schema of the project's own configuration file (see docs/configuration.md)."""
 
 import re
 from typing import Annotated, Any, Literal

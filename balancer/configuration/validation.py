@@ -1,4 +1,4 @@
-"""Checks endpoints that a program made itself, as the configuration's are checked."""
+"""Validates endpoints and options given by programs, with the same rules as the configuration file."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Settings that have been read and checked."""
+"""The validated configuration as frozen dataclasses."""
 
 from dataclasses import dataclass
 

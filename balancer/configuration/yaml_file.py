@@ -1,4 +1,4 @@
-"""Reads a YAML file strictly, and fills in `${NAME}` from the environment."""
+"""Reads a YAML file strictly, and expands `${NAME}` from the environment."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The active checks of a balancer's endpoints: a user's request is no probe."""
+"""Active health checks of all endpoints, so that no user's request is spent on probing."""
 
 import asyncio
 import logging

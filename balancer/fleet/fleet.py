@@ -1,4 +1,4 @@
-"""The fleet as one process uses it: sends requests, and knows which endpoint can take the next one."""
+"""The fleet: sends requests to endpoints, and shares their slots, health and rate limits."""
 
 import asyncio
 import logging
@@ -57,12 +57,12 @@ class Fleet:
         self._lines = {e.name: _Line(e, adapter_for(e.provider), timeout) for e in endpoints}
         self._asked: dict[str, asyncio.Lock] = {}
         self.queued: dict[str, float] = {}
-        """Requests that wait at an endpoint, whoever sent them, as its last check found; absent where it doesn't say."""
+        """Requests that wait inside an endpoint, from any client, as its last check found; absent where it doesn't say."""
         self.endpoints = {e.name: e for e in endpoints}
         self.catalog = ModelCatalog(self.endpoints, routes)
         self.slots = state.slots
         self.health = state.health
-        self.pacer = state.pacer
+        self.rate_limits = state.rate_limits
         self.usage = state.usage
 
     async def __aenter__(self) -> "Fleet":
@@ -89,8 +89,8 @@ class Fleet:
 
     def try_slot(self, endpoint: str) -> Slot | None:
         """Return a slot if one is at hand at an endpoint without rate limits."""
-        if not self.pacer.is_paced(endpoint) and self.slots.try_acquire(endpoint):
-            return Slot(endpoint, ONE_FLOW, self.slots, self.pacer, None)
+        if not self.rate_limits.is_limited(endpoint) and self.slots.try_acquire(endpoint):
+            return Slot(endpoint, ONE_FLOW, self.slots, self.rate_limits, None)
         return None
 
     async def slot(self, endpoint: str, body: Mapping[str, Any], flow: Flow = ONE_FLOW, size: int | None = None) -> Slot | None:
@@ -99,18 +99,18 @@ class Fleet:
         `size` is the bytes of `body`, about; they are counted if it is not given. The slot has to be released, however the
         request ends.
         """
-        if not self.pacer.is_paced(endpoint):
+        if not self.rate_limits.is_limited(endpoint):
             held = await self.slots.acquire(endpoint, flow)
-            return Slot(endpoint, flow, self.slots, self.pacer, None) if held else None
+            return Slot(endpoint, flow, self.slots, self.rate_limits, None) if held else None
         expected = expected_tokens(body, len(str(body)) if size is None else size)
-        await self.pacer.take(endpoint, expected)
+        await self.rate_limits.acquire(endpoint, expected)
         held = False
         try:
             held = endpoint in self.endpoints and await self.slots.acquire(endpoint, flow)
         finally:
             if not held:
-                self.pacer.settle(endpoint, expected, NO_USAGE)
-        return Slot(endpoint, flow, self.slots, self.pacer, expected) if held else None
+                self.rate_limits.reconcile(endpoint, expected, NO_USAGE)
+        return Slot(endpoint, flow, self.slots, self.rate_limits, expected) if held else None
 
     async def send(
         self,
@@ -299,7 +299,7 @@ class Fleet:
         self._lines[endpoint.name] = _Line(endpoint, adapter_for(endpoint.provider), self._timeout)
         self.slots.add(endpoint)
         self.health.add(endpoint.name)
-        self.pacer.add(endpoint)
+        self.rate_limits.add(endpoint)
         self.endpoints[endpoint.name] = endpoint
 
     def remove(self, endpoint: str) -> None:
@@ -308,7 +308,7 @@ class Fleet:
         self.queued.pop(endpoint, None)
         self.slots.remove(endpoint)
         self.health.remove(endpoint)
-        self.pacer.remove(endpoint)
+        self.rate_limits.remove(endpoint)
 
     def is_tried_out(self, endpoint: str) -> bool:
         """Whether requests find out now whether an endpoint that was failing is well again."""

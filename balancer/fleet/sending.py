@@ -1,4 +1,4 @@
-"""Sends interactive requests: to the best endpoint, and elsewhere at once if that fails."""
+"""Sends interactive requests to the best endpoint, with failover to others."""
 
 import asyncio
 import functools
@@ -153,7 +153,7 @@ class Sender:
 
     def _options(self, way: "_Way") -> list[Option]:
         fleet, suspects, only = self._fleet, self._suspects(), way.request.only
-        # What waits inside an endpoint, from whomever, is load as well; only that strategy compares loads.
+        # Requests of other clients that wait inside an endpoint are load as well; only that strategy compares loads.
         queued = fleet.queued if self._rules.strategy is BalancingStrategy.LEAST_CONNECTIONS else {}
         options = []
         for position, model in enumerate(way.attempts.models):

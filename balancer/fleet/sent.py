@@ -1,4 +1,4 @@
-"""What came of a request that was sent to the fleet: the answer or the reason why there is none, and every attempt."""
+"""The result of a request to the fleet: the answer, or why there is none, and every attempt."""
 
 import time
 

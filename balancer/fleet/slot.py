@@ -1,4 +1,4 @@
-"""The right to send one request: a slot of its endpoint, and what it takes of the endpoint's rate limits."""
+"""A slot: the right to send one request to an endpoint, with its share of the rate limits."""
 
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -19,16 +19,16 @@ class Slot:
     `expected` is the tokens taken from the endpoint's rate limits, None where it has none.
     """
 
-    __slots__ = ("_expected", "_flow", "_pacer", "_slots", "endpoint", "released", "sent")
+    __slots__ = ("_expected", "_flow", "_rate_limits", "_slots", "endpoint", "released", "sent")
 
-    def __init__(self, endpoint: str, flow: Flow, slots: "Slots", pacer: "RateLimits", expected: int | None) -> None:
+    def __init__(self, endpoint: str, flow: Flow, slots: "Slots", rate_limits: "RateLimits", expected: int | None) -> None:
         self.endpoint = endpoint
         self.sent = False
         """Whether the request has been handed to the endpoint."""
         self.released = False
         self._flow = flow
         self._slots = slots
-        self._pacer = pacer
+        self._rate_limits = rate_limits
         self._expected = expected
 
     def __enter__(self) -> "Slot":
@@ -46,7 +46,7 @@ class Slot:
     def account(self, outcome: Outcome) -> None:
         """Correct the rate limits by what the request really used, where that is known."""
         if outcome.failure or outcome.abandoned or outcome.usage != NO_USAGE:
-            self._settle(outcome)
+            self._reconcile(outcome)
 
     def release(self) -> None:
         """Give it back. A second time does nothing."""
@@ -55,9 +55,9 @@ class Slot:
         self.released = True
         self._slots.release(self.endpoint, self._flow)
         if not self.sent:
-            self._settle(None)
+            self._reconcile(None)
 
-    def _settle(self, outcome: Outcome | None) -> None:
+    def _reconcile(self, outcome: Outcome | None) -> None:
         if self._expected is not None:
-            self._pacer.settle(self.endpoint, self._expected, outcome.usage if outcome else NO_USAGE)
+            self._rate_limits.reconcile(self.endpoint, self._expected, outcome.usage if outcome else NO_USAGE)
             self._expected = None

@@ -1,4 +1,4 @@
-"""HTTP out: a thin httpx transport over pyreqwest, a Rust client.
+"""An httpx transport over pyreqwest, a Rust HTTP client.
 
 The seam is `httpx.AsyncBaseTransport`: any other httpx transport can stand in its place, and tests put
 `httpx.MockTransport` there. Measured on 2 cores, httpx's own engine costs 3 to 6 ms of CPU a request at high concurrency,

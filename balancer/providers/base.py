@@ -1,4 +1,4 @@
-"""What a wire format has to offer."""
+"""The interface of a provider adapter."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ class Translation(ABC):
         return ()
 
     def used_so_far(self) -> Usage:
-        """Return the tokens that the endpoint has told so far, also where they are not in a chunk yet."""
+        """Return the tokens that the endpoint has reported so far, even if they are not in a chunk yet."""
         return NO_USAGE
 
 

@@ -1,4 +1,4 @@
-"""PDFs in a request: OpenAI says `file`, LaaS says `document`; whoever asks may use either."""
+"""PDFs in a request: OpenAI's `file` and LaaS' `document` are both accepted."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an endpoint's refusal means: the kind of failure, how long to wait, and what it says."""
+"""Classifies an endpoint's error: kind of failure, Retry-After, message."""
 
 import math
 import re

@@ -1,7 +1,7 @@
-"""The wire formats by name: those that come with the package, those of installed packages, and those that a program registers.
+"""The registry of providers: built in, from installed packages (entry points), and registered by programs.
 
 A package offers one by an entry point in the group `roadbalancer.providers`: the provider's name, and its adapter's class. Entry
-points are looked for when a name or a host is asked for that nobody else knows, or the list of all names.
+points are looked for when a name or a host is asked for that is not registered yet, or the list of all names.
 """
 
 import logging
@@ -119,7 +119,7 @@ class Registry:
         return tuple(dict.fromkeys((*_BUILT_IN, *self._adapters)))
 
     def adapter_for(self, name: str) -> Adapter:
-        """Return the adapter of a wire format. Raises KeyError for one that nobody knows, and ConfigurationError for one whose
+        """Return the adapter of a wire format. Raises KeyError for an unknown one, and ConfigurationError for one whose
         entry point can't be loaded."""
         with self._lock:
             if name not in self._adapters and name in _BUILT_IN:

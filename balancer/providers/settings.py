@@ -1,4 +1,4 @@
-"""Puts an endpoint's own settings into a request: the model's upstream name, defaults, the cap of `max_tokens`."""
+"""Applies an endpoint's settings to a request: upstream model, defaults, the cap of `max_tokens`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""OpenAI's shapes, for adapters that translate: what a request holds, and what an answer and its chunks are made of."""
+"""Builders and readers of OpenAI's request, answer and chunk formats, for adapters."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence

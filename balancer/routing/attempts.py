@@ -1,4 +1,4 @@
-"""What has been tried for one request, as far as it matters for what is tried next."""
+"""The failed attempts of one request: the input of the failover decision."""
 
 from dataclasses import dataclass
 

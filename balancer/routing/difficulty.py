@@ -1,4 +1,4 @@
-"""How hard a chat request looks, for `model: auto`: a pure function of its form, not of what it means.
+"""Estimates the difficulty of a chat request for `model: auto`, from its form alone (pure).
 
 Each sign gives points: length, code, tools, pictures and documents, a schema for the answer, reasoning asked for. The sum is
 compared with two bounds. The rules stand in the configuration, so that each user can draw the line where their models need it.

@@ -1,4 +1,4 @@
-"""Where a request goes next: to which endpoint and model, after which wait, or nowhere any more. Pure decisions.
+"""The failover decision: where a request goes next, how long it waits, or why it is given up (pure).
 
 Chats, streams and the lines of jobs are all decided on here; `FailoverRules` say how they differ.
 """
@@ -107,7 +107,7 @@ def decide(
     """Say what becomes of a request, given what was tried and every endpoint that serves one of its models, usable or not."""
     if not attempts.asked:
         if not options:
-            return GiveUp(_nobody_serves(attempts.models), final=False)
+            return GiveUp(_not_served(attempts.models), final=False)
         usable = [option for option in options if _is_usable(option, rules)]
         return _best(usable, rules, turns, rng) if usable else _without_usable(attempts, options, options, rules, turns, rng)
     return _after_failures(attempts, options, rules, turns, rng)
@@ -223,7 +223,7 @@ def _is_usable(option: Option, rules: FailoverRules) -> bool:
     return health.usable and option.probes < rules.most_probes
 
 
-def _nobody_serves(models: Sequence[str | None]) -> Failure:
+def _not_served(models: Sequence[str | None]) -> Failure:
     asked = " or ".join(repr(model) for model in models if model)
     what = f"serves the model {asked}" if asked else "is left: they were removed or are being drained"
     return Failure(FailureKind.UNAVAILABLE, f"no endpoint {what}")

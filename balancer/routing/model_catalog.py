@@ -1,4 +1,4 @@
-"""Which endpoints serve a model, and what it is called there: names, patterns, aliases, chains, and requests without a model.
+"""The model catalog: which endpoints serve a model, and its upstream name there.
 
 An endpoint serves the models that its configuration names (`models`: asked for -> upstream; `gpt-*` and `*` are patterns). One
 that names none serves what it lists itself (`GET /models`), and until it has listed anything it may serve every model.

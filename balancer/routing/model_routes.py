@@ -1,4 +1,4 @@
-"""Which models a request may be answered by, in their order: names of models, aliases, chains, and `auto`.
+"""Resolves the model of a request: names, aliases, chains, and `auto`.
 
 A chain is a name for several models, or several names with commas between them: the first that can answer does. `auto` is the
 chain of the tier that the request's difficulty asks for, then those of the harder tiers.

@@ -1,4 +1,4 @@
-"""How the next endpoint is picked: pure functions over what is known of the candidates."""
+"""Balancing strategies: how the next endpoint is picked (pure)."""
 
 import random
 from collections.abc import Mapping, Sequence

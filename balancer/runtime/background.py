@@ -1,4 +1,4 @@
-"""One event loop on a thread of its own, for callers that are not asynchronous."""
+"""An event loop on its own thread, for synchronous callers."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ class BackgroundLoop:
             self.check()
             raise
         except BaseException:
-            # The caller was interrupted (Ctrl-C): nobody waits for the answer any more.
+            # The caller was interrupted (Ctrl-C): the answer is not needed any more.
             self._loop.call_soon_threadsafe(errand.cancel)
             raise
 

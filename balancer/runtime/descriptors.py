@@ -1,4 +1,4 @@
-"""File descriptors: each connection takes one, on either side of a process."""
+"""Raises the limit of open file descriptors; every connection needs one."""
 
 import sys
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The event loop of a process that runs for long."""
+"""Creates the event loop of long-running processes (uvloop where available)."""
 
 import asyncio
 

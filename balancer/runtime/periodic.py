@@ -1,4 +1,4 @@
-"""Work that is done again and again in the background."""
+"""A periodic background task."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""This process's name among the others."""
+"""The name of this process, unique among those that share a Redis."""
 
 import os
 import secrets

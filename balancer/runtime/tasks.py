@@ -1,4 +1,4 @@
-"""Ends background tasks for sure."""
+"""Cancels background tasks reliably."""
 
 import asyncio
 from typing import Any

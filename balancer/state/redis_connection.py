@@ -1,4 +1,4 @@
-"""Opens connections to Redis with the settings that hold under fire."""
+"""Opens Redis connections with timeouts and retries that survive outages."""
 
 from typing import Any
 

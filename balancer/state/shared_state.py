@@ -1,4 +1,4 @@
-"""What processes share, or what one keeps for itself: slots, health, budgets and model lists behind one small interface."""
+"""The state of a fleet, shared through Redis or local to one process, behind one interface."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,10 +15,10 @@ from balancer.runtime.process import process_name
 from balancer.state import keys
 from balancer.state.health import EndpointHealth, HealthPolicy
 from balancer.state.health.local import LocalHealth
-from balancer.state.health.shared import HealthBoard
+from balancer.state.health.shared import SharedHealth
 from balancer.state.rate_limits import RateLimits
-from balancer.state.rate_limits.local import LocalPacer
-from balancer.state.rate_limits.shared import Pacer
+from balancer.state.rate_limits.local import LocalRateLimiter
+from balancer.state.rate_limits.shared import RateLimiter
 from balancer.state.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.state.scripts import Scripts
 from balancer.state.slots import Slots
@@ -47,7 +47,7 @@ class SharedState:
 
     slots: Slots
     health: EndpointHealth
-    pacer: RateLimits
+    rate_limits: RateLimits
     usage: UsageView | None = None
     redis: AsyncRedis | None = None
     owns_redis: bool = False
@@ -62,7 +62,7 @@ class SharedState:
             await pipe.execute()
 
     async def listed_models(self, endpoints: Sequence[str]) -> dict[str, frozenset[str]]:
-        """Return which models endpoints listed when they were last asked, by whomever."""
+        """Return which models endpoints listed when any process last asked them."""
         if self.redis is None:
             return {}
         async with self.redis.pipeline(transaction=False) as pipe:
@@ -81,7 +81,7 @@ class SharedState:
 def local_state(endpoints: Sequence[Endpoint], policy: HealthPolicy | None = None) -> SharedState:
     """Return state that is this process's alone."""
     slots = LocalSlots(endpoints)
-    return SharedState(slots, LocalHealth([e.name for e in endpoints], policy, slots.turn_away), LocalPacer(endpoints))
+    return SharedState(slots, LocalHealth([e.name for e in endpoints], policy, slots.turn_away), LocalRateLimiter(endpoints))
 
 
 def state_on(
@@ -92,9 +92,9 @@ def state_on(
     slots = SharedSlots(scripts, process, endpoints, interactive)
     names = [endpoint.name for endpoint in endpoints]
     alone = LocalHealth(names, policy, slots.turn_away) if interactive else None
-    health = HealthBoard(redis, scripts, names, policy, slots.turn_away, alone)
-    pacer = Pacer(scripts, endpoints, LocalPacer(()) if interactive else None)
-    return SharedState(slots, health, pacer, UsageMeter(scripts), redis)
+    health = SharedHealth(redis, scripts, names, policy, slots.turn_away, alone)
+    rate_limits = RateLimiter(scripts, endpoints, LocalRateLimiter(()) if interactive else None)
+    return SharedState(slots, health, rate_limits, UsageMeter(scripts), redis)
 
 
 async def redis_state(url: str, endpoints: Sequence[Endpoint]) -> SharedState:

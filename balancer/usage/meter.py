@@ -1,7 +1,7 @@
-"""Counts what is used: by day, provider, model, endpoint and key.
+"""Records usage in Redis by day, provider, model, endpoint and key.
 
 A process adds up in its memory and tells Redis twice a second, so a request costs some microseconds here and nothing there. A
-killed process takes with it what it has not told.
+killed process loses what it has not reported.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class UsageMeter:
             async with asyncio.timeout(FLUSH_AT_THE_END):
                 await self.flush()
         except (RedisError, TimeoutError) as exc:
-            log.warning("usage: %d requests are missing in the account, as Redis can't be told (%r)", self._untold(), exc)
+            log.warning("usage: %d requests are missing in the account, as Redis is unavailable (%r)", self._untold(), exc)
 
     def note(self, endpoint: Endpoint, outcome: Outcome, owner: str) -> None:
         """Count one attempt at `endpoint` for `owner` (the id of a key, or nothing)."""
@@ -112,7 +112,7 @@ class UsageMeter:
         return self._account.setdefault((self._day, row), Tally())
 
     async def flush(self) -> None:
-        """Tell Redis what has been counted. Raises RedisError; then it is told with the next flush."""
+        """Report what has been counted to Redis. Raises RedisError; then it is reported with the next flush."""
         if self._unsure is not None:
             await self._send(self._unsure)
         if self._account:
@@ -138,7 +138,7 @@ class UsageMeter:
         if not self._away:
             # The slots tell the user of a Redis that is away; what it refuses may be refused to the account alone.
             level = logging.WARNING if isinstance(error, ResponseError) else logging.INFO
-            log.log(level, "usage: Redis can't be told (%s); counting on until it can", error)
+            log.log(level, "usage: Redis is unavailable (%s); usage is kept until it is back", error)
         self._away = True
 
     def _untold(self) -> int:

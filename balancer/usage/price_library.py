@@ -1,4 +1,4 @@
-"""Reads the price library (genai-prices, whose data come with it) into tables of our own.
+"""Reads the price library (genai-prices, with its bundled data) into price tables.
 
 Its own `calc_price` takes 100 µs a request and keeps every name that it was ever asked for; a table takes 1 µs. Importing this
 module imports the library's data, which takes a quarter of a second.

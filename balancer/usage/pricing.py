@@ -1,4 +1,4 @@
-"""What a request costs. Each request is priced by itself: beyond some size, the whole of it costs more per token."""
+"""Computes the cost of a request. Beyond some size a whole request costs more per token."""
 
 import time
 from datetime import UTC, datetime
@@ -59,7 +59,7 @@ def _own_table(input_price: float, output_price: float) -> RateTable:
 def _library_tariff(provider: str, url: str, model: str, day: int) -> Tariff | None:
     if not 0 < len(model) <= LONGEST_NAME:
         return None
-    # Here, as it takes a quarter of a second, and whoever names prices of their own needs none of it.
+    # Here, as it takes a quarter of a second, and configurations with prices of their own don't need it.
     from balancer.usage.price_library import tariff_of
 
     return tariff_of(provider, _plain(url), model, datetime.fromtimestamp(day * DAY, UTC).date())

@@ -1,4 +1,4 @@
-"""What may be asked of the account of usage: a span of days, and by what its sums are told apart."""
+"""Parses queries of the account of usage: a span of days and the groups of its sums."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

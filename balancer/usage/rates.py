@@ -1,4 +1,4 @@
-"""What tokens cost at one price list, in whole numbers that are multiplied and added exactly."""
+"""Price tables in integers, so that sums of money are exact."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Reads the account of usage and sums it up."""
+"""Reads the account of usage and aggregates it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Entry = tuple[date, Row, Tally]
 class UsageSum:
     """What some requests used; `group` says which: a value for each name in the question's `by`.
 
-    `cost` is in USD and without the `unpriced_requests`, whose price nobody knows; None if that is all of them. `latency` is the
+    `cost` is in USD and without the `unpriced_requests`, whose price is unknown; None if that is all of them. `latency` is the
     average in seconds, `latency_p50` and `latency_p95` are estimates from a histogram; None where no request succeeded. The
     counts are explained at `Tally`.
     """

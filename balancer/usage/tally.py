@@ -1,4 +1,4 @@
-"""The account of one kind of request: how many, how many tokens, what they cost, how long they took; and how it is stored.
+"""Counters of usage for one group: requests, tokens, cost, latency; and their storage format.
 
 Stored, a tally is its numbers by comma, in the order of `COUNTS` and then of the latency's buckets, so that Lua can add two of
 them number by number. New counts may only be added behind the last bucket.
@@ -27,7 +27,7 @@ SEPARATOR = "\x1f"
 
 
 class Row(NamedTuple):
-    """What requests are told apart by: the wire format, the upstream model, the endpoint's name, the id of the owner's key
+    """The group of a request: the wire format, the upstream model, the endpoint's name, the id of the owner's key
     (empty without one)."""
 
     provider: str

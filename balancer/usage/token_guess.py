@@ -1,4 +1,4 @@
-"""Guesses tokens where no endpoint has told them: a stream that broke off, or was left, or has no counts at all."""
+"""Estimates the usage of a stream that ended without reporting it."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Access for one process: who asks, whether that one may now, and how it ended."""
+"""Access control of one process: authenticates callers, admits requests, settles what they used."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Scripts
 from jobs.access import redis_keys
 from jobs.access.caller import Caller
+from jobs.access.key_authenticator import Clocks, KeyAuthenticator
 from jobs.access.leases import LEASE_SECONDS, Leases
-from jobs.access.recognition import Clocks, Recognition
+from jobs.access.rate_limit_status import RateLimitStatus, rate_headers, refusal_of
 from jobs.access.record import Limits
 from jobs.access.spending import DAY_KEPT, MONTH_KEPT, counters
-from jobs.access.standing import Standing, rate_headers, refusal_of
 from jobs.access.store import KeyStore
 from jobs.records import to_nano
 
@@ -59,7 +59,7 @@ class Access:
         `on_keys_seen` is awaited when the first key is seen, from when on the door stays shut.
         """
         self._clocks = clocks or Clocks()
-        self._recognition = Recognition(KeyStore(redis), configured, open_door, self._clocks, on_keys_seen)
+        self._authenticator = KeyAuthenticator(KeyStore(redis), configured, open_door, self._clocks, on_keys_seen)
         self._scripts = Scripts(redis, Path(__file__).parent / "lua")
         self._leases = Leases(redis)
         self._under_way: set[str] = set()
@@ -67,8 +67,8 @@ class Access:
         self._owed: dict[str, int] = {}
 
     async def identify(self, secret: str) -> Caller | None:
-        """Return whose secret this is, None if nobody's (see Recognition)."""
-        return await self._recognition.identify(secret)
+        """Return the caller with this secret, None if there is none."""
+        return await self._authenticator.identify(secret)
 
     async def admit(self, caller: Caller, model: str | None, expected_tokens: int) -> Admission:
         """Let one request go; `finish` it in any case. A key for certain models must name one.
@@ -113,16 +113,16 @@ class Access:
             await asyncio.shield(task)
 
     async def aclose(self) -> None:
-        """Tell Redis what it has not been told, and stop keeping leases."""
+        """Report what is pending, and stop renewing leases."""
         if self._endings:
             await asyncio.wait(self._endings, timeout=CLOSING_PATIENCE)
         await end_tasks(*self._endings)
         await self._leases.aclose()
 
-    async def _take(self, caller: Caller, limits: Limits, expected: int, lease: str) -> Standing:
+    async def _take(self, caller: Caller, limits: Limits, expected: int, lease: str) -> RateLimitStatus:
         now = self._clocks.wall()
         args = (*_bounds(limits), expected, lease, int(LEASE_SECONDS * 1000))
-        standing = Standing.from_answer(await self._scripts.run("admit", _redis_keys(caller, now), args))
+        standing = RateLimitStatus.from_answer(await self._scripts.run("admit", _redis_keys(caller, now), args))
         refused = refusal_of(limits, standing, now)
         if refused:
             raise refused
@@ -134,9 +134,9 @@ class Access:
         try:
             await self._scripts.run("settle", _redis_keys(caller, self._clocks.wall()), args)
         except RedisError as exc:
-            # The lease runs out by itself, and the tokens come back with time; what was spent is told with the next request.
+            # The lease runs out by itself, and the tokens come back with time; what was spent is reported with the next request.
             self._owed[caller.id] = self._owed.get(caller.id, 0) + nano
-            log.warning("what a request of %s used could not be told to Redis: %s", caller.id, exc)
+            log.warning("the usage of a request of %s could not be recorded: %s", caller.id, exc)
 
 
 def _redis_keys(caller: Caller, now: float) -> tuple[str, ...]:

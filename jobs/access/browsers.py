@@ -1,6 +1,6 @@
-"""Whether a request may come from a page in a browser: pure functions over its headers.
+"""Decides from its headers whether a request may come from a page in a browser (pure).
 
-A server without keys trusts whoever can reach its port. On this machine that is every web page that a browser here shows: a page
+A server without keys trusts every client that can reach its port. On this machine that is every page that a browser shows: it
 may send requests to 127.0.0.1, and under a name of its own that it lets point there (DNS rebinding) it may read the answers.
 """
 

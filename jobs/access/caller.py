@@ -1,4 +1,4 @@
-"""Who asks: the owner of an API key, or anybody where no key exists."""
+"""The caller of a request: the owner of an API key, or anonymous while no key exists."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -61,4 +61,4 @@ class Caller:
 
 
 ANONYMOUS = Caller("", "anonymous", admin=True)
-"""Everybody, while there is no key at all. What this one makes belongs to nobody: once there are keys, only admins see it."""
+"""The caller while there is no key at all. Its objects have no owner: once there are keys, only admins see them."""

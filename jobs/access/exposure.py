@@ -1,4 +1,4 @@
-"""Whether a server may listen where it was told to: without any key, beyond this machine, it would let anybody in."""
+"""Decides whether a server may listen beyond this machine without API keys."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -13,8 +13,8 @@ __all__ = ["Door", "is_loopback", "refuse_exposure"]
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Who is let in while there is no API key at all: nobody with `require_keys`; anybody with `insecure`; else, on a server that
-    only this machine reaches (`local`), whoever is no page of another site in a browser."""
+    """Which clients are allowed while there is no API key: none with `require_keys`; all with `insecure`; else, on a server that
+    only this machine reaches (`local`), all but pages of other sites in a browser."""
 
     require_keys: bool = False
     insecure: bool = False

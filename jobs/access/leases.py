@@ -1,4 +1,4 @@
-"""Keeps the leases of requests under way, so that they hold as long as the process lives and end soon after it."""
+"""Renews the leases of requests in flight, so that they last as long as the process."""
 
 import asyncio
 import logging

@@ -1,22 +1,20 @@
-"""Remembers in the object store that a server has had API keys, so that a Redis that loses its keys opens no door."""
+"""Remembers in the object store that API keys existed, so that losing Redis does not open the server."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from jobs.storage.object_store import Objects, ObjectStoreError
+from jobs.storage.object_store import ObjectStore, ObjectStoreError
 
 __all__ = ["keys_were_seen", "remember_keys"]
 
 MARK = "access/keys-were-made"
-SAYS = (
-    b"This server has had API keys: it lets nobody in without one, even if Redis has lost them. Delete this file to undo that.\n"
-)
+SAYS = b"This server has had API keys: a key is required, even if Redis has lost them. Delete this file to undo that.\n"
 
 log = logging.getLogger(__name__)
 
 
-async def keys_were_seen(objects: Objects) -> bool:
+async def keys_were_seen(objects: ObjectStore) -> bool:
     """Whether there was ever a key, as far as the store knows."""
     try:
         await objects.info(MARK)
@@ -25,7 +23,7 @@ async def keys_were_seen(objects: Objects) -> bool:
     return True
 
 
-def remember_keys(objects: Objects) -> Callable[[], Awaitable[None]]:
+def remember_keys(objects: ObjectStore) -> Callable[[], Awaitable[None]]:
     """Return what writes the mark. A store that fails is logged: the process itself remembers all the same."""
 
     async def remember() -> None:

@@ -1,4 +1,4 @@
-"""What is known of an API key, as a frozen object; Redis holds it as JSON."""
+"""The record of an API key, stored in Redis as JSON."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

@@ -1,6 +1,6 @@
-"""The secrets of API keys: how they are made and how they are kept.
+"""Creates and hashes the secrets of API keys.
 
-A secret is 256 bits of chance, so nobody can try out all of them, and a plain SHA-256 keeps it: slow password hashes are for
+A secret is 256 bits of chance, so guessing is hopeless, and a plain SHA-256 keeps it: slow password hashes are for
 what people think up, and would cost a request more than its answer. Secrets of `ROADBALANCER_API_KEYS` are as good as their owner
 made them; their digests stay in the memory of the process.
 """

@@ -1,4 +1,4 @@
-"""What a key has spent in the day and the month (UTC), in nano-dollars; its budgets are held against that."""
+"""Counters of a key's spending by day and month (UTC), in nano-dollars."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The virtual keys in Redis, by the digests of their secrets."""
+"""Stores virtual keys in Redis, by the digests of their secrets."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -32,11 +32,11 @@ class KeyStore:
         self._redis = redis
 
     async def create(self, order: KeyOrder) -> tuple[KeyRecord, str]:
-        """Make a key and return it with its secret, which is known to nobody afterwards. Raises KeyNameTaken, ValueError."""
+        """Make a key and return it with its secret, which can't be shown again. Raises KeyNameTaken, ValueError."""
         name, secret, now = check_name(order.name), new_secret(), int(time.time())
         expires_at = None if order.lifetime is None else now + int(order.lifetime)
         record = KeyRecord(new_key_id(), name, digest_of(secret), now, expires_at, tuple(order.models), order.limits, order.admin)
-        # The record first: if this ends in between, a key stands there whose secret nobody knows, and the name is free.
+        # The record first: if this ends in between, there is a key with an unknown secret, and the name is free.
         await self._redis.hset(redis_keys.KEYS, record.digest, record.to_json())
         await self._redis.hsetnx(redis_keys.NAMES, name, record.id)
         if await self._redis.hget(redis_keys.NAMES, name) != record.id.encode():

@@ -1,4 +1,4 @@
-"""What a cap on a job's cost takes: an amount that makes sense, and a known price for whatever may answer."""
+"""Validates the cap on a job's cost: an amount, and known prices for every endpoint that may answer."""
 
 import math
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
-"""What an input will take, in tokens and money, before anything is sent: pure functions over its lines and the settings.
+"""Estimates the tokens and the cost of an input before anything is sent (pure).
 
-A rough guess: nobody knows how long the answers will be, and tokens are counted by the number of characters.
+A rough estimate: the length of the answers is unknown, and tokens are counted by the number of characters.
 """
 
 import math
@@ -17,7 +17,7 @@ from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 from balancer.usage.pricing import cost_of
 from balancer.usage.token_guess import prompt_tokens
 
-__all__ = ["Estimator", "Share", "Tally", "answer_tokens", "spread", "sum_of"]
+__all__ = ["Estimator", "Share", "TokenCount", "answer_tokens", "spread", "sum_of"]
 
 SPREADS_KEPT = 1024
 """Models whose endpoints are kept at hand; an input may name any number of them."""
@@ -33,7 +33,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class TokenCount:
     """Expected sums; they are parts of lines too, as a line may go to one endpoint or another. `cost` is in USD, without the
     `unpriced` lines whose price is not known."""
 
@@ -44,11 +44,11 @@ class Tally:
     unpriced: float = 0.0
 
 
-def sum_of(tallies: Iterable[Tally]) -> Tally:
+def sum_of(tallies: Iterable[TokenCount]) -> TokenCount:
     """Add tallies up."""
     found = list(tallies)
     fields = ("lines", "prompt", "completion", "cost", "unpriced")
-    return Tally(*(math.fsum(getattr(tally, field) for tally in found) for field in fields))
+    return TokenCount(*(math.fsum(getattr(tally, field) for tally in found) for field in fields))
 
 
 def answer_tokens(body: Mapping[str, Any], cap: int | None, expected: int) -> int:
@@ -67,7 +67,7 @@ def _is_count(value: Any) -> bool:
 def spread(endpoints: Sequence[Endpoint], strategy: BalancingStrategy, model: str | None) -> tuple[Share, ...]:
     """Say how lines for `model` spread: over the first tier that serves it, by the weights where the strategy looks at them.
 
-    An endpoint whose models are not configured is taken to serve any. Empty if nobody serves it.
+    An endpoint whose models are not configured is taken to serve any. Empty if no endpoint serves it.
     """
     catalog = ModelCatalog({endpoint.name: endpoint for endpoint in endpoints})
     serving = [endpoint for endpoint in endpoints if catalog.serves(endpoint.name, model)]
@@ -93,9 +93,9 @@ class Estimator:
         self._sums = {endpoint.name: _Sums() for endpoint in endpoints}
 
     @property
-    def by_endpoint(self) -> dict[str, Tally]:
+    def by_endpoint(self) -> dict[str, TokenCount]:
         """What each endpoint is expected to do."""
-        return {name: Tally(s.lines, s.prompt, s.completion, s.cost, s.unpriced) for name, s in self._sums.items()}
+        return {name: TokenCount(s.lines, s.prompt, s.completion, s.cost, s.unpriced) for name, s in self._sums.items()}
 
     def add(self, body: Mapping[str, Any]) -> bool:
         """Take a line in, and say whether any endpoint serves it."""

@@ -1,4 +1,4 @@
-"""What a job will have cost in the end, by what its finished lines have cost: a pure estimate."""
+"""Projects the final cost of a running job from its finished lines (pure)."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Dispatch: gives endpoints with credit the next shards of the jobs whose turn it is.
+"""The dispatcher: plans, reserves and publishes the next shards.
 
 Runs wherever something changed: a job was opened, a shard ended. The janitor runs it too, as a safety net. Any number of
 processes may dispatch at once: a plan that another one has overtaken is made again.
@@ -36,7 +36,7 @@ RETURNED_LOOKED_AT = 64
 TELL_EVERY = 5.0
 """Seconds between saying again that a job waits for endpoints."""
 TRIES = 20
-"""Plans that may be overtaken before the rest is left to whoever overtakes."""
+"""Plans that may be overtaken before the rest is left to the other process."""
 
 JOB_FIELDS = (
     "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "completed", "failed", "result_bytes",
@@ -76,7 +76,7 @@ class Dispatcher:
                 try:
                     given += await self._round()
                 except (RedisError, QueueUnavailable, OSError) as exc:
-                    log.warning("dispatch: Redis can't be asked (%s); the next round makes up for it", exc)
+                    log.warning("dispatch: Redis is unavailable (%s); the next round makes up for it", exc)
                     break
             return given
 
@@ -225,7 +225,7 @@ async def announce_serving(redis: AsyncRedis, process: str, endpoints: list[str]
 
 
 def _served(serving: dict[bytes, bytes]) -> tuple[set[str], int]:
-    """Return the endpoints that somebody listens to, and how many processes do."""
+    """Return the endpoints whose queues are consumed, and the number of worker processes."""
     now = time.time() * 1000
     found: set[str] = set()
     workers = 0

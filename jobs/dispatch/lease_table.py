@@ -26,7 +26,7 @@ LEASE = 3.7
 UNRENEWED = 1.2
 """Seconds without a renewal after which a shard is taken back from a worker whose connection is gone."""
 QUEUE_LEASE = 8.0
-"""Seconds until somebody looks after a shard whose message no worker has taken."""
+"""Seconds until a shard whose message no worker has taken is reclaimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Order(StrEnum):
     END = "end"
     """The job has been cancelled or has expired: hand the shard back soon, whatever is in flight."""
     LOST = "lost"
-    """The shard is somebody else's now: drop it."""
+    """The shard belongs to another worker now: drop it."""
 
 
 class ShardTable:

@@ -1,8 +1,8 @@
-"""What to cut next, for whom, and how large: pure functions over a snapshot.
+"""Plans the next shards: which job, which endpoint, how many lines (pure).
 
 Jobs of a higher priority go first. Among equals the job goes first that has the fewest lines open (max-min fairness), at the
 endpoint where it has fewest. An endpoint that has used up its credit (see `sizing`) still takes up to `max_concurrency`
-lines of a job that holds less than its fair share of the credit, so that nobody waits for what others were given before.
+lines of a job that holds less than its fair share of the credit, so that its backlog does not delay others.
 """
 
 from collections import Counter
@@ -129,7 +129,7 @@ def _choose(
     fleet_pace = _fleet_pace(tier)
     free = [load for load in tier if _has_room(load, need, fleet_pace, demand)]
     if strategy is BalancingStrategy.WEIGHTED and len({load.weight for load in tier}) > 1:
-        # Shares are kept by line: whoever is behind is waited for, as long as it is getting on with its work. (With equal
+        # Shares are kept by line: an endpoint that is behind is waited for, as long as it makes progress. (With equal
         # weights there is nothing to wait for: each takes what it can.)
         in_turn = [load for load in tier if load in free or not _stalled(load)]
         if not in_turn:

@@ -1,4 +1,4 @@
-"""Tells a worker that is dead from one that is slow: each keeps a connection to Redis that bears its name.
+"""Detects dead workers: each keeps a named connection to Redis that disappears with it.
 
 The kernel closes a killed process's connections at once, and Redis forgets them; those of a process that is only paused, or
 behind a silent network, stay. Leases find those later, and everything where Redis does not show names (some services in front of
@@ -36,7 +36,7 @@ class Presence:
     """A worker's own connection. `start` it before shards are taken, `aclose` after."""
 
     def __init__(self, redis: AsyncRedis, url: str, process: str) -> None:
-        """`redis` is the process's usual client, through which it is told that there is a name to look for."""
+        """`redis` is the process's usual client, through which the name is announced."""
         self._redis = redis
         self._process = process
         self._own: AsyncRedis = Redis.from_url(
@@ -70,13 +70,13 @@ class Presence:
         try:
             await self._redis.srem(keys.PRESENT, self._process)
         except RedisError as exc:
-            log.warning("leaving the roll failed: Redis can't be asked (%s)", exc)
+            log.warning("leaving the roll failed: Redis is unavailable (%s)", exc)
         await self._own.aclose()
 
     async def _ping(self) -> None:
         await self._own.ping()
         if self._is_shown:
-            # Whoever took this process for dead was wrong.
+            # Another process may have taken this one for dead.
             await self._redis.sadd(keys.PRESENT, self._process)
 
 

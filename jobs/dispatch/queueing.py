@@ -1,4 +1,4 @@
-"""The queues of shards, as jobs see them: a name for each endpoint, and the port through which workers are woken up.
+"""The queues of shards: their names, and the port through which messages are published.
 
 Celery stands behind the port, in `workers`: nothing here knows of it.
 """

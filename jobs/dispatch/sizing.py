@@ -1,4 +1,4 @@
-"""How much work an endpoint may hold, and how large the next shard is: pure functions.
+"""Sizes of shards: how much work an endpoint may hold, and how large the next shard is (pure).
 
 An endpoint holds no more lines than its credit: what it can have in flight, plus what it gets done in `CREDIT_SECONDS` at its
 measured pace. Everything else stays with the jobs, where health, pauses, priorities and fairness can still change its course.

@@ -1,4 +1,4 @@
-"""Why a job waits: the last trouble that kept its lines from being finished, until one is."""
+"""The reason why a job waits, as it is shown to the user."""
 
 from dataclasses import asdict, dataclass
 
@@ -16,7 +16,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """`reason` holds no prompt and no key; `next_attempt_at` is in seconds since the epoch, None where nobody knows."""
+    """`reason` holds no prompt and no key; `next_attempt_at` is in seconds since the epoch, None if unknown."""
 
     reason: str
     next_attempt_at: float | None = None

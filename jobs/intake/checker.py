@@ -1,4 +1,4 @@
-"""Checks an input as it streams by, line by line, and indexes it. Memory does not grow with the file."""
+"""Validates and indexes an input as a stream, in bounded memory."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -13,7 +13,7 @@ from jobs.records import BadLine
 __all__ = ["Form", "Intake", "IntakeResult"]
 
 MAX_ERRORS = 100
-"""Errors that are listed; a file with more has its first ones told."""
+"""Errors that are listed; a file with more lists the first ones."""
 MAX_MODELS = 1000
 """Different models that one input may name."""
 BOM = b"\xef\xbb\xbf"

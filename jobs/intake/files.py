@@ -1,4 +1,4 @@
-"""Files: inputs that were uploaded, outputs that were made. Bytes in the object store, records in Redis."""
+"""Files: content in the object store, records in Redis."""
 
 import asyncio
 import time
@@ -12,8 +12,8 @@ from jobs.errors import NotFound
 from jobs.ids import is_file_id, new_file_id
 from jobs.intake.checker import Form, Intake, IntakeResult
 from jobs.records import FileRecord, decode_fields
-from jobs.storage import object_store as objects
-from jobs.storage.object_store import Objects, ObjectStoreError
+from jobs.storage import object_store
+from jobs.storage.object_store import ObjectStore, ObjectStoreError
 
 __all__ = ["BATCH_PURPOSE", "DEFAULT_TTL", "Files", "Upload"]
 
@@ -41,7 +41,7 @@ class Upload:
 class Files:
     """Keeps files."""
 
-    def __init__(self, redis: AsyncRedis, store: Objects) -> None:
+    def __init__(self, redis: AsyncRedis, store: ObjectStore) -> None:
         self._redis = redis
         self._store = store
 
@@ -58,10 +58,10 @@ class Files:
             record = await self._take_in(file_id, upload, chunks, settle or _unchanged)
             await self.register(record)
         except BaseException:
-            # What stood under a given id before belongs to whoever gave it.
+            # An id that was given by the caller may have had another file before.
             if upload.file_id is None:
                 with suppress(ObjectStoreError, OSError):
-                    await self._store.delete(objects.content_path(file_id), objects.index_path(file_id))
+                    await self._store.delete(object_store.content_path(file_id), object_store.index_path(file_id))
             raise
         return record
 
@@ -72,7 +72,7 @@ class Files:
         result: IntakeResult | None = None
         if upload.form is None:
             counted = _Counted(chunks)
-            await self._store.write_stream(objects.content_path(file_id), counted.stream())
+            await self._store.write_stream(object_store.content_path(file_id), counted.stream())
             size = counted.size
         else:
             result = await self._check_in(file_id, upload.form, chunks)
@@ -82,7 +82,7 @@ class Files:
         record = FileRecord(file_id, upload.filename, upload.purpose, size, now, now + ttl if ttl else None, owner=upload.owner)
         if result is None or upload.form is None:
             return record
-        await self._store.write(objects.index_path(file_id), result.index)
+        await self._store.write(object_store.index_path(file_id), result.index)
         return replace(record, lines=result.lines, models=result.models, paths=result.paths, errors=result.errors)
 
     async def _check_in(self, file_id: str, form: Form, chunks: AsyncIterator[bytes]) -> IntakeResult:
@@ -96,7 +96,7 @@ class Files:
                 if kept := intake.finish():
                     yield kept
 
-            await self._store.write_stream(objects.content_path(file_id), checked())
+            await self._store.write_stream(object_store.content_path(file_id), checked())
             return await asyncio.to_thread(intake.result)
 
     async def register(self, record: FileRecord) -> None:
@@ -150,7 +150,7 @@ class Files:
 
     def content(self, record: FileRecord) -> AsyncIterator[bytes]:
         """Stream a file's bytes."""
-        return self._store.stream(objects.content_path(record.id), 0, record.size)
+        return self._store.stream(object_store.content_path(record.id), 0, record.size)
 
     async def delete(self, file_id: str) -> None:
         """Delete a file and its record. Raises NotFound."""
@@ -160,7 +160,7 @@ class Files:
             for index in _indexes(record):
                 pipe.zrem(index, file_id)
             await pipe.execute()
-        await self._store.delete(objects.content_path(file_id), objects.index_path(file_id))
+        await self._store.delete(object_store.content_path(file_id), object_store.index_path(file_id))
 
     async def expired(self, now: float) -> list[str]:
         """Return the files whose time is over."""

@@ -1,4 +1,4 @@
-"""The line index of an input: the byte at which every so-many-th line begins, as 64-bit little-endian numbers.
+"""The line index of an input: the byte offset of every 64th line, as 64-bit little-endian numbers.
 
 An entry is found by its place, so that a worker reads 16 bytes of the index of a file of any length.
 """
@@ -6,9 +6,9 @@ An entry is found by its place, so that a worker reads 16 bytes of the index of 
 import struct
 from collections.abc import AsyncIterator
 
-from jobs.storage import object_store as objects
+from jobs.storage import object_store
 from jobs.storage.byte_streams import lines_of
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 
 __all__ = ["LINES_PER_ENTRY", "IndexBuilder", "read_lines"]
 
@@ -34,14 +34,14 @@ class IndexBuilder:
         return bytes(self._entries + _ENTRY.pack(size))
 
 
-async def read_lines(store: Objects, file_id: str, first: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
+async def read_lines(store: ObjectStore, file_id: str, first: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
     """Yield lines `first` up to `end` (counted from 0, blank ones don't count) with their numbers.
 
     Memory: one chunk of the file and one line.
     """
     start, stop = await _byte_range(store, file_id, first, end)
     number = first - first % LINES_PER_ENTRY
-    async for lines in lines_of(store.stream(objects.content_path(file_id), start, stop), with_rest=True):
+    async for lines in lines_of(store.stream(object_store.content_path(file_id), start, stop), with_rest=True):
         for line in lines:
             if not is_blank(line):
                 if number >= first:
@@ -56,8 +56,8 @@ def is_blank(line: bytes) -> bool:
     return not line or line.isspace()
 
 
-async def _byte_range(store: Objects, file_id: str, first: int, end: int) -> tuple[int, int]:
-    path = objects.index_path(file_id)
+async def _byte_range(store: ObjectStore, file_id: str, first: int, end: int) -> tuple[int, int]:
+    path = object_store.index_path(file_id)
     from_entry, to_entry = first // LINES_PER_ENTRY, -(-end // LINES_PER_ENTRY)
     start = _ENTRY.unpack(await store.read_range(path, from_entry * 8, from_entry * 8 + 8))[0]
     stop = _ENTRY.unpack(await store.read_range(path, to_entry * 8, to_entry * 8 + 8))[0]

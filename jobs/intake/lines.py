@@ -1,4 +1,4 @@
-"""The form of an input line: what makes it good, and the shorthand that stands for a whole one."""
+"""The format of an input line: OpenAI batch lines and shorthand."""
 
 from dataclasses import dataclass
 from typing import Any

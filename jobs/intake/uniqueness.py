@@ -1,4 +1,4 @@
-"""Finds a name that stands twice among millions, in bounded memory.
+"""Finds duplicate ids among millions, in bounded memory.
 
 Names are kept as 16-byte digests (BLAKE2b: two names share one with a chance of 2^-128) with their line numbers. Beyond
 `IN_MEMORY` names they go to scattered temporary files, each small enough to be sorted by itself.
@@ -53,7 +53,7 @@ class UniqueNames:
         return None
 
     def duplicates(self, most: int) -> list[Duplicate]:
-        """Return up to `most` second uses that `add` has not told, by line. Blocks for the reading of the files."""
+        """Return up to `most` duplicates that `add` has not returned, by line. Blocks for the reading of the files."""
         found: list[Duplicate] = []
         for file, bucket in zip(self._files, self._buckets, strict=True):
             file.seek(0)

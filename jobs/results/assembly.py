@@ -1,4 +1,4 @@
-"""Ends a job: joins its results into the output and the error file, in line order, and checks the ledger."""
+"""Ends a job: joins its parts into output and error file, in line order, and checks the ledger."""
 
 import hashlib
 import logging
@@ -16,10 +16,10 @@ from jobs.intake.files import BATCH_PURPOSE, DEFAULT_TTL, Files
 from jobs.records import BadLine, FileRecord, Job, Ledger
 from jobs.results.reading import Result, Results, Source
 from jobs.states import JobStatus
-from jobs.storage import object_store as objects
+from jobs.storage import object_store
 from jobs.storage.job_store import JobStore
 from jobs.storage.lock import Lock
-from jobs.storage.object_store import Objects, part_range
+from jobs.storage.object_store import ObjectStore, part_range
 
 __all__ = ["Assembly", "output_file_id"]
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Assembly:
     """Ends jobs. Several processes may try at once; one of them does it, and a second time changes nothing."""
 
-    def __init__(self, process: str, jobs: JobStore, shards: ShardTable, files: Files, store: Objects) -> None:
+    def __init__(self, process: str, jobs: JobStore, shards: ShardTable, files: Files, store: ObjectStore) -> None:
         self._process = process
         self._jobs = jobs
         self._shards = shards
@@ -64,7 +64,7 @@ class Assembly:
             await self._jobs.begin_finalizing(job)
             return await self._end(job, lock)
         except (_EndedElsewhere, FileNotFoundError):
-            # Whoever ended it has deleted the parts.
+            # Another process has ended it and deleted the parts.
             if not (await self._jobs.get(job_id)).is_final:
                 raise
             return False
@@ -93,7 +93,7 @@ class Assembly:
             # A part is there, but not all of it.
             if not (damaged := await self._damaged_parts(job)):
                 raise
-            await self._store.delete(*(objects.part_path(job.id, first, end) for first, end in damaged))
+            await self._store.delete(*(object_store.part_path(job.id, first, end) for first, end in damaged))
             raise
         ledger = _ledger(job, counts)
         if not ledger.balances:
@@ -110,7 +110,7 @@ class Assembly:
             seconds = int(time.time()) - job.created_at
             told = (job.id, status, job.ledger.total, counts, seconds, job.cost, job.owner)
             log.info("job_ended id=%s status=%s total=%d %s seconds=%d cost=%.6f key=%s", *told)
-            found = await self._store.folder(objects.parts_folder(job.id))
+            found = await self._store.folder(object_store.parts_folder(job.id))
             await self._store.delete(*(entry.path for entry in found))
         return ended
 
@@ -137,7 +137,7 @@ class Assembly:
 
     async def _has_input(self, job: Job) -> bool:
         try:
-            for path in (objects.content_path(job.input_file_id), objects.index_path(job.input_file_id)):
+            for path in (object_store.content_path(job.input_file_id), object_store.index_path(job.input_file_id)):
                 await self._store.info(path)
         except FileNotFoundError:
             return False
@@ -146,7 +146,7 @@ class Assembly:
     async def _gaps(self, job: Job) -> list[tuple[int, int]]:
         """Return the ranges of lines that stand in no part."""
         gaps, position = [], 0
-        for first, end in sorted(part_range(entry.path) for entry in await self._store.folder(objects.parts_folder(job.id))):
+        for first, end in sorted(part_range(entry.path) for entry in await self._store.folder(object_store.parts_folder(job.id))):
             if first > position:
                 gaps.append((position, first))
             position = max(position, end)
@@ -157,7 +157,7 @@ class Assembly:
     async def _damaged_parts(self, job: Job) -> list[tuple[int, int]]:
         """Return the ranges of parts that have other than one line for each of theirs."""
         damaged = []
-        for entry in await self._store.folder(objects.parts_folder(job.id)):
+        for entry in await self._store.folder(object_store.parts_folder(job.id)):
             first, end = part_range(entry.path)
             lines = 0
             async for chunk in self._store.stream(entry.path):
@@ -199,13 +199,13 @@ class Assembly:
                 if counts.total() % 1000 == 0 and time.monotonic() - kept_at > KEEP_EVERY:
                     await lock.hold()
                     kept_at = time.monotonic()
-            # Whoever outlives the lease may have read after the parts were deleted. That must not replace what stands there.
+            # A process that outlives its lease may have read after the parts were deleted; it must not replace the files.
             if (await self._jobs.get(job.id)).is_final:
                 raise _EndedElsewhere(job.id)
 
-        await self._store.write_stream(objects.content_path(file_id), lines())
+        await self._store.write_stream(object_store.content_path(file_id), lines())
         if not size:
-            await self._store.delete(objects.content_path(file_id))
+            await self._store.delete(object_store.content_path(file_id))
             return None
         now = int(time.time())
         ttl = job.output_ttl or DEFAULT_TTL

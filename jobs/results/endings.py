@@ -1,4 +1,4 @@
-"""Ends jobs beside the janitor's round: putting together a large output takes minutes, which nothing else may wait for."""
+"""Ends jobs in the background, since joining a large output takes minutes."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ class Endings:
         task.add_done_callback(lambda _: self._under_way.pop(job_id, None))
 
     async def aclose(self) -> None:
-        """Give up what is under way; whoever comes next begins it anew."""
+        """Give up what is under way; the next process begins it anew."""
         await end_tasks(*self._under_way.values())
 
     async def _end(self, job_id: str) -> None:
@@ -55,7 +55,7 @@ class Endings:
             self._not_before[job_id] = time.monotonic() + AGAIN_AFTER
             await self._tell(job_id, exc)
         except RedisError as exc:
-            log.warning("job %s can't be ended yet: Redis can't be asked (%s)", job_id, exc)
+            log.warning("job %s can't be ended yet: Redis is unavailable (%s)", job_id, exc)
         except Exception:
             log.exception("job %s can't be ended", job_id)
             self._not_before[job_id] = time.monotonic() + AGAIN_AFTER
@@ -65,4 +65,4 @@ class Endings:
         try:
             await self._jobs.tell_waiting(job_id, why)
         except RedisError as exc:
-            log.warning("why %s waits can't be told: Redis can't be asked (%s)", job_id, exc)
+            log.warning("the reason why %s waits can't be stored: Redis is unavailable (%s)", job_id, exc)

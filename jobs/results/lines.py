@@ -1,4 +1,4 @@
-"""All lines of a job's results in line order, though the job may end, and its parts go, while they are read."""
+"""Reads all results of a job in line order, even if the job ends meanwhile."""
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A job's results in line order: from its parts, from what open shards have recorded, and while it ends, from the input.
+"""Reads results in line order from parts, open shards and, for stopped jobs, the input.
 
 Every line of a job stands in exactly one place: a part, the buffer of an open or returned shard, or (not finished) only the
 input. A Redis that lost its last second may have had a range cut twice, so parts can overlap; whichever covers a line first
@@ -16,9 +16,9 @@ from jobs.dispatch.lease_table import ShardTable
 from jobs.errors import LedgerBroken
 from jobs.intake.line_index import read_lines
 from jobs.records import Job
-from jobs.storage import object_store as objects
+from jobs.storage import object_store
 from jobs.storage.byte_streams import lines_of
-from jobs.storage.object_store import Objects, part_range
+from jobs.storage.object_store import ObjectStore, part_range
 
 __all__ = ["Result", "Results", "Source", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
 
@@ -44,7 +44,7 @@ class Result:
 class Results:
     """Reads results of jobs."""
 
-    def __init__(self, store: Objects, shards: ShardTable) -> None:
+    def __init__(self, store: ObjectStore, shards: ShardTable) -> None:
         self._store = store
         self._shards = shards
 
@@ -86,7 +86,7 @@ class Results:
         return position
 
     async def all_lines(self, job: Job) -> AsyncIterator[Result]:
-        """Yield every line of a job that has ended; those that nobody finished are made error lines of the way it ended.
+        """Yield every line of a job that has ended; unfinished ones become error lines according to the way it ended.
 
         Raises LedgerBroken if there are such lines and the job was not stopped.
         """
@@ -110,7 +110,7 @@ class Results:
             yield Result(number, error_line(job.id, number, custom_id, code, message), Source.STOPPED)
 
     async def _parts(self, job: Job) -> set[tuple[int, int]]:
-        found = await self._store.folder(objects.parts_folder(job.id))
+        found = await self._store.folder(object_store.parts_folder(job.id))
         return {part_range(entry.path) for entry in found}
 
     async def _buffers(self, job: Job) -> list[tuple[int, int]]:
@@ -139,7 +139,7 @@ class Results:
 
     async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
         number = first
-        async for lines in lines_of(self._store.stream(objects.part_path(job.id, first, end))):
+        async for lines in lines_of(self._store.stream(object_store.part_path(job.id, first, end))):
             for line in lines:
                 if number >= position:
                     yield Result(number, line[1:], Source.FAILED if line[:1] == b"1" else Source.COMPLETED)

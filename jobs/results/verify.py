@@ -1,4 +1,4 @@
-"""Proves that a job that has ended lost nothing: each input line stands once in the output or the error file, in order."""
+"""Verifies that an ended job lost nothing: each input line is exactly once in its results, in order."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jobs.intake.line_index import read_lines
 from jobs.records import Job
 from jobs.service import JobService
 from jobs.storage.byte_streams import lines_of
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 
 __all__ = ["Verdict", "verify_job"]
 
@@ -30,7 +30,7 @@ class Verdict:
         return not self.problem
 
 
-async def verify_job(service: JobService, store: Objects, job: Job) -> Verdict:
+async def verify_job(service: JobService, store: ObjectStore, job: Job) -> Verdict:
     """Walk through input, output and errors side by side. Memory: one line of each. Raises NotReady, NotFound."""
     if not job.is_final:
         raise NotReady(f"{job.id} is {job.status}; it can be verified when it has ended")

@@ -1,4 +1,4 @@
-"""Streams of bytes: taken apart into lines, and gathered into chunks."""
+"""Splits streams of bytes into lines, and gathers pieces into chunks."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 

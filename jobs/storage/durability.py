@@ -1,4 +1,4 @@
-"""Waits until Redis has what was written on its disk."""
+"""Waits until Redis has written to its disk."""
 
 from redis.exceptions import ResponseError
 

@@ -1,4 +1,4 @@
-"""The records of jobs in Redis."""
+"""Stores the records of jobs in Redis."""
 
 import time
 from collections.abc import Sequence
@@ -226,5 +226,5 @@ class JobStore:
         return len(old)
 
     def finalizer_lock(self, job_id: str, holder: str, lease: float) -> Lock:
-        """Return the lock of whoever puts a job's output together, as `holder` sees it; `lease` is in seconds."""
+        """Return the lock for putting a job's output together, as `holder` sees it; `lease` is in seconds."""
         return Lock(self._scripts, keys.finalizer(job_id), holder, lease)

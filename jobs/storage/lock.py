@@ -1,4 +1,4 @@
-"""Locks in Redis that one process holds at a time, and that are free by themselves when it is gone."""
+"""Locks in Redis with an owner and a lease."""
 
 from balancer.state.scripts import Scripts
 

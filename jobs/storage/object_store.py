@@ -1,4 +1,4 @@
-"""The object store: a folder, or a bucket, with the places of everything in it.
+"""The object store (a folder or a bucket) and the paths of the objects in it.
 
 obstore serves folders, S3, GCS and Azure behind one interface.
 """
@@ -10,9 +10,10 @@ from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError as ObjectStoreError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, from_url
+from obstore.store import ObjectStore as Backend
 
-__all__ = ["ObjectInfo", "ObjectStoreError", "Objects", "part_range"]
+__all__ = ["ObjectInfo", "ObjectStore", "ObjectStoreError", "part_range"]
 
 CHUNK = 4 * 1024 * 1024
 """Bytes that are held in memory of an object that streams through."""
@@ -28,14 +29,14 @@ class ObjectInfo:
     size: int
 
 
-class Objects:
+class ObjectStore:
     """Reads and writes whole objects, ranges and streams. Raises FileNotFoundError and ObjectStoreError."""
 
-    def __init__(self, store: "ObjectStore") -> None:
+    def __init__(self, store: "Backend") -> None:
         self._store = store
 
     @classmethod
-    def open(cls, location: str) -> "Objects":
+    def open(cls, location: str) -> "ObjectStore":
         """Open a folder (made if need be) or a URL such as `s3://bucket/prefix`.
 
         The usual variables are read for buckets (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP` and so on).

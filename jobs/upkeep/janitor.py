@@ -1,6 +1,6 @@
-"""The janitor: takes back what dead workers held, ends what is done, expires what is late, checks health, dispatches.
+"""The janitor: reclaims the shards of dead workers, ends and expires jobs, checks health, dispatches.
 
-Every worker stands for the office; whoever holds a lock in Redis has it. All that it does is safe to do twice.
+Every worker competes for a lock in Redis; the holder is the janitor. All that it does is safe to do twice.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class Janitor:
                     elif await self._take_back() or await self._take_from_gone():
                         await self._dispatcher.run()
             except RedisError as exc:
-                log.warning("janitor: Redis can't be asked (%s)", exc)
+                log.warning("janitor: Redis is unavailable (%s)", exc)
                 self._wait_until = time.monotonic() + LEASE
             except Exception:
                 log.exception("janitor: a round failed")

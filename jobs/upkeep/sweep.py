@@ -1,4 +1,4 @@
-"""Clears away what nobody uses any more: files and jobs past their time, parts of ended jobs, workers that are gone."""
+"""Deletes expired files and jobs, parts of ended jobs, and entries of dead workers."""
 
 import logging
 import time
@@ -7,9 +7,9 @@ from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
 from jobs.errors import NotFound
 from jobs.intake.files import Files
-from jobs.storage import object_store as objects
+from jobs.storage import object_store
 from jobs.storage.job_store import JobStore
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 
 __all__ = ["Sweep"]
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Sweep:
     """`run` it each round: it looks every five minutes."""
 
-    def __init__(self, redis: AsyncRedis, jobs: JobStore, files: Files, store: Objects) -> None:
+    def __init__(self, redis: AsyncRedis, jobs: JobStore, files: Files, store: ObjectStore) -> None:
         self._redis = redis
         self._jobs = jobs
         self._files = files
@@ -53,13 +53,13 @@ class Sweep:
 
     async def delete_orphan_parts(self) -> None:
         """Delete parts that were written after their job had ended, by workers that had lost it."""
-        for job_id in await self._store.folders(objects.JOBS_FOLDER):
+        for job_id in await self._store.folders(object_store.JOBS_FOLDER):
             try:
                 if not (await self._jobs.get(job_id)).is_final:
                     continue
             except NotFound:
                 pass  # forgotten
-            found = await self._store.folder(objects.parts_folder(job_id))
+            found = await self._store.folder(object_store.parts_folder(job_id))
             if found:
                 log.info("%d parts of %s, which has ended, are deleted", len(found), job_id)
                 await self._store.delete(*(entry.path for entry in found))

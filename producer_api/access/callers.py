@@ -1,4 +1,4 @@
-"""Who asks, for the routes; and how a caller is told that it may not, or not now."""
+"""The caller of a request for the routes, and error responses for refused callers."""
 
 import math
 from typing import Annotated
@@ -51,7 +51,7 @@ def refusal_response(refused: Refused) -> Response:
     if refused.retry_after is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(refused.retry_after)))
     if refused.kind is Refusal.BUDGET:
-        # OpenAI's clients repeat a 429 by themselves, unless they are told not to.
+        # OpenAI's clients repeat a 429 by themselves, unless a header forbids it.
         response.headers["x-should-retry"] = "false"
     return response
 

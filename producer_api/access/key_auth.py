@@ -1,4 +1,4 @@
-"""Lets in who has a key, and tells the routes who it is."""
+"""Authentication middleware: validates the API key and passes the caller on to the routes."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What a route is asked about, if the caller may see it. What belongs to others is answered as what never was: 404."""
+"""Looks up objects that the caller owns. Objects of other keys are reported as not found (404)."""
 
 from typing import Annotated
 

@@ -8,7 +8,7 @@ from starlette.responses import StreamingResponse
 
 from jobs.access import Caller
 from jobs.service import JobService
-from jobs.storage import object_store as objects
+from jobs.storage import object_store
 from producer_api.access.callers import CurrentCaller
 from producer_api.access.ownership import OwnFile
 from producer_api.context import Api
@@ -85,8 +85,8 @@ async def get_file(file: OwnFile) -> FileObject:
 )
 async def read_file(file: OwnFile, api: Api) -> StreamingResponse:
     """Stream a file's bytes as they were uploaded or made."""
-    # Asked for before the answer begins, since a file that is gone can't be told in the middle.
-    await api.node.objects.info(objects.content_path(file.id))
+    # Asked for before the answer begins, since a missing file can't be reported in the middle.
+    await api.node.objects.info(object_store.content_path(file.id))
     headers = {"content-length": str(file.size), "content-disposition": _disposition(file.filename)}
     content = api.node.service.files.content(file)
     return StreamingResponse(content, media_type="application/octet-stream", headers=headers)

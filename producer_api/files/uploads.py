@@ -1,4 +1,4 @@
-"""Takes an upload in: what its fields mean, in whatever order they come."""
+"""Parses the form of an upload, in whatever order its fields come."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What goes over the wire on the OpenAI paths, in OpenAI's shapes. Times are seconds since the epoch."""
+"""Wire models of the OpenAI-compatible routes. Times are seconds since the epoch."""
 
 from typing import Annotated, Literal
 

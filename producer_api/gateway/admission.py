@@ -1,4 +1,4 @@
-"""A caller's visit: whether a request may come in, and what is put down on its account when it leaves."""
+"""Admits chat requests: the key's models, rate limits and budget; and settles what they used."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -11,11 +11,11 @@ from jobs.access import Access, Admission, Caller
 from producer_api.access.callers import caller_of
 from producer_api.context import ApiContext
 
-__all__ = ["Visit", "visit"]
+__all__ = ["Admitted", "admit"]
 
 
-class Visit:
-    """One request of one caller, admitted. Use as an async context manager, or call `leave`; a second time does nothing."""
+class Admitted:
+    """One request of one caller, admitted. Use as an async context manager, or call `release`; a second time does nothing."""
 
     def __init__(self, access: Access, caller: Caller, admission: Admission) -> None:
         self._access = access
@@ -38,24 +38,24 @@ class Visit:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self.leave()
+        await self.release()
 
     def spent(self, sent: Sent) -> None:
-        """Put what a request's attempts have used on the account."""
+        """Take in what the request's attempts have used."""
         self._tokens, self._nano = sent.tokens, sent.nano_cost
 
-    async def leave(self) -> None:
-        """Give back what the visit holds, and tell what it used."""
+    async def release(self) -> None:
+        """Give back what it holds, and record what it used."""
         await self._access.finish(self._caller, self._admission, self._tokens, self._nano)
 
 
-async def visit(api: ApiContext, request: Request, body: Mapping[str, Any]) -> Visit:
+async def admit(api: ApiContext, request: Request, body: Mapping[str, Any]) -> Admitted:
     """Let a request in, at once and for one request. Raises jobs.access.Refused (403, 429)."""
     caller = caller_of(request)
     model = _allowed(api, caller, body)
     limits = caller.limits
     tokens = expected_tokens(body, len(str(body))) if limits is not None and limits.tpm is not None else 0
-    return Visit(api.access, caller, await api.access.admit(caller, model, tokens))
+    return Admitted(api.access, caller, await api.access.admit(caller, model, tokens))
 
 
 def _allowed(api: ApiContext, caller: Caller, body: Mapping[str, Any]) -> str | None:

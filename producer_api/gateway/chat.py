@@ -13,7 +13,7 @@ from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk
 from producer_api.access.callers import caller_of
 from producer_api.context import ApiContext, context_of
-from producer_api.gateway.admission import Visit, visit
+from producer_api.gateway.admission import Admitted, admit
 from producer_api.gateway.documentation import CHAT
 from producer_api.gateway.event_stream import DONE, EventStream
 from producer_api.gateway.failures import error_object, problem_of, retry_after_of
@@ -36,60 +36,60 @@ async def chat_completions(request: Request) -> Response:
     # A key whose budget is spent may not make the server parse anything.
     await api.access.check_budget(caller_of(request))
     body = await read_chat_request(request)
-    guest = await visit(api, request, body)
+    admitted = await admit(api, request, body)
     if body.get("stream"):
-        return await _streamed(api, body, guest)
-    async with guest:
-        sent = await api.sender.complete(ChatRequest(body, guest.owner))
-        guest.spent(sent)
+        return await _streamed(api, body, admitted)
+    async with admitted:
+        sent = await api.sender.complete(ChatRequest(body, admitted.owner))
+        admitted.spent(sent)
     if sent.answer is None:
-        return refusal(sent, guest)
-    return Response(sent.answer.body, 200, headers(sent, guest), "application/json")
+        return refusal(sent, admitted)
+    return Response(sent.answer.body, 200, headers(sent, admitted), "application/json")
 
 
-def refusal(sent: Sent, guest: Visit) -> Response:
+def refusal(sent: Sent, admitted: Admitted) -> Response:
     """Return the answer to a request that was given up."""
     response = problem_response(problem_of(sent))
-    response.headers.update(headers(sent, guest))
+    response.headers.update(headers(sent, admitted))
     if wait := retry_after_of(sent.failure):
         response.headers["retry-after"] = wait
     return response
 
 
-def headers(sent: Sent, guest: Visit) -> dict[str, str]:
+def headers(sent: Sent, admitted: Admitted) -> dict[str, str]:
     """Return where the answer comes from, after how many attempts, and what is left of the key's limits."""
-    found = {"x-roadbalancer-attempts": str(len(sent.attempts)), **guest.headers}
+    found = {"x-roadbalancer-attempts": str(len(sent.attempts)), **admitted.headers}
     if sent.answer is not None:
         found["x-roadbalancer-endpoint"] = sent.answer.endpoint.encode("ascii", "replace").decode()
     return found
 
 
-async def _streamed(api: ApiContext, body: Mapping[str, Any], guest: Visit) -> Response:
+async def _streamed(api: ApiContext, body: Mapping[str, Any], admitted: Admitted) -> Response:
     options = body.get("stream_options") or {}
     # The endpoint is always asked for the tokens: they are on the caller's account, whether it wants to see them or not.
-    asked = ChatRequest({**body, "stream_options": {**options, "include_usage": True}}, guest.owner)
+    asked = ChatRequest({**body, "stream_options": {**options, "include_usage": True}}, admitted.owner)
     chunks = api.sender.stream(asked)
-    first = await opened(chunks, guest)
+    first = await opened(chunks, admitted)
     if first is None:
-        return refusal(chunks.sent, guest)
+        return refusal(chunks.sent, admitted)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
     attempts = {"x-roadbalancer-attempts": str(len(chunks.sent.attempts) + 1)}
-    events = await begun(_events(first, chunks, guest, bool(options.get("include_usage"))))
-    return EventStream(events, where | attempts | guest.headers)
+    events = await begun(_events(first, chunks, admitted, bool(options.get("include_usage"))))
+    return EventStream(events, where | attempts | admitted.headers)
 
 
-async def opened(chunks: ChatStream, guest: Visit) -> ChatChunk | None:
+async def opened(chunks: ChatStream, admitted: Admitted) -> ChatChunk | None:
     """Wait for the first chunk, before any header is sent, so that a refusal still has its status; None if there is none."""
     try:
         return await anext(chunks)
     except StopAsyncIteration:
-        guest.spent(chunks.sent)
-        await guest.leave()
+        admitted.spent(chunks.sent)
+        await admitted.release()
         return None
     except BaseException:
         await chunks.aclose()
-        guest.spent(chunks.sent)
-        await guest.leave()
+        admitted.spent(chunks.sent)
+        await admitted.release()
         raise
 
 
@@ -100,8 +100,8 @@ async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
     return events
 
 
-async def _events(first: ChatChunk, chunks: ChatStream, guest: Visit, wants_usage: bool) -> AsyncGenerator[bytes, None]:
-    async with guest:
+async def _events(first: ChatChunk, chunks: ChatStream, admitted: Admitted, wants_usage: bool) -> AsyncGenerator[bytes, None]:
+    async with admitted:
         try:
             # Closed before the account is settled: what a stream used that is left is known only then.
             async with aclosing(chunks):
@@ -111,7 +111,7 @@ async def _events(first: ChatChunk, chunks: ChatStream, guest: Visit, wants_usag
                     if wants_usage or not _is_usage_alone(chunk.raw):
                         yield _event(chunk.raw)
         finally:
-            guest.spent(chunks.sent)
+            admitted.spent(chunks.sent)
         if chunks.sent.failure is not None:
             yield _event({"error": error_object(problem_of(chunks.sent))})
         else:

@@ -1,4 +1,4 @@
-"""What can go wrong in the chat API, each with its own handler and all in the one envelope.
+"""Exception handlers of the chat API.
 
 ChatError
 ├── KeyRefused            the caller's key can't be used, or there is none where one is needed

@@ -1,4 +1,4 @@
-"""Makes one chat request of a whole conversation's context: pure functions."""
+"""Builds one chat request from a conversation's context (pure)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the OpenAPI pages show of routes whose bodies are not modelled here, since every field of them goes through."""
+"""OpenAPI schemas of routes whose bodies are passed through."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An answer of server-sent events that stops its source as soon as the reader is gone, or has stood still for too long."""
+"""A response of server-sent events that stops its source when the client disconnects or stalls."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping

@@ -1,4 +1,4 @@
-"""What a caller is told when no endpoint gave an answer, in OpenAI's shape and statuses."""
+"""Maps failures of the fleet to HTTP statuses and errors in OpenAI's format."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`/v1/models`: what the fleet serves."""
+"""`/v1/models`: the models that the fleet serves."""
 
 from fastapi import APIRouter
 

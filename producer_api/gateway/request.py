@@ -1,4 +1,4 @@
-"""Reads a chat request: only what has to be known here is checked, everything else goes through to the endpoint."""
+"""Reads and validates chat requests; unknown fields pass through to the endpoint."""
 
 from typing import Any
 

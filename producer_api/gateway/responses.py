@@ -1,4 +1,4 @@
-"""`POST /v1/responses` for text: a chat request under another name."""
+"""`POST /v1/responses` for text, served by chat requests."""
 
 import secrets
 import time
@@ -14,7 +14,7 @@ from balancer.fleet.sending import ChatRequest, ChatStream
 from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk, first_choice, first_message
 from producer_api.context import Api, ApiContext
-from producer_api.gateway.admission import Visit, visit
+from producer_api.gateway.admission import Admitted, admit
 from producer_api.gateway.chat import begun, headers, opened, refusal
 from producer_api.gateway.documentation import RESPONSES
 from producer_api.gateway.event_stream import EventStream
@@ -37,15 +37,15 @@ async def create_response(request: Request, api: Api) -> Response:
         wrong = "model" if not isinstance(wanted.get("model") or "", str) else "stream"
         raise ApiError(Problem(400, f"{wrong}: has the wrong type", param=wrong, code="invalid_type"))
     body = chat_body(wanted)
-    guest = await visit(api, request, body)
+    admitted = await admit(api, request, body)
     if wanted.get("stream"):
-        return await _streamed(api, wanted, ChatRequest(body | {"stream": True}, guest.owner), guest)
-    async with guest:
-        sent = await api.sender.complete(ChatRequest(body, guest.owner))
-        guest.spent(sent)
+        return await _streamed(api, wanted, ChatRequest(body | {"stream": True}, admitted.owner), admitted)
+    async with admitted:
+        sent = await api.sender.complete(ChatRequest(body, admitted.owner))
+        admitted.spent(sent)
     outcome = sent.answer
     if outcome is None:
-        return refusal(sent, guest)
+        return refusal(sent, admitted)
     raw = outcome.parsed or {}
     answer = response_object(
         wanted,
@@ -57,24 +57,26 @@ async def create_response(request: Request, api: Api) -> Response:
         outcome.usage,
         first_choice(raw).get("finish_reason"),
     )
-    return JsonBytes(answer, headers=headers(sent, guest))
+    return JsonBytes(answer, headers=headers(sent, admitted))
 
 
-async def _streamed(api: ApiContext, wanted: Mapping[str, Any], asked: ChatRequest, guest: Visit) -> Response:
+async def _streamed(api: ApiContext, wanted: Mapping[str, Any], asked: ChatRequest, admitted: Admitted) -> Response:
     chunks = api.sender.stream(asked)
-    first = await opened(chunks, guest)
+    first = await opened(chunks, admitted)
     if first is None:
-        return refusal(chunks.sent, guest)
+        return refusal(chunks.sent, admitted)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
-    events = await begun(_events(wanted, first, chunks, guest))
-    return EventStream(events, where | guest.headers)
+    events = await begun(_events(wanted, first, chunks, admitted))
+    return EventStream(events, where | admitted.headers)
 
 
-async def _events(wanted: Mapping[str, Any], first: ChatChunk, chunks: ChatStream, guest: Visit) -> AsyncGenerator[bytes, None]:
+async def _events(
+    wanted: Mapping[str, Any], first: ChatChunk, chunks: ChatStream, admitted: Admitted
+) -> AsyncGenerator[bytes, None]:
     """Yield nothing at first (see `begun`), then the events of a streamed response, in the order in which OpenAI's clients expect
     them."""
     telling = _Telling(wanted, str(first.model or wanted.get("model") or ""))
-    async with guest:
+    async with admitted:
         try:
             async with aclosing(chunks):
                 yield b""
@@ -86,7 +88,7 @@ async def _events(wanted: Mapping[str, Any], first: ChatChunk, chunks: ChatStrea
                     for event in telling.deltas(chunk):
                         yield event
         finally:
-            guest.spent(chunks.sent)
+            admitted.spent(chunks.sent)
         for event in telling.ending(chunks.sent):
             yield event
 

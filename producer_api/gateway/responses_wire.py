@@ -1,4 +1,4 @@
-"""OpenAI's Responses API for text, said in chat requests and answers: pure functions.
+"""Converts between OpenAI's Responses API and chat requests (pure).
 
 Shapes: openai SDK 3.52, `openai.types.responses`.
 """

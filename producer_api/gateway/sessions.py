@@ -16,7 +16,7 @@ from balancer.fleet.sent import Sent
 from balancer.outcome import FailureKind, Outcome
 from balancer.results import first_choice, first_message, text_of
 from producer_api.context import Api, ApiContext
-from producer_api.gateway.admission import visit
+from producer_api.gateway.admission import admit
 from producer_api.gateway.chat_errors import KeyRefused, NotConfigured, UpstreamFailed
 from producer_api.gateway.conversation import messages_of, system_prompt
 from producer_api.http.documented_errors import errors
@@ -121,14 +121,14 @@ async def chat(body: ChatInput, request: Request, api: Api) -> ChatAnswer:
         **({"temperature": body.temperature} if "temperature" in body.model_fields_set else {}),
         **({"model": body.model} if body.model else {}),
     }
-    # What may be refused comes before the visit, which has to be left by whoever is let in.
+    # Refusals come before the admission, which has to be released.
     endpoints = _endpoints_for_callers_keys(api) if key else None
-    guest = await visit(api, request, asked)
-    chat_request = ChatRequest(asked, guest.owner, key, endpoints, {"temperature": body.temperature})
+    admitted = await admit(api, request, asked)
+    chat_request = ChatRequest(asked, admitted.owner, key, endpoints, {"temperature": body.temperature})
     started = time.perf_counter()
-    async with guest:
+    async with admitted:
         sent = await api.sender.complete(chat_request)
-        guest.spent(sent)
+        admitted.spent(sent)
     if sent.answer is None:
         raise _failed(sent, bool(key))
     return _answer(body, sent.answer, time.perf_counter() - started, "user" if key else "server")

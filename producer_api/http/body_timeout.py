@@ -1,4 +1,4 @@
-"""Bounds the time that a client may take to send a request's body: one that stands still holds nothing here for ever."""
+"""Middleware that limits the time a client may take to send a request body."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producer_api.http.errors import Problem, problem_response
 
-__all__ = ["Patience"]
+__all__ = ["BodyTimeout"]
 
 PIECE_SECONDS = 30.0
 """Seconds within which the next piece of a body must come."""
@@ -16,7 +16,7 @@ class _StoodStill(Exception):
     """The client sent nothing for too long."""
 
 
-class Patience:
+class BodyTimeout:
     """ASGI middleware: a body whose next piece does not come in time is answered with 408. What comes after the body (the client
     going away) may take as long as it likes."""
 

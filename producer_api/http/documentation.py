@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document in Swagger UI, without anything from another host, and `/`: where to begin.
+"""`/docs`: Swagger UI without external resources, and `/`.
 
 The pages are open to everybody; they hold nothing but what this project's documentation says. Swagger UI comes with
 fastapi-offline.

@@ -1,4 +1,4 @@
-"""What the OpenAPI pages say of errors: one meaning for each status, whichever route answers with it."""
+"""Descriptions of error statuses in the OpenAPI document."""
 
 from typing import Any
 

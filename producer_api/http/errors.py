@@ -1,4 +1,4 @@
-"""Makes one envelope of every error: `{"error": {"message", "type", "param", "code"}}`, as OpenAI's clients read it.
+"""Error responses in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`.
 
 No answer holds a request's content, a key or an address of a server behind this one.
 """
@@ -61,7 +61,7 @@ def problem_response(problem: Problem) -> Response:
 
 
 def redis_problem() -> Problem:
-    """Return what a client is told while Redis is away."""
+    """Return the error response while Redis is unavailable."""
     message = "Redis can't be reached or refuses to work; nothing is lost, try again in a moment"
     return Problem(503, message, UNAVAILABLE, code="redis_unavailable")
 

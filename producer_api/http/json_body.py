@@ -1,4 +1,4 @@
-"""Reads JSON bodies: of a bounded size, by orjson (which refuses what no JSON text may hold, such as half a surrogate pair)."""
+"""Reads JSON bodies of bounded size (orjson refuses invalid JSON such as lone surrogates)."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

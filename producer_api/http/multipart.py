@@ -1,4 +1,4 @@
-"""Reads a multipart/form-data body as it arrives: small fields are kept, the part named `file` streams through.
+"""Parses a multipart/form-data body as a stream.
 
 Nothing is spooled: memory is a chunk or two, whatever the size of the file.
 """

@@ -1,4 +1,4 @@
-"""What the OpenAPI pages say beyond the routes themselves: what this is, who may ask, what the parts are."""
+"""The OpenAPI document: introduction, authentication, tags."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds on what a client may send before a request begins: a head's bytes and time, connections."""
+"""uvicorn's HTTP protocol with limits on request heads and connections."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""JSON answers, made by orjson."""
+"""JSON responses by orjson."""
 
 from typing import Any
 

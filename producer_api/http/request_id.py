@@ -1,4 +1,4 @@
-"""What stands around every answer: an id for the request, a line in the log, and an envelope for what nobody foresaw."""
+"""Middleware: a request id, an access log line, and an error response for unexpected exceptions."""
 
 import logging
 import re
@@ -12,13 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producer_api.http.errors import SERVER_ERROR, Problem, problem_response
 
-__all__ = ["Framing"]
+__all__ = ["RequestId"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """Ids of clients that are taken over; others are replaced, so that none can forge a log line."""
 
 _POLLED = frozenset({"/health", "/health/ready", "/metrics"})
-"""What machines ask for all the time: told at the level DEBUG."""
+"""Paths that machines poll: logged at level DEBUG."""
 LONGEST_PATH = 200
 """Characters of a path that are logged."""
 
@@ -27,7 +27,7 @@ requests = logging.getLogger("producer_api.requests")
 """One line for each request, when its answer has ended."""
 
 
-class Framing:
+class RequestId:
     """ASGI middleware, around everything that answers."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -55,7 +55,7 @@ class Framing:
             log.info("request %s: the client went away", request_id)
         except Exception:
             if status:
-                # The server cuts the connection, so that nobody takes the half for the whole.
+                # The server cuts the connection, so that a truncated answer is not taken for a whole one.
                 raise
             log.exception("request %s failed (%s %r)", request_id, scope["method"], scope["path"])
             problem = Problem(500, f"something went wrong here; the log tells more of request {request_id}", SERVER_ERROR)

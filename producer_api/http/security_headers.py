@@ -1,4 +1,4 @@
-"""Headers that keep answers out of caches and harmless in browsers. CORS has none: no other site may read an answer."""
+"""Response headers against caching and misuse in browsers. There are no CORS headers: no other site may read answers."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Cancels jobs without making a client wait for the files of a big one."""
+"""Cancels jobs in the background, since joining the files of a large job takes time."""
 
 import asyncio
 import logging

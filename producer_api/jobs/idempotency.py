@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a request that is repeated because its answer was lost makes nothing a second time.
+"""`Idempotency-Key`: a repeated request returns the job of the first one.
 
 The id of what is made follows from the caller and the key, so that a repeat finds it, in whichever process and however long
 after, as long as it is kept. (The header is that of the IETF draft draft-ietf-httpapi-idempotency-key-header.)
@@ -36,7 +36,7 @@ class Idempotency:
         return f"batch_{self._digest('job')[:32]}" if self.key is not None else None
 
     def digest_of(self, body: BaseModel) -> str:
-        """Return a digest of the request's body, by which a repeat is told from another request; "" without a key."""
+        """Return a digest of the request's body, which tells a repeat from another request; "" without a key."""
         return self._digest(body.model_dump_json()) if self.key is not None else ""
 
     async def made_before(self, api: ApiContext, body: BaseModel) -> Job | None:

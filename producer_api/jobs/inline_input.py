@@ -1,4 +1,4 @@
-"""Makes an input file of the requests in a job's body."""
+"""Creates an input file from the requests in a job's body."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""`/api/v1/jobs`: bulk jobs with their requests in the body, progress and partial results."""
+"""`/api/v1/jobs`: bulk jobs with progress and partial results."""
 
 from typing import Annotated
 

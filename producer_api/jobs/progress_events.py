@@ -1,4 +1,4 @@
-"""Tells a job's progress as server-sent events."""
+"""Streams a job's progress as server-sent events."""
 
 import asyncio
 import time

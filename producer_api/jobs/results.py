@@ -1,4 +1,4 @@
-"""A job's results as a stream of lines: while it runs what is finished, after its end everything, always in line order."""
+"""Streams a job's results in line order."""
 
 from collections.abc import AsyncIterator
 

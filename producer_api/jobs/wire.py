@@ -1,4 +1,4 @@
-"""What goes over the wire under /api/v1. Times are seconds since the epoch, spans are seconds."""
+"""Wire models of /api/v1. Times are seconds since the epoch, durations are seconds."""
 
 import time
 from typing import Annotated, Any, Literal
@@ -89,7 +89,7 @@ class JobTokens(BaseModel):
 
 
 class JobCost(BaseModel):
-    """What the finished lines cost, without the `unpriced_lines` whose price nobody knows."""
+    """What the finished lines cost, without the `unpriced_lines` whose price is unknown."""
 
     usd: float
     unpriced_lines: int
@@ -119,7 +119,7 @@ class JobWaiting(BaseModel):
 
     reason: str
     next_attempt_at: int | None
-    """Seconds since the epoch; null where nobody knows."""
+    """Seconds since the epoch; null if unknown."""
 
     @classmethod
     def of(cls, waiting: Waiting | None) -> "JobWaiting | None":

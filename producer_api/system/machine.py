@@ -1,4 +1,4 @@
-"""How this machine and this process are doing."""
+"""Figures of this machine and this process."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version

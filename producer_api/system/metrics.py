@@ -1,4 +1,4 @@
-"""`/metrics`: what all processes are doing, read from Redis at each scrape, in Prometheus' text format."""
+"""`/metrics`: metrics of all processes in Prometheus' text format, read from Redis at each scrape."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

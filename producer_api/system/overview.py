@@ -1,4 +1,4 @@
-"""Reads from Redis what all processes together are doing: endpoints, workers, jobs."""
+"""Reads the state of endpoints, workers and jobs from Redis."""
 
 import time
 from collections import Counter

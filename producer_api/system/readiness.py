@@ -1,4 +1,4 @@
-"""Whether this server can do anything for a caller now."""
+"""Readiness: whether Redis answers and an endpoint is healthy."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""How the server, the workers and the fleet are doing."""
+"""Routes about the server, the workers and the fleet."""
 
 import time
 
@@ -93,7 +93,7 @@ class SystemInfo(BaseModel):
 
 @health_router.get("/health", summary="Whether the server lives")
 async def health() -> Liveness:
-    """Say that the server answers; needs no key and asks nobody else."""
+    """Say that the server answers; needs no key and does no I/O."""
     return Liveness()
 
 

@@ -1,4 +1,4 @@
-"""`/api/v1/usage`: what was used and what it cost."""
+"""`/api/v1/usage`: usage and cost."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ class UsageObject(BaseModel):
     tokens: UsageTokens
     cost: float | None
     unpriced_requests: int
-    guessed_requests: int = Field(description="those whose tokens are a guess: the endpoint has not told all of them")
+    guessed_requests: int = Field(description="those whose tokens are a guess: the endpoint has not reported all of them")
     latency: UsageLatency
 
     @classmethod
@@ -107,7 +107,7 @@ class UsageList(BaseModel):
 
 _FIRST = f"First day (UTC), as YYYY-MM-DD; left out: {DEFAULT_DAYS} days up to `to`. At most {LONGEST_SPAN} days at a time."
 _LAST = "Last day (UTC), included; left out: today."
-_BY = f"What the sums are told apart by: one or more of {', '.join(GROUPS)}, by comma."
+_BY = f"The groups of the sums: one or more of {', '.join(GROUPS)}, by comma."
 
 
 @router.get("/usage", summary="Requests, tokens, cost and latency by day, provider, model, endpoint and key")

@@ -1,4 +1,4 @@
-"""Metrics of the account of usage: what all processes have used today (UTC), endpoint by endpoint.
+"""Prometheus metrics of today's usage (UTC) by endpoint.
 
 They begin anew at midnight, which Prometheus takes for the reset of a counter, as it does a restart.
 """

@@ -17,8 +17,8 @@ from balancer.outcome import Usage
 from jobs.intake.files import Upload
 from jobs.service import JobRequest
 from tests.acceptance.cluster import CHAT, HTTP, Cluster, check_each_once, ended
-from tests.speakers import SPEAKERS, Heard, Reply, SpeakerServer, Text, Told
-from tests.speakers.speaker import KEY
+from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Text, Told
+from tests.fake_providers.speaker import KEY
 from tests.waiting import until
 
 LINES = 1000
@@ -84,8 +84,8 @@ def fleet(cluster: Cluster, account: Account) -> Iterator[Cluster]:
     cluster.start_redis() if not cluster.settings.get("redis_url") else None
     with ExitStack() as stack:
         for provider, model in MODELS.items():
-            speaker = SPEAKERS[provider]
-            server = stack.enter_context(SpeakerServer(speaker, account.answering(provider, tuple(speaker.counts))))
+            speaker = FAKE_PROVIDERS[provider]
+            server = stack.enter_context(ProviderServer(speaker, account.answering(provider, tuple(speaker.counts))))
             endpoint = server.endpoint(name=provider, models={"m": model})
             price = OWN_PRICES.get(provider)
             entry = {

@@ -14,13 +14,13 @@ sys.path.insert(0, str(HERE.parents[1]))  # for `tests.media`
 KEY = "key-of-a-test-0123456789"
 PROJECT = "PROJECT-1"
 HASH = "b3f1c0"
-"""What the server wants, as `tests/speakers` has it."""
+"""What the server wants, as `tests/fake_providers` has it."""
 
 
 @pytest.fixture(scope="session")
 def laas() -> Iterator[str]:
     """The address of a LaaS that says what it has heard: see `laas_server.py`."""
-    python = os.environ["SPEAKERS_PYTHON"]
+    python = os.environ["FAKE_PROVIDERS_PYTHON"]
     with subprocess.Popen(
         [python, str(HERE / "laas_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:

@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from balancer.outcome import FailureKind, Usage
-from tests.speakers import Document, Heard, Image, Reply, SpeakerServer, Text, Told
-from tests.speakers.speak_laas import SPEAKER
+from tests.fake_providers import Document, Heard, Image, ProviderServer, Reply, Text, Told
+from tests.fake_providers.speak_laas import SPEAKER
 
 WAIT_SECONDS = 2.0
 
@@ -44,7 +44,7 @@ def _described(part: object) -> str:
     return type(part).__name__
 
 
-server = SpeakerServer(SPEAKER, answer)
+server = ProviderServer(SPEAKER, answer)
 
 if __name__ == "__main__":
     with server:

@@ -1,4 +1,4 @@
-"""Anthropic's answers and errors, in OpenAI's shape."""
+"""Converts Anthropic's answers and errors to OpenAI's format."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -107,7 +107,7 @@ def _message(content: list[Any]) -> dict[str, Any]:
 
 
 def finish_reason_of(stop_reason: Any, has_calls: bool) -> str:
-    """Return OpenAI's word for why an answer ended. A reason that nobody knows yet is an end like any other."""
+    """Return OpenAI's word for why an answer ended. An unknown reason counts as an ordinary end."""
     known = _FINISH_REASONS.get(stop_reason) if isinstance(stop_reason, str) else None
     return known or ("tool_calls" if has_calls else "stop")
 

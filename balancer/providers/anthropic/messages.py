@@ -1,4 +1,4 @@
-"""OpenAI's messages as Anthropic's: system text apart, `user` and `assistant` in turn, content in blocks.
+"""Converts OpenAI's messages to Anthropic's: system text apart, alternating roles, content blocks.
 
 A place is where something stands in the OpenAI request, such as `messages[2].content[0].image_url`.
 """

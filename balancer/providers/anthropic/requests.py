@@ -1,4 +1,4 @@
-"""OpenAI's chat request as a body for Anthropic's Messages API."""
+"""Converts an OpenAI chat request to a body for Anthropic's Messages API."""
 
 from collections.abc import Mapping
 from typing import Any

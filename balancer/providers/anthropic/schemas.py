@@ -1,4 +1,4 @@
-"""JSON schemas as Anthropic takes them for structured answers: each object says that it has no further properties."""
+"""Adapts JSON schemas for Anthropic's structured answers: every object excludes additional properties."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Anthropic's streamed answers, event by event, as OpenAI's chunks."""
+"""Converts Anthropic's stream events to OpenAI's chunks."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +57,7 @@ class MessageStream(Translation):
             raise _broken(f"a {kind} event of the stream without `{exc}`") from None
 
     def close(self) -> Chunks:
-        """Tell the tokens if the end was told, but the last event never came."""
+        """Return the usage if the end was reported but the last event never came."""
         return self._with_usage(()) if self._finished else ()
 
     def used_so_far(self) -> Usage:
@@ -133,7 +133,7 @@ class MessageStream(Translation):
         return (*chunks, chunk(self._head, usage=anthropic_usage(self._usage)))
 
     def _note_usage(self, owner: Mapping[str, Any]) -> None:
-        """Remember the counts: each is a total, and null where it is not told again."""
+        """Remember the counts: each is a total, and null where it is not repeated."""
         usage = owner.get("usage")
         if isinstance(usage, dict):
             self._usage |= {name: value for name, value in usage.items() if value is not None}

@@ -1,4 +1,4 @@
-"""OpenAI's tools and the choice between them, in Anthropic's words."""
+"""Converts OpenAI's tools and tool choice to Anthropic's."""
 
 from collections.abc import Mapping
 from typing import Any

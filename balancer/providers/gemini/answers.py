@@ -1,4 +1,4 @@
-"""Gemini's answers (GenerateContentResponse) in OpenAI's shape."""
+"""Converts Gemini's answers (GenerateContentResponse) to OpenAI's format."""
 
 import logging
 from collections.abc import Mapping

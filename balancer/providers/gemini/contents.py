@@ -1,4 +1,4 @@
-"""Messages of a chat as Gemini's `contents` (ai.google.dev/api/caching#Content)."""
+"""Converts chat messages to Gemini's `contents` (ai.google.dev/api/caching#Content)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""A chat request as Gemini's generateContent takes it (ai.google.dev/api/generate-content)."""
+"""Converts a chat request to Gemini's generateContent (ai.google.dev/api/generate-content)."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Reads what LaaS answers, which is OpenAI's shape with liberties.
+"""Converts LaaS answers, which deviate from OpenAI's format in places.
 
 Seen, on LaaS or its successor: `object` of a chunk, `created` in milliseconds, content as a list of parts, empty `tool_calls`,
 fields of its own beside; errors as `error.message`, `error`, `message` or an HTML page, also with status 200.

@@ -1,4 +1,4 @@
-"""What LaaS takes of images and PDFs: refused here, by name, before tens of megabytes are sent.
+"""Checks images and PDFs against LaaS' limits before they are sent.
 
 The limits are those of LaaS' documentation: JPEG or PNG up to 4 MB, three in a message; PDFs up to 32 MB and 20 pages, in base64.
 """

@@ -1,4 +1,4 @@
-"""OpenAI's messages in LaaS' shape: role and content, with text, images and PDFs as parts.
+"""Converts OpenAI's messages to LaaS' format.
 
 A PDF is `{"type": "document", "document_url": {"url": "data:application/pdf;base64,…"}}`; OpenAI's `file` parts and Anthropic's
 `document` blocks are put into that shape. What else a message or a part has (a name, an image's `detail`) LaaS doesn't know, and

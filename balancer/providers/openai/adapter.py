@@ -100,7 +100,7 @@ class _PassedThrough(Translation):
 def _asking_for_usage(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Ask for tokens whether the user wants them or not, since what a request costs is to be known.
 
-    Whoever says `include_usage: false` outright has a server that refuses `stream_options`: that server is sent none.
+    A request with `include_usage: false` has a server that refuses `stream_options`: that server is sent none.
     """
     asked = body.get("stream_options")
     options = asked if isinstance(asked, dict) else {}

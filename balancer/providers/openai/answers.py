@@ -1,4 +1,4 @@
-"""What OpenAI's answers say beside the text: tokens, failures, and whether they are answers at all.
+"""Reads usage and failures from OpenAI's answers, and validates them.
 
 For OpenAI's own formats, and for others that borrow its error bodies.
 """

@@ -1,4 +1,4 @@
-"""What every reader of OpenAI's choices relies upon. The rest of an answer that is only handed on may be anything."""
+"""Validates the parts of OpenAI's choices that readers rely on."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A chat's messages, said as the input items of OpenAI's Responses API.
+"""Converts chat messages to input items of OpenAI's Responses API.
 
 Messages of the system at the beginning become the instructions; later ones keep their place. Tool calls and their results are
 items of their own there.

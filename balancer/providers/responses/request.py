@@ -1,4 +1,4 @@
-"""An OpenAI chat request, said as a request of OpenAI's Responses API.
+"""Converts a chat request to a request of OpenAI's Responses API.
 
 Fields that both have are sent as they are. What the Responses API can't do (`stop`, `n` above 1, `seed`, penalties …) is refused
 by name, as is every field that is not known here: the two formats share names that mean different things. The `name` of a

@@ -1,4 +1,4 @@
-"""A streamed answer of OpenAI's Responses API, said in the chunks of chat completions.
+"""Converts a stream of OpenAI's Responses API to chunks of chat completions.
 
 Each event is an object with a `type`, and most say which item of the output they add to (`output_index`). Only those that add
 text, arguments or reasoning are said again, and the last one, which holds the whole response. Events that are not known are

@@ -1,4 +1,4 @@
-"""The health of endpoints as one process sees it: the same rules as lua/report.lua, as a pure function."""
+"""Endpoint health of one process: the rules of report.lua as a pure function."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -123,13 +123,13 @@ class LocalHealth:
         self._records = {name: Record() for name in endpoints}
 
     def start(self) -> None:
-        """Do nothing: there is nobody to tell."""
+        """Do nothing: there are no other processes."""
 
     async def aclose(self) -> None:
-        """Do nothing: there is nobody to tell."""
+        """Do nothing: there are no other processes."""
 
     async def refresh(self) -> None:
-        """Do nothing: nobody else knows anything."""
+        """Do nothing: there are no other processes."""
 
     def add(self, endpoint: str) -> None:
         """Begin to watch an endpoint."""

@@ -1,4 +1,4 @@
-"""What a process has seen of an endpoint, gathered into one report to the circuit."""
+"""Collects the outcomes of an endpoint between two reports."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ LONGEST_RATE_LIMIT_PAUSE = 3600.0
 
 @dataclass(slots=True)
 class Seen:
-    """What this process saw of one endpoint since it last told."""
+    """What this process saw of one endpoint since its last report."""
 
     ok: int = 0
     answered: int = 0
@@ -43,7 +43,7 @@ class Seen:
     doubt: int = 1
     """`DOUBT` if the last failure may have been the request's own fault."""
     taken_out: bool = False
-    """Nothing will go well there before somebody has done something."""
+    """Requests will keep failing there until the operator acts."""
 
     def policy(self, usual: HealthPolicy) -> HealthPolicy:
         """Return for how long the circuit opens."""
@@ -89,7 +89,7 @@ class Seen:
         self.error = f"{failure.kind}: {what}"[:300]
 
     def merge(self, older: "Seen") -> None:
-        """Take back what could not be told."""
+        """Take back what could not be reported."""
         if not self.ok:
             self.run += older.run
             self.repeated_run += older.repeated_run

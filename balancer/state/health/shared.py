@@ -1,4 +1,4 @@
-"""What is known of every endpoint's health, shared by all processes.
+"""Endpoint health shared by all processes through Redis.
 
 Each process tells Redis what it saw (failures at once, successes gathered) and reads what all of them know a few times a
 second. The circuit: closed (in use), open (left alone for a while after a run of failures), half open (its time is over; a
@@ -24,7 +24,7 @@ from balancer.state import keys
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Call, Scripts
 
-__all__ = ["HealthBoard", "read_health"]
+__all__ = ["SharedHealth", "read_health"]
 
 from balancer.state.health import EndpointHealth
 from balancer.state.health.circuit import DOUBT, KEPT_OF_TIMEOUTS, RECENT, TIMEOUTS_TO_SUSPECT, Circuit, Health, HealthPolicy
@@ -55,7 +55,7 @@ def read_health(fields: dict[bytes, bytes], now: float) -> Health:
     )
 
 
-class HealthBoard:
+class SharedHealth:
     """This process's view of all endpoints. Use on one event loop; `start` before, `aclose` after."""
 
     def __init__(
@@ -168,8 +168,8 @@ class HealthBoard:
         self._alone = False
 
     def _go_on_alone(self, error: Exception) -> None:
-        if not self._alone and not self._fallback:  # with one, the slots have told of it
-            log.warning("health: Redis can't be asked (%s); going on with what is known here", error)
+        if not self._alone and not self._fallback:  # with one, the slots have logged it
+            log.warning("health: Redis is unavailable (%s); going on with what is known here", error)
         self._alone = True
 
     async def _report(self) -> None:

@@ -1,4 +1,4 @@
-"""Budgets of requests and tokens per minute, for one process."""
+"""Rate limits of one process: token buckets for requests and tokens per minute."""
 
 import asyncio
 import math
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
 
-__all__ = ["Bucket", "LocalPacer"]
+__all__ = ["Bucket", "LocalRateLimiter"]
 
 
 class Bucket:
@@ -35,7 +35,7 @@ class Bucket:
         self.level -= amount
 
 
-class LocalPacer:
+class LocalRateLimiter:
     """The budgets of all endpoints."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
@@ -52,11 +52,11 @@ class LocalPacer:
         """Forget an endpoint."""
         self._lanes.pop(endpoint, None)
 
-    def is_paced(self, endpoint: str) -> bool:
+    def is_limited(self, endpoint: str) -> bool:
         """Whether the endpoint has a budget at all."""
         return endpoint in self._lanes
 
-    async def take(self, endpoint: str, tokens: int) -> None:
+    async def acquire(self, endpoint: str, tokens: int) -> None:
         """Wait until a request that is expected to need `tokens` may go."""
         lane = self._lanes.get(endpoint)
         if lane is None:
@@ -66,7 +66,7 @@ class LocalPacer:
                 await asyncio.sleep(pause)
             lane.take(tokens)
 
-    def settle(self, endpoint: str, expected: int, usage: Usage) -> None:
+    def reconcile(self, endpoint: str, expected: int, usage: Usage) -> None:
         """Correct the token budget by what a request really used."""
         lane = self._lanes.get(endpoint)
         if lane is not None and lane.tokens is not None:

@@ -1,4 +1,4 @@
-"""Pacing: a request waits for its endpoint's budget of requests and tokens per minute, which all processes share.
+"""Rate limits shared by all processes through Redis: requests and tokens per minute.
 
 Requests are taken from the budget in Redis in small blocks, so that a fast endpoint costs far less than a round trip for
 each; an endpoint without `rpm` and `tpm` costs nothing.
@@ -13,11 +13,11 @@ from redis.exceptions import RedisError
 from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
 from balancer.state import keys
-from balancer.state.rate_limits.local import LocalPacer
+from balancer.state.rate_limits.local import LocalRateLimiter
 from balancer.state.scripts import Scripts
 from balancer.usage.token_guess import CHARACTERS_PER_TOKEN
 
-__all__ = ["Pacer", "expected_tokens"]
+__all__ = ["RateLimiter", "expected_tokens"]
 
 BLOCK_SECONDS = 0.1
 """How much of the budget one process takes at a time."""
@@ -29,10 +29,10 @@ EXPECTED_COMPLETION = 256
 """Tokens that an answer is expected to have when the request sets no limit."""
 
 
-class Pacer:
+class RateLimiter:
     """The budgets of all endpoints, for one process."""
 
-    def __init__(self, scripts: Scripts, endpoints: Iterable[Endpoint], fallback: LocalPacer | None = None) -> None:
+    def __init__(self, scripts: Scripts, endpoints: Iterable[Endpoint], fallback: LocalRateLimiter | None = None) -> None:
         """With a `fallback`, that one paces while Redis is away; without, requests fail with its error."""
         self._scripts = scripts
         self._fallback = fallback
@@ -53,11 +53,11 @@ class Pacer:
         if self._fallback:
             self._fallback.remove(endpoint)
 
-    def is_paced(self, endpoint: str) -> bool:
+    def is_limited(self, endpoint: str) -> bool:
         """Whether the endpoint has a budget at all."""
         return endpoint in self._lanes
 
-    async def take(self, endpoint: str, tokens: int) -> None:
+    async def acquire(self, endpoint: str, tokens: int) -> None:
         """Wait until a request that is expected to need `tokens` may go."""
         lane = self._lanes.get(endpoint)
         if lane is None:
@@ -70,10 +70,10 @@ class Pacer:
         except RedisError:
             if self._fallback is None:
                 raise
-            await self._fallback.take(endpoint, tokens)
+            await self._fallback.acquire(endpoint, tokens)
 
-    def settle(self, endpoint: str, expected: int, usage: Usage) -> None:
-        """Correct the token budget by what a request really used; it is told with the next question."""
+    def reconcile(self, endpoint: str, expected: int, usage: Usage) -> None:
+        """Correct the token budget by what a request really used; it is sent with the next question."""
         lane = self._lanes.get(endpoint)
         if lane is not None and lane.endpoint.tpm:
             lane.correction += usage.prompt + usage.completion - expected

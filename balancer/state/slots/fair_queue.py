@@ -1,4 +1,4 @@
-"""Who gets the next slot of an endpoint within one process: fair queueing between flows."""
+"""Fair queueing: which flow of one process gets the next slot of an endpoint."""
 
 import asyncio
 from collections import Counter, deque
@@ -23,8 +23,8 @@ class FairQueue:
     """The requests that wait for slots of one endpoint, and how many slots each flow holds.
 
     A free slot goes to the highest priority that waits; among equals to the flow that holds the fewest (max-min fairness, so
-    that long answers take no more slots than short ones); then to whoever has waited longest. Holds one future for each request
-    that waits: True means that it has been given a slot, False that it was turned away.
+    that long answers take no more slots than short ones); then to the one that has waited longest. Holds one future for each
+    request that waits: True means that it has been given a slot, False that it was turned away.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class FairQueue:
             del self.held[flow]
 
     def enter(self, flow: Flow) -> "asyncio.Future[bool]":
-        """Begin to wait; whoever stops waiting before the future is done calls `leave`."""
+        """Begin to wait; a waiter that stops before the future is done calls `leave`."""
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(flow, deque()).append(waiter)
         self._size += 1

@@ -1,4 +1,4 @@
-"""Slots of one process."""
+"""Slots of a single process."""
 
 import asyncio
 from collections.abc import Iterable
@@ -20,13 +20,13 @@ class LocalSlots:
             self.add(endpoint)
 
     def start(self) -> None:
-        """Do nothing: there is nobody to settle with."""
+        """Do nothing: there are no other processes."""
 
     async def refresh(self) -> None:
         """Do nothing: no other process has any."""
 
     async def aclose(self) -> None:
-        """Do nothing: there is nobody to give slots back to."""
+        """Do nothing: there are no other processes."""
 
     def add(self, endpoint: Endpoint) -> None:
         """Begin to count an endpoint's requests."""
@@ -43,7 +43,7 @@ class LocalSlots:
             self._leaving[endpoint] = gauge
 
     def announce(self, endpoint: str, change: int) -> None:
-        """Do nothing: nobody else wants the slots."""
+        """Do nothing: no other process wants the slots."""
 
     def try_acquire(self, endpoint: str, flow: Flow = ONE_FLOW) -> bool:
         """Take a slot if one is free, else return False."""
@@ -68,7 +68,7 @@ class LocalSlots:
             raise
 
     def has_lapsed(self, endpoint: str) -> bool:
-        """Return False: nobody else can be given what is held."""
+        """Return False: leases are for several processes."""
         return False
 
     def release(self, endpoint: str, flow: Flow = ONE_FLOW) -> None:

@@ -1,4 +1,4 @@
-"""Slots: the right to have one request in flight at an endpoint, shared by all processes.
+"""Slots shared by all processes through Redis.
 
 A process is allowed a number of requests by Redis and hands them out by itself, so that a request costs no round trip: a
 slot that comes free goes straight to the next waiter (see `fair_queue`). It asks again when it wants more or needs fewer,
@@ -34,7 +34,7 @@ ASK_AGAIN_EVERY = 0.025
 TELL_EVERY = 0.05
 """Seconds between telling the others how many requests are in flight, for an interactive balancer at work."""
 AT_HAND = 2
-"""Slots that an interactive balancer keeps between requests, so that the next one waits for nobody."""
+"""Slots that an interactive balancer keeps between requests, so that the next one does not wait."""
 AT_HAND_SHARE = 4
 """It keeps one more for each so many in flight, so that room is there for a rise of the load too."""
 KEEP_AT_HAND = 10.0
@@ -57,7 +57,7 @@ class SharedSlots:
     """The slots of one process at every endpoint. Use on one event loop; `start` before, `aclose` after."""
 
     def __init__(self, scripts: Scripts, process: str, endpoints: Iterable[Endpoint], interactive: bool = False) -> None:
-        """With `interactive`, a few slots are kept at hand between requests, the others are told soon how many are in flight,
+        """With `interactive`, a few slots are kept at hand between requests, the others learn soon how many are in flight,
         and while Redis is away each endpoint's own limit is all that counts."""
         self._scripts = scripts
         self._process = process
@@ -202,11 +202,11 @@ class SharedSlots:
     def _go_on_alone(self, error: Exception) -> None:
         """Without Redis: what is held goes on until it expires; an interactive balancer falls back on the limits alone."""
         if not self._interactive:
-            log.warning("slots: Redis can't be asked (%s); going on with what is held until it expires", error)
+            log.warning("slots: Redis is unavailable (%s); going on with what is held until it expires", error)
             return
         if not self._alone:
             self._alone = True
-            log.warning("Redis can't be asked (%s); until it is back this process balances by what it sees itself", error)
+            log.warning("Redis is unavailable (%s); until it is back this process balances by what it sees itself", error)
         for gauge in self._gauges.values():
             gauge.go_on_alone()
 
@@ -233,7 +233,7 @@ class SharedSlots:
     def _question(self, name: str) -> Call:
         gauge = self._gauges[name]
         held = gauge.held(time.monotonic())
-        # What is not held may be somebody else's before the answer is here.
+        # What is not held may be given to another process before the answer is here.
         gauge.allowed = min(gauge.allowed, held)
         gauge.asked = gauge.wanted
         gauge.known = True

@@ -54,7 +54,7 @@ async def test_a_cap_wants_the_price_of_every_model(node: Node) -> None:
         await node.service.submit(JobRequest(file.id, PATH, max_cost=1.0))
 
 
-async def test_a_model_that_nobody_serves_is_found_at_once(node: Node) -> None:
+async def test_a_model_that_not_served_is_found_at_once(node: Node) -> None:
     file = await uploaded(node, models=["nobody"])
     assert (await node.service.submit(JobRequest(file.id, PATH))).status is JobStatus.FAILED
 

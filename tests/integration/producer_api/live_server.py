@@ -17,7 +17,7 @@ from jobs.dispatch.lease_table import FinishedLine
 from jobs.node import Node
 from jobs.records import Shard
 from jobs.results.reading import request_id
-from jobs.storage import object_store as objects
+from jobs.storage import object_store
 from producer_api.context import Limits
 from producer_api.server import make_server
 from workers.messages import celery_wake
@@ -44,7 +44,7 @@ class LiveServer:
     @property
     def asks_for_keys(self) -> bool:
         """Whether it has seen an API key, and lets nobody in without one."""
-        return not self.server.config.app.state.context.access._recognition._open_door  # type: ignore[union-attr]
+        return not self.server.config.app.state.context.access._authenticator._open_door  # type: ignore[union-attr]
 
     def stop(self) -> None:
         self.server.should_exit = True
@@ -95,7 +95,7 @@ class Hands:
         recorded = await table.finished(shard)
         if len(recorded) == shard.lines:
             part = b"".join(b"%d%b\n" % (is_failed, line) for _, (is_failed, line) in sorted(recorded.items()))
-            await self._node.objects.write(objects.part_path(shard.job_id, shard.first, shard.end), part)
+            await self._node.objects.write(object_store.part_path(shard.job_id, shard.first, shard.end), part)
             await table.commit(shard)
             del self._claimed[shard.first]
             await self._node.service.dispatcher.run()

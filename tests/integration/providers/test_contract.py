@@ -11,22 +11,22 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from balancer import AsyncLoadBalancer
 from balancer.outcome import FailureKind, Usage
 from balancer.results import ChatResult
-from tests.fleet_calls import chat, streamed_chat
-from tests.speakers import (
-    SPEAKERS,
+from tests.fake_providers import (
+    FAKE_PROVIDERS,
     Document,
     Ending,
+    FakeProvider,
     Heard,
     Image,
+    ProviderServer,
     Reply,
-    Speaker,
-    SpeakerServer,
     Text,
     Told,
     ToolCall,
     ToolResult,
     Turn,
 )  # fmt: skip
+from tests.fleet_calls import chat, streamed_chat
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PDF = "JVBERi0xLjQKMSAwIG9iago8PC9UeXBlL0NhdGFsb2c+PgplbmRvYmoKdHJhaWxlcgo8PC9Sb290IDEgMCBSPj4KJSVFT0YK"
@@ -134,22 +134,22 @@ KINDS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=SPEAKERS.values(), ids=SPEAKERS)
-def server(request: pytest.FixtureRequest) -> Iterator[SpeakerServer]:
+@pytest.fixture(params=FAKE_PROVIDERS.values(), ids=FAKE_PROVIDERS)
+def server(request: pytest.FixtureRequest) -> Iterator[ProviderServer]:
     """A server that speaks the wire format whose turn it is."""
-    with SpeakerServer(request.param) as server:
+    with ProviderServer(request.param) as server:
         yield server
 
 
 @pytest.fixture
-async def balancer(server: SpeakerServer) -> AsyncIterator[AsyncLoadBalancer]:
+async def balancer(server: ProviderServer) -> AsyncIterator[AsyncLoadBalancer]:
     """A balancer over that server alone."""
     endpoint = server.endpoint(models={"m": "m"})
     async with AsyncLoadBalancer([endpoint], enable_health_check=False, retry_count=0, timeout=5) as balancer:
         yield balancer
 
 
-def expected_usage(speaker: Speaker, told: Usage) -> Usage:
+def expected_usage(speaker: FakeProvider, told: Usage) -> Usage:
     return Usage(**{name: getattr(told, name) for name in speaker.counts})
 
 
@@ -158,11 +158,11 @@ def assert_heard(heard: Heard, expected: Mapping[str, Any]) -> None:
     assert heard.model == "m"
 
 
-def refusal_of(server: SpeakerServer, name: str) -> str | None:
+def refusal_of(server: ProviderServer, name: str) -> str | None:
     return server.speaker.unsupported.get(name)
 
 
-def assert_refused(result: ChatResult, param: str, server: SpeakerServer) -> None:
+def assert_refused(result: ChatResult, param: str, server: ProviderServer) -> None:
     assert not result.success
     assert result.failure is not None and result.failure.status == 400
     assert param in (result.failure.param or "")
@@ -179,7 +179,7 @@ def assert_calls(message: Mapping[str, Any], expected: tuple[ToolCall, ...]) -> 
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_a_whole_answer(name: str, server: SpeakerServer, balancer: AsyncLoadBalancer) -> None:
+async def test_a_whole_answer(name: str, server: ProviderServer, balancer: AsyncLoadBalancer) -> None:
     scenario = SCENARIOS[name]
     server.answer = scenario.told
     result = await balancer.chat(model="m", **scenario.fields)  # type: ignore[arg-type]
@@ -196,7 +196,7 @@ async def test_a_whole_answer(name: str, server: SpeakerServer, balancer: AsyncL
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_a_streamed_answer(name: str, server: SpeakerServer, balancer: AsyncLoadBalancer) -> None:
+async def test_a_streamed_answer(name: str, server: ProviderServer, balancer: AsyncLoadBalancer) -> None:
     if refusal_of(server, name):
         pytest.skip("refused, which the other test shows")
     scenario = SCENARIOS[name]
@@ -225,7 +225,7 @@ def _joined(chunks: list[Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_failure(kind: FailureKind, stream: bool, server: SpeakerServer, balancer: AsyncLoadBalancer) -> None:
+async def test_a_failure(kind: FailureKind, stream: bool, server: ProviderServer, balancer: AsyncLoadBalancer) -> None:
     reply = server.speaker.fail(kind)
     if reply is None:
         pytest.skip("the service has no such answer")
@@ -244,7 +244,7 @@ async def test_a_failure(kind: FailureKind, stream: bool, server: SpeakerServer,
     assert "this is" in failure.message, "the provider's own words are kept"
 
 
-async def test_a_sampling_field_is_passed_on_refused_or_dropped(server: SpeakerServer, balancer: AsyncLoadBalancer) -> None:
+async def test_a_sampling_field_is_passed_on_refused_or_dropped(server: ProviderServer, balancer: AsyncLoadBalancer) -> None:
     """A temperature arrives, or is refused by name; with `drop_params` it is left out instead."""
     result = await balancer.chat(HI, model="m", temperature=0.5)
     if result.success:
@@ -272,7 +272,7 @@ async def test_a_sampling_field_is_passed_on_refused_or_dropped(server: SpeakerS
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_nonsense_is_an_error_that_says_what_came(
-    reply: Reply, stream: bool, server: SpeakerServer, balancer: AsyncLoadBalancer
+    reply: Reply, stream: bool, server: ProviderServer, balancer: AsyncLoadBalancer
 ) -> None:
     server.answer = reply
     fleet = await balancer._started()

@@ -22,8 +22,8 @@ from balancer.fleet.streaming import StreamReading, chunks_of
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers import Adapter, Call, adapter_for
 from balancer.results import ChatChunk, text_of
+from tests.fake_providers import FAKE_PROVIDERS, Ending, FakeProvider, Heard, ProviderServer, Reply, Told, ToolCall
 from tests.fleet_calls import chat, streamed_chat
-from tests.speakers import SPEAKERS, Ending, Heard, Reply, Speaker, SpeakerServer, Told, ToolCall
 
 PATH = "/chat/completions"
 AS_IT_CAME = {"openai", "vllm"}
@@ -46,7 +46,7 @@ class Spoken:
     """One wire format, with a request made in it."""
 
     name: str
-    speaker: Speaker
+    speaker: FakeProvider
     adapter: Adapter
     call: Call
     heard: Heard
@@ -60,16 +60,16 @@ class Spoken:
         return [told for told in TOLD if calls_tools(self.speaker) or not told.tool_calls]
 
 
-def calls_tools(speaker: Speaker) -> bool:
+def calls_tools(speaker: FakeProvider) -> bool:
     return "tools offered" not in speaker.unsupported
 
 
-def request_of(speaker: Speaker, stream: bool) -> dict[str, Any]:
+def request_of(speaker: FakeProvider, stream: bool) -> dict[str, Any]:
     return {**REQUEST, "stream": stream, **({"tools": [TOOL]} if calls_tools(speaker) else {})}
 
 
 def spoken(name: str, stream: bool) -> Spoken:
-    speaker = SPEAKERS[name]
+    speaker = FAKE_PROVIDERS[name]
     adapter = adapter_for(speaker.provider)
     endpoint = speaker.endpoint("http://h", models={"m": "m"})
     call = adapter.call(endpoint, PATH, request_of(speaker, stream))
@@ -79,13 +79,13 @@ def spoken(name: str, stream: bool) -> Spoken:
     return Spoken(name, speaker, adapter, call, heard)
 
 
-@pytest.fixture(params=SPEAKERS)
+@pytest.fixture(params=FAKE_PROVIDERS)
 def whole(request: pytest.FixtureRequest) -> Spoken:
     """A format whose turn it is, asked for a whole answer."""
     return spoken(request.param, stream=False)
 
 
-@pytest.fixture(params=[name for name, speaker in SPEAKERS.items() if speaker.streams])
+@pytest.fixture(params=[name for name, speaker in FAKE_PROVIDERS.items() if speaker.streams])
 def streamed(request: pytest.FixtureRequest) -> Spoken:
     """The same, asked for a stream."""
     return spoken(request.param, stream=True)
@@ -241,9 +241,9 @@ def report(problems: list[str]) -> str:
     return f"{len(problems)} problems:\n" + "\n".join(problems[:40])
 
 
-@pytest.mark.parametrize("name", SPEAKERS)
+@pytest.mark.parametrize("name", FAKE_PROVIDERS)
 async def test_a_huge_answer_is_read_and_a_huge_event_is_refused(name: str) -> None:
-    with SpeakerServer(SPEAKERS[name]) as server:
+    with ProviderServer(FAKE_PROVIDERS[name]) as server:
         async with AsyncLoadBalancer([server.endpoint(models={"m": "m"})], enable_health_check=False, timeout=20) as balancer:
             server.answer = Told("x" * 20_000_000)
             outcome = await sent(balancer)
@@ -284,10 +284,10 @@ async def drip() -> AsyncIterator[str]:
 
 
 async def test_an_answer_that_drips_is_given_up_when_the_time_is_over(drip: str) -> None:
-    endpoints = [speaker.endpoint(drip, models={"m": "m"}, name=name) for name, speaker in SPEAKERS.items()]
+    endpoints = [speaker.endpoint(drip, models={"m": "m"}, name=name) for name, speaker in FAKE_PROVIDERS.items()]
     async with AsyncLoadBalancer(endpoints, enable_health_check=False, timeout=0.5) as balancer:
         started = time.monotonic()
-        asked = [ask(balancer, name) for name in SPEAKERS for ask in (sent, streamed_to_the_end)]
+        asked = [ask(balancer, name) for name in FAKE_PROVIDERS for ask in (sent, streamed_to_the_end)]
         outcomes = await asyncio.gather(*asked)
         assert time.monotonic() - started < 5
     for outcome in outcomes:

@@ -23,14 +23,14 @@ from jobs.records import Job, Shard
 from jobs.results.reading import Source
 from jobs.states import JobStatus
 from jobs.storage.job_store import JobStore, NewJob
+from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
 from tests.job_bench import Bench, input_line
-from tests.speakers import SPEAKERS, SpeakerServer
 from tests.waiting import until
 from workers import recorder as recorder_module
 from workers import shard_run as shard_run_module
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
-from workers.shard_run import Ending, ShardEnd, ShardRun, Tools
+from workers.shard_run import Ending, RunContext, ShardEnd, ShardRun
 
 POLICY = RetryPolicy(attempts=2, first=0.01, longest=0.02, longest_outage=0.02)
 PATIENT = HealthPolicy(failures_to_open=10**6)
@@ -43,7 +43,7 @@ class Worker:
         self.bench = bench
         self.servers: dict[str, MockServer] = {}
         self.fleet: Fleet
-        self.tools: Tools
+        self.context: RunContext
 
     async def start(self, *endpoints: Endpoint, timeout: float = 5.0, policy: HealthPolicy = PATIENT, **servers: object) -> None:
         """Start a server for each endpoint without an address (`servers` has their behaviour by name) and the worker."""
@@ -59,7 +59,7 @@ class Worker:
         await self.fleet.__aenter__()
         self.recorder = Recorder(self.bench.table)
         self.recorder.start()
-        self.tools = Tools(self.fleet, self.bench.table, self.bench.objects, self.recorder, POLICY, random.Random(1))
+        self.context = RunContext(self.fleet, self.bench.table, self.bench.objects, self.recorder, POLICY, random.Random(1))
 
     async def close(self) -> None:
         if hasattr(self, "fleet"):
@@ -80,7 +80,7 @@ class Worker:
         return job, await self.bench.claim(await self.bench.cut(job, 0, lines, endpoint))
 
     def run(self, job: Job, shard: Shard, waits: int = 0) -> ShardRun:
-        return ShardRun(shard, job, waits, self.tools)
+        return ShardRun(shard, job, waits, self.context)
 
     async def results(self, job: Job) -> dict[int, tuple[bool, dict[str, object]]]:
         """Line number -> (whether it failed, the line)."""
@@ -421,7 +421,7 @@ async def test_a_line_refused_everywhere_is_an_error_line(worker: Worker) -> Non
 
 
 async def test_a_line_too_long_for_one_model_waits_for_the_next_of_its_chain(worker: Worker) -> None:
-    with SpeakerServer(SPEAKERS["openai"]) as small:
+    with ProviderServer(FAKE_PROVIDERS["openai"]) as small:
         small.answer = small.speaker.fail(FailureKind.CONTEXT_TOO_LONG)
         await worker.start(small.endpoint(name="small", models={"small": "small"}), mock("large", models={"large": "large"}))
         await resting(worker, "large")

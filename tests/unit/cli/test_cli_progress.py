@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api_roadbalancer.cli.run_request import Order, default_out, how_to_go_on
+from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_on
 from api_roadbalancer.progress import dollars, job_line, money, spent
 from jobs.records import Job, Ledger, Tokens
 from jobs.states import JobStatus, PauseReason
@@ -100,14 +100,14 @@ def test_a_job_in_one_line(job: Job, rate: float | None, line: str) -> None:
 @pytest.mark.parametrize(
     ("order", "command"),
     [
-        (Order(Path("in.jsonl"), Path("in.results.jsonl"), "24h", 1, None, None), "roadbalancer run in.jsonl --max-cost 22"),
+        (RunRequest(Path("in.jsonl"), Path("in.results.jsonl"), "24h", 1, None, None), "roadbalancer run in.jsonl --max-cost 22"),
         (
-            Order(Path("my in.jsonl"), Path("out.jsonl"), "24h", 1, Path("fleet.yaml"), 1.5),
+            RunRequest(Path("my in.jsonl"), Path("out.jsonl"), "24h", 1, Path("fleet.yaml"), 1.5),
             "roadbalancer run 'my in.jsonl' -o out.jsonl --config fleet.yaml --max-cost 22",
         ),
     ],
 )
-def test_a_job_at_its_cap_names_the_command_that_goes_on(order: Order, command: str) -> None:
+def test_a_job_at_its_cap_names_the_command_that_goes_on(order: RunRequest, command: str) -> None:
     lines = how_to_go_on(order, CAPPED).splitlines()
     assert lines[0] == "paused     the cap of $1.50 is reached; 100 of 1,000 lines are done and kept"
     assert lines[2] == f"go on      {command}"

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_roadbalancer.mock.counters import InFlight, Tally
+from api_roadbalancer.mock.counters import InFlight, Totals
 
 
 def test_every_request_is_counted_in_exactly_one_outcome() -> None:
-    tally = Tally()
+    tally = Totals()
     for _ in range(5):
         tally.request("k")
     tally.answer("k", 200, good=True)
@@ -25,7 +25,7 @@ def test_every_request_is_counted_in_exactly_one_outcome() -> None:
 
 
 def test_a_request_without_a_key_is_counted_all_the_same() -> None:
-    tally = Tally()
+    tally = Totals()
     tally.request(None)
     tally.answer(None, 200, good=True)
     assert (tally.requests, tally.completed, tally.seen_keys, tally.completed_keys) == (1, 1, {}, {})

@@ -194,7 +194,7 @@ def test_a_redis_that_goes_away_is_done_without_until_it_is_back(
         assert all(each.result().success for each in waiting)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) <= 2, warnings  # one of each of the two
-    assert all("Redis can't be asked" in warning for warning in warnings)
+    assert all("Redis is unavailable" in warning for warning in warnings)
 
 
 def test_a_redis_that_says_nothing_any_more_holds_nobody_up_for_long(servers: Any, process: Make, mortal_redis: Redis) -> None:

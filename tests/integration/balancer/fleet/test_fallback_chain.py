@@ -9,26 +9,30 @@ from balancer import LoadBalancer
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind
 from balancer.routing.model_routes import ModelRoutes
+from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, Reply, Told
 from tests.integration.balancer.conftest import Make, Servers
-from tests.speakers import SPEAKERS, Reply, SpeakerServer, Told
 
 HI = [{"role": "user", "content": "Hi"}]
 FAILING = [FailureKind.RATE_LIMIT, FailureKind.OVERLOADED, FailureKind.SERVER]
 
 
 @pytest.fixture
-def three() -> Iterator[tuple[SpeakerServer, SpeakerServer, SpeakerServer]]:
+def three() -> Iterator[tuple[ProviderServer, ProviderServer, ProviderServer]]:
     """Three servers, one for each tier."""
-    with SpeakerServer(SPEAKERS["openai"]) as a, SpeakerServer(SPEAKERS["openai"]) as b, SpeakerServer(SPEAKERS["openai"]) as c:
+    with (
+        ProviderServer(FAKE_PROVIDERS["openai"]) as a,
+        ProviderServer(FAKE_PROVIDERS["openai"]) as b,
+        ProviderServer(FAKE_PROVIDERS["openai"]) as c,
+    ):
         yield a, b, c
 
 
-def over(servers: tuple[SpeakerServer, ...], balance: Make, **options: object) -> LoadBalancer:
+def over(servers: tuple[ProviderServer, ...], balance: Make, **options: object) -> LoadBalancer:
     return balance(*(s.endpoint(name=f"tier {n}", priority=n, models={"m": "m"}) for n, s in enumerate(servers)), **options)
 
 
 @pytest.mark.parametrize("kind", FAILING)
-def test_a_failing_tier_is_left_at_once(three: tuple[SpeakerServer, ...], balance: Make, kind: FailureKind) -> None:
+def test_a_failing_tier_is_left_at_once(three: tuple[ProviderServer, ...], balance: Make, kind: FailureKind) -> None:
     first, _, third = three
     first.answer = first.speaker.fail(kind)
     balancer = over(three, balance)
@@ -40,14 +44,14 @@ def test_a_failing_tier_is_left_at_once(three: tuple[SpeakerServer, ...], balanc
     assert not third.heard
 
 
-def test_a_tier_that_hangs_is_left_after_the_timeout(three: tuple[SpeakerServer, ...], balance: Make, servers: Servers) -> None:
+def test_a_tier_that_hangs_is_left_after_the_timeout(three: tuple[ProviderServer, ...], balance: Make, servers: Servers) -> None:
     hanging = servers.start(latency=30.0)
     balancer = balance(hanging, three[1].endpoint(name="tier 1", priority=1), timeout=0.2)
     result = balancer.chat(HI, model="m")
     assert result.success and result.endpoint == "tier 1"
 
 
-def test_a_tier_is_returned_to_when_it_is_well(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+def test_a_tier_is_returned_to_when_it_is_well(three: tuple[ProviderServer, ...], balance: Make) -> None:
     first, *_ = three
     first.answer = Reply(429, b"{}", {"retry-after": "1"})
     balancer = over(three, balance)
@@ -58,7 +62,7 @@ def test_a_tier_is_returned_to_when_it_is_well(three: tuple[SpeakerServer, ...],
         assert time.monotonic() < deadline
 
 
-def test_when_all_tiers_fail_the_error_lists_each_attempt(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+def test_when_all_tiers_fail_the_error_lists_each_attempt(three: tuple[ProviderServer, ...], balance: Make) -> None:
     for server in three:
         server.answer = server.speaker.fail(FailureKind.SERVER)
     result = over(three, balance).chat(HI, model="m")
@@ -67,7 +71,7 @@ def test_when_all_tiers_fail_the_error_lists_each_attempt(three: tuple[SpeakerSe
     assert len(result.attempts) == 3
 
 
-def test_a_chain_goes_on_with_its_next_model(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+def test_a_chain_goes_on_with_its_next_model(three: tuple[ProviderServer, ...], balance: Make) -> None:
     first, second, _ = three
     first.answer = first.speaker.fail(FailureKind.OVERLOADED)
     routes = ModelRoutes({"smart": ("best", "good")})
@@ -81,7 +85,7 @@ def test_a_chain_goes_on_with_its_next_model(three: tuple[SpeakerServer, ...], b
 
 
 def test_the_next_model_may_be_at_the_same_endpoint(balance: Make) -> None:
-    with SpeakerServer(SPEAKERS["openai"]) as server:
+    with ProviderServer(FAKE_PROVIDERS["openai"]) as server:
         too_long = server.speaker.fail(FailureKind.CONTEXT_TOO_LONG)
         assert too_long is not None
         server.answer = lambda heard: Told() if heard.model == "roomy" else too_long
@@ -92,7 +96,7 @@ def test_the_next_model_may_be_at_the_same_endpoint(balance: Make) -> None:
     assert len(alone.attempts) == 1, "it would be too long again"
 
 
-def test_an_earlier_model_comes_before_a_lower_tier(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+def test_an_earlier_model_comes_before_a_lower_tier(three: tuple[ProviderServer, ...], balance: Make) -> None:
     first, second, _ = three
     endpoints = [
         first.endpoint(name="cheap", priority=0, models={"good": "g"}),
@@ -101,7 +105,7 @@ def test_an_earlier_model_comes_before_a_lower_tier(three: tuple[SpeakerServer, 
     assert balance(*endpoints).chat(HI, model="best,good").endpoint == "dear"
 
 
-def test_a_stream_falls_back_along_the_chain_too(three: tuple[SpeakerServer, ...], balance: Make) -> None:
+def test_a_stream_falls_back_along_the_chain_too(three: tuple[ProviderServer, ...], balance: Make) -> None:
     first, *_ = three
     first.answer = first.speaker.fail(FailureKind.OVERLOADED)
     chunks = list(over(three, balance).chat(HI, model="m", stream=True))
@@ -111,7 +115,7 @@ def test_a_stream_falls_back_along_the_chain_too(three: tuple[SpeakerServer, ...
 
 def test_what_one_format_cannot_say_another_one_is_asked_for(balance: Make) -> None:
     """A request that the first tier's wire format has no word for goes to the next tier without being sent to the first."""
-    with SpeakerServer(SPEAKERS["laas"]) as narrow, SpeakerServer(SPEAKERS["openai"]) as wide:
+    with ProviderServer(FAKE_PROVIDERS["laas"]) as narrow, ProviderServer(FAKE_PROVIDERS["openai"]) as wide:
         balancer = balance(
             narrow.endpoint(name="narrow", models={"m": "m"}), wide.endpoint(name="wide", priority=1, models={"m": "m"})
         )
@@ -122,7 +126,7 @@ def test_what_one_format_cannot_say_another_one_is_asked_for(balance: Make) -> N
 
 def test_refusals_use_no_attempts_up_and_are_not_repeated(balance: Make) -> None:
     """Three endpoints that have no word for a field leave all three attempts to the one that does."""
-    with SpeakerServer(SPEAKERS["laas"]) as narrow, SpeakerServer(SPEAKERS["openai"]) as wide:
+    with ProviderServer(FAKE_PROVIDERS["laas"]) as narrow, ProviderServer(FAKE_PROVIDERS["openai"]) as wide:
         refusing = [narrow.endpoint(name=f"narrow {n}", models={"m": "m"}) for n in range(3)]
         balancer = balance(*refusing, wide.endpoint(name="wide", priority=1, models={"m": "m"}), retry_count=2)
         assert balancer.chat(HI, model="m", stop=["END"]).endpoint == "wide"
@@ -133,7 +137,7 @@ def test_refusals_use_no_attempts_up_and_are_not_repeated(balance: Make) -> None
 
 
 def test_a_refused_key_is_shown_once(balance: Make) -> None:
-    with SpeakerServer(SPEAKERS["openai"]) as server:
+    with ProviderServer(FAKE_PROVIDERS["openai"]) as server:
         server.answer = server.speaker.fail(FailureKind.AUTHENTICATION)
         result = balance(server.endpoint(), retry_count=2).chat(HI)
     assert result.failure is not None and result.failure.kind is FailureKind.AUTHENTICATION

@@ -14,7 +14,7 @@ from balancer.state import keys
 from balancer.state.health import Circuit, HealthPolicy
 from balancer.state.health import shared as health
 from balancer.state.health.report import DEFAULT_RATE_LIMIT_PAUSE
-from balancer.state.health.shared import HealthBoard, read_health
+from balancer.state.health.shared import SharedHealth, read_health
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Call, Scripts
 from tests.waiting import until
@@ -23,16 +23,16 @@ LUA = Path(health.__file__).parent
 E = "e"
 POLICY = HealthPolicy(failures_to_open=3, connection_weight=2, first_open=0.2, longest_open=0.5, refresh_every=0.02)
 
-Open = Callable[..., HealthBoard]
+Open = Callable[..., SharedHealth]
 
 
 @pytest.fixture
 async def board(redis: AsyncRedis) -> AsyncIterator[Open]:
     """Makes boards of as many processes as wanted; started ones are closed at the end."""
-    made: list[HealthBoard] = []
+    made: list[SharedHealth] = []
 
-    def make(policy: HealthPolicy = POLICY, started: bool = False, **options: Any) -> HealthBoard:
-        new = HealthBoard(redis, options.pop("scripts", None) or Scripts(redis, LUA), [E], policy, **options)
+    def make(policy: HealthPolicy = POLICY, started: bool = False, **options: Any) -> SharedHealth:
+        new = SharedHealth(redis, options.pop("scripts", None) or Scripts(redis, LUA), [E], policy, **options)
         if started:
             new.start()
             made.append(new)
@@ -51,7 +51,7 @@ def bad(kind: FailureKind = FailureKind.SERVER, status: int | None = 500, retry_
     return Outcome(E, 0.1, status, failure=Failure(kind, "the reason", status, retry_after))
 
 
-async def tell(board: HealthBoard, *outcomes: Outcome) -> None:
+async def tell(board: SharedHealth, *outcomes: Outcome) -> None:
     for outcome in outcomes:
         board.note(outcome)
     await board._report()
@@ -256,7 +256,7 @@ async def test_what_an_endpoint_says_is_not_kept(board: Open) -> None:
     assert "secret" not in everything
 
 
-async def redis_text(board: HealthBoard) -> str:
+async def redis_text(board: SharedHealth) -> str:
     return str(await board._redis.hgetall(keys.health(E)))
 
 

@@ -11,7 +11,7 @@ from balancer.outcome import Usage
 from balancer.runtime.tasks import end_tasks
 from balancer.state import keys
 from balancer.state.rate_limits import shared as pacing
-from balancer.state.rate_limits.shared import Pacer, expected_tokens
+from balancer.state.rate_limits.shared import RateLimiter, expected_tokens
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Scripts
 
@@ -19,17 +19,17 @@ LUA = Path(pacing.__file__).parent
 E = "e"
 
 
-def pacer(redis: AsyncRedis, **limits: int) -> Pacer:
-    return Pacer(Scripts(redis, LUA), [Endpoint("http://h", name=E, **limits)])  # type: ignore[arg-type]
+def pacer(redis: AsyncRedis, **limits: int) -> RateLimiter:
+    return RateLimiter(Scripts(redis, LUA), [Endpoint("http://h", name=E, **limits)])  # type: ignore[arg-type]
 
 
-async def pass_for(seconds: float, pacers: list[Pacer], tokens: int = 1, takers: int = 4) -> list[float]:
+async def pass_for(seconds: float, pacers: list[RateLimiter], tokens: int = 1, takers: int = 4) -> list[float]:
     """Let takers take as fast as they can, and return when each take went through."""
     passed: list[float] = []
 
-    async def taker(one: Pacer) -> None:
+    async def taker(one: RateLimiter) -> None:
         while True:
-            await one.take(E, tokens)
+            await one.acquire(E, tokens)
             passed.append(time.monotonic())
 
     tasks = [asyncio.create_task(taker(p)) for p in pacers for _ in range(takers)]
@@ -90,10 +90,10 @@ async def test_what_was_really_used_is_corrected(redis: AsyncRedis) -> None:
     assert (await ask(redis, 0, 6000, 1, 1, correction=500))[0] == 0
     assert (await ask(redis, 0, 6000, 1, 1, correction=-500))[0] == 1
     one = pacer(redis, tpm=6000)
-    one.settle(E, 10, Usage(prompt=5_000, completion=5_000))
+    one.reconcile(E, 10, Usage(prompt=5_000, completion=5_000))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await one.take(E, 1)
+            await one.acquire(E, 1)
 
 
 async def test_both_budgets_count(redis: AsyncRedis) -> None:
@@ -110,20 +110,20 @@ async def test_tokens_pace_two_processes_together(redis: AsyncRedis) -> None:
 
 async def test_an_endpoint_without_budget_costs_nothing(redis: AsyncRedis) -> None:
     one = pacer(redis)
-    assert not one.is_paced(E)
-    await one.take(E, 10**9)
-    one.settle(E, 5, Usage())
+    assert not one.is_limited(E)
+    await one.acquire(E, 10**9)
+    one.reconcile(E, 5, Usage())
     assert await redis.keys("*") == []
 
 
 async def test_a_wait_that_is_cancelled_lets_the_next_one_on(redis: AsyncRedis) -> None:
     one = pacer(redis, rpm=120)
     await pass_for(0.1, [one])
-    waiting = asyncio.create_task(one.take(E, 1))
+    waiting = asyncio.create_task(one.acquire(E, 1))
     await asyncio.sleep(0)
     await end_tasks(waiting)
     async with asyncio.timeout(3):
-        await one.take(E, 1)
+        await one.acquire(E, 1)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from jobs.records import FileRecord, Job, Shard
 from jobs.service import JobRequest, JobService
 from jobs.states import JobStatus, PauseReason
 from jobs.storage.job_store import JobStore, NewJob, job_scripts
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 from tests.job_bench import PATH, Bench, finished, in_chunks, input_line
 
 
@@ -206,7 +206,7 @@ class House:
         self.redis = redis
         self.queue = Queue()
         self.fleet = Fleet(endpoints, state_on(redis, "p1", endpoints))
-        objects = Objects.open(str(folder))
+        objects = ObjectStore.open(str(folder))
         weighted = BalancingStrategy.WEIGHTED
         self.service = JobService("p1", redis, objects, self.fleet, weighted, self.queue.publish)
 

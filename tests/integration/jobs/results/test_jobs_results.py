@@ -15,9 +15,9 @@ from jobs.records import Job
 from jobs.results.assembly import Assembly, output_file_id
 from jobs.results.reading import Result, Source
 from jobs.states import JobStatus
-from jobs.storage import object_store as objects
+from jobs.storage import object_store
 from jobs.storage.job_store import NewJob
-from jobs.storage.object_store import Objects
+from jobs.storage.object_store import ObjectStore
 from jobs.upkeep.sweep import Sweep
 from tests.job_bench import Bench, finished, in_chunks, input_line
 
@@ -50,7 +50,7 @@ async def test_an_ended_job_leaves_only_its_record_and_its_files(bench: Bench) -
     assert job.error_file_id is None
     files = {keys.file(job.input_file_id), keys.file(str(job.output_file_id)), keys.FILES}
     assert left == {keys.job(job.id), keys.JOBS, keys.TURNS, *files}
-    assert await bench.objects.folder(objects.parts_folder(job.id)) == []
+    assert await bench.objects.folder(object_store.parts_folder(job.id)) == []
 
 
 async def test_a_job_without_a_single_good_line_has_no_output(bench: Bench) -> None:
@@ -61,7 +61,7 @@ async def test_a_job_without_a_single_good_line_has_no_output(bench: Bench) -> N
     assert (job.status, job.output_file_id) == (JobStatus.COMPLETED, None)
     assert len(await bench.file_lines(job.error_file_id)) == 3
     with pytest.raises(FileNotFoundError):
-        await bench.objects.info(objects.content_path(output_file_id(job.id, "output")))
+        await bench.objects.info(object_store.content_path(output_file_id(job.id, "output")))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_a_lost_part_is_never_passed_over(bench: Bench) -> None:
     job = await bench.open_real_job(20)
     for first in (0, 10):
         await bench.work(await bench.cut(job, first, first + 10))
-    await bench.objects.delete(objects.part_path(job.id, 0, 10))
+    await bench.objects.delete(object_store.part_path(job.id, 0, 10))
     assert not await bench.assembly().end_if_done(job.id)
     job = await bench.jobs.get(job.id)
     assert (job.status, job.ledger.done) == (JobStatus.IN_PROGRESS, 10)
@@ -132,7 +132,7 @@ async def test_a_part_that_is_cut_off_is_sent_again(bench: Bench) -> None:
     job = await bench.open_real_job(20)
     for first in (0, 10):
         await bench.work(await bench.cut(job, first, first + 10))
-    path = objects.part_path(job.id, 10, 20)
+    path = object_store.part_path(job.id, 10, 20)
     await bench.objects.write(path, (await bench.objects.read(path))[:-30])
     with pytest.raises(LedgerBroken):
         await bench.assembly().end_if_done(job.id)
@@ -146,7 +146,7 @@ async def test_a_job_whose_results_and_input_are_gone_ends_with_the_reason(bench
     job = await bench.open_real_job(20)
     for first in (0, 10):
         await bench.work(await bench.cut(job, first, first + 10))
-    await bench.objects.delete(objects.part_path(job.id, 0, 10), objects.content_path(job.input_file_id))
+    await bench.objects.delete(object_store.part_path(job.id, 0, 10), object_store.content_path(job.input_file_id))
     assert await bench.assembly().end_if_done(job.id)
     job = await bench.jobs.get(job.id)
     assert (job.status, job.ledger.completed) == (JobStatus.FAILED, 10)
@@ -160,7 +160,7 @@ async def test_a_job_that_is_being_finalized_can_be_stopped(bench: Bench, ending
     for first in (0, 10):
         await bench.work(await bench.cut(job, first, first + 10))
     await bench.jobs.begin_finalizing(job)
-    await bench.objects.delete(objects.part_path(job.id, 0, 10))
+    await bench.objects.delete(object_store.part_path(job.id, 0, 10))
     await bench.jobs.stop(job.id, ending)
     assert await bench.assembly().end_if_done(job.id)
     job = await bench.jobs.get(job.id)
@@ -183,8 +183,8 @@ async def test_parts_of_an_ended_job_are_swept_and_leave_no_folder(bench: Bench,
     await bench.write_part(job, 0, 10)  # by a worker that had lost its shard
     sweep = Sweep(bench.redis, bench.jobs, bench.files, bench.objects)
     await sweep.delete_orphan_parts()
-    assert await bench.objects.folder(objects.parts_folder(job.id)) == []
-    assert await bench.objects.folders(objects.JOBS_FOLDER) == []
+    assert await bench.objects.folder(object_store.parts_folder(job.id)) == []
+    assert await bench.objects.folders(object_store.JOBS_FOLDER) == []
 
 
 async def test_workers_that_are_gone_are_forgotten(bench: Bench) -> None:
@@ -253,10 +253,10 @@ async def test_two_processes_that_end_a_job_at_once_end_it_once(bench: Bench) ->
     assert sorted(ended) == [False, False, False, True]
 
 
-class SlowStore(Objects):
+class SlowStore(ObjectStore):
     """A store whose first writing of an error file waits for a sign before it begins."""
 
-    def __init__(self, inner: Objects) -> None:
+    def __init__(self, inner: ObjectStore) -> None:
         super().__init__(inner._store)
         self.reached, self.go = asyncio.Event(), asyncio.Event()
 

@@ -14,7 +14,7 @@ from live_server import PATIENCE_S, StartServer, error_of, until
 from balancer.configuration import Configuration
 from balancer.errors import ConfigurationError, SharedStateUnavailable
 from balancer.state.redis_connection import AsyncRedis
-from jobs.access import Access, KeyStore, Limits, Refusal, Refused, recognition, store
+from jobs.access import Access, KeyStore, Limits, Refusal, Refused, key_authenticator, store
 from jobs.access.exposure import Door, refuse_exposure
 from jobs.access.store import KeyOrder
 from producer_api.access.callers import CurrentCaller, refusal_response
@@ -32,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return None
 
     monkeypatch.setattr(store, "make_durable", at_once)
-    monkeypatch.setattr(recognition, "REMEMBERED_SECONDS", 0.05)
+    monkeypatch.setattr(key_authenticator, "REMEMBERED_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -12,22 +12,22 @@ import pytest
 from live_server import PATIENCE_S, LiveServer, StartServer
 
 from balancer.outcome import FailureKind
-from tests.speakers import SPEAKERS, Ending, Heard, Reply, SpeakerServer, Told, ToolCall
+from tests.fake_providers import FAKE_PROVIDERS, Ending, Heard, ProviderServer, Reply, Told, ToolCall
 
-OPENAI = SPEAKERS["openai"]
+OPENAI = FAKE_PROVIDERS["openai"]
 HI: Any = [{"role": "user", "content": "Hi"}]
 TOOL: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
 
 @pytest.fixture
-def model() -> Iterator[SpeakerServer]:
+def model() -> Iterator[ProviderServer]:
     """The only endpoint's server."""
-    with SpeakerServer(OPENAI) as server:
+    with ProviderServer(OPENAI) as server:
         yield server
 
 
 @pytest.fixture
-def gateway(model: SpeakerServer, start: StartServer) -> LiveServer:
+def gateway(model: ProviderServer, start: StartServer) -> LiveServer:
     """A server in front of it that tries once."""
     return start(endpoints=(model.endpoint(name="one", models={"m": "m"}),), retry_count=0)
 
@@ -38,7 +38,7 @@ def client(gateway: LiveServer) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_a_plain_answer_with_its_headers(client: openai.OpenAI, model: SpeakerServer) -> None:
+def test_a_plain_answer_with_its_headers(client: openai.OpenAI, model: ProviderServer) -> None:
     raw = client.chat.completions.with_raw_response.create(model="m", messages=HI, extra_body={"top_k": 5})
     answer = raw.parse()
     assert answer.choices[0].message.content == Told().text
@@ -54,7 +54,7 @@ def test_paths_stand_with_and_without_the_version(gateway: LiveServer) -> None:
         assert httpx.post(gateway.url + path, json={"model": "m", "messages": HI}).status_code == 200
 
 
-def test_a_stream(client: openai.OpenAI, model: SpeakerServer) -> None:
+def test_a_stream(client: openai.OpenAI, model: ProviderServer) -> None:
     model.answer = Told("one two three", (ToolCall("weather", {"city": "Seoul"}),), Ending.TOOLS)
     chunks = list(client.chat.completions.create(model="m", messages=HI, tools=[TOOL], stream=True))
     assert "".join(c.choices[0].delta.content or "" for c in chunks) == "one two three"
@@ -84,7 +84,12 @@ def test_a_stream_with_its_tokens(client: openai.OpenAI) -> None:
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_an_endpoint_refuses_becomes_the_clients_error(
-    client: openai.OpenAI, model: SpeakerServer, kind: FailureKind, error: type[openai.APIStatusError], code: str, stream: bool
+    client: openai.OpenAI,
+    model: ProviderServer,
+    kind: FailureKind,
+    error: type[openai.APIStatusError],
+    code: str,
+    stream: bool,
 ) -> None:
     reply = OPENAI.fail(kind)
     assert reply is not None
@@ -97,14 +102,14 @@ def test_what_an_endpoint_refuses_becomes_the_clients_error(
 
 @pytest.mark.parametrize(("status", "error"), [(404, openai.NotFoundError), (422, openai.UnprocessableEntityError)])
 def test_other_refusals_keep_their_status(
-    client: openai.OpenAI, model: SpeakerServer, status: int, error: type[openai.APIStatusError]
+    client: openai.OpenAI, model: ProviderServer, status: int, error: type[openai.APIStatusError]
 ) -> None:
     model.answer = Reply(status, b'{"error": {"message": "no", "type": "invalid_request_error", "param": null, "code": null}}')
     with pytest.raises(error):
         client.chat.completions.create(model="m", messages=HI)
 
 
-def test_rate_limits_say_when_to_come_back(gateway: LiveServer, model: SpeakerServer) -> None:
+def test_rate_limits_say_when_to_come_back(gateway: LiveServer, model: ProviderServer) -> None:
     model.answer = Reply(429, b"{}", {"retry-after": "7"})
     answer = httpx.post(f"{gateway.url}/v1/chat/completions", json={"model": "m", "messages": HI})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
@@ -125,7 +130,7 @@ def test_a_server_that_is_gone_is_a_connection_error(start: StartServer) -> None
         client.chat.completions.create(model="m", messages=HI)
 
 
-def test_a_client_that_waits_too_short_times_out(gateway: LiveServer, model: SpeakerServer) -> None:
+def test_a_client_that_waits_too_short_times_out(gateway: LiveServer, model: ProviderServer) -> None:
     answer_now = threading.Event()
     model.answer = held(answer_now)
     hasty = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0, timeout=0.2)
@@ -161,7 +166,7 @@ def held(until: threading.Event) -> Callable[[Heard], Told]:
     ],
 )
 def test_bad_bodies_are_refused_by_name(
-    gateway: LiveServer, model: SpeakerServer, content: bytes, status: int, param: str | None
+    gateway: LiveServer, model: ProviderServer, content: bytes, status: int, param: str | None
 ) -> None:
     answer = httpx.post(f"{gateway.url}/v1/chat/completions", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == status
@@ -170,12 +175,12 @@ def test_bad_bodies_are_refused_by_name(
     assert not model.bodies
 
 
-def test_a_stream_that_breaks_tells_so_in_its_last_event(model: SpeakerServer, start: StartServer) -> None:
+def test_a_stream_that_breaks_tells_so_in_its_last_event(model: ProviderServer, start: StartServer) -> None:
     class Broken(type(OPENAI)):  # type: ignore[misc]
         def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
             yield from list(super().stream(told, heard))[:2]
 
-    with SpeakerServer(Broken()) as broken:
+    with ProviderServer(Broken()) as broken:
         gateway = start(endpoints=(broken.endpoint(name="one", models={"m": "m"}),), retry_count=0)
         with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0, timeout=PATIENCE_S) as client:
             stream = client.chat.completions.create(model="m", messages=HI, stream=True)
@@ -199,7 +204,7 @@ def test_a_reader_that_goes_away_ends_the_request_upstream_and_frees_its_slot(st
             finally:
                 gone.set()
 
-    with SpeakerServer(Endless()) as endless:
+    with ProviderServer(Endless()) as endless:
         endpoint = endless.endpoint(name="one", models={"m": "m"}, max_concurrency=1)
         gateway = start(endpoints=(endpoint,), retry_count=0)
         body = {"model": "m", "messages": HI, "stream": True}
@@ -213,9 +218,9 @@ def test_a_reader_that_goes_away_ends_the_request_upstream_and_frees_its_slot(st
             assert time.monotonic() < deadline, "the slot was not given back"
 
 
-def test_another_endpoint_answers_without_the_client_noticing(model: SpeakerServer, start: StartServer) -> None:
+def test_another_endpoint_answers_without_the_client_noticing(model: ProviderServer, start: StartServer) -> None:
     model.answer = OPENAI.fail(FailureKind.SERVER)
-    with SpeakerServer(OPENAI) as well:
+    with ProviderServer(OPENAI) as well:
         endpoints = (model.endpoint(name="ill", models={"m": "m"}), well.endpoint(name="well", priority=1, models={"m": "m"}))
         gateway = start(endpoints=endpoints)
         answer = httpx.post(f"{gateway.url}/v1/chat/completions", json={"model": "m", "messages": HI})
@@ -225,7 +230,7 @@ def test_another_endpoint_answers_without_the_client_noticing(model: SpeakerServ
 
 
 def test_a_full_fleet_says_so_after_the_queue_wait(
-    model: SpeakerServer, start: StartServer, monkeypatch: pytest.MonkeyPatch
+    model: ProviderServer, start: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("producer_api.app.QUEUE_WAIT", 0.2)
     answer_now = threading.Event()

@@ -16,20 +16,20 @@ from balancer.routing.model_routes import ModelRoutes
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access import KeyStore, Limits
 from jobs.access.store import KeyOrder
-from tests.speakers import SPEAKERS, Heard, Reply, SpeakerServer, Told
+from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Told
 
-OPENAI = SPEAKERS["openai"]
+OPENAI = FAKE_PROVIDERS["openai"]
 HI: Any = [{"role": "user", "content": "Hi"}]
 
 
 @pytest.fixture
-def model() -> Iterator[SpeakerServer]:
-    with SpeakerServer(OPENAI) as server:
+def model() -> Iterator[ProviderServer]:
+    with ProviderServer(OPENAI) as server:
         yield server
 
 
 @pytest.fixture
-def gateway(model: SpeakerServer, start: StartServer) -> LiveServer:
+def gateway(model: ProviderServer, start: StartServer) -> LiveServer:
     endpoint = model.endpoint(name="one", models={"m": "m", "dear": "dear"})
     routes = ModelRoutes({"smart": ("dear", "m"), "plain": ("m",)})
     return start(endpoints=(endpoint,), retry_count=0, routes=routes, api_keys=("the-admins-secret",))
@@ -67,7 +67,7 @@ async def test_a_wrong_key_is_an_authentication_error(gateway: LiveServer) -> No
         await ask_in_thread(stranger)
 
 
-async def test_a_key_may_ask_for_its_models_alone_by_whatever_name(client: Any, model: SpeakerServer) -> None:
+async def test_a_key_may_ask_for_its_models_alone_by_whatever_name(client: Any, model: ProviderServer) -> None:
     limited = await client(KeyOrder("limited", models=("m",)))
     assert (await ask_in_thread(limited)).parse().choices
     assert (await ask_in_thread(limited, "plain")).parse().choices, "an alias for what it may use"
@@ -95,7 +95,7 @@ async def test_requests_per_minute(client: Any) -> None:
     assert int(caught.value.response.headers["retry-after"]) >= 1
 
 
-async def test_parallel_requests_and_their_end(client: Any, model: SpeakerServer) -> None:
+async def test_parallel_requests_and_their_end(client: Any, model: ProviderServer) -> None:
     answer_now = threading.Event()
 
     def held(heard: Heard) -> Told:
@@ -119,7 +119,7 @@ async def test_parallel_requests_and_their_end(client: Any, model: SpeakerServer
     assert (await ask_in_thread(single)).parse().choices, "a stream that has ended has left"
 
 
-async def test_a_budget_that_is_spent(model: SpeakerServer, start: StartServer, redis: AsyncRedis) -> None:
+async def test_a_budget_that_is_spent(model: ProviderServer, start: StartServer, redis: AsyncRedis) -> None:
     endpoint = model.endpoint(name="one", models={"m": "m"}, price=Price(1000.0, 0.0))
     gateway = start(endpoints=(endpoint,), retry_count=0, api_keys=("the-admins-secret",))
     _, secret = await KeyStore(redis).create(KeyOrder("poor", limits=Limits(budget_day=0.015)))
@@ -196,7 +196,7 @@ async def test_a_stream_that_is_left_early_is_paid_for(
             while True:
                 yield second
 
-    with SpeakerServer(Endless()) as endless:
+    with ProviderServer(Endless()) as endless:
         endpoint = endless.endpoint(name="one", models={"m": "m"}, price=Price(1000.0, 1000.0))
         gateway = start(endpoints=(endpoint,), retry_count=0, api_keys=("the-admins-secret",))
         record, secret = await KeyStore(redis).create(KeyOrder("hasty", limits=Limits(budget_day=0.001, parallel=1)))
@@ -242,7 +242,7 @@ UNCOUNTED = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"abcdefgh
 
 @pytest.mark.parametrize(
     ("speaker", "stream", "usage"),
-    [(SPEAKERS["anthropic"], BROKEN_ANTHROPIC, (100_000, 2)), (OPENAI, UNCOUNTED, (101_001, 2))],
+    [(FAKE_PROVIDERS["anthropic"], BROKEN_ANTHROPIC, (100_000, 2)), (OPENAI, UNCOUNTED, (101_001, 2))],
     ids=["broken", "uncounted"],
 )
 async def test_the_account_and_the_key_agree_on_streams_that_are_not_counted(
@@ -251,7 +251,7 @@ async def test_the_account_and_the_key_agree_on_streams_that_are_not_counted(
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
     content = [{"type": "text", "text": "x" * 400_000}, picture]
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
-    with SpeakerServer(speaker, Reply(200, stream, {"content-type": "text/event-stream"})) as server:
+    with ProviderServer(speaker, Reply(200, stream, {"content-type": "text/event-stream"})) as server:
         endpoint = server.endpoint(name="one", models={"m": "m"}, price=Price(3.0, 15.0))
         gateway = start(endpoints=(endpoint,), retry_count=0, api_keys=("the-admins-secret-key",))
         record, secret = await KeyStore(redis).create(KeyOrder("whose", limits=Limits(budget_day=1000.0)))

@@ -12,19 +12,19 @@ from openai.types.responses import Response
 
 from balancer.outcome import FailureKind
 from producer_api.gateway.responses_wire import chat_body
-from tests.speakers import SPEAKERS, Ending, Image, Reply, SpeakerServer, Text, Told, Turn
+from tests.fake_providers import FAKE_PROVIDERS, Ending, Image, ProviderServer, Reply, Text, Told, Turn
 
-OPENAI = SPEAKERS["openai"]
+OPENAI = FAKE_PROVIDERS["openai"]
 
 
 @pytest.fixture
-def model() -> Iterator[SpeakerServer]:
-    with SpeakerServer(OPENAI) as server:
+def model() -> Iterator[ProviderServer]:
+    with ProviderServer(OPENAI) as server:
         yield server
 
 
 @pytest.fixture
-def gateway(model: SpeakerServer, start: StartServer) -> LiveServer:
+def gateway(model: ProviderServer, start: StartServer) -> LiveServer:
     return start(endpoints=(model.endpoint(name="one", models={"m": "m"}),), retry_count=0)
 
 
@@ -34,7 +34,7 @@ def client(gateway: LiveServer) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_a_text(client: openai.OpenAI, model: SpeakerServer) -> None:
+def test_a_text(client: openai.OpenAI, model: ProviderServer) -> None:
     answer = client.responses.create(model="m", input="Hi", instructions="Be brief.", max_output_tokens=50)
     assert answer.output_text == Told().text
     assert answer.status == "completed"
@@ -44,7 +44,7 @@ def test_a_text(client: openai.OpenAI, model: SpeakerServer) -> None:
     Response.model_validate(answer.model_dump())
 
 
-def test_messages_with_parts(client: openai.OpenAI, model: SpeakerServer) -> None:
+def test_messages_with_parts(client: openai.OpenAI, model: ProviderServer) -> None:
     parts: Any = [{"type": "input_text", "text": "What?"}, {"type": "input_image", "image_url": "https://example.com/a.png"}]
     items: Any = [
         {"role": "user", "content": "Hi"},
@@ -59,7 +59,7 @@ def test_messages_with_parts(client: openai.OpenAI, model: SpeakerServer) -> Non
     )
 
 
-def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI, model: SpeakerServer) -> None:
+def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI, model: ProviderServer) -> None:
     model.answer = Told("Once", ending=Ending.LENGTH)
     answer = client.responses.create(model="m", input="Hi")
     assert answer.status == "incomplete"
@@ -77,7 +77,7 @@ def test_a_stream(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_errors_are_the_clients_own(client: openai.OpenAI, model: SpeakerServer, stream: bool) -> None:
+def test_errors_are_the_clients_own(client: openai.OpenAI, model: ProviderServer, stream: bool) -> None:
     model.answer = OPENAI.fail(FailureKind.RATE_LIMIT)
     with pytest.raises(openai.RateLimitError):
         client.responses.create(model="m", input="Hi", stream=stream)
@@ -122,7 +122,7 @@ def test_verbosity_goes_on_and_comes_back(client: openai.OpenAI) -> None:
 REFUSAL = "I can't help with that."
 
 
-def test_a_refusal_is_one(client: openai.OpenAI, model: SpeakerServer) -> None:
+def test_a_refusal_is_one(client: openai.OpenAI, model: ProviderServer) -> None:
     message = {"role": "assistant", "content": None, "refusal": REFUSAL}
     body = {"id": "c", "model": "m", "created": 1, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     model.answer = Reply(200, orjson.dumps(body), {"content-type": "application/json"})
@@ -132,7 +132,7 @@ def test_a_refusal_is_one(client: openai.OpenAI, model: SpeakerServer) -> None:
     assert len(item.content) == 1
 
 
-def test_a_streamed_refusal_is_one(client: openai.OpenAI, model: SpeakerServer) -> None:
+def test_a_streamed_refusal_is_one(client: openai.OpenAI, model: ProviderServer) -> None:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {"refusal": REFUSAL[:5]}, {"refusal": REFUSAL[5:]}]
     chunks = [{"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     chunks.append({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})

@@ -11,21 +11,21 @@ import redis as sync_redis
 from live_server import LiveServer, StartServer
 
 from balancer.outcome import FailureKind
-from tests.speakers import SPEAKERS, Ending, Reply, SpeakerServer, Text, Told, Turn
-from tests.speakers.speaker import KEY
+from tests.fake_providers import FAKE_PROVIDERS, Ending, ProviderServer, Reply, Text, Told, Turn
+from tests.fake_providers.speaker import KEY
 
-OPENAI = SPEAKERS["openai"]
+OPENAI = FAKE_PROVIDERS["openai"]
 CALLERS_KEY = "sk-a-callers-own-key-0123456789"
 
 
 @pytest.fixture
-def model() -> Iterator[SpeakerServer]:
-    with SpeakerServer(OPENAI) as server:
+def model() -> Iterator[ProviderServer]:
+    with ProviderServer(OPENAI) as server:
         yield server
 
 
 @pytest.fixture
-def gateway(model: SpeakerServer, start: StartServer) -> LiveServer:
+def gateway(model: ProviderServer, start: StartServer) -> LiveServer:
     return start(endpoints=(model.endpoint(name="one", models={"m": "m"}),), retry_count=0)
 
 
@@ -33,7 +33,7 @@ def ask(gateway: LiveServer, **fields: Any) -> httpx.Response:
     return httpx.post(f"{gateway.url}/api/v1/chat", json={"user_message": "What now?", "free_mode": True, **fields})
 
 
-def test_the_whole_context_becomes_one_request(gateway: LiveServer, model: SpeakerServer) -> None:
+def test_the_whole_context_becomes_one_request(gateway: LiveServer, model: ProviderServer) -> None:
     answer = ask(
         gateway,
         session_id="s-1",
@@ -74,13 +74,13 @@ def test_the_whole_context_becomes_one_request(gateway: LiveServer, model: Speak
     }
 
 
-def test_defaults(gateway: LiveServer, model: SpeakerServer) -> None:
+def test_defaults(gateway: LiveServer, model: ProviderServer) -> None:
     answer = ask(gateway).json()
     assert answer["session_id"].startswith("session_")
     assert (model.heard[0].max_tokens, model.heard[0].temperature, model.heard[0].system) == (1000, 0.7, "")
 
 
-def test_a_refusal_is_no_success(gateway: LiveServer, model: SpeakerServer) -> None:
+def test_a_refusal_is_no_success(gateway: LiveServer, model: ProviderServer) -> None:
     model.answer = Told("", ending=Ending.REFUSAL)
     answer = ask(gateway)
     assert answer.status_code == 200
@@ -104,7 +104,7 @@ def test_bad_fields_are_named(gateway: LiveServer, fields: dict[str, Any], param
     assert answer.json()["error"]["param"] == param
 
 
-def test_null_is_left_out_and_further_fields_are_passed_over(gateway: LiveServer, model: SpeakerServer) -> None:
+def test_null_is_left_out_and_further_fields_are_passed_over(gateway: LiveServer, model: ProviderServer) -> None:
     optional = ("session_id", "system_message", "role", "instructions", "conversation_history", "memory_context", "max_tokens",
                 "temperature", "model", "openai_api_key")  # fmt: skip
     asked = {"user_message": "Hi", "free_mode": True, "colour": "red", **dict.fromkeys(optional)}
@@ -113,7 +113,7 @@ def test_null_is_left_out_and_further_fields_are_passed_over(gateway: LiveServer
     assert answer.json()["temperature"] == 0.7
 
 
-def test_without_free_mode_a_key_must_come_with_the_request(gateway: LiveServer, model: SpeakerServer) -> None:
+def test_without_free_mode_a_key_must_come_with_the_request(gateway: LiveServer, model: ProviderServer) -> None:
     answer = ask(gateway, free_mode=False)
     assert answer.status_code == 401
     assert answer.json()["error"]["param"] == "openai_api_key"
@@ -121,14 +121,14 @@ def test_without_free_mode_a_key_must_come_with_the_request(gateway: LiveServer,
 
 
 @pytest.mark.parametrize("key", ["nonsense", "sk-short", "sk-" + "x" * 500, "sk-with spaces 0123456789", "sk-é" + "x" * 30])
-def test_what_has_not_the_form_of_a_key_is_not_used(gateway: LiveServer, model: SpeakerServer, key: str) -> None:
+def test_what_has_not_the_form_of_a_key_is_not_used(gateway: LiveServer, model: ProviderServer, key: str) -> None:
     answer = ask(gateway, openai_api_key=key)
     assert answer.status_code == 401
     assert key not in answer.text
     assert not model.bodies
 
 
-def test_callers_keys_go_to_no_endpoint_that_is_not_openai(gateway: LiveServer, model: SpeakerServer) -> None:
+def test_callers_keys_go_to_no_endpoint_that_is_not_openai(gateway: LiveServer, model: ProviderServer) -> None:
     answer = ask(gateway, openai_api_key=CALLERS_KEY)
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "not_configured"
@@ -145,7 +145,7 @@ def open_to_keys(start: StartServer) -> Iterator[tuple[LiveServer, list[str]]]:
             seen.append(headers["authorization"].removeprefix("Bearer "))
             return super().hear(path, {**headers, "authorization": f"Bearer {KEY}"}, body)
 
-    with SpeakerServer(Noting()) as server:
+    with ProviderServer(Noting()) as server:
         endpoint = server.endpoint(name="one", models={"m": "m"}, options={"caller_keys": "accept"})
         gateway = start(endpoints=(endpoint,), retry_count=0)
         gateway.model = server  # type: ignore[attr-defined]
@@ -176,7 +176,7 @@ def test_a_callers_key_that_is_refused_is_told_and_leaves_no_trace(
     assert not any(CALLERS_KEY.encode() in each for each in (*held, *stored, *told))
 
 
-def test_when_everything_fails_the_error_lists_the_attempts(model: SpeakerServer, start: StartServer) -> None:
+def test_when_everything_fails_the_error_lists_the_attempts(model: ProviderServer, start: StartServer) -> None:
     model.answer = Reply(500, b'{"error": {"message": "broken", "type": "server_error"}}')
     gateway = start(endpoints=(model.endpoint(name="first"), model.endpoint(name="second")), retry_count=1)
     answer = ask(gateway, model="m")

@@ -154,7 +154,7 @@ def test_an_endpoint_that_comes_in_the_place_of_another_is_asked_for_its_own_mod
     assert recorder.bodies[-1]["model"] == "new"
 
 
-def test_a_model_that_nobody_serves_is_said_so(recorder: Recorder) -> None:
+def test_a_model_that_not_served_is_said_so(recorder: Recorder) -> None:
     with made(recorder, Endpoint(A, models={"m": "m"})) as lb:
         result = lb.chat(HELLO, model="other")
     assert (result.success, result.error, result.attempts) == (False, "no endpoint serves the model 'other'", ())

@@ -11,7 +11,7 @@ from balancer.fleet.fleet import Fleet
 from balancer.fleet.sending import ChatRequest, Sender
 from balancer.outcome import FailureKind, Usage
 from balancer.routing import BalancingStrategy, FailoverRules
-from balancer.state.rate_limits.local import LocalPacer
+from balancer.state.rate_limits.local import LocalRateLimiter
 from balancer.state.shared_state import local_state
 from balancer.state.slots import Slots
 
@@ -20,17 +20,17 @@ ASKED = {"model": "m", "messages": [], "max_tokens": 900}
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
 
 
-class Ledger(LocalPacer):
+class Ledger(LocalRateLimiter):
     """A pacer that never makes anybody wait, and knows what is taken."""
 
     def __init__(self) -> None:
         super().__init__([ENDPOINT])
         self.taken = 0
 
-    async def take(self, endpoint: str, tokens: int) -> None:
+    async def acquire(self, endpoint: str, tokens: int) -> None:
         self.taken += tokens
 
-    def settle(self, endpoint: str, expected: int, usage: Usage) -> None:
+    def reconcile(self, endpoint: str, expected: int, usage: Usage) -> None:
         self.taken += usage.prompt + usage.completion - expected
 
 
@@ -48,7 +48,7 @@ class Streaming(httpx.AsyncBaseTransport):
 
 async def sender_with(ledger: Ledger, queue_wait: float) -> AsyncGenerator[tuple[Sender, Slots], None]:
     state = local_state([ENDPOINT])
-    state.pacer = ledger
+    state.rate_limits = ledger
     async with Fleet([ENDPOINT], state, transport=Streaming()) as fleet:
         yield Sender(fleet, FailoverRules(BalancingStrategy.ROUND_ROBIN, 1, 5.0), queue_wait), state.slots
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from balancer.providers import adapter_for
-from tests.speakers import SPEAKERS, Heard, Speaker, Told
+from tests.fake_providers import FAKE_PROVIDERS, FakeProvider, Heard, Told
 
 BODY = {
     "model": "m",
@@ -22,7 +22,7 @@ MOST = 0.0001
 ROUNDS, CALLS = 7, 200
 
 
-def cost(speaker: Speaker) -> float:
+def cost(speaker: FakeProvider) -> float:
     """Return the seconds of CPU for a request there and its answer back, in the best of some rounds."""
     endpoint = speaker.endpoint("http://127.0.0.1:1", models={"m": "m"})
     adapter = adapter_for(endpoint.provider)
@@ -38,6 +38,6 @@ def cost(speaker: Speaker) -> float:
     return best
 
 
-@pytest.mark.parametrize("name", SPEAKERS)
+@pytest.mark.parametrize("name", FAKE_PROVIDERS)
 def test_an_adapter_costs_less_than_a_tenth_of_a_millisecond(name: str) -> None:
-    assert cost(SPEAKERS[name]) - cost(SPEAKERS["openai"]) < MOST
+    assert cost(FAKE_PROVIDERS[name]) - cost(FAKE_PROVIDERS["openai"]) < MOST

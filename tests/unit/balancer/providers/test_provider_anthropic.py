@@ -14,8 +14,8 @@ from balancer.endpoint import Endpoint
 from balancer.providers import Call, RequestRefused, adapter_for
 from balancer.providers.anthropic.adapter import AnthropicAdapter
 from balancer.providers.anthropic.requests import MAX_TOKENS
-from tests.speakers import Document, Heard, Image, Text, ToolCall, ToolResult, Turn
-from tests.speakers.speak_anthropic import SPEAKER
+from tests.fake_providers import Document, Heard, Image, Text, ToolCall, ToolResult, Turn
+from tests.fake_providers.speak_anthropic import SPEAKER
 
 ADAPTER = AnthropicAdapter()
 HERE = SPEAKER.endpoint("http://h")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
-from balancer.state.rate_limits.local import Bucket, LocalPacer
+from balancer.state.rate_limits.local import Bucket, LocalRateLimiter
 from balancer.state.rate_limits.shared import MOST_COMPLETION, expected_tokens
 
 URL = "http://gpu1:8000/v1"
@@ -45,21 +45,21 @@ def test_no_minute_exceeds_the_budget(per_minute: int, gaps: list[float]) -> Non
 
 
 async def test_what_was_really_used_is_corrected() -> None:
-    pacer = LocalPacer([Endpoint(URL, name="e", tpm=6000)])
-    await pacer.take("e", 100)
-    pacer.settle("e", 100, Usage(5, 5))
+    pacer = LocalRateLimiter([Endpoint(URL, name="e", tpm=6000)])
+    await pacer.acquire("e", 100)
+    pacer.reconcile("e", 100, Usage(5, 5))
     lane = pacer._lanes["e"]
     assert lane.tokens is not None
     assert lane.tokens.level == pytest.approx(90, abs=5)
 
 
 def test_an_endpoint_without_limits_is_not_paced() -> None:
-    pacer = LocalPacer([Endpoint(URL, name="e")])
-    assert not pacer.is_paced("e")
+    pacer = LocalRateLimiter([Endpoint(URL, name="e")])
+    assert not pacer.is_limited("e")
     pacer.add(Endpoint(URL, name="f", rpm=1))
-    assert pacer.is_paced("f")
+    assert pacer.is_limited("f")
     pacer.remove("f")
-    assert not pacer.is_paced("f")
+    assert not pacer.is_limited("f")
 
 
 @pytest.mark.parametrize("limit", [-(2**62), 0, 2**62, True, "many", None, 1.5])

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from jobs.access import ANONYMOUS, Caller, KeyRecord, Limits, Refusal, Refused
 from jobs.access.exposure import is_loopback
-from jobs.access.recent import Recent
+from jobs.access.rate_limit_status import RateLimitStatus, duration, rate_headers, refusal_of
 from jobs.access.record import check_name
 from jobs.access.secret import digest_of, id_of_digest, new_key_id, new_secret
 from jobs.access.spending import counters, seconds_left
-from jobs.access.standing import Standing, duration, rate_headers, refusal_of
+from jobs.access.ttl_cache import TTLCache
 
 NOON = datetime(2026, 2, 28, 12, tzinfo=UTC).timestamp()
 
@@ -41,7 +41,7 @@ def test_durations_are_written_as_openai_writes_them(seconds: float, text: str) 
 
 
 def test_rates_stand_in_the_headers_of_what_is_limited() -> None:
-    standing = Standing("ok", 0, 9, 6.0, 900, 0.25)
+    standing = RateLimitStatus("ok", 0, 9, 6.0, 900, 0.25)
     assert rate_headers(Limits(), standing) == {}
     assert rate_headers(Limits(parallel=3, budget_day=1), standing) == {}
     assert rate_headers(Limits(rpm=10, tpm=1000), standing) == {
@@ -65,7 +65,7 @@ def test_rates_stand_in_the_headers_of_what_is_limited() -> None:
     ],
 )
 def test_a_limit_that_is_reached_is_told(verdict: str, kind: Refusal, words: str, wait: float) -> None:
-    refused = refusal_of(Limits(10, 1000, 4, 0.5, 9.0), Standing(verdict, 2.5), NOON)
+    refused = refusal_of(Limits(10, 1000, 4, 0.5, 9.0), RateLimitStatus(verdict, 2.5), NOON)
     assert refused
     assert (refused.kind, refused.retry_after) == (kind, wait)
     assert words in refused.message
@@ -73,7 +73,7 @@ def test_a_limit_that_is_reached_is_told(verdict: str, kind: Refusal, words: str
 
 
 def test_what_is_within_the_limits_is_not_refused() -> None:
-    assert refusal_of(Limits(rpm=1), Standing("ok"), NOON) is None
+    assert refusal_of(Limits(rpm=1), RateLimitStatus("ok"), NOON) is None
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_key_for_certain_models_must_name_one_of_them() -> None:
 
 def test_answers_are_remembered_for_their_time_and_the_oldest_makes_room() -> None:
     now = [100.0]
-    recent: Recent[int] = Recent(2, 2.0, lambda: now[0])
+    recent: TTLCache[int] = TTLCache(2, 2.0, lambda: now[0])
     recent.put("a", 1, now[0])
     recent.put("b", 2, now[0])
     now[0] = 101.9
@@ -171,7 +171,7 @@ def test_answers_are_remembered_for_their_time_and_the_oldest_makes_room() -> No
 
 
 def test_the_clocks_of_remembering_start_when_the_question_was_asked() -> None:
-    recent: Recent[int] = Recent(2, 2.0)
+    recent: TTLCache[int] = TTLCache(2, 2.0)
     recent.put("slow", 1, time.monotonic() - 3.0)
     assert recent.get("slow") is None
 

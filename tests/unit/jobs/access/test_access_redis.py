@@ -1,4 +1,4 @@
-"""API keys on a real server: the store, recognition, and limits that several processes share."""
+"""API keys in Redis: the store, authentication, and limits that several processes share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,8 +23,8 @@ from jobs.access import (
     redis_keys,
     store,
 )
+from jobs.access.key_authenticator import MOST_UNKNOWN, REMEMBERED_SECONDS, Clocks
 from jobs.access.leases import Leases
-from jobs.access.recognition import MOST_UNKNOWN, REMEMBERED_SECONDS, Clocks
 from jobs.access.refusals import NoSuchKey
 from jobs.access.store import KeyOrder
 from tests.key_spending import spend
@@ -154,7 +154,7 @@ async def test_the_id_is_meant_where_a_name_looks_like_one(keys: KeyStore) -> No
     assert (await keys.revoke(victim.id)).name == "victim"
 
 
-# Recognition
+# KeyAuthenticator
 
 
 async def test_without_any_key_everybody_is_let_in_and_with_the_first_one_nobody_else(
@@ -250,7 +250,7 @@ async def test_wrong_secrets_do_not_fill_the_memory(access: MakeAccess, keys: Ke
     one = access()
     for number in range(MOST_UNKNOWN + 50):
         assert await one.identify(f"wrong-{number}") is None
-    assert len(one._recognition._unknown) == MOST_UNKNOWN
+    assert len(one._authenticator._unknown) == MOST_UNKNOWN
 
 
 # Limits
@@ -489,7 +489,7 @@ async def test_money_spent_while_redis_was_away_is_told_later(
 
         away.setattr(one._scripts, "run", fail)
         await one.finish(caller, first, 10, 700)
-    assert "could not be told" in caplog.text
+    assert "could not be recorded" in caplog.text
     await one.finish(caller, second, 10, 50)
     assert await redis.get(redis_keys.spent(caller.id, "2026-03-09")) == b"750"
 

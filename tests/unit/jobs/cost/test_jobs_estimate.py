@@ -7,7 +7,7 @@ import pytest
 from balancer.endpoint import Endpoint, Price
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import ModelRoutes
-from jobs.cost.estimate import Estimator, Tally, answer_tokens, spread, sum_of
+from jobs.cost.estimate import Estimator, TokenCount, answer_tokens, spread, sum_of
 
 WEIGHTED = BalancingStrategy.WEIGHTED
 
@@ -84,15 +84,15 @@ def test_each_endpoint_is_priced_by_its_share() -> None:
     for _ in range(8):
         assert estimator.add({"model": "m", "messages": user("x" * 400)})
     found = estimator.by_endpoint
-    assert found["a"] == Tally(6.0, 600.0, 600.0, pytest.approx(6 * 300e-6), 0.0)
-    assert found["b"] == Tally(2.0, 200.0, 80.0, 0.0, 2.0)
-    assert sum_of(found.values()) == Tally(8.0, 800.0, 680.0, pytest.approx(1.8e-3), 2.0)
+    assert found["a"] == TokenCount(6.0, 600.0, 600.0, pytest.approx(6 * 300e-6), 0.0)
+    assert found["b"] == TokenCount(2.0, 200.0, 80.0, 0.0, 2.0)
+    assert sum_of(found.values()) == TokenCount(8.0, 800.0, 680.0, pytest.approx(1.8e-3), 2.0)
 
 
-def test_a_line_that_nobody_serves_is_told() -> None:
+def test_a_line_that_not_served_is_told() -> None:
     estimator = Estimator([A], WEIGHTED, 10)
     assert not estimator.add({"model": "unknown", "messages": user("x")})
-    assert sum_of(estimator.by_endpoint.values()) == Tally()
+    assert sum_of(estimator.by_endpoint.values()) == TokenCount()
 
 
 def test_a_line_for_a_chain_goes_to_the_first_model_that_is_served() -> None:

@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from balancer.errors import SharedStateUnavailable
 from jobs.errors import InvalidRequest, LedgerBroken, NotFound, NotReady
 from producer_api.http.errors import MAX_MESSAGE, add_error_handlers
-from producer_api.http.request_id import Framing
+from producer_api.http.request_id import RequestId
 
 SECRET = "sk-secret"
 
@@ -22,7 +22,7 @@ SECRET = "sk-secret"
 async def answer_to(error: Exception) -> httpx.Response:
     app = FastAPI()
     add_error_handlers(app)
-    app.add_middleware(Framing)
+    app.add_middleware(RequestId)
 
     @app.get("/")
     async def fail() -> None:
@@ -73,7 +73,7 @@ async def test_what_nobody_foresaw_is_in_the_log_under_its_request(caplog: pytes
 
 async def test_a_stream_that_breaks_is_not_ended_well(caplog: pytest.LogCaptureFixture) -> None:
     app = FastAPI()
-    app.add_middleware(Framing)
+    app.add_middleware(RequestId)
 
     async def half() -> AsyncIterator[bytes]:
         yield b"half"
@@ -96,5 +96,5 @@ async def test_a_client_that_went_away_is_no_error(caplog: pytest.LogCaptureFixt
         raise AssertionError("nobody listens any more")
 
     with caplog.at_level(logging.WARNING):
-        await Framing(gone)({"type": "http", "method": "GET", "path": "/", "headers": []}, unused, unused)  # type: ignore[arg-type]
+        await RequestId(gone)({"type": "http", "method": "GET", "path": "/", "headers": []}, unused, unused)  # type: ignore[arg-type]
     assert caplog.text == ""

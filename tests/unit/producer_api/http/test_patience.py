@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from producer_api.http import body_timeout as patience
-from producer_api.http.body_timeout import Patience
+from producer_api.http.body_timeout import BodyTimeout
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
 
@@ -37,7 +37,7 @@ async def answer(receive: Receive, app: Any = echo) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Patience(app)(SCOPE, receive, send)
+    await BodyTimeout(app)(SCOPE, receive, send)
     return sent
 
 

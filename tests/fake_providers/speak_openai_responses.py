@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
-from tests.speakers.speak_openai import OpenAISpeaker
-from tests.speakers.speaker import (
+from tests.fake_providers.speak_openai import OpenAIFakeProvider
+from tests.fake_providers.speaker import (
     KEY,
     Document,
     Ending,
@@ -38,7 +38,7 @@ from tests.speakers.speaker import (
     Turn,
 )  # fmt: skip
 
-__all__ = ["SPEAKER", "ResponsesSpeaker"]
+__all__ = ["SPEAKER", "ResponsesFakeProvider"]
 
 _KNOWN = {
     "model", "input", "instructions", "max_output_tokens", "temperature", "top_p", "tools", "tool_choice", "reasoning", "text",
@@ -60,7 +60,7 @@ _EVENTS: dict[str, type[BaseModel]] = {
 }
 
 
-class ResponsesSpeaker(OpenAISpeaker):
+class ResponsesFakeProvider(OpenAIFakeProvider):
     """The same errors and model list as for chat completions."""
 
     unsupported: Mapping[str, str] = {"limits": "stop"}
@@ -240,4 +240,4 @@ def _argument_events(where: dict[str, Any], item: dict[str, Any]) -> Iterator[di
     yield {"type": "response.function_call_arguments.done", **where, "name": item["name"], "arguments": text}
 
 
-SPEAKER = ResponsesSpeaker()
+SPEAKER = ResponsesFakeProvider()

@@ -1,4 +1,4 @@
-"""Recognises callers by their secrets, mostly without asking Redis."""
+"""Authenticates callers by their API keys, with a cache in front of Redis."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from hmac import compare_digest
 
 from jobs.access.caller import ANONYMOUS, Caller
-from jobs.access.recent import Recent
 from jobs.access.record import KeyRecord
 from jobs.access.secret import LONGEST_SECRET, digest_of, id_of_digest
 from jobs.access.store import KeyStore
+from jobs.access.ttl_cache import TTLCache
 
-__all__ = ["REMEMBERED_SECONDS", "Clocks", "Recognition"]
+__all__ = ["REMEMBERED_SECONDS", "Clocks", "KeyAuthenticator"]
 
 REMEMBERED_SECONDS = 2.0
 """How long an answer of Redis holds in this process: a revoked key is out, and a new one in, after that at the latest."""
@@ -30,7 +30,7 @@ class Clocks:
     steady: Callable[[], float] = time.monotonic
 
 
-class Recognition:
+class KeyAuthenticator:
     """Knows the keys of `ROADBALANCER_API_KEYS` and the virtual ones. While there is none, everybody is ANONYMOUS."""
 
     def __init__(
@@ -41,18 +41,18 @@ class Recognition:
         clocks: Clocks,
         on_keys_seen: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Without `open_door`, nobody is let in while there is no key. Once a key was seen, the door stays shut."""
+        """Without `open_door`, a key is required even while none exists; it is required for good once one was seen."""
         self._on_keys_seen = on_keys_seen
         self._store = store
         self._clocks = clocks
         self._open_door = open_door and not configured
         self._configured = [digest_of(secret) for secret in configured]
-        self._known: Recent[KeyRecord] = Recent(MOST_KNOWN, REMEMBERED_SECONDS, clocks.steady)
-        self._unknown: Recent[bool] = Recent(MOST_UNKNOWN, REMEMBERED_SECONDS, clocks.steady)
-        self._keys_exist: Recent[bool] = Recent(1, REMEMBERED_SECONDS, clocks.steady)
+        self._known: TTLCache[KeyRecord] = TTLCache(MOST_KNOWN, REMEMBERED_SECONDS, clocks.steady)
+        self._unknown: TTLCache[bool] = TTLCache(MOST_UNKNOWN, REMEMBERED_SECONDS, clocks.steady)
+        self._keys_exist: TTLCache[bool] = TTLCache(1, REMEMBERED_SECONDS, clocks.steady)
 
     async def identify(self, secret: str) -> Caller | None:
-        """Return whose secret this is, None if nobody's or of a dead key. Raises RedisError if Redis would have to be asked."""
+        """Return the caller with this secret, None for an unknown, expired or revoked key. Raises RedisError if it is needed."""
         if self._open_door and not await self._any_key():
             return ANONYMOUS
         if not 0 < len(secret) <= LONGEST_SECRET:

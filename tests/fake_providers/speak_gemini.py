@@ -9,15 +9,15 @@ from google.genai.types import GenerateContentResponse
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
-from tests.speakers.speaker import (
+from tests.fake_providers.speaker import (
     KEY,
     Document,
     Ending,
+    FakeProvider,
     Heard,
     Image,
     Refused,
     Reply,
-    Speaker,
     Text,
     Told,
     ToolCall,
@@ -25,7 +25,7 @@ from tests.speakers.speaker import (
     Turn,
 )
 
-__all__ = ["SPEAKER", "GeminiSpeaker"]
+__all__ = ["SPEAKER", "GeminiFakeProvider"]
 
 MODELS = "/v1beta/models"
 REQUEST = {
@@ -39,7 +39,7 @@ PART = {"text", "inlineData", "fileData", "functionCall", "functionResponse", "t
 CONTENT_OF_PART = PART - {"thought", "thoughtSignature"}
 
 
-class GeminiSpeaker(Speaker):
+class GeminiFakeProvider(FakeProvider):
     """Refuses field names that it does not know, as Google does. What is said is checked with the types of Google's own SDK."""
 
     provider = "gemini"
@@ -274,4 +274,4 @@ def _event(answer: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(answer) + b"\r\n\r\n"
 
 
-SPEAKER = GeminiSpeaker()
+SPEAKER = GeminiFakeProvider()

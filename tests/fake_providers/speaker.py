@@ -10,7 +10,18 @@ from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
 
 __all__ = [
-    "Document", "Ending", "Heard", "Image", "Refused", "Reply", "Speaker", "Text", "Told", "ToolCall", "ToolResult", "Turn",
+    "Document",
+    "Ending",
+    "FakeProvider",
+    "Heard",
+    "Image",
+    "Refused",
+    "Reply",
+    "Text",
+    "Told",
+    "ToolCall",
+    "ToolResult",
+    "Turn",
 ]  # fmt: skip
 
 KEY = "key-of-a-test-0123456789"
@@ -116,7 +127,7 @@ class Refused(Exception):
     """The real service would refuse this request; `str()` says why."""
 
 
-class Speaker(ABC):
+class FakeProvider(ABC):
     """One wire format, from the server's side."""
 
     provider: str

@@ -1,4 +1,4 @@
-"""A speaker behind a real socket. Also as a program: `python -m tests.speakers.server PROVIDER [PORT]`."""
+"""A speaker behind a real socket. Also as a program: `python -m tests.fake_providers.server PROVIDER [PORT]`."""
 
 import sys
 import threading
@@ -7,18 +7,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from tests.speakers.speaker import Heard, Refused, Reply, Speaker, Told
+from tests.fake_providers.speaker import FakeProvider, Heard, Refused, Reply, Told
 
-__all__ = ["SpeakerServer"]
+__all__ = ["ProviderServer"]
 
 Answering = Callable[[Heard], "Told | Reply"]
 
 
-class SpeakerServer:
+class ProviderServer:
     """Answers on a port of its own, on threads. `answer` may be set at any time; `heard` is every request that was understood,
     `refused` the reasons of those that were not. Use as a context manager."""
 
-    def __init__(self, speaker: Speaker, answer: Told | Reply | Answering = Told(), port: int = 0) -> None:  # noqa: B008
+    def __init__(self, speaker: FakeProvider, answer: Told | Reply | Answering = Told(), port: int = 0) -> None:  # noqa: B008
         self.speaker = speaker
         self.answer = answer
         self.heard: list[Heard] = []
@@ -36,7 +36,7 @@ class SpeakerServer:
         """Return an endpoint that points here."""
         return self.speaker.endpoint(self.address, **settings)
 
-    def __enter__(self) -> "SpeakerServer":
+    def __enter__(self) -> "ProviderServer":
         self._thread.start()
         return self
 
@@ -64,7 +64,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
 
-def _handler_of(server: SpeakerServer) -> type[BaseHTTPRequestHandler]:
+def _handler_of(server: ProviderServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -102,9 +102,9 @@ def _handler_of(server: SpeakerServer) -> type[BaseHTTPRequestHandler]:
 
 def main() -> None:
     """Serve until the process is ended; print the address."""
-    from tests.speakers import SPEAKERS
+    from tests.fake_providers import FAKE_PROVIDERS
 
-    server = SpeakerServer(SPEAKERS[sys.argv[1]], port=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    server = ProviderServer(FAKE_PROVIDERS[sys.argv[1]], port=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     with server:
         print(server.address, flush=True)
         server._thread.join()

@@ -8,9 +8,9 @@ import orjson
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind
-from tests.speakers.speaker import KEY, Document, Heard, Image, Refused, Reply, Speaker, Text, Told, Turn
+from tests.fake_providers.speaker import KEY, Document, FakeProvider, Heard, Image, Refused, Reply, Text, Told, Turn
 
-__all__ = ["HASH", "PROJECT", "SPEAKER", "LaaSSpeaker"]
+__all__ = ["HASH", "PROJECT", "SPEAKER", "LaaSFakeProvider"]
 
 PROJECT = "PROJECT-1"
 HASH = "b3f1c0"
@@ -25,7 +25,7 @@ IMAGES = {"data:image/png;base64,": b"\x89PNG\r\n\x1a\n", "data:image/jpeg;base6
 PDF = "data:application/pdf;base64,"
 
 
-class LaaSSpeaker(Speaker):
+class LaaSFakeProvider(FakeProvider):
     """Takes nothing that the documentation does not name; content comes back as parts, times are in milliseconds."""
 
     provider = "laas"
@@ -160,4 +160,4 @@ def _document(url: str) -> Document:
     return Document("application/pdf", data)
 
 
-SPEAKER = LaaSSpeaker()
+SPEAKER = LaaSFakeProvider()

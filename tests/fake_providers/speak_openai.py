@@ -8,14 +8,14 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
-from tests.speakers.speaker import (
+from tests.fake_providers.speaker import (
     KEY,
     Document,
+    FakeProvider,
     Heard,
     Image,
     Refused,
     Reply,
-    Speaker,
     Text,
     Told,
     ToolCall,
@@ -23,10 +23,10 @@ from tests.speakers.speaker import (
     Turn,
 )  # fmt: skip
 
-__all__ = ["SPEAKER", "OpenAISpeaker"]
+__all__ = ["SPEAKER", "OpenAIFakeProvider"]
 
 
-class OpenAISpeaker(Speaker):
+class OpenAIFakeProvider(FakeProvider):
     """What is said is checked with the types of OpenAI's own SDK."""
 
     provider = "openai"
@@ -166,4 +166,4 @@ def _event(chunk: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
-SPEAKER = OpenAISpeaker()
+SPEAKER = OpenAIFakeProvider()

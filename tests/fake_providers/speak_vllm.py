@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 import orjson
 
 from balancer.outcome import FailureKind
-from tests.speakers.speak_openai import OpenAISpeaker
-from tests.speakers.speaker import Heard, Refused, Reply, Told
+from tests.fake_providers.speak_openai import OpenAIFakeProvider
+from tests.fake_providers.speaker import Heard, Refused, Reply, Told
 
-__all__ = ["SPEAKER", "VLLMSpeaker"]
+__all__ = ["SPEAKER", "VLLMFakeProvider"]
 
 _PARTS = {"text", "image_url", "image_embeds", "audio_url", "audio_embeds", "video_url", "input_audio", "refusal", "thinking"}
 _ERRORS = {
@@ -43,7 +43,7 @@ vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
 """Four requests wait, in two engines."""
 
 
-class VLLMSpeaker(OpenAISpeaker):
+class VLLMFakeProvider(OpenAIFakeProvider):
     """OpenAI's format with vLLM's errors, routes and gaps. `engine_dead` is what `/health` tells; the other routes don't know."""
 
     provider = "vllm"
@@ -101,4 +101,4 @@ class VLLMSpeaker(OpenAISpeaker):
         return super().get(path)
 
 
-SPEAKER = VLLMSpeaker()
+SPEAKER = VLLMFakeProvider()

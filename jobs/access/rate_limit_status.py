@@ -1,4 +1,4 @@
-"""What Redis answers when a key asks for one more request, and what that means: rates as headers, or a refusal. No I/O."""
+"""Interprets a key's rate limits: headers, or a refusal (pure)."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from jobs.access.record import Limits
 from jobs.access.refusals import Refusal, Refused
 from jobs.access.spending import seconds_left
 
-__all__ = ["Standing", "duration", "rate_headers", "refusal_of"]
+__all__ = ["RateLimitStatus", "duration", "rate_headers", "refusal_of"]
 
 PARALLEL_RETRY = 1.0
-"""Seconds after which to ask again when too many requests are under way: nobody knows when the next one ends."""
+"""Seconds after which to ask again when too many requests are under way: it is unknown when the next one ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RateLimitStatus:
     """How a key stands. `verdict` is `ok` or the limit that is reached; `wait` and both `…_reset` are in seconds, the latter
     until all is there again."""
 
@@ -28,14 +28,14 @@ class Standing:
     tokens_reset: float = 0.0
 
     @classmethod
-    def from_answer(cls, answer: Sequence[Any]) -> "Standing":
+    def from_answer(cls, answer: Sequence[Any]) -> "RateLimitStatus":
         """Read the answer of lua/admit.lua."""
         verdict, *numbers = answer
         wait, requests_left, requests_reset, tokens_left, tokens_reset = (int(number) for number in numbers)
         return cls(verdict.decode(), wait / 1000, requests_left, requests_reset / 1000, tokens_left, tokens_reset / 1000)
 
 
-def rate_headers(limits: Limits, standing: Standing) -> dict[str, str]:
+def rate_headers(limits: Limits, standing: RateLimitStatus) -> dict[str, str]:
     """Tell the rates as OpenAI does (platform.openai.com/docs/guides/rate-limits, "Rate limits in headers")."""
     headers: dict[str, str] = {}
     rates = (
@@ -50,7 +50,7 @@ def rate_headers(limits: Limits, standing: Standing) -> dict[str, str]:
     return headers
 
 
-def refusal_of(limits: Limits, standing: Standing, now: float) -> Refused | None:
+def refusal_of(limits: Limits, standing: RateLimitStatus, now: float) -> Refused | None:
     """Return the error that refuses the request, None if it may go. `now` is in seconds since the epoch."""
     if standing.verdict == "ok":
         return None
@@ -58,7 +58,7 @@ def refusal_of(limits: Limits, standing: Standing, now: float) -> Refused | None
     return Refused(kind, message, wait, rate_headers(limits, standing))
 
 
-def _reason(limits: Limits, standing: Standing, now: float) -> tuple[Refusal, str, float]:
+def _reason(limits: Limits, standing: RateLimitStatus, now: float) -> tuple[Refusal, str, float]:
     wait = standing.wait
     if standing.verdict == "requests":
         return Refusal.REQUESTS, f"this key may send {limits.rpm} requests per minute; try again in {duration(wait)}", wait

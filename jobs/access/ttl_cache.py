@@ -1,15 +1,15 @@
-"""Remembers a bounded number of answers for a short time."""
+"""A bounded cache with a time to live, on a clock that tests can move."""
 
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Recent"]
+__all__ = ["TTLCache"]
 
 T = TypeVar("T")
 
 
-class Recent(Generic[T]):
+class TTLCache(Generic[T]):
     """The last `most` answers, each for `seconds` on the clock `steady`."""
 
     def __init__(self, most: int, seconds: float, steady: Callable[[], float] = time.monotonic) -> None:

@@ -9,16 +9,16 @@ from pydantic import TypeAdapter
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
-from tests.speakers.anthropic_rules import check_head, checked_messages, need
-from tests.speakers.speaker import (
+from tests.fake_providers.anthropic_rules import check_head, checked_messages, need
+from tests.fake_providers.speaker import (
     KEY,
     Document,
     Ending,
+    FakeProvider,
     Heard,
     Image,
     Refused,
     Reply,
-    Speaker,
     Text,
     Told,
     ToolCall,
@@ -26,12 +26,12 @@ from tests.speakers.speaker import (
     Turn,
 )  # fmt: skip
 
-__all__ = ["SPEAKER", "AnthropicSpeaker"]
+__all__ = ["SPEAKER", "AnthropicFakeProvider"]
 
 CHOICES = {"auto": "auto", "none": "none", "any": "required"}
 
 
-class AnthropicSpeaker(Speaker):
+class AnthropicFakeProvider(FakeProvider):
     """What is said is checked with the types of Anthropic's own SDK."""
 
     provider = "anthropic"
@@ -215,4 +215,4 @@ def _event(type_: str, **members: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (type_.encode(), orjson.dumps(event))
 
 
-SPEAKER = AnthropicSpeaker()
+SPEAKER = AnthropicFakeProvider()

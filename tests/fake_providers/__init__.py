@@ -1,21 +1,21 @@
 """Local servers that speak the providers' wire formats, as strictly as the real ones.
 
-Each `speak_<provider>.py` has one `Speaker`: it reads a request into `Heard` (and refuses what the real service refuses), and
-says what a test has `Told` it in the provider's own words.
+Each `speak_<provider>.py` has one `FakeProvider`: it reads a request into `Heard` (and refuses what the real service refuses),
+and says what a test has `Told` it in the provider's own words.
 """
 
 from importlib import import_module
 from pathlib import Path
 
-from tests.speakers.server import SpeakerServer
-from tests.speakers.speaker import (
+from tests.fake_providers.server import ProviderServer
+from tests.fake_providers.speaker import (
     Document,
     Ending,
+    FakeProvider,
     Heard,
     Image,
     Refused,
     Reply,
-    Speaker,
     Text,
     Told,
     ToolCall,
@@ -24,15 +24,15 @@ from tests.speakers.speaker import (
 )
 
 __all__ = [
-    "SPEAKERS",
+    "FAKE_PROVIDERS",
     "Document",
     "Ending",
+    "FakeProvider",
     "Heard",
     "Image",
+    "ProviderServer",
     "Refused",
     "Reply",
-    "Speaker",
-    "SpeakerServer",
     "Text",
     "Told",
     "ToolCall",
@@ -40,8 +40,8 @@ __all__ = [
     "Turn",
 ]
 
-SPEAKERS: dict[str, Speaker] = {
-    path.stem.removeprefix("speak_"): import_module(f"tests.speakers.{path.stem}").SPEAKER
+FAKE_PROVIDERS: dict[str, FakeProvider] = {
+    path.stem.removeprefix("speak_"): import_module(f"tests.fake_providers.{path.stem}").SPEAKER
     for path in sorted(Path(__file__).parent.glob("speak_*.py"))
 }
 """By provider, or by provider and variant, such as `openai_responses`."""
