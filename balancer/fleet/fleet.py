@@ -54,7 +54,7 @@ class Fleet:
         self._max_answer_bytes = max_answer_bytes
         self._timeout = timeout
         self._transport = transport or FastTransport(max_answer_bytes=max_answer_bytes)
-        self._lines = {e.name: _Line(e, adapter_for(e.provider), timeout) for e in endpoints}
+        self._lines = {e.name: _EndpointConnection(e, adapter_for(e.provider), timeout) for e in endpoints}
         self._asked: dict[str, asyncio.Lock] = {}
         self.queued: dict[str, float] = {}
         """Requests that wait inside an endpoint, from any client, as its last check found; absent where it doesn't say."""
@@ -140,14 +140,14 @@ class Fleet:
         slot.account(outcome)
         return outcome
 
-    def _tell(self, line: "_Line", outcome: Outcome, owner: str, api_key: str | None) -> None:
+    def _tell(self, line: "_EndpointConnection", outcome: Outcome, owner: str, api_key: str | None) -> None:
         # A caller's own key that is refused says nothing about the endpoint, nor does a reader that leaves.
         if not (outcome.abandoned or (api_key and outcome.failure and not outcome.failure.counts_against_endpoint)):
             self.health.note(outcome)
         if self.usage is not None:
             self.usage.note(line.endpoint, outcome, owner)
 
-    async def _outcome(self, line: "_Line", call: Call, api_key: str | None) -> Outcome:
+    async def _outcome(self, line: "_EndpointConnection", call: Call, api_key: str | None) -> Outcome:
         name = line.endpoint.name
         started = time.perf_counter()
         try:
@@ -235,7 +235,7 @@ class Fleet:
         await self._read_load(line)
         return outcome
 
-    async def _probe(self, line: "_Line", check: Check) -> tuple[Outcome, bytes]:
+    async def _probe(self, line: "_EndpointConnection", check: Check) -> tuple[Outcome, bytes]:
         name = line.endpoint.name
         extensions = {"timeout": {"read": min(MODELS_TIMEOUT, self._timeout)}}
         request = httpx.Request("GET", line.check_url(check), headers=line.headers, extensions=extensions)
@@ -254,7 +254,7 @@ class Fleet:
             problem = Failure(kind, f"HTTP {status} for GET {check.path}", status)
         return Outcome(name, time.perf_counter() - started, status, failure=problem), body
 
-    async def _read_load(self, line: "_Line") -> None:
+    async def _read_load(self, line: "_EndpointConnection") -> None:
         if line.adapter.load_check is None:
             return
         name = line.endpoint.name
@@ -296,7 +296,7 @@ class Fleet:
         """Use another endpoint from now on."""
         self.catalog.forget(endpoint.name)
         self.queued.pop(endpoint.name, None)
-        self._lines[endpoint.name] = _Line(endpoint, adapter_for(endpoint.provider), self._timeout)
+        self._lines[endpoint.name] = _EndpointConnection(endpoint, adapter_for(endpoint.provider), self._timeout)
         self.slots.add(endpoint)
         self.health.add(endpoint.name)
         self.rate_limits.add(endpoint)
@@ -315,21 +315,26 @@ class Fleet:
         return self.health[endpoint].circuit is Circuit.HALF_OPEN
 
 
-class _Line:
+class _EndpointConnection:
     """What never changes between two requests to an endpoint, made once."""
 
     def __init__(self, endpoint: Endpoint, adapter: Adapter, timeout: float) -> None:
         self.endpoint = endpoint
         self.adapter = adapter
         self.headers = httpx.Headers(adapter.headers(endpoint))
-        self.extensions = {"timeout": {"read": timeout}}
+        # The transport would make the list anew for each request.
+        self.extensions: dict[str, Any] = {"timeout": {"read": timeout}, "header_items": self.headers.multi_items()}
         self._urls: dict[str, httpx.URL] = {}
 
     def request(self, call: Call, api_key: str | None = None) -> httpx.Request:
         headers = self.headers
         if api_key is not None:
             headers = httpx.Headers(self.adapter.headers(replace(self.endpoint, api_key=api_key)))
-        extensions = {**self.extensions, "stream": True} if call.stream else self.extensions
+            extensions = {**self.extensions, "header_items": headers.multi_items()}
+        else:
+            extensions = self.extensions
+        if call.stream:
+            extensions = {**extensions, "stream": True}
         stream = httpx.ByteStream(call.body)
         return httpx.Request("POST", self.url(call.path), headers=headers, stream=stream, extensions=extensions)
 

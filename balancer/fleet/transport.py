@@ -31,8 +31,8 @@ class AnswerTooLarge(httpx.HTTPError):
 class FastTransport(httpx.AsyncBaseTransport):
     """Sends an httpx request with pyreqwest. The whole body goes in; the answer is read whole, up to `max_answer_bytes`.
 
-    With the request extension `stream` set, the answer's body is a stream instead. The request extension `timeout` is
-    httpx's mapping; its `read` value bounds the whole request in seconds.
+    Request extensions: with `stream` set, the answer's body is a stream instead; `timeout` is httpx's mapping, whose `read` value
+    bounds the whole request in seconds; `header_items` are the request's headers as a list, from callers that have it at hand.
     Raises httpx's ConnectTimeout, ReadTimeout, ConnectError, ReadError, RemoteProtocolError and UnsupportedProtocol, and
     AnswerTooLarge.
     """
@@ -59,7 +59,8 @@ class FastTransport(httpx.AsyncBaseTransport):
         return httpx.Response(response.status, headers=_headers(response), stream=httpx.ByteStream(body))
 
     def _builder(self, request: httpx.Request) -> RequestBuilder:
-        builder = self._open_client().request(request.method, str(request.url)).headers(request.headers.multi_items())
+        headers = request.extensions.get("header_items") or request.headers.multi_items()
+        builder = self._open_client().request(request.method, str(request.url)).headers(headers)
         if request.method != "GET":
             builder = builder.body_bytes(
                 b"".join(request.stream) if isinstance(request.stream, httpx.ByteStream) else request.content
