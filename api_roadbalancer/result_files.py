@@ -6,7 +6,7 @@ from pathlib import Path
 
 from api_roadbalancer.local_files import errors_path, temporary_path
 from jobs.errors import InvalidRequest
-from jobs.results.reading import result_prefix
+from jobs.results.formats import result_prefix
 
 __all__ = ["check_place", "refuse_foreign"]
 

@@ -32,7 +32,8 @@ from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
-from workers.shard_run import Ending, RunContext, ShardEnd, ShardRun
+from workers.run_context import Ending, RunContext, ShardEnd
+from workers.shard_run import ShardRun
 
 __all__ = ["Engine", "Progress"]
 

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from balancer.runtime.periodic import Periodic
 from jobs.dispatch.lease_table import FinishedLine, Order, ShardTable
 from jobs.records import Shard
-from jobs.results.reading import error_line
+from jobs.results.formats import error_line
 
 __all__ = ["Recorder"]
 

@@ -3,107 +3,34 @@
 import asyncio
 import functools
 import logging
-import random
 import time
-from collections.abc import Collection, Coroutine, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 import orjson
 from redis.exceptions import RedisError
 
-from balancer.fleet.fleet import Fleet
-from balancer.fleet.sending import asking
 from balancer.fleet.slot import Slot
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
-from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
-from balancer.state.slots.fair_queue import Flow
-from jobs.dispatch.lease_table import FinishedLine, ShardTable
+from balancer.routing import Attempts, GiveUp
+from jobs.dispatch.lease_table import FinishedLine
 from jobs.dispatch.waiting import after_failures
 from jobs.intake.line_index import read_lines
 from jobs.records import Job, Shard
-from jobs.results.reading import error_line, one_line, request_id
+from jobs.results.formats import answer_line, error_line
 from jobs.storage import object_store
-from jobs.storage.object_store import ObjectStore
-from workers.recorder import Recorder
-from workers.retrying import RetryPolicy, after_a_pass
+from workers.line_sender import Line, LineSender, Place
+from workers.retrying import after_a_pass
+from workers.run_context import Ending, RunContext, ShardEnd
 
-__all__ = ["Ending", "RunContext", "ShardEnd", "ShardRun"]
+__all__ = ["ShardRun"]
 
 LOST_TO_RUN_ALONE = 2
 """Workers lost with a shard after which its lines run one by one, to find the one that kills them."""
 LOST_TO_BLAME = 3
 """Workers lost with it after which a line that ran alone when the last one died is given up."""
-LETS_OTHERS_TRY = 1.0
-"""Seconds, for a whole run, that lines which have failed before wait for others to try an endpoint out."""
-SHORT_WAIT = 5.0
-"""Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
-ATTEMPTS_A_PASS = 3
-"""Failures after which a line waits; one for each model, if its chain is longer. A refusal is none: it leaves fewer to ask."""
-PROBES = 2
-"""Requests that each process sends at once to find out whether a failing endpoint is well again."""
 
 log = logging.getLogger(__name__)
-
-
-class Ending(Enum):
-    """How a run of a shard ended."""
-
-    COMMITTED = "committed"
-    """Every line is terminal and the part is written."""
-    LAST = "last"
-    """The same, and it was the last one of its job."""
-    RETRY = "retry"
-    """Some lines failed everywhere and wait for another attempt."""
-    RETURNED = "returned"
-    """Stopped early and handed back."""
-    LOST = "lost"
-    """Somebody else has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardEnd:
-    """How a run ended; for RETRY, the shard as it waits and for how many seconds."""
-
-    ending: Ending
-    waiting: Shard | None = None
-    countdown: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """What all runs of a process share."""
-
-    fleet: Fleet
-    shards: ShardTable
-    objects: ObjectStore
-    recorder: Recorder
-    policy: RetryPolicy
-    rng: random.Random
-    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the line that runs alone."""
-    left_behind: set[asyncio.Task[None]] = field(default_factory=set)
-    """Requests that still run but are not waited for any more."""
-
-
-@dataclass(slots=True)
-class _Line:
-    number: int
-    custom_id: str
-    path: str
-    body: Mapping[str, Any]
-    size: int
-    attempts: Attempts
-    """Those of this pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a line is to be sent, with a slot held."""
-
-    slot: Slot
-    target: Target
 
 
 class ShardRun:
@@ -116,26 +43,13 @@ class ShardRun:
         self._file = job.input_file_id
         self._waits = waits
         self._context = context
-        self._owner = job.owner
-        self._flow = Flow(job.id, job.priority)
-        self._rules = FailoverRules(
-            BalancingStrategy.LEAST_CONNECTIONS,
-            ATTEMPTS_A_PASS,
-            SHORT_WAIT,
-            rounds=False,
-            home=shard.endpoint,
-            most_probes=PROBES,
-        )
         self._results: dict[int, tuple[bool, bytes]] = {}
-        self._passes: dict[int, int] = {}
-        """Passes that a line has failed before, by what may be its own fault."""
-        self._stands_back_until = 0.0
+        self._sender = LineSender(shard.endpoint, job, context)
         self._failures: dict[int, tuple[str, Failure]] = {}
         """Lines that failed everywhere: number -> (custom_id, the last failure)."""
         self._in_flight: set[asyncio.Task[None]] = set()
         self._feeding: asyncio.Task[None] | None = None
         self._stopped = False
-        self._gave_up = False
         self._settled = asyncio.Event()
         """Set when nothing is in flight any more, or nothing of it is waited for."""
         self._announced = 0
@@ -171,7 +85,7 @@ class ShardRun:
         slot, and the endpoint's limit holds.
         """
         self.stop()
-        self._gave_up = True
+        self._sender.stopped = True
         self._context.left_behind.update(self._in_flight)
         for task in self._in_flight:
             task.add_done_callback(self._context.left_behind.discard)
@@ -197,7 +111,7 @@ class ShardRun:
         """Run the lines that are not finished yet. Raises RedisError, ObjectStoreError and OSError; what was recorded stays."""
         self._results = await self._context.shards.finished(self.shard)
         if self.shard.attempt:
-            self._passes = await self._context.shards.failed_passes(self.shard)
+            self._sender.passes = await self._context.shards.failed_passes(self.shard)
         await self._send_lines()
         await self._context.recorder.settle(self)
         if self.lost:
@@ -219,7 +133,7 @@ class ShardRun:
         try:
             await asyncio.wait([self._feeding])
             self._announce(-self._announced)
-            if self._in_flight and not self._gave_up:
+            if self._in_flight and not self._sender.stopped:
                 self._settled.clear()
                 await self._settled.wait()
         finally:
@@ -244,7 +158,7 @@ class ShardRun:
                 self._blame(line)
                 self._announce(-1)
                 continue
-            place = await self._place_for(line)
+            place = await self._sender.place_for(line)
             if isinstance(place, GiveUp):
                 self._failures[line.number] = (line.custom_id, place.failure)
                 self._announce(-1)
@@ -275,14 +189,14 @@ class ShardRun:
         if not self._in_flight:
             self._settled.set()
 
-    async def _run_alone(self, line: _Line, place: _Place) -> None:
+    async def _run_alone(self, line: Line, place: Place) -> None:
         """Run a line while no other of such a shard runs in this process, and record it before the next begins.
 
         If the worker dies meanwhile, this line is known to have done it. A task of its own, so that stopping cuts nothing off.
         """
         await asyncio.wait([self._begin(self._run_as_suspect(line, place), place.slot)])
 
-    async def _run_as_suspect(self, line: _Line, place: _Place) -> None:
+    async def _run_as_suspect(self, line: Line, place: Place) -> None:
         async with self._context.alone:
             if not await self._context.shards.suspect(self.shard, line.number):
                 self.lose()
@@ -290,95 +204,36 @@ class ShardRun:
             await self._context.recorder.settle(self)
             await self._context.shards.suspect(self.shard, None)
 
-    def _blame(self, line: _Line) -> None:
+    def _blame(self, line: Line) -> None:
         """Make an error line of one that its workers did not survive."""
         message = f"{self.shard.lost} workers were lost while this line was running; it is not sent again"
         result = error_line(self.shard.job_id, line.number, line.custom_id, "worker_lost", message)
         self._keep(FinishedLine(line.number, result, True, NO_USAGE, cost=0.0))
 
-    def _parse(self, number: int, raw: bytes) -> _Line:
+    def _parse(self, number: int, raw: bytes) -> Line:
         entry = orjson.loads(raw)
         body = entry["body"]
         attempts = Attempts(self._context.fleet.catalog.routes.models_for(body))
-        return _Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
+        return Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
 
-    async def _run_safely(self, line: _Line, place: _Place) -> None:
+    async def _run_safely(self, line: Line, place: Place) -> None:
         """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
         try:
-            await self._run_line(line, place)
+            sent = await self._sender.send(line, place)
+            if isinstance(sent, Outcome):
+                self._record(line, sent)
+            elif isinstance(sent, Failure):
+                self._failures[line.number] = (line.custom_id, sent)
         except RedisError as exc:
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, f"Redis is unavailable: {exc}"))
         except Exception as exc:
             log.exception("line %d of %s failed inside", line.number + 1, self.shard.job_id)
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.SERVER, f"internal error: {type(exc).__name__}"))
 
-    async def _place_for(self, line: _Line) -> _Place | GiveUp:
-        """Wait for a slot where the line is to be tried next."""
-        while True:
-            match decide(line.attempts, self._options(line.attempts.models), self._rules, {}, self._context.rng):
-                case GiveUp() as decision:
-                    return decision
-                case Wait(seconds):
-                    await asyncio.sleep(seconds)
-                case Go(target):
-                    if self._lets_others_try(line, target):
-                        await asyncio.sleep(LETS_OTHERS_TRY / 10)
-                        continue
-                    slot = await self._context.fleet.slot(target.endpoint, line.body, self._flow, line.size)
-                    if slot is not None:
-                        return _Place(slot, target)
-
-    def _options(self, models: tuple[str | None, ...]) -> list[Option]:
-        fleet = self._context.fleet
-        health, slots, serves = fleet.health, fleet.slots, fleet.catalog.serves
-        return [
-            Option(endpoint, health[name], slots.load(name), model, position, slots.in_use(name))
-            for position, model in enumerate(models)
-            for name, endpoint in fleet.endpoints.items()
-            if serves(name, model)
-        ]
-
-    def _lets_others_try(self, line: _Line, target: Target) -> bool:
-        """Whether a line stands back for a while from an endpoint that is being tried out: one that has failed there before may
-        fail by its own fault, and says less than a line that has not."""
-        if line.number not in self._passes or line.attempts.asked or not self._context.fleet.is_tried_out(target.endpoint):
-            return False
-        now = asyncio.get_running_loop().time()
-        self._stands_back_until = self._stands_back_until or now + LETS_OTHERS_TRY
-        return now < self._stands_back_until
-
-    async def _run_line(self, line: _Line, place: _Place | GiveUp) -> None:
-        """Send a line; if that fails in a way that another endpoint or model may not, send it there at once."""
-        outcome: Outcome | None = None
-        while isinstance(place, _Place):
-            if place.slot.has_lapsed:
-                place.slot.release()
-                place = await self._place_for(line)
-                continue
-            outcome = await self._send(line, place)
-            if outcome.failure is None:
-                self._record(line, outcome, failed=False)
-                return
-            line.attempts.failed(place.target, outcome.failure)
-            if self._gave_up:
-                return
-            place = await self._place_for(line)
-        if place.final and outcome is not None:
-            self._record(line, outcome, failed=True)
-        else:
-            self._failures[line.number] = (line.custom_id, place.failure)
-
-    async def _send(self, line: _Line, place: _Place) -> Outcome:
-        """Send a line, and give its slot back."""
-        endpoint, model = place.target.endpoint, place.target.model
-        repeated = line.number in self._passes or line.attempts.has_asked(endpoint)
-        with place.slot:
-            body = asking(line.body, model)
-            return await self._context.fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
-
-    def _record(self, line: _Line, outcome: Outcome, failed: bool) -> None:
+    def _record(self, line: Line, outcome: Outcome) -> None:
+        failed = outcome.failure is not None
         if outcome.body:
-            result = _answer_line(self.shard.job_id, line.number, line.custom_id, outcome)
+            result = answer_line(self.shard.job_id, line.number, line.custom_id, outcome)
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
             result = error_line(self.shard.job_id, line.number, line.custom_id, failure.kind, failure.message)
@@ -387,21 +242,21 @@ class ShardRun:
         self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
 
     def _keep(self, line: FinishedLine) -> None:
-        if not (self.lost or self._gave_up):
+        if not (self.lost or self._sender.stopped):
             self._results[line.number] = (line.failed, line.result)
             self._context.recorder.add(self, line)
 
     async def _wait_or_give_up(self) -> ShardEnd | None:
         """Send the failed lines to wait for their next attempt, or make them error lines when they have had their attempts."""
         failures = {number: failure for number, (_, failure) in self._failures.items()}
-        decision = after_a_pass(failures, self._passes, self._waits, self._context.policy, self._context.rng)
+        decision = after_a_pass(failures, self._sender.passes, self._waits, self._context.policy, self._context.rng)
         if decision.given_up:
             await self._give_up(decision.given_up)
             if self.done == self.shard.lines:
                 return None
         table, left = self._context.shards, self.shard.lines - self.done
         why = after_failures([failure for _, failure in self._failures.values()], time.time() + decision.countdown)
-        waiting = await table.send_to_wait(self.shard, self._elsewhere(), decision.waiting, decision.countdown, why)
+        waiting = await table.send_to_wait(self.shard, self._sender.another_endpoint(), decision.waiting, decision.countdown, why)
         log.info("%d lines of %s wait %.1f s", left, self.shard, decision.countdown)
         return ShardEnd(Ending.RETRY, waiting, decision.countdown) if waiting else ShardEnd(Ending.LOST)
 
@@ -412,12 +267,6 @@ class ShardRun:
             result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
             self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
         await self._context.recorder.settle(self)
-
-    def _elsewhere(self) -> str:
-        """Return the endpoint whose queue the waiting lines go to: another usable one, if there is one."""
-        others = [option for option in self._options((None,)) if option.endpoint.name != self.shard.endpoint]
-        decision = decide(Attempts((None,)), others, self._rules, {}, self._context.rng)
-        return decision.target.endpoint if isinstance(decision, Go) else self.shard.endpoint
 
     async def _close(self) -> ShardEnd:
         """Write the part and commit."""
@@ -433,18 +282,3 @@ class ShardRun:
         if not ours:
             return ShardEnd(Ending.LOST)
         return ShardEnd(Ending.LAST if last else Ending.COMMITTED)
-
-
-def _answer_line(job_id: str, number: int, custom_id: str, outcome: Outcome) -> bytes:
-    """Make an output line around the endpoint's own body, which is put in as it came."""
-    identifier = request_id(job_id, number)
-    return one_line(
-        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null}'
-        % (
-            identifier.encode(),
-            orjson.dumps(custom_id),
-            outcome.status or 0,
-            orjson.dumps(outcome.request_id or identifier),
-            outcome.body,
-        )
-    )

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from workers.engine import Engine, Progress
 from workers.messages import SHARD_TASK, message
 from workers.retrying import LONGEST_COUNTDOWN
-from workers.shard_run import Ending
+from workers.run_context import Ending
 
 __all__ = ["register_shard_task"]
 
@@ -55,5 +55,5 @@ def _show_progress(task: Task, progress: Progress) -> None:
         log.debug("progress can't be sent to the monitor: %s", exc)
 
 
-def _retry_options(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: told[name] for name in ("args", "queue", "routing_key", "argsrepr", "kwargsrepr")}
+def _retry_options(message: dict[str, Any]) -> dict[str, Any]:
+    return {name: message[name] for name in ("args", "queue", "routing_key", "argsrepr", "kwargsrepr")}

@@ -15,7 +15,7 @@ from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.result_files import check_place, refuse_foreign
 from jobs.node import Node
 from jobs.records import Job
-from jobs.results.reading import line_number
+from jobs.results.formats import line_number
 from jobs.storage.byte_streams import lines_of
 
 __all__ = ["results"]

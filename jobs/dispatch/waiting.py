@@ -40,7 +40,7 @@ def after_failures(failures: list[Failure], next_attempt_at: float) -> Waiting:
     """Say that lines failed everywhere, and how the last of them did."""
     last = failures[-1]
     lines = f"{len(failures):,} lines" if len(failures) > 1 else "a line"
-    return Waiting.because(f"{lines} failed at every endpoint tried: {last.kind}: {last.told}", next_attempt_at)
+    return Waiting.because(f"{lines} failed at every endpoint tried: {last.kind}: {last.public_message}", next_attempt_at)
 
 
 def at_endpoints(troubles: dict[str, str], next_attempt_at: float | None) -> Waiting:

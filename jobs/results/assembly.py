@@ -108,8 +108,8 @@ class Assembly:
         if ended:
             counts = " ".join(f"{name}={fields[name]}" for name in _COUNTED)
             seconds = int(time.time()) - job.created_at
-            told = (job.id, status, job.ledger.total, counts, seconds, job.cost, job.owner)
-            log.info("job_ended id=%s status=%s total=%d %s seconds=%d cost=%.6f key=%s", *told)
+            figures = (job.id, status, job.ledger.total, counts, seconds, job.cost, job.owner)
+            log.info("job_ended id=%s status=%s total=%d %s seconds=%d cost=%.6f key=%s", *figures)
             found = await self._store.folder(object_store.parts_folder(job.id))
             await self._store.delete(*(entry.path for entry in found))
         return ended

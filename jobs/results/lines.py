@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 from jobs.intake.files import Files
 from jobs.records import FileRecord, Job
-from jobs.results.reading import Results, line_number
+from jobs.results.formats import line_number
+from jobs.results.reading import Results
 from jobs.storage.byte_streams import lines_of
 from jobs.storage.job_store import JobStore
 

@@ -16,11 +16,12 @@ from jobs.dispatch.lease_table import ShardTable
 from jobs.errors import LedgerBroken
 from jobs.intake.line_index import read_lines
 from jobs.records import Job
+from jobs.results.formats import error_line
 from jobs.storage import object_store
 from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import ObjectStore, part_range
 
-__all__ = ["Result", "Results", "Source", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
+__all__ = ["Result", "Results", "Source"]
 
 
 class Source(Enum):
@@ -150,40 +151,3 @@ _ENDINGS = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was finished."),
     "expired": ("batch_expired", "The batch's time ran out before this request was finished."),
 }
-
-
-def request_id(job_id: str, number: int) -> str:
-    """Return the id of a line's result, the same whenever it is made."""
-    return f"batch_req_{job_id.removeprefix('batch_')[:16]}{number:09d}"
-
-
-def result_prefix(job_id: str) -> bytes:
-    """Return how each line of a job's output and error file begins."""
-    return b'{"id":"' + request_id(job_id, 0)[:-9].encode()
-
-
-def line_number(job_id: str, line: bytes) -> int:
-    """Read the number back from a line of a job's output or error file; `id` stands first in it."""
-    start = len(result_prefix(job_id))
-    return int(line[start : line.index(b'"', start)])
-
-
-def one_line(line: bytes) -> bytes:
-    """Escape what some readers take for the end of a line (U+0085, U+2028, U+2029), as Python's `str.splitlines` does. In JSON it
-    can stand within strings only."""
-    if b"\xe2\x80" in line:
-        line = line.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
-    return line.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in line else line
-
-
-def error_line(job_id: str, number: int, custom_id: str, code: str, message: str) -> bytes:
-    """Make the error file's line for a request that has no answer (OpenAI's shape: `response` null, `error` set)."""
-    line = orjson.dumps(
-        {
-            "id": request_id(job_id, number),
-            "custom_id": custom_id,
-            "response": None,
-            "error": {"code": code, "message": message},
-        }
-    )
-    return one_line(line)

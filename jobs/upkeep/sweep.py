@@ -47,7 +47,7 @@ class Sweep:
         """Remove workers from those that are listening which have said nothing for a while."""
         seconds, _ = await self._redis.time()
         serving: dict[bytes, bytes] = await self._redis.hgetall(keys.SERVING)
-        gone = [process for process, told in serving.items() if float(told.split(b"|", 1)[0]) / 1000 < int(seconds) - GONE_FOR]
+        gone = [process for process, entry in serving.items() if float(entry.split(b"|", 1)[0]) / 1000 < int(seconds) - GONE_FOR]
         if gone:
             await self._redis.hdel(keys.SERVING, *gone)
 

@@ -16,7 +16,7 @@ from jobs.dispatch.dispatcher import announce_serving
 from jobs.dispatch.lease_table import FinishedLine
 from jobs.node import Node
 from jobs.records import Shard
-from jobs.results.reading import request_id
+from jobs.results.formats import request_id
 from jobs.storage import object_store
 from producer_api.context import Limits
 from producer_api.server import make_server

@@ -26,11 +26,12 @@ from jobs.storage.job_store import JobStore, NewJob
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
 from tests.job_bench import Bench, input_line
 from tests.waiting import until
+from workers import line_sender
 from workers import recorder as recorder_module
-from workers import shard_run as shard_run_module
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
-from workers.shard_run import Ending, RunContext, ShardEnd, ShardRun
+from workers.run_context import Ending, RunContext, ShardEnd
+from workers.shard_run import ShardRun
 
 POLICY = RetryPolicy(attempts=2, first=0.01, longest=0.02, longest_outage=0.02)
 PATIENT = HealthPolicy(failures_to_open=10**6)
@@ -262,7 +263,7 @@ async def test_a_short_pause_is_waited_for_in_place(worker: Worker, monkeypatch:
     await until(lambda: not worker.fleet.health["a"].usable)
     job, shard = await worker.shard(3)
     assert (await worker.run(job, shard).run()).ending is Ending.LAST
-    assert shard_run_module.SHORT_WAIT > 0.3
+    assert line_sender.SHORT_WAIT > 0.3
 
 
 async def test_a_stopped_run_hands_back_what_is_left_and_keeps_what_is_done(worker: Worker) -> None:

@@ -5,7 +5,7 @@ import json
 import orjson
 import pytest
 
-from jobs.results.reading import error_line, one_line
+from jobs.results.formats import error_line, one_line
 
 
 @pytest.mark.parametrize("separator", ["\u0085", "\u2028", "\u2029"])

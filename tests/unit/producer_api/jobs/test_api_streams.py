@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from jobs.errors import LedgerBroken, NotFound
 from jobs.records import Job, Ledger
+from jobs.results.formats import line_number, request_id
 from jobs.results.lines import Ranges
-from jobs.results.reading import line_number, request_id
 from jobs.states import JobStatus
 from producer_api.jobs.cancelling import Cancellations
 from producer_api.jobs.progress_events import progress_events

@@ -1,0 +1,59 @@
+"""The lines of output and error files, in OpenAI's format."""
+
+import orjson
+
+from balancer.outcome import Outcome
+
+__all__ = ["answer_line", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
+
+
+def request_id(job_id: str, number: int) -> str:
+    """Return the id of a line's result, the same whenever it is made."""
+    return f"batch_req_{job_id.removeprefix('batch_')[:16]}{number:09d}"
+
+
+def result_prefix(job_id: str) -> bytes:
+    """Return how each line of a job's output and error file begins."""
+    return b'{"id":"' + request_id(job_id, 0)[:-9].encode()
+
+
+def line_number(job_id: str, line: bytes) -> int:
+    """Read the number back from a line of a job's output or error file; `id` stands first in it."""
+    start = len(result_prefix(job_id))
+    return int(line[start : line.index(b'"', start)])
+
+
+def one_line(line: bytes) -> bytes:
+    """Escape what some readers take for the end of a line (U+0085, U+2028, U+2029), as Python's `str.splitlines` does. In JSON it
+    can stand within strings only."""
+    if b"\xe2\x80" in line:
+        line = line.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return line.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in line else line
+
+
+def error_line(job_id: str, number: int, custom_id: str, code: str, message: str) -> bytes:
+    """Make the error file's line for a request that has no answer (OpenAI's shape: `response` null, `error` set)."""
+    line = orjson.dumps(
+        {
+            "id": request_id(job_id, number),
+            "custom_id": custom_id,
+            "response": None,
+            "error": {"code": code, "message": message},
+        }
+    )
+    return one_line(line)
+
+
+def answer_line(job_id: str, number: int, custom_id: str, outcome: Outcome) -> bytes:
+    """Make an output line around the endpoint's own body, which is put in as it came."""
+    identifier = request_id(job_id, number)
+    return one_line(
+        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null}'
+        % (
+            identifier.encode(),
+            orjson.dumps(custom_id),
+            outcome.status or 0,
+            orjson.dumps(outcome.request_id or identifier),
+            outcome.body,
+        )
+    )

@@ -1,0 +1,152 @@
+"""Sends the lines of one shard, each in a slot, with failover."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from balancer.fleet.sending import asking
+from balancer.fleet.slot import Slot
+from balancer.outcome import Failure, Outcome
+from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
+from balancer.state.health import Circuit
+from balancer.state.slots.fair_queue import Flow
+from jobs.records import Job
+from workers.run_context import RunContext
+
+__all__ = ["Line", "LineSender", "Place"]
+
+LETS_OTHERS_TRY = 1.0
+"""Seconds, for a whole run, that lines which have failed before wait for others to try an endpoint out."""
+SHORT_WAIT = 5.0
+"""Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
+ATTEMPTS_A_PASS = 3
+"""Failures after which a line waits; one for each model, if its chain is longer. A refused request is not counted."""
+PROBES = 2
+"""Requests that each process sends at once to find out whether a failing endpoint is well again."""
+
+
+@dataclass(slots=True)
+class Line:
+    """An input line; `size` is its bytes."""
+
+    number: int
+    custom_id: str
+    path: str
+    body: Mapping[str, Any]
+    size: int
+    attempts: Attempts
+    """Those of this pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a line is to be sent, with a slot held."""
+
+    slot: Slot
+    target: Target
+
+
+class LineSender:
+    """Finds places for lines and sends them. `home` is the endpoint that the shard was given to.
+
+    `passes` counts, by line, the passes over the fleet that have failed before by what may be the line's own fault. Set `stopped`
+    when answers are not wanted any more.
+    """
+
+    def __init__(self, home: str, job: Job, context: RunContext) -> None:
+        self.passes: Mapping[int, int] = {}
+        self.stopped = False
+        self._home = home
+        self._owner = job.owner
+        self._flow = Flow(job.id, job.priority)
+        self._fleet = context.fleet
+        self._rng = context.rng
+        self._rules = FailoverRules(
+            BalancingStrategy.LEAST_CONNECTIONS,
+            ATTEMPTS_A_PASS,
+            SHORT_WAIT,
+            rounds=False,
+            home=home,
+            most_probes=PROBES,
+        )
+        self._stands_back_until = 0.0
+
+    async def place_for(self, line: Line) -> Place | GiveUp:
+        """Wait for a slot where the line is to be tried next."""
+        while True:
+            match decide(line.attempts, self._options(line.attempts), self._rules, {}, self._rng):
+                case GiveUp() as decision:
+                    return decision
+                case Wait(seconds):
+                    await asyncio.sleep(seconds)
+                case Go(target):
+                    if self._lets_others_try(line, target):
+                        await asyncio.sleep(LETS_OTHERS_TRY / 10)
+                        continue
+                    slot = await self._fleet.slot(target.endpoint, line.body, self._flow, line.size)
+                    if slot is not None:
+                        return Place(slot, target)
+
+    def _options(self, attempts: Attempts) -> list[Option]:
+        if not attempts.asked:
+            # The shard's own endpoint goes first while it is well: a fleet of many costs a line no more than one of two.
+            home = self._option(self._home, attempts.models[0], 0)
+            if home is not None and home.health.circuit is Circuit.CLOSED and home.health.usable:
+                return [home]
+        return self._all_options(attempts.models)
+
+    def _all_options(self, models: Sequence[str | None]) -> list[Option]:
+        found = (self._option(name, model, n) for n, model in enumerate(models) for name in self._fleet.endpoints)
+        return [option for option in found if option is not None]
+
+    def _option(self, name: str, model: str | None, position: int) -> Option | None:
+        fleet = self._fleet
+        endpoint = fleet.endpoints.get(name)
+        if endpoint is None or not fleet.catalog.serves(name, model):
+            return None
+        return Option(endpoint, fleet.health[name], fleet.slots.load(name), model, position, fleet.slots.in_use(name))
+
+    def _lets_others_try(self, line: Line, target: Target) -> bool:
+        """Whether a line stands back for a while from an endpoint that is being tried out: one that has failed there before may
+        fail by its own fault, and says less than a line that has not."""
+        if line.number not in self.passes or line.attempts.asked or not self._fleet.is_tried_out(target.endpoint):
+            return False
+        now = asyncio.get_running_loop().time()
+        self._stands_back_until = self._stands_back_until or now + LETS_OTHERS_TRY
+        return now < self._stands_back_until
+
+    async def send(self, line: Line, place: Place | GiveUp) -> Outcome | Failure | None:
+        """Send a line; if that fails in a way that another endpoint or model may not, send it there at once.
+
+        Returns the outcome that ends the line, an answer or a final failure; a failure if the line should wait for another
+        attempt; None if it is not wanted any more.
+        """
+        outcome: Outcome | None = None
+        while isinstance(place, Place):
+            if place.slot.has_lapsed:
+                place.slot.release()
+                place = await self.place_for(line)
+                continue
+            outcome = await self._send_to(place, line)
+            if outcome.failure is None:
+                return outcome
+            line.attempts.failed(place.target, outcome.failure)
+            if self.stopped:
+                return None
+            place = await self.place_for(line)
+        return outcome if place.final and outcome is not None else place.failure
+
+    async def _send_to(self, place: Place, line: Line) -> Outcome:
+        """Send a line, and give its slot back."""
+        endpoint, model = place.target.endpoint, place.target.model
+        repeated = line.number in self.passes or line.attempts.has_asked(endpoint)
+        with place.slot:
+            body = asking(line.body, model)
+            return await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
+
+    def another_endpoint(self) -> str:
+        """Return the endpoint whose queue the waiting lines go to: another usable one, if there is one."""
+        others = [option for option in self._all_options((None,)) if option.endpoint.name != self._home]
+        decision = decide(Attempts((None,)), others, self._rules, {}, self._rng)
+        return decision.target.endpoint if isinstance(decision, Go) else self._home
