@@ -86,7 +86,7 @@ class Failure:
     one_model: bool = False
 
     @property
-    def told(self) -> str:
+    def public_message(self) -> str:
         """A message without the endpoint's own text, which may quote the request: its status instead."""
         return self.message if self.status is None else f"HTTP {self.status}"
 

@@ -21,7 +21,7 @@ __all__ = ["KEY_VARIABLE", "WrongAnswer", "alternate", "main", "together"]
 KEY_VARIABLE = "BENCH_API_KEY"
 """The variable with the API key that each request brings."""
 SHOWN = 300
-"""Characters of a wrong answer that are told."""
+"""Characters of a wrong answer that are shown."""
 
 
 class WrongAnswer(Exception):

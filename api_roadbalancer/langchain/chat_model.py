@@ -238,13 +238,13 @@ class ChatRoadbalancer(BaseChatModel):
         Raises ValueError for another method.
         """
         function = convert_to_openai_tool(schema, strict=strict)["function"]
-        told = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
+        structured = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
         model: Runnable[LanguageModelInput, AIMessage]
         if method == "function_calling":
-            bound = kwargs | {"ls_structured_output_format": told}
+            bound = kwargs | {"ls_structured_output_format": structured}
             model = self.bind_tools([schema], tool_choice=function["name"], strict=strict, **bound)
         else:
-            model = self.bind(response_format=response_format(method, function), ls_structured_output_format=told, **kwargs)
+            model = self.bind(response_format=response_format(method, function), ls_structured_output_format=structured, **kwargs)
         parser = parser_for(schema, method, function["name"])
         return parsed(model, parser) if include_raw else model | parser
 

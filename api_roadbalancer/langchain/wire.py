@@ -61,7 +61,7 @@ def generations_of(result: ChatResult) -> Generations:
 def _generation(choice: Mapping[str, Any], metadata: dict[str, Any], usage: UsageMetadata | None) -> ChatGeneration:
     message = choice.get("message") or {}
     finish_reason = choice.get("finish_reason")
-    told = metadata | {"finish_reason": finish_reason, "logprobs": choice.get("logprobs")}
+    response_metadata = metadata | {"finish_reason": finish_reason, "logprobs": choice.get("logprobs")}
     calls, broken = _tool_calls(message.get("tool_calls") or ())
     return ChatGeneration(
         message=AIMessage(
@@ -70,7 +70,7 @@ def _generation(choice: Mapping[str, Any], metadata: dict[str, Any], usage: Usag
             tool_calls=calls,
             invalid_tool_calls=broken,
             usage_metadata=usage,
-            response_metadata={name: value for name, value in told.items() if value is not None},
+            response_metadata={name: value for name, value in response_metadata.items() if value is not None},
         ),
         generation_info={"finish_reason": finish_reason},
     )
@@ -99,12 +99,12 @@ def _beside_the_text(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _usage_metadata(usage: Usage) -> UsageMetadata:
-    told = UsageMetadata(input_tokens=usage.prompt, output_tokens=usage.completion, total_tokens=usage.prompt + usage.completion)
+    found = UsageMetadata(input_tokens=usage.prompt, output_tokens=usage.completion, total_tokens=usage.prompt + usage.completion)
     if usage.cached:
-        told["input_token_details"] = InputTokenDetails(cache_read=usage.cached)
+        found["input_token_details"] = InputTokenDetails(cache_read=usage.cached)
     if usage.reasoning:
-        told["output_token_details"] = OutputTokenDetails(reasoning=usage.reasoning)
-    return told
+        found["output_token_details"] = OutputTokenDetails(reasoning=usage.reasoning)
+    return found
 
 
 class StreamedAnswer:

@@ -78,7 +78,7 @@ def is_pdf(document: bytes) -> bool:
 
 
 def pdf_pages(document: bytes) -> int | None:
-    """Count a PDF's pages by its page objects (ISO 32000-1, 7.7.3); None if that can't be told: some may be in compressed object
+    """Count a PDF's pages by its page objects (ISO 32000-1, 7.7.3); None if that is unknown: some may be in compressed object
     streams, or there are too many objects to look at.
 
     An object written again by a later revision counts once. Where the root of the page tree counts fewer (a revision has taken

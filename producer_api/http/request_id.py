@@ -71,8 +71,8 @@ def _tell(scope: Scope, request_id: str, status: int, seconds: float) -> None:
         caller = scope.get("state", {}).get("caller")
         raw = scope.get("raw_path") or quote(scope["path"]).encode()
         path = raw[:LONGEST_PATH].decode("ascii", "backslashreplace")
-        told = (scope["method"], path, status, seconds, caller.id if caller else "", request_id)
-        requests.log(level, "request method=%s path=%s status=%d seconds=%.3f key=%s id=%s", *told)
+        fields = (scope["method"], path, status, seconds, caller.id if caller else "", request_id)
+        requests.log(level, "request method=%s path=%s status=%d seconds=%.3f key=%s id=%s", *fields)
 
 
 def _request_id(scope: Scope) -> str:

@@ -17,7 +17,7 @@ from balancer.outcome import Usage
 from jobs.intake.files import Upload
 from jobs.service import JobRequest
 from tests.acceptance.cluster import CHAT, HTTP, Cluster, check_each_once, ended
-from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Text, Told
+from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Script, Text
 from tests.fake_providers.speaker import KEY
 from tests.waiting import until
 
@@ -48,7 +48,7 @@ class Account:
     def answering(self, provider: str, counts: tuple[str, ...]) -> Any:
         rng = random.Random(provider)
 
-        def answer(heard: Heard) -> Told | Reply:
+        def answer(heard: Heard) -> Script | Reply:
             self.requests += 1
             if rng.randrange(FAILING) == 0:
                 return Reply(503, b"{}")
@@ -57,7 +57,7 @@ class Account:
             usage = Usage(prompt, rng.randrange(1, 5_000), rng.randrange(0, prompt), 0)
             usage = Usage(**{name: getattr(usage, name) for name in counts})
             self.told[text.rpartition(" ")[2]] = (provider, usage)
-            return Told(f"{SECRET_ANSWER} to {text}", usage=usage)
+            return Script(f"{SECRET_ANSWER} to {text}", usage=usage)
 
         return answer
 

@@ -1,7 +1,7 @@
 """Local servers that speak the providers' wire formats, as strictly as the real ones.
 
 Each `speak_<provider>.py` has one `FakeProvider`: it reads a request into `Heard` (and refuses what the real service refuses),
-and says what a test has `Told` it in the provider's own words.
+and says what a test has `Script` it in the provider's own words.
 """
 
 from importlib import import_module
@@ -16,8 +16,8 @@ from tests.fake_providers.speaker import (
     Image,
     Refused,
     Reply,
+    Script,
     Text,
-    Told,
     ToolCall,
     ToolResult,
     Turn,
@@ -33,8 +33,8 @@ __all__ = [
     "ProviderServer",
     "Refused",
     "Reply",
+    "Script",
     "Text",
-    "Told",
     "ToolCall",
     "ToolResult",
     "Turn",

@@ -7,18 +7,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from tests.fake_providers.speaker import FakeProvider, Heard, Refused, Reply, Told
+from tests.fake_providers.speaker import FakeProvider, Heard, Refused, Reply, Script
 
 __all__ = ["ProviderServer"]
 
-Answering = Callable[[Heard], "Told | Reply"]
+Answering = Callable[[Heard], "Script | Reply"]
 
 
 class ProviderServer:
     """Answers on a port of its own, on threads. `answer` may be set at any time; `heard` is every request that was understood,
     `refused` the reasons of those that were not. Use as a context manager."""
 
-    def __init__(self, speaker: FakeProvider, answer: Told | Reply | Answering = Told(), port: int = 0) -> None:  # noqa: B008
+    def __init__(self, speaker: FakeProvider, answer: Script | Reply | Answering = Script(), port: int = 0) -> None:  # noqa: B008
         self.speaker = speaker
         self.answer = answer
         self.heard: list[Heard] = []
@@ -44,7 +44,7 @@ class ProviderServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def reply_to(self, path: str, headers: dict[str, str], body: bytes) -> "Reply | tuple[Told, Heard]":
+    def reply_to(self, path: str, headers: dict[str, str], body: bytes) -> "Reply | tuple[Script, Heard]":
         """Decide on the answer to a POST; a stream is left to the handler."""
         self.bodies.append(body)
         try:

@@ -19,8 +19,8 @@ from tests.fake_providers.speaker import (
     Image,
     Refused,
     Reply,
+    Script,
     Text,
-    Told,
     ToolCall,
     ToolResult,
     Turn,
@@ -58,12 +58,12 @@ class AnthropicFakeProvider(FakeProvider):
             stream=request.get("stream", False),
         )
 
-    def say(self, told: Told, heard: Heard) -> Reply:
+    def say(self, told: Script, heard: Heard) -> Reply:
         message = {**_message(heard), "content": _content(told), "usage": _usage(told.usage), **_stop(told)}
         Message.model_validate(message)
         return Reply(200, orjson.dumps(message), {"content-type": "application/json", "request-id": "req_1"})
 
-    def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
         usage = {**_usage(told.usage), "output_tokens": 1, "output_tokens_details": None}
         yield _event("message_start", message={**_message(heard), "content": [], "stop_reason": None, "usage": usage})
         yield b'event: ping\ndata: {"type": "ping"}\n\n'
@@ -162,7 +162,7 @@ def _message(heard: Heard) -> dict[str, Any]:
     return {"id": "msg_1", "type": "message", "role": "assistant", "model": heard.model, "stop_sequence": None}
 
 
-def _content(told: Told) -> list[dict[str, Any]]:
+def _content(told: Script) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if told.usage.reasoning:
         blocks.append({"type": "thinking", "thinking": "Well, well.", "signature": "c2lnbmVk"})
@@ -190,7 +190,7 @@ def _halves(text: str) -> list[str]:
     return [piece for piece in (text[: len(text) // 2], text[len(text) // 2 :]) if piece]
 
 
-def _stop(told: Told) -> dict[str, Any]:
+def _stop(told: Script) -> dict[str, Any]:
     reasons = {Ending.STOP: "end_turn", Ending.LENGTH: "max_tokens", Ending.TOOLS: "tool_use", Ending.REFUSAL: "refusal"}
     details = {"type": "refusal", "category": None, "explanation": "No."} if told.ending is Ending.REFUSAL else None
     return {"stop_reason": reasons[told.ending], "stop_sequence": None, "stop_details": details}

@@ -18,8 +18,8 @@ from tests.fake_providers.speaker import (
     Image,
     Refused,
     Reply,
+    Script,
     Text,
-    Told,
     ToolCall,
     ToolResult,
     Turn,
@@ -71,12 +71,12 @@ class GeminiFakeProvider(FakeProvider):
             stream=stream,
         )
 
-    def say(self, told: Told, heard: Heard) -> Reply:
+    def say(self, told: Script, heard: Heard) -> Reply:
         parts = [{"text": told.text}] if told.text else []
         parts += [_call(call) for call in told.tool_calls]
         return Reply(200, orjson.dumps(_answer(heard, parts, told.ending, told.usage)))
 
-    def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
         half = len(told.text) // 2
         sent: list[dict[str, Any]] = [{"text": piece} for piece in (told.text[:half], told.text[half:]) if piece]
         sent += [_call(call) for call in told.tool_calls]

@@ -8,7 +8,7 @@ import orjson
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind
-from tests.fake_providers.speaker import KEY, Document, FakeProvider, Heard, Image, Refused, Reply, Text, Told, Turn
+from tests.fake_providers.speaker import KEY, Document, FakeProvider, Heard, Image, Refused, Reply, Script, Text, Turn
 
 __all__ = ["HASH", "PROJECT", "SPEAKER", "LaaSFakeProvider"]
 
@@ -63,7 +63,7 @@ class LaaSFakeProvider(FakeProvider):
             temperature=request.get("temperature"),
         )
 
-    def say(self, told: Told, heard: Heard) -> Reply:
+    def say(self, told: Script, heard: Heard) -> Reply:
         half = len(told.text) // 2
         content = [{"type": "text", "text": piece} for piece in (told.text[:half], told.text[half:])]
         message = {"role": "assistant", "content": content, "tool_calls": []}

@@ -16,8 +16,8 @@ from tests.fake_providers.speaker import (
     Image,
     Refused,
     Reply,
+    Script,
     Text,
-    Told,
     ToolCall,
     ToolResult,
     Turn,
@@ -56,7 +56,7 @@ class OpenAIFakeProvider(FakeProvider):
             stream=bool(request.get("stream")),
         )
 
-    def say(self, told: Told, heard: Heard) -> Reply:
+    def say(self, told: Script, heard: Heard) -> Reply:
         calls = [_call(call) for call in told.tool_calls]
         message = {"role": "assistant", "content": told.text or None, "refusal": None, **({"tool_calls": calls} if calls else {})}
         completion = {
@@ -70,7 +70,7 @@ class OpenAIFakeProvider(FakeProvider):
         ChatCompletion.model_validate(completion)
         return Reply(200, orjson.dumps(completion))
 
-    def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
         half = len(told.text) // 2
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
         deltas += [{"content": piece} for piece in (told.text[:half], told.text[half:]) if piece]

@@ -31,8 +31,8 @@ from tests.fake_providers.speaker import (
     Image,
     Refused,
     Reply,
+    Script,
     Text,
-    Told,
     ToolCall,
     ToolResult,
     Turn,
@@ -91,12 +91,12 @@ class ResponsesFakeProvider(OpenAIFakeProvider):
             stream=request.get("stream", False),
         )
 
-    def say(self, told: Told, heard: Heard) -> Reply:
+    def say(self, told: Script, heard: Heard) -> Reply:
         response = _response(told, heard, _items(told))
         Response.model_validate(response)
         return Reply(200, orjson.dumps(response))
 
-    def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
         number = count()
         for event in _events(told, heard):
             event["sequence_number"] = next(number)
@@ -166,7 +166,7 @@ def _schema(format: dict[str, Any]) -> Any:
     return format["schema"]
 
 
-def _items(told: Told) -> list[dict[str, Any]]:
+def _items(told: Script) -> list[dict[str, Any]]:
     items = [_REASONING]
     if told.text:
         part = {"type": "output_text", "text": told.text, "annotations": []}
@@ -179,7 +179,7 @@ def _items(told: Told) -> list[dict[str, Any]]:
     return items
 
 
-def _response(told: Told, heard: Heard, items: list[dict[str, Any]], status: str = "") -> dict[str, Any]:
+def _response(told: Script, heard: Heard, items: list[dict[str, Any]], status: str = "") -> dict[str, Any]:
     reason = {Ending.LENGTH: "max_output_tokens", Ending.REFUSAL: "content_filter"}.get(told.ending)
     response = {
         "id": "resp_1",
@@ -208,7 +208,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _events(told: Told, heard: Heard) -> Iterator[dict[str, Any]]:
+def _events(told: Script, heard: Heard) -> Iterator[dict[str, Any]]:
     items = _items(told)
     yield {"type": "response.created", "response": _response(told, heard, [], "in_progress")}
     for place, item in enumerate(items):

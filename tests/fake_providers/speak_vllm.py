@@ -6,7 +6,7 @@ import orjson
 
 from balancer.outcome import FailureKind
 from tests.fake_providers.speak_openai import OpenAIFakeProvider
-from tests.fake_providers.speaker import Heard, Refused, Reply, Told
+from tests.fake_providers.speaker import Heard, Refused, Reply, Script
 
 __all__ = ["SPEAKER", "VLLMFakeProvider"]
 
@@ -65,7 +65,7 @@ class VLLMFakeProvider(OpenAIFakeProvider):
                 raise Refused(f"{name} would be ignored")
         return super().hear(path, headers, body)
 
-    def say(self, told: Told, heard: Heard) -> Reply:
+    def say(self, told: Script, heard: Heard) -> Reply:
         answer = orjson.loads(super().say(told, heard).body)
         choice = answer["choices"][0]
         choice |= {"stop_reason": None, "token_ids": None}
@@ -75,7 +75,7 @@ class VLLMFakeProvider(OpenAIFakeProvider):
             answer["usage"] |= {"prompt_tokens_details": None, "completion_tokens_details": None}
         return Reply(200, orjson.dumps(answer))
 
-    def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
         for event in super().stream(told, heard):
             if event == b"data: [DONE]\n\n":
                 yield event

@@ -17,8 +17,8 @@ __all__ = [
     "Image",
     "Refused",
     "Reply",
+    "Script",
     "Text",
-    "Told",
     "ToolCall",
     "ToolResult",
     "Turn",
@@ -105,7 +105,7 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True)
-class Told:
+class Script:
     """The answer that a test wants given."""
 
     text: str = 'Grüße: "hello"\nworld'
@@ -148,10 +148,10 @@ class FakeProvider(ABC):
         """Read a request (header names in lower case). Raises Refused for whatever the service would refuse."""
 
     @abstractmethod
-    def say(self, told: Told, heard: Heard) -> Reply:
+    def say(self, told: Script, heard: Heard) -> Reply:
         """Return a whole answer."""
 
-    def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
         """Yield a streamed answer in pieces: text and tool arguments in two at least."""
         raise NotImplementedError
 

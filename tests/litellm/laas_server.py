@@ -12,13 +12,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from balancer.outcome import FailureKind, Usage
-from tests.fake_providers import Document, Heard, Image, ProviderServer, Reply, Text, Told
+from tests.fake_providers import Document, Heard, Image, ProviderServer, Reply, Script, Text
 from tests.fake_providers.speak_laas import SPEAKER
 
 WAIT_SECONDS = 2.0
 
 
-def answer(heard: Heard) -> Told | Reply:
+def answer(heard: Heard) -> Script | Reply:
     """Say what was heard, or fail."""
     wish = " ".join(part.text for part in heard.turns[-1].parts if isinstance(part, Text))
     if wish.startswith("fail "):
@@ -30,7 +30,7 @@ def answer(heard: Heard) -> Told | Reply:
     turns = "; ".join(f"{turn.role}: {' + '.join(map(_described, turn.parts))}" for turn in heard.turns)
     body = json.loads(server.bodies[-1])
     fields = {name: body[name] for name in sorted(body) if name != "messages"}
-    return Told(f"{json.dumps(fields)} {turns}", usage=Usage(11, 5))
+    return Script(f"{json.dumps(fields)} {turns}", usage=Usage(11, 5))
 
 
 def _described(part: object) -> str:

@@ -151,9 +151,9 @@ def anthropic_failure_kind(status: int, parsed: Any, message: str, code: str | N
         return FailureKind.QUOTA
     if code == "invalid_request_error":
         lowered = message.lower()
-        told = next((kind for words, kind in _BY_WORDS if words in lowered), None)
-        if told:
-            return told
+        kind_by_words = next((kind for words, kind in _BY_WORDS if words in lowered), None)
+        if kind_by_words:
+            return kind_by_words
     if status == 413:  # a proxy in front may say so in words of its own
         return FailureKind.CONTEXT_TOO_LONG
     return _BY_TYPE.get(code or "") or failure_kind(status, code)

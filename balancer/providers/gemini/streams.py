@@ -41,7 +41,7 @@ class _Candidate:
 
 
 class GeminiTranslation(Translation):
-    """Reads one stream. The ends are told when the connection has ended: Gemini may give a reason before the last words."""
+    """Reads one stream. The ends are reported when the connection has ended: Gemini may give a reason before the last words."""
 
     def __init__(self, model: str) -> None:
         self._model = model

@@ -85,7 +85,7 @@ class Seen:
     def _show(self, failure: Failure) -> None:
         """Make a failure the endpoint's last error."""
         self.failed += 1
-        what = _REASONS.get(failure.kind, "{}").format(failure.told)
+        what = _REASONS.get(failure.kind, "{}").format(failure.public_message)
         self.error = f"{failure.kind}: {what}"[:300]
 
     def merge(self, older: "Seen") -> None:

@@ -173,18 +173,18 @@ class SharedHealth:
         self._alone = True
 
     async def _report(self) -> None:
-        told = {name: seen for name, seen in self._seen.items() if seen.anything}
-        if not told:
+        reported = {name: seen for name, seen in self._seen.items() if seen.anything}
+        if not reported:
             return
-        for name in told:
+        for name in reported:
             self._seen[name] = Seen()
         try:
-            opened = await self._scripts.run_many([self._call(name, seen) for name, seen in told.items()])
+            opened = await self._scripts.run_many([self._call(name, seen) for name, seen in reported.items()])
         except RedisError:
-            for name, seen in told.items():
+            for name, seen in reported.items():
                 self._seen.setdefault(name, Seen()).merge(seen)
             raise
-        for (name, seen), was_opened in zip(told.items(), opened, strict=True):
+        for (name, seen), was_opened in zip(reported.items(), opened, strict=True):
             if was_opened:
                 log.warning("endpoint %s is failing and is left alone for a while: %s", name, seen.error)
 

@@ -20,8 +20,8 @@ from tests.fake_providers import (
     Image,
     ProviderServer,
     Reply,
+    Script,
     Text,
-    Told,
     ToolCall,
     ToolResult,
     Turn,
@@ -43,7 +43,7 @@ class Scenario:
 
     fields: Mapping[str, Any]
     heard: Mapping[str, Any] = field(default_factory=dict)
-    told: Told = field(default=Told())
+    told: Script = field(default=Script())
 
 
 def user(*parts: Any) -> dict[str, Any]:
@@ -65,17 +65,17 @@ SCENARIOS = {
     "tools offered": Scenario(
         {"messages": HI, "tools": [TOOL], "tool_choice": "auto"},
         {"tools": {"weather": WEATHER}, "tool_choice": "auto"},
-        Told("", (ToolCall("weather", {"city": "Seoul"}),), Ending.TOOLS),
+        Script("", (ToolCall("weather", {"city": "Seoul"}),), Ending.TOOLS),
     ),
     "two tools called after words": Scenario(
         {"messages": HI, "tools": [TOOL], "tool_choice": "required"},
         {"tool_choice": "required"},
-        Told("Let me see.", (ToolCall("weather", {"city": "a"}), ToolCall("weather", {"city": "b"}, "call_2")), Ending.TOOLS),
+        Script("Let me see.", (ToolCall("weather", {"city": "a"}), ToolCall("weather", {"city": "b"}, "call_2")), Ending.TOOLS),
     ),
     "one tool named": Scenario(
         {"messages": HI, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
         {"tool_choice": "weather"},
-        Told("", (ToolCall("weather", {"city": "Seoul"}),), Ending.TOOLS),
+        Script("", (ToolCall("weather", {"city": "Seoul"}),), Ending.TOOLS),
     ),
     "tools round trip": Scenario(
         {
@@ -100,7 +100,7 @@ SCENARIOS = {
             "response_format": {"type": "json_schema", "json_schema": {"name": "w", "schema": WEATHER, "strict": True}},
         },
         {"schema": WEATHER},
-        Told('{"city":"Seoul"}'),
+        Script('{"city":"Seoul"}'),
     ),
     "image in base64": Scenario(
         user({"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}),
@@ -124,9 +124,9 @@ SCENARIOS = {
         ),
         {"turns": (Turn("user", (Document("application/pdf", PDF), Text("Sum up"))),)},
     ),
-    "cut off": Scenario({"messages": HI}, told=Told("Once upon a", ending=Ending.LENGTH)),
-    "refusal": Scenario({"messages": HI}, told=Told("", ending=Ending.REFUSAL)),
-    "no details of the usage": Scenario({"messages": HI}, told=Told(usage=Usage(3, 2))),
+    "cut off": Scenario({"messages": HI}, told=Script("Once upon a", ending=Ending.LENGTH)),
+    "refusal": Scenario({"messages": HI}, told=Script("", ending=Ending.REFUSAL)),
+    "no details of the usage": Scenario({"messages": HI}, told=Script(usage=Usage(3, 2))),
 }
 KINDS = [
     FailureKind.RATE_LIMIT, FailureKind.OVERLOADED, FailureKind.TIMEOUT, FailureKind.BAD_REQUEST, FailureKind.AUTHENTICATION,

@@ -22,7 +22,7 @@ from balancer.fleet.streaming import StreamReading, chunks_of
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers import Adapter, Call, adapter_for
 from balancer.results import ChatChunk, text_of
-from tests.fake_providers import FAKE_PROVIDERS, Ending, FakeProvider, Heard, ProviderServer, Reply, Told, ToolCall
+from tests.fake_providers import FAKE_PROVIDERS, Ending, FakeProvider, Heard, ProviderServer, Reply, Script, ToolCall
 from tests.fleet_calls import chat, streamed_chat
 
 PATH = "/chat/completions"
@@ -30,10 +30,10 @@ AS_IT_CAME = {"openai", "vllm"}
 """Speakers whose adapter hands answers on as they came: what nobody here reads (`created`, `logprobs` …) may be anything."""
 SECRET = "the plan, which nobody may read in an error"
 TOLD = (
-    Told(SECRET),
-    Told("", (ToolCall("weather", {"city": "a"}), ToolCall("weather", {"city": "b"}, "call_2")), Ending.TOOLS),
-    Told(SECRET, ending=Ending.LENGTH),
-    Told("", ending=Ending.REFUSAL),
+    Script(SECRET),
+    Script("", (ToolCall("weather", {"city": "a"}), ToolCall("weather", {"city": "b"}, "call_2")), Ending.TOOLS),
+    Script(SECRET, ending=Ending.LENGTH),
+    Script("", ending=Ending.REFUSAL),
 )
 INSTEAD = (None, 5, -1.5, True, "odd", [], ["odd"], [None], {}, {"odd": 1})
 BROKEN_EVENTS = (b"{", b"null", b"[]", b'"odd"', b"5", b"{}", b"\xff\xfe", b"", b"[DONE]", b'{"error": {}}', b'{"error": "odd"}')
@@ -56,7 +56,7 @@ class Spoken:
         return self.name in AS_IT_CAME
 
     @property
-    def told(self) -> list[Told]:
+    def told(self) -> list[Script]:
         return [told for told in TOLD if calls_tools(self.speaker) or not told.tool_calls]
 
 
@@ -165,7 +165,7 @@ async def test_a_stream_with_a_wrong_type_anywhere_is_well_formed_or_refused(str
     assert not problems, report(problems)
 
 
-async def problems_of_stream(spoken: Spoken, body: bytes, place: str, told: Told | None = None) -> list[str]:
+async def problems_of_stream(spoken: Spoken, body: bytes, place: str, told: Script | None = None) -> list[str]:
     """Read a stream. With `told`, one that ends well must have said all of it."""
     try:
         chunks, outcome = await read_stream(spoken, body)
@@ -245,7 +245,7 @@ def report(problems: list[str]) -> str:
 async def test_a_huge_answer_is_read_and_a_huge_event_is_refused(name: str) -> None:
     with ProviderServer(FAKE_PROVIDERS[name]) as server:
         async with AsyncLoadBalancer([server.endpoint(models={"m": "m"})], enable_health_check=False, timeout=20) as balancer:
-            server.answer = Told("x" * 20_000_000)
+            server.answer = Script("x" * 20_000_000)
             outcome = await sent(balancer)
             assert outcome.failure is None and outcome.parsed is not None
             assert len(outcome.parsed["choices"][0]["message"]["content"]) == 20_000_000

@@ -9,7 +9,7 @@ from balancer import LoadBalancer
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind
 from balancer.routing.model_routes import ModelRoutes
-from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, Reply, Told
+from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, Reply, Script
 from tests.integration.balancer.conftest import Make, Servers
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -56,7 +56,7 @@ def test_a_tier_is_returned_to_when_it_is_well(three: tuple[ProviderServer, ...]
     first.answer = Reply(429, b"{}", {"retry-after": "1"})
     balancer = over(three, balance)
     assert balancer.chat(HI, model="m").endpoint == "tier 1"
-    first.answer = Told()
+    first.answer = Script()
     deadline = time.monotonic() + 5
     while balancer.chat(HI, model="m").endpoint != "tier 0":
         assert time.monotonic() < deadline
@@ -88,7 +88,7 @@ def test_the_next_model_may_be_at_the_same_endpoint(balance: Make) -> None:
     with ProviderServer(FAKE_PROVIDERS["openai"]) as server:
         too_long = server.speaker.fail(FailureKind.CONTEXT_TOO_LONG)
         assert too_long is not None
-        server.answer = lambda heard: Told() if heard.model == "roomy" else too_long
+        server.answer = lambda heard: Script() if heard.model == "roomy" else too_long
         balancer = balance(server.endpoint(models={"small": "small", "roomy": "roomy"}))
         assert balancer.chat(HI, model="small,roomy").success
         alone = balancer.chat(HI, model="small")
@@ -109,7 +109,7 @@ def test_a_stream_falls_back_along_the_chain_too(three: tuple[ProviderServer, ..
     first, *_ = three
     first.answer = first.speaker.fail(FailureKind.OVERLOADED)
     chunks = list(over(three, balance).chat(HI, model="m", stream=True))
-    assert "".join(chunk.content for chunk in chunks) == Told().text
+    assert "".join(chunk.content for chunk in chunks) == Script().text
     assert {chunk.endpoint for chunk in chunks} == {"tier 1"}
 
 

@@ -12,7 +12,7 @@ import pytest
 from live_server import PATIENCE_S, LiveServer, StartServer
 
 from balancer.outcome import FailureKind
-from tests.fake_providers import FAKE_PROVIDERS, Ending, Heard, ProviderServer, Reply, Told, ToolCall
+from tests.fake_providers import FAKE_PROVIDERS, Ending, Heard, ProviderServer, Reply, Script, ToolCall
 
 OPENAI = FAKE_PROVIDERS["openai"]
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -41,7 +41,7 @@ def client(gateway: LiveServer) -> Iterator[openai.OpenAI]:
 def test_a_plain_answer_with_its_headers(client: openai.OpenAI, model: ProviderServer) -> None:
     raw = client.chat.completions.with_raw_response.create(model="m", messages=HI, extra_body={"top_k": 5})
     answer = raw.parse()
-    assert answer.choices[0].message.content == Told().text
+    assert answer.choices[0].message.content == Script().text
     assert answer.usage is not None and answer.usage.prompt_tokens == 12
     assert raw.headers["x-roadbalancer-endpoint"] == "one"
     assert raw.headers["x-roadbalancer-attempts"] == "1"
@@ -55,7 +55,7 @@ def test_paths_stand_with_and_without_the_version(gateway: LiveServer) -> None:
 
 
 def test_a_stream(client: openai.OpenAI, model: ProviderServer) -> None:
-    model.answer = Told("one two three", (ToolCall("weather", {"city": "Seoul"}),), Ending.TOOLS)
+    model.answer = Script("one two three", (ToolCall("weather", {"city": "Seoul"}),), Ending.TOOLS)
     chunks = list(client.chat.completions.create(model="m", messages=HI, tools=[TOOL], stream=True))
     assert "".join(c.choices[0].delta.content or "" for c in chunks) == "one two three"
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
@@ -139,10 +139,10 @@ def test_a_client_that_waits_too_short_times_out(gateway: LiveServer, model: Pro
     answer_now.set()
 
 
-def held(until: threading.Event) -> Callable[[Heard], Told]:
-    def answer(heard: Heard) -> Told:
+def held(until: threading.Event) -> Callable[[Heard], Script]:
+    def answer(heard: Heard) -> Script:
         assert until.wait(PATIENCE_S)
-        return Told()
+        return Script()
 
     return answer
 
@@ -177,7 +177,7 @@ def test_bad_bodies_are_refused_by_name(
 
 def test_a_stream_that_breaks_tells_so_in_its_last_event(model: ProviderServer, start: StartServer) -> None:
     class Broken(type(OPENAI)):  # type: ignore[misc]
-        def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+        def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
             yield from list(super().stream(told, heard))[:2]
 
     with ProviderServer(Broken()) as broken:
@@ -192,7 +192,7 @@ def test_a_reader_that_goes_away_ends_the_request_upstream_and_frees_its_slot(st
     going_on, gone = threading.Event(), threading.Event()
 
     class Endless(type(OPENAI)):  # type: ignore[misc]
-        def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+        def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
             first, second, *_ = super().stream(told, heard)
             yield first
             try:

@@ -16,7 +16,7 @@ from balancer.routing.model_routes import ModelRoutes
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access import KeyStore, Limits
 from jobs.access.store import KeyOrder
-from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Told
+from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Script
 
 OPENAI = FAKE_PROVIDERS["openai"]
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -98,9 +98,9 @@ async def test_requests_per_minute(client: Any) -> None:
 async def test_parallel_requests_and_their_end(client: Any, model: ProviderServer) -> None:
     answer_now = threading.Event()
 
-    def held(heard: Heard) -> Told:
+    def held(heard: Heard) -> Script:
         assert answer_now.wait(PATIENCE_S)
-        return Told()
+        return Script()
 
     model.answer = held
     single = await client(KeyOrder("single", limits=Limits(parallel=1)))
@@ -113,7 +113,7 @@ async def test_parallel_requests_and_their_end(client: Any, model: ProviderServe
         await ask_in_thread(single)
     answer_now.set()
     await under_way
-    model.answer = Told()
+    model.answer = Script()
     stream = await asyncio.to_thread(single.chat.completions.create, model="m", messages=HI, stream=True)
     assert await asyncio.to_thread(list, stream)
     assert (await ask_in_thread(single)).parse().choices, "a stream that has ended has left"
@@ -190,7 +190,7 @@ async def test_a_stream_that_is_left_early_is_paid_for(
     start: StartServer, redis: AsyncRedis, path: str, question: dict[str, Any]
 ) -> None:
     class Endless(type(OPENAI)):  # type: ignore[misc]
-        def stream(self, told: Told, heard: Heard) -> Iterator[bytes]:
+        def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
             first, second, *_ = super().stream(told, heard)
             yield first
             while True:

@@ -12,7 +12,7 @@ from openai.types.responses import Response
 
 from balancer.outcome import FailureKind
 from producer_api.gateway.responses_wire import chat_body
-from tests.fake_providers import FAKE_PROVIDERS, Ending, Image, ProviderServer, Reply, Text, Told, Turn
+from tests.fake_providers import FAKE_PROVIDERS, Ending, Image, ProviderServer, Reply, Script, Text, Turn
 
 OPENAI = FAKE_PROVIDERS["openai"]
 
@@ -36,7 +36,7 @@ def client(gateway: LiveServer) -> Iterator[openai.OpenAI]:
 
 def test_a_text(client: openai.OpenAI, model: ProviderServer) -> None:
     answer = client.responses.create(model="m", input="Hi", instructions="Be brief.", max_output_tokens=50)
-    assert answer.output_text == Told().text
+    assert answer.output_text == Script().text
     assert answer.status == "completed"
     assert answer.usage is not None and (answer.usage.input_tokens, answer.usage.output_tokens) == (12, 7)
     heard = model.heard[0]
@@ -60,7 +60,7 @@ def test_messages_with_parts(client: openai.OpenAI, model: ProviderServer) -> No
 
 
 def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI, model: ProviderServer) -> None:
-    model.answer = Told("Once", ending=Ending.LENGTH)
+    model.answer = Script("Once", ending=Ending.LENGTH)
     answer = client.responses.create(model="m", input="Hi")
     assert answer.status == "incomplete"
     assert answer.incomplete_details is not None and answer.incomplete_details.reason == "max_output_tokens"
@@ -72,7 +72,7 @@ def test_a_stream(client: openai.OpenAI) -> None:
         final = stream.get_final_response()
     assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
     assert kinds.count("response.output_text.delta") >= 2
-    assert final.output_text == Told().text
+    assert final.output_text == Script().text
     assert final.usage is not None and final.usage.total_tokens == 19
 
 

@@ -11,7 +11,7 @@ import redis as sync_redis
 from live_server import LiveServer, StartServer
 
 from balancer.outcome import FailureKind
-from tests.fake_providers import FAKE_PROVIDERS, Ending, ProviderServer, Reply, Text, Told, Turn
+from tests.fake_providers import FAKE_PROVIDERS, Ending, ProviderServer, Reply, Script, Text, Turn
 from tests.fake_providers.speaker import KEY
 
 OPENAI = FAKE_PROVIDERS["openai"]
@@ -60,7 +60,7 @@ def test_the_whole_context_becomes_one_request(gateway: LiveServer, model: Provi
     assert told.pop("response_time") > 0
     assert told == {
         "session_id": "s-1",
-        "response_text": Told().text,
+        "response_text": Script().text,
         "model": "m",
         "input_tokens": 12,
         "output_tokens": 7,
@@ -81,7 +81,7 @@ def test_defaults(gateway: LiveServer, model: ProviderServer) -> None:
 
 
 def test_a_refusal_is_no_success(gateway: LiveServer, model: ProviderServer) -> None:
-    model.answer = Told("", ending=Ending.REFUSAL)
+    model.answer = Script("", ending=Ending.REFUSAL)
     answer = ask(gateway)
     assert answer.status_code == 200
     assert answer.json()["success"] is False and answer.json()["error_message"]

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from balancer.providers import adapter_for
-from tests.fake_providers import FAKE_PROVIDERS, FakeProvider, Heard, Told
+from tests.fake_providers import FAKE_PROVIDERS, FakeProvider, Heard, Script
 
 BODY = {
     "model": "m",
@@ -26,7 +26,7 @@ def cost(speaker: FakeProvider) -> float:
     """Return the seconds of CPU for a request there and its answer back, in the best of some rounds."""
     endpoint = speaker.endpoint("http://127.0.0.1:1", models={"m": "m"})
     adapter = adapter_for(endpoint.provider)
-    reply = speaker.say(Told("An answer of some length. " * 40), Heard("m", ()))
+    reply = speaker.say(Script("An answer of some length. " * 40), Heard("m", ()))
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.process_time()
