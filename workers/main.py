@@ -1,5 +1,6 @@
 """Runs one worker process."""
 
+import gc
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 os.environ.setdefault("CELERY_CUSTOM_WORKER_POOL", "workers.pool:ShardThreadPool")
 
 from celery.platforms import SecurityWarning
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 
 from balancer.configuration import SIMULATED_SCHEME, Configuration
 from balancer.errors import ConfigurationError
@@ -65,6 +66,12 @@ def run_worker(
         watchdog.stop()
         engine.begin_drain()
 
+    def on_ready(**_: Any) -> None:
+        # Modules and the app stay for good: the garbage collector need not look at them again.
+        gc.collect()
+        gc.freeze()
+
+    worker_ready.connect(on_ready, weak=False)
     worker_shutting_down.connect(on_shutdown, weak=False)
     try:
         app.worker_main(

@@ -1,10 +1,15 @@
 """The failed attempts of one request: the input of the failover decision."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from balancer.outcome import Failure, FailureKind
 
 __all__ = ["Attempts", "Target"]
+
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +25,8 @@ class Attempts:
 
     `tried` are the targets of this round, which ends when none is left, `rounds` how many have ended, `waited` the seconds spent
     between them. `pauses` are the seconds for which endpoints have asked to be left alone in this round. `hopeless` targets would
-    refuse the request in any round. `failures` counts the attempts that failed but may go well another time; a refusal only says
-    who is not to be asked.
+    refuse the request in any round. `failures` counts the attempts that failed but may go well another time; a refused
+    request excludes the endpoint; it is not counted.
     """
 
     __slots__ = (
@@ -40,41 +45,42 @@ class Attempts:
 
     def __init__(self, models: tuple[str | None, ...]) -> None:
         self.models = models
-        self.asked: list[Target] = []
-        self.tried: set[Target] = set()
-        self.hopeless: set[Target] = set()
-        self.too_small: set[str | None] = set()
+        # Nothing is made before the first failure: most requests have none, and the garbage collector counts every container.
+        self.asked: tuple[Target, ...] = ()
+        self.tried: frozenset[Target] = frozenset()
+        self.hopeless: frozenset[Target] = frozenset()
+        self.too_small: frozenset[str | None] = frozenset()
         """Models that can't read so long a request, wherever they run."""
         self.failures = 0
         self.rounds = 0
         self.waited = 0.0
-        self.pauses: dict[str, float] = {}
+        self.pauses: Mapping[str, float] = _NOTHING
         self.last: Failure | None = None
-        self._passing: dict[Target, Failure] = {}
+        self._passing: Mapping[Target, Failure] = _NOTHING
 
     def failed(self, target: Target, failure: Failure) -> None:
         """Record that the request failed at `target`."""
         self.last = failure
-        self.asked.append(target)
+        self.asked = (*self.asked, target)
         models = (target.model,) if failure.is_the_models else self.models
-        concerned = {Target(target.endpoint, model) for model in models}
+        concerned = frozenset(Target(target.endpoint, model) for model in models)
         self.tried |= concerned
         if failure.kind is FailureKind.CONTEXT_TOO_LONG:
-            self.too_small.add(target.model)
+            self.too_small |= {target.model}
         elif not failure.retryable:
             self.hopeless |= concerned
         self.failures += failure.retryable
         if failure.retry_after is not None:
-            self.pauses[target.endpoint] = failure.retry_after
+            self.pauses = {**self.pauses, target.endpoint: failure.retry_after}
         if failure.passes:
-            self._passing[target] = failure
+            self._passing = {**self._passing, target: failure}
 
     def next_round(self, pause: float) -> None:
         """Begin another round after a pause of that many seconds."""
         self.rounds += 1
         self.waited += pause
-        self.tried.clear()
-        self.pauses.clear()
+        self.tried = frozenset()
+        self.pauses = _NOTHING
 
     def has_asked(self, endpoint: str) -> bool:
         """Whether the request has failed at that endpoint, for whichever model."""
