@@ -1,15 +1,17 @@
 """Fair queueing: which flow of one process gets the next slot of an endpoint."""
 
 import asyncio
-from collections import Counter, deque
-from dataclasses import dataclass
+from collections import deque
+from typing import NamedTuple
 
 __all__ = ["ONE_FLOW", "FairQueue", "Flow"]
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Requests that share a turn, in the sense of fair queueing: those of one job. Higher `priority` goes first."""
+class Flow(NamedTuple):
+    """Requests that share a turn, in the sense of fair queueing: those of one job. Higher `priority` goes first.
+
+    A tuple, since it is hashed several times for each request.
+    """
 
     name: str = ""
     priority: int = 0
@@ -28,7 +30,7 @@ class FairQueue:
     """
 
     def __init__(self) -> None:
-        self.held: Counter[Flow] = Counter()
+        self.held: dict[Flow, int] = {}
         self._waiting: dict[Flow, deque[asyncio.Future[bool]]] = {}
         self._size = 0
 
@@ -37,12 +39,14 @@ class FairQueue:
 
     def take(self, flow: Flow) -> None:
         """Count a slot as held by `flow`."""
-        self.held[flow] += 1
+        self.held[flow] = self.held.get(flow, 0) + 1
 
     def give_back(self, flow: Flow) -> None:
         """Count a slot of `flow` as held no more."""
-        self.held[flow] -= 1
-        if not self.held[flow]:
+        left = self.held[flow] - 1
+        if left:
+            self.held[flow] = left
+        else:
             del self.held[flow]
 
     def enter(self, flow: Flow) -> "asyncio.Future[bool]":
@@ -65,17 +69,24 @@ class FairQueue:
     def grant(self) -> bool:
         """Give a slot to the one whose turn it is, counted as held; False if all that waited have gone away."""
         while self._size:
-            flow = min(self._waiting, key=lambda each: (-each.priority, self.held[each]))
-            waiters = self._waiting.pop(flow)
+            flow = self._next()
+            waiters = self._waiting[flow]
             waiter = waiters.popleft()
             self._size -= 1
-            if waiters:
-                self._waiting[flow] = waiters  # behind its equals
+            if not waiters:
+                del self._waiting[flow]
+            elif len(self._waiting) > 1:
+                self._waiting[flow] = self._waiting.pop(flow)  # behind its equals
             if not waiter.done():
                 self.take(flow)
                 waiter.set_result(True)
                 return True
         return False
+
+    def _next(self) -> Flow:
+        if len(self._waiting) == 1:
+            return next(iter(self._waiting))
+        return min(self._waiting, key=lambda each: (-each.priority, self.held.get(each, 0)))
 
     def turn_away(self) -> None:
         """End all waits without a slot."""
