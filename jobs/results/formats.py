@@ -26,6 +26,8 @@ def line_number(job_id: str, line: bytes) -> int:
 def one_line(line: bytes) -> bytes:
     """Escape what some readers take for the end of a line (U+0085, U+2028, U+2029), as Python's `str.splitlines` does. In JSON it
     can stand within strings only."""
+    if line.isascii():
+        return line
     if b"\xe2\x80" in line:
         line = line.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return line.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in line else line
