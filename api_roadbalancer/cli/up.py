@@ -79,7 +79,8 @@ def _say_hello(console: Console, session: Session, simulated: bool, api: str, fl
         console.print("[bold yellow]No endpoint is configured: a SIMULATED one answers, with invented text.[/]")
     names = ", ".join(endpoint.name for endpoint in session.configuration.endpoints)
     console.print(f"endpoints  {names}", highlight=False)
-    console.print(f"API        http://{api}/v1   (documentation: http://{api}/docs)", highlight=False)
+    console.print(f"API        http://{api}/v1", highlight=False)
+    console.print(f"docs       http://{api}/docs", highlight=False)
     if flower:
         console.print(f"Flower     http://{flower}", highlight=False)
     console.print(f"files      {session.configuration.store}   logs {session.run_folder}", highlight=False)
