@@ -25,7 +25,7 @@ from balancer.configuration.validation import model_problems, option_problems
 from balancer.configuration.values import HealthCheck
 from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
-from balancer.fleet.transport import MAX_ANSWER_BYTES
+from balancer.http import MAX_ANSWER_BYTES
 from balancer.providers import facts_of, guess_provider
 
 __all__ = ["ConfigurationFile", "EndpointEntry", "HealthCheckEntry", "PriceEntry", "checked_endpoint"]

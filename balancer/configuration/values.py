@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from balancer.endpoint import Endpoint
-from balancer.fleet.transport import MAX_ANSWER_BYTES
+from balancer.http import MAX_ANSWER_BYTES
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 

@@ -13,8 +13,15 @@ from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
 from balancer.fleet.slot import Slot
-from balancer.fleet.streaming import StreamReading
-from balancer.fleet.transport import MAX_ANSWER_BYTES, AnswerTooLarge, FastTransport, body_at_hand, read_whole, timeout_message
+from balancer.fleet.streaming import StreamReading, failure_of
+from balancer.http import (
+    MAX_ANSWER_BYTES,
+    HttpClient,
+    HttpError,
+    HttpxClient,
+    PooledClient,
+    PreparedRequest,
+)
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.providers import Adapter, Answer, Call, Check, RequestRefused, adapter_for
 from balancer.results import ChatChunk
@@ -51,10 +58,12 @@ class Fleet:
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._state = state
-        self._max_answer_bytes = max_answer_bytes
         self._timeout = timeout
-        self._transport = transport or FastTransport(max_answer_bytes=max_answer_bytes)
-        self._lines = {e.name: _EndpointConnection(e, adapter_for(e.provider), timeout) for e in endpoints}
+        self._max_answer_bytes = max_answer_bytes
+        self._client: HttpClient = (
+            PooledClient(max_answer_bytes=max_answer_bytes) if transport is None else HttpxClient(transport, max_answer_bytes)
+        )
+        self._lines = {e.name: _EndpointConnection(e, adapter_for(e.provider)) for e in endpoints}
         self._asked: dict[str, asyncio.Lock] = {}
         self.queued: dict[str, float] = {}
         """Requests that wait inside an endpoint, from any client, as its last check found; absent where it doesn't say."""
@@ -80,7 +89,7 @@ class Fleet:
         await self.health.aclose()
         if self.usage is not None:
             await self.usage.aclose()
-        await self._transport.aclose()
+        await self._client.aclose()
 
     def with_defaults(self, endpoint: str, body: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a request with those of `defaults` that it does not say itself and that the endpoint takes."""
@@ -151,21 +160,16 @@ class Fleet:
         name = line.endpoint.name
         started = time.perf_counter()
         try:
-            response, body = await self._exchange(line.request(call, api_key))
-        except httpx.TimeoutException as exc:
-            failure = Failure(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
-            return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
-        except httpx.HTTPError as exc:
-            kind = FailureKind.ANSWER_TOO_LARGE if isinstance(exc, AnswerTooLarge) else FailureKind.CONNECTION
-            failure = Failure(kind, str(exc) or type(exc).__name__)
-            return Outcome(name, time.perf_counter() - started, failure=failure, model=call.model)
-        answer = line.adapter.answer(call, response.status_code, response.headers, body)
+            response = await self._client.send(line.request(call.path, api_key), call.body, self._timeout)
+        except HttpError as exc:
+            return Outcome(name, time.perf_counter() - started, failure=failure_of(exc), model=call.model)
+        answer = line.adapter.answer(call, response.status, response.headers, response.body)
         if answer.failure is not None:
             answer = _without_key(answer, api_key or line.endpoint.api_key)
         return Outcome(
             endpoint=name,
             latency=time.perf_counter() - started,
-            status=response.status_code,
+            status=response.status,
             body=answer.body,
             request_id=response.headers.get("x-request-id") or response.headers.get("request-id", ""),
             usage=answer.usage,
@@ -174,15 +178,6 @@ class Fleet:
             model=call.model,
             cost=cost_of(answer.usage, line.endpoint, call.model),
         )
-
-    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        response = await self._transport.handle_async_request(request)
-        if (body := body_at_hand(response)) is not None:
-            return response, body
-        try:
-            return response, await read_whole(response, self._max_answer_bytes)
-        finally:
-            await response.aclose()
 
     async def stream(
         self,
@@ -201,13 +196,17 @@ class Fleet:
         line = self._lines[slot.endpoint]
         try:
             call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
+            request = line.request(call.path, api_key)
         except RequestRefused as exc:
             on_end(_refused(slot.endpoint, exc))
+            return
+        except HttpError as exc:
+            on_end(Outcome(slot.endpoint, 0.0, failure=failure_of(exc)))
             return
         slot.sent = True
         reading = StreamReading(slot.endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes)
         try:
-            async with aclosing(reading.chunks(self._transport, line.request(call, api_key))) as chunks:
+            async with aclosing(reading.chunks(self._client, request)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -237,22 +236,18 @@ class Fleet:
 
     async def _probe(self, line: "_EndpointConnection", check: Check) -> tuple[Outcome, bytes]:
         name = line.endpoint.name
-        extensions = {"timeout": {"read": min(MODELS_TIMEOUT, self._timeout)}}
-        request = httpx.Request("GET", line.check_url(check), headers=line.headers, extensions=extensions)
         started = time.perf_counter()
         try:
-            response, body = await self._exchange(request)
-        except httpx.HTTPError as exc:
-            kind = FailureKind.TIMEOUT if isinstance(exc, httpx.TimeoutException) else FailureKind.CONNECTION
-            failure = Failure(kind, str(exc) or type(exc).__name__)
-            return Outcome(name, time.perf_counter() - started, failure=failure), b""
+            answer = await self._client.send(line.check_request(check), b"", min(MODELS_TIMEOUT, self._timeout))
+        except HttpError as exc:
+            return Outcome(name, time.perf_counter() - started, failure=failure_of(exc)), b""
         # An endpoint without a model list is alive all the same; only failures inside it and a refused key count.
-        status = response.status_code
+        status = answer.status
         problem: Failure | None = None
         if status >= 500 or (status == 401 and line.endpoint.api_key):
             kind = FailureKind.AUTHENTICATION if status == 401 else FailureKind.SERVER
             problem = Failure(kind, f"HTTP {status} for GET {check.path}", status)
-        return Outcome(name, time.perf_counter() - started, status, failure=problem), body
+        return Outcome(name, time.perf_counter() - started, status, failure=problem), answer.body
 
     async def _read_load(self, line: "_EndpointConnection") -> None:
         if line.adapter.load_check is None:
@@ -296,7 +291,7 @@ class Fleet:
         """Use another endpoint from now on."""
         self.catalog.forget(endpoint.name)
         self.queued.pop(endpoint.name, None)
-        self._lines[endpoint.name] = _EndpointConnection(endpoint, adapter_for(endpoint.provider), self._timeout)
+        self._lines[endpoint.name] = _EndpointConnection(endpoint, adapter_for(endpoint.provider))
         self.slots.add(endpoint)
         self.health.add(endpoint.name)
         self.rate_limits.add(endpoint)
@@ -318,35 +313,29 @@ class Fleet:
 class _EndpointConnection:
     """What never changes between two requests to an endpoint, made once."""
 
-    def __init__(self, endpoint: Endpoint, adapter: Adapter, timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, adapter: Adapter) -> None:
         self.endpoint = endpoint
         self.adapter = adapter
-        self.headers = httpx.Headers(adapter.headers(endpoint))
-        # The transport would make the list anew for each request.
-        self.extensions: dict[str, Any] = {"timeout": {"read": timeout}, "header_items": self.headers.multi_items()}
-        self._urls: dict[str, httpx.URL] = {}
+        self._headers = adapter.headers(endpoint)
+        self._requests: dict[str, PreparedRequest] = {}
 
-    def request(self, call: Call, api_key: str | None = None) -> httpx.Request:
-        headers = self.headers
+    def request(self, path: str, api_key: str | None = None) -> PreparedRequest:
+        """Return a request below the endpoint's URL, with its own key or a caller's. Raises ProtocolError."""
         if api_key is not None:
-            headers = httpx.Headers(self.adapter.headers(replace(self.endpoint, api_key=api_key)))
-            extensions = {**self.extensions, "header_items": headers.multi_items()}
-        else:
-            extensions = self.extensions
-        if call.stream:
-            extensions = {**extensions, "stream": True}
-        stream = httpx.ByteStream(call.body)
-        return httpx.Request("POST", self.url(call.path), headers=headers, stream=stream, extensions=extensions)
+            headers = self.adapter.headers(replace(self.endpoint, api_key=api_key))
+            return PreparedRequest("POST", self.endpoint.url + path, headers, self.endpoint.name)
+        prepared = self._requests.get(path)
+        if prepared is None:
+            if len(self._requests) >= MOST_URLS:
+                self._requests.clear()
+            prepared = PreparedRequest("POST", self.endpoint.url + path, self._headers, self.endpoint.name)
+            self._requests[path] = prepared
+        return prepared
 
-    def check_url(self, check: Check) -> httpx.URL:
-        return self.url("/").join(check.path) if check.at_root else self.url(check.path)
-
-    def url(self, path: str) -> httpx.URL:
-        if path not in self._urls:
-            if len(self._urls) >= MOST_URLS:
-                self._urls.clear()
-            self._urls[path] = httpx.URL(self.endpoint.url + path)
-        return self._urls[path]
+    def check_request(self, check: Check) -> PreparedRequest:
+        """Return a health check's request. It is in no group: it goes on when the endpoint's requests are taken back."""
+        url = httpx.URL(self.endpoint.url).join(check.path) if check.at_root else self.endpoint.url + check.path
+        return PreparedRequest("GET", url, self._headers)
 
 
 def _without_key(answer: Answer, key: str | None) -> Answer:

@@ -6,10 +6,19 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import orjson
 
-from balancer.fleet.transport import MAX_ANSWER_BYTES, AnswerTooLarge, read_whole, timeout_message
+from balancer.http import (
+    MAX_ANSWER_BYTES,
+    AnswerTooLarge,
+    ConnectTimeout,
+    HttpClient,
+    HttpError,
+    HttpStream,
+    PreparedRequest,
+    RequestTimeout,
+    read_whole,
+)
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage
 from balancer.providers import Adapter, Call, StreamFault
 from balancer.providers.openai.adapter import usage_of
@@ -17,7 +26,7 @@ from balancer.providers.sse import EventTooLarge, event_data
 from balancer.results import ChatChunk, first_choice, text_of
 from balancer.usage.token_guess import characters_in, guessed_usage
 
-__all__ = ["StreamReading", "chunks_of"]
+__all__ = ["StreamReading", "chunks_of", "failure_of"]
 
 
 class StreamReading:
@@ -73,36 +82,32 @@ class StreamReading:
         known = self._usage if self._usage != NO_USAGE else self._translation.used_so_far()
         return guessed_usage(self._body, known, self._said, self._characters), True
 
-    async def chunks(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> AsyncGenerator[ChatChunk, None]:
+    async def chunks(self, client: HttpClient, request: PreparedRequest) -> AsyncGenerator[ChatChunk, None]:
         """Send the request and yield the answer's chunks. Trouble ends it; `outcome` says what it was."""
         try:
-            response = await transport.handle_async_request(request)
-            try:
-                async with aclosing(self._read(response)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            finally:
-                await response.aclose()
-        except httpx.TimeoutException as exc:
-            self._fail(FailureKind.TIMEOUT, timeout_message(exc, self._timeout))
-        except AnswerTooLarge as exc:
-            self._fail(FailureKind.ANSWER_TOO_LARGE, str(exc))
-        except httpx.HTTPError as exc:
-            self._fail(FailureKind.CONNECTION, str(exc) or type(exc).__name__)
+            async with (
+                client.stream(request, self._call.body, self._timeout) as response,
+                aclosing(self._read(response)) as chunks,
+            ):
+                async for chunk in chunks:
+                    yield chunk
+        except HttpError as exc:
+            self._failure = replace(failure_of(exc), status=self._status)
+            self._finished = False
         except EventTooLarge as exc:
             self._fail(FailureKind.INVALID_RESPONSE, str(exc))
         except StreamFault as exc:
             self._failure = replace(exc.failure, status=self._status)
             self._finished = False
 
-    async def _read(self, response: httpx.Response) -> AsyncGenerator[ChatChunk, None]:
-        self._status = response.status_code
+    async def _read(self, response: HttpStream) -> AsyncGenerator[ChatChunk, None]:
+        self._status = response.status
         self._request_id = response.headers.get("x-request-id") or response.headers.get("request-id", "")
-        if response.status_code != 200 or "event-stream" not in response.headers.get("content-type", ""):
+        if response.status != 200 or "event-stream" not in response.headers.get("content-type", ""):
             for chunk in self._whole(response, await read_whole(response, self._max_answer_bytes)):
                 yield chunk
             return
-        async with aclosing(event_data(response.aiter_bytes())) as events:
+        async with aclosing(event_data(response)) as events:
             async for data in events:
                 for raw in self._translation.take(data):
                     self._latency = self._latency or time.perf_counter() - self._started
@@ -117,9 +122,9 @@ class StreamReading:
             self._fail(FailureKind.INVALID_RESPONSE, "a stream without a chunk")
         self._finished = self._failure is None
 
-    def _whole(self, response: httpx.Response, body: bytes) -> list[ChatChunk]:
+    def _whole(self, response: HttpStream, body: bytes) -> list[ChatChunk]:
         """Take an answer that is no stream: a failure, or a whole completion, which is cut into chunks."""
-        answer = self._adapter.answer(self._call, response.status_code, response.headers, body)
+        answer = self._adapter.answer(self._call, response.status, response.headers, body)
         self._failure, self._usage = answer.failure, answer.usage
         if answer.failure is not None:
             return []
@@ -144,6 +149,14 @@ class StreamReading:
     def _fail(self, kind: FailureKind, message: str) -> None:
         self._failure = Failure(kind, message, self._status)
         self._finished = False
+
+
+def failure_of(error: HttpError) -> Failure:
+    """Return what a request without an answer failed with."""
+    if isinstance(error, RequestTimeout | ConnectTimeout):
+        return Failure(FailureKind.TIMEOUT, str(error))
+    kind = FailureKind.ANSWER_TOO_LARGE if isinstance(error, AnswerTooLarge) else FailureKind.CONNECTION
+    return Failure(kind, str(error))
 
 
 _PLAIN = {"role", "content"}

@@ -19,6 +19,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from balancer import AsyncLoadBalancer
 from balancer.fleet.streaming import StreamReading, chunks_of
+from balancer.http import HttpxClient, PreparedRequest
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers import Adapter, Call, adapter_for
 from balancer.results import ChatChunk, text_of
@@ -185,7 +186,7 @@ async def read_stream(spoken: Spoken, body: bytes) -> tuple[list[ChatChunk], Out
     headers = {"content-type": "text/event-stream"}
     transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=headers, stream=httpx.ByteStream(body)))
     reading = StreamReading("e", spoken.adapter, spoken.call, REQUEST, timeout=5)
-    chunks = [chunk async for chunk in reading.chunks(transport, httpx.Request("POST", "http://h"))]
+    chunks = [chunk async for chunk in reading.chunks(HttpxClient(transport), PreparedRequest("POST", "http://h", {}))]
     return chunks, reading.outcome()
 
 

@@ -8,13 +8,14 @@ import orjson
 import pytest
 
 from balancer.fleet.streaming import StreamReading
+from balancer.http import HttpxClient, PreparedRequest
 from balancer.outcome import NO_USAGE, FailureKind, Outcome, Usage
 from balancer.providers import Call, adapter_for, sse
 from balancer.providers.sse import EventTooLarge, event_data
 from balancer.results import ChatChunk
 
 SSE = {"content-type": "text/event-stream; charset=utf-8"}
-REQUEST = httpx.Request("POST", "http://gpu1:8000/v1/chat/completions")
+REQUEST = PreparedRequest("POST", "http://gpu1:8000/v1/chat/completions", {})
 
 
 class Body(httpx.AsyncByteStream):
@@ -46,7 +47,7 @@ async def read(body: Body | bytes, status: int = 200, headers: dict[str, str] = 
     stream = Body([body]) if isinstance(body, bytes) else body
     transport = httpx.MockTransport(lambda request: httpx.Response(status, headers=headers, stream=stream))
     reading = StreamReading("GPU-1", adapter_for("openai"), Call("/chat/completions", b"{}", "m", True), BODY, 5.0)
-    chunks = [chunk async for chunk in reading.chunks(transport, REQUEST)]
+    chunks = [chunk async for chunk in reading.chunks(HttpxClient(transport), REQUEST)]
     assert stream.closed
     return chunks, reading.outcome()
 
@@ -147,7 +148,7 @@ async def test_a_reader_who_leaves_says_nothing_of_the_endpoint_and_closes_the_a
     body = Body([event("a"), event("b")])
     reading = StreamReading("GPU-1", adapter_for("openai"), Call("/chat/completions", b"{}", "m", True), BODY, 5.0)
     transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=SSE, stream=body))
-    chunks = reading.chunks(transport, REQUEST)
+    chunks = reading.chunks(HttpxClient(transport), REQUEST)
     assert (await anext(chunks)).content == "a"
     await chunks.aclose()
     assert body.closed

@@ -1,0 +1,134 @@
+"""The interface of HTTP clients, and what they send and return."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import httpx
+
+from balancer.http.errors import AnswerTooLarge, ProtocolError
+
+__all__ = ["MAX_ANSWER_BYTES", "Headers", "HttpAnswer", "HttpClient", "HttpStream", "Origin", "PreparedRequest", "read_whole"]
+
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""Bytes of one answer, unpacked, where the configuration says nothing."""
+_BREAKS = ("\r", "\n", "\0")
+
+
+class Origin(NamedTuple):
+    """Where connections go (RFC 9110, 4.3.1): `scheme` is `http` or `https`."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class PreparedRequest:
+    """All of a request but its body, put in bytes once for any number of requests to the same address.
+
+    Requests with the same `group` are taken back together (see `HttpClient.abort`). Raises ProtocolError for headers that would
+    break the request, and for addresses other than http and https.
+    """
+
+    __slots__ = ("group", "head", "headers", "host", "method", "origin", "target", "url")
+
+    def __init__(self, method: str, url: str | httpx.URL, headers: Mapping[str, str], group: str = "") -> None:
+        address = httpx.URL(url)
+        if address.scheme not in ("http", "https") or not address.host:
+            raise ProtocolError("the address is neither http:// nor https://")
+        self.method = method
+        self.url = address
+        self.group = group
+        self.headers = {"user-agent": "roadbalancer", "accept": "*/*", "accept-encoding": "gzip, deflate"}
+        self.headers |= {name.lower(): value for name, value in headers.items()}
+        self.origin = Origin(address.scheme, address.host, address.port or (443 if address.scheme == "https" else 80))
+        self.host = address.netloc.decode("ascii")
+        self.target = address.raw_path.decode("ascii")
+        self.head = self.head_for(self.target)
+
+    def head_for(self, target: str, extra: Mapping[str, str] | None = None) -> bytes:
+        """Return the request line and the headers (RFC 9112, 3), up to the number of bytes in the body if it has one."""
+        lines = [f"{self.method} {target} HTTP/1.1", f"host: {self.host}"]
+        for name, value in {**self.headers, **(extra or {})}.items():
+            if any(one in name or one in value for one in _BREAKS):
+                raise ProtocolError(f"the header {name!r} holds a line break")
+            lines.append(f"{name}: {value}")
+        lines.append("\r\n" if self.method == "GET" else "content-length: ")
+        return "\r\n".join(lines).encode("utf-8")
+
+    def message(self, body: bytes, head: bytes | None = None) -> bytes:
+        """Return the whole request as it goes over the wire."""
+        head = head or self.head
+        return head if self.method == "GET" else b"%b%d\r\n\r\n%b" % (head, len(body), body)
+
+
+class Headers(Mapping[str, str]):
+    """The headers of an answer, found by their names in lower case."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Sequence[tuple[bytes, bytes]]) -> None:
+        self._items = items
+
+    def __getitem__(self, name: str) -> str:
+        wanted, size = name.encode("latin-1"), len(name)
+        for found, value in self._items:
+            if len(found) == size and found.lower() == wanted:
+                return value.decode("utf-8", "replace")
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name.lower().decode("latin-1") for name, _ in self._items))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer; `body` is unpacked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpStream(ABC, AsyncIterator[bytes]):
+    """An answer whose body is read as it comes: iterate over it. Raises HttpError."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+class HttpClient(ABC):
+    """Sends requests. A task that is cancelled while it waits takes its request back: the connection is closed at once."""
+
+    @abstractmethod
+    async def send(self, request: PreparedRequest, body: bytes, timeout: float) -> HttpAnswer:
+        """Return the whole answer, which has to be there within `timeout` seconds. Raises HttpError."""
+
+    @abstractmethod
+    def stream(self, request: PreparedRequest, body: bytes, timeout: float) -> AbstractAsyncContextManager[HttpStream]:
+        """Open an answer once its headers are there; leaving it early takes the request back. Raises HttpError."""
+
+    @abstractmethod
+    def abort(self, group: str, why: str) -> int:
+        """Take back all requests of a group: each raises RequestAborted. Returns how many."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+async def read_whole(stream: HttpStream, limit: int) -> bytes:
+    """Read what is left of a stream. Raises AnswerTooLarge beyond `limit` bytes, and HttpError."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in stream:
+        size += len(piece)
+        if size > limit:
+            raise AnswerTooLarge(limit)
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -1,0 +1,133 @@
+"""The fleet against a server that misbehaves on demand."""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from api_roadbalancer.mock import Behaviour, MockServer, serve
+from balancer.endpoint import Endpoint
+from balancer.fleet.fleet import Fleet
+from balancer.outcome import FailureKind
+from balancer.providers.openai.adapter import OpenAIAdapter
+from balancer.state.health import Circuit, HealthPolicy
+from balancer.state.redis_connection import AsyncRedis
+from balancer.state.shared_state import state_on
+from tests import fleet_calls
+
+Start = Callable[..., Awaitable[MockServer]]
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+SECRET = "sk-very-secret-0123456789"
+
+
+MakeFleet = Callable[..., Awaitable[Fleet]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts simulated servers."""
+    started: list[MockServer] = []
+
+    async def start_server(**options: object) -> MockServer:
+        started.append(await serve(Behaviour().changed(options)))
+        return started[-1]
+
+    yield start_server
+    for server in started:
+        await server.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+async def fleet(redis: AsyncRedis) -> AsyncIterator[MakeFleet]:
+    made: list[Fleet] = []
+
+    async def make(*endpoints: Endpoint, timeout: float = 2.0, policy: HealthPolicy | None = None) -> Fleet:
+        new = Fleet(endpoints, state_on(redis, f"p{len(made)}", endpoints, policy), timeout)
+        made.append(await new.__aenter__())
+        return new
+
+    yield make
+    for one in made:
+        await one.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "status"),
+    [
+        ({"fault": "500"}, FailureKind.SERVER, 500),
+        ({"fault": "429", "retry_after": 3}, FailureKind.RATE_LIMIT, 429),
+        ({"fault": "503"}, FailureKind.OVERLOADED, 503),
+        ({"fault": "html"}, FailureKind.SERVER, 502),
+        ({"fault": "broken_json"}, FailureKind.INVALID_RESPONSE, 200),
+        ({"fault": "truncated_json"}, FailureKind.INVALID_RESPONSE, 200),
+        ({"fault": "close"}, FailureKind.CONNECTION, None),
+        ({"fault": "reset_mid_body"}, FailureKind.CONNECTION, None),
+        ({"fault": "hang"}, FailureKind.TIMEOUT, None),
+        ({"fail_custom": ("hello",)}, FailureKind.BAD_REQUEST, 400),
+        ({"models": ("other",)}, FailureKind.MODEL_NOT_FOUND, 404),
+    ],
+)
+async def test_whatever_happens_is_an_outcome(
+    start: Start, fleet: MakeFleet, options: dict[str, object], kind: FailureKind, status: int | None
+) -> None:
+    server = await start(**options)
+    outcome = await fleet_calls.chat(await fleet(Endpoint(server.url, name="e", api_key=SECRET), timeout=0.5), "e", BODY)
+    assert outcome.failure is not None
+    assert (outcome.failure.kind, outcome.status) == (kind, status)
+    assert outcome.failure.retry_after == options.get("retry_after")
+    assert SECRET not in repr(outcome)
+
+
+async def test_a_good_answer_has_its_tokens(start: Start, fleet: MakeFleet) -> None:
+    server = await start()
+    outcome = await fleet_calls.chat(await fleet(Endpoint(server.url, name="e")), "e", BODY)
+    assert outcome.failure is None
+    assert outcome.usage.prompt > 0 and outcome.usage.completion > 0 and 0 < outcome.latency < 2
+    assert b"\n" not in outcome.body
+
+
+async def test_checks_learn_the_models_and_share_them(start: Start, fleet: MakeFleet) -> None:
+    server = await start(models=("llama", "models/gemini"))
+    endpoints = (Endpoint(server.url, name="asked"), Endpoint("http://h/v1", name="told", models={"own": "x"}))
+    mine, other = await fleet(*endpoints), await fleet(*endpoints)
+    assert other.catalog.serving("anything") == ["asked"]  # it has not said yet
+    assert (await mine.check("asked")).failure is None
+    await other.refresh_models()
+    assert other.catalog.models() == {"llama": ["asked"], "gemini": ["asked"], "own": ["told"]}
+    assert (other.catalog.serving("llama"), other.catalog.serving("own"), other.catalog.serving("x")) == (["asked"], ["told"], [])
+    assert other.catalog.serving(None) == ["asked", "told"]
+
+
+async def test_a_failing_check_opens_the_circuit_and_a_passing_one_closes_it(start: Start, fleet: MakeFleet) -> None:
+    port = free_port()
+    mine = await fleet(Endpoint(f"http://127.0.0.1:{port}/v1", name="e"))
+    assert (await mine.check("e")).failure is not None
+    await mine.health.refresh()
+    assert mine.health["e"].circuit is Circuit.OPEN
+    server = await serve(Behaviour(), port=port)
+    assert (await mine.check("e")).failure is None
+    await mine.health.refresh()
+    assert mine.health["e"].circuit is Circuit.CLOSED
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "models"),
+    [
+        (b'{"data": [{"id": "a"}, {"id": "models/b"}]}', ["a", "b"]),
+        (b'{"data": [{"id": 5}, "x", {}]}', []),
+        (b'{"data": {}}', []),
+        (b'{"data": null}', []),
+        (b"[]", []),
+        (b"<html>", []),
+        (b"", []),
+    ],
+)
+def test_model_lists_of_every_shape(body: bytes, models: list[str]) -> None:
+    assert OpenAIAdapter().models(body) == models
