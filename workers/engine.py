@@ -9,7 +9,6 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Sequence
-from weakref import WeakKeyDictionary
 
 from redis.exceptions import RedisError
 
@@ -38,11 +37,9 @@ from workers.shard_run import ShardRun
 __all__ = ["Engine", "Progress"]
 
 BEAT_EVERY = 0.5
-"""Seconds between keeping leases, which is also how long a cancelled job's lines go on being begun."""
+"""Seconds between keeping leases, which is also how long the requests of a cancelled job stay at their endpoints."""
 SERVING_SECONDS = 6.0
 """Seconds until a silent worker is not counted on any more."""
-END_GRACE = 8.0
-"""Seconds that lines in flight of a job that was cancelled or has expired have; with the beat and the end it is final in 12."""
 STOP_GRACE = 7.0
 """Seconds that lines in flight have when the worker is asked to stop; the rest of ten is for handing back."""
 START_SECONDS = 30.0
@@ -83,8 +80,6 @@ class Engine:
         self._draining = threading.Event()
         self._drained = False
         self._runs: set[ShardRun] = set()
-        self._ending: WeakKeyDictionary[ShardRun, float] = WeakKeyDictionary()
-        """When each run was seen to belong to a job that is ending."""
         self._background: set[asyncio.Task[object]] = set()
         self.heard_at = time.monotonic()
         """When a message last came."""
@@ -237,10 +232,7 @@ class Engine:
             elif order is Order.STOP:
                 run.stop()
             elif order is Order.END:
-                run.stop()
-                if time.monotonic() - self._ending.setdefault(run, time.monotonic()) > END_GRACE:
-                    log.info("%s: lines in flight are given up", run.shard)
-                    run.give_up()
+                run.abandon()
 
     async def _drain(self, node: Node) -> None:
         log.info("stopping: %d shards are handed back within %.0f s", len(self._runs), STOP_GRACE)

@@ -50,13 +50,11 @@ class Place:
 class LineSender:
     """Finds places for lines and sends them. `home` is the endpoint that the shard was given to.
 
-    `passes` counts, by line, the passes over the fleet that have failed before by what may be the line's own fault. Set `stopped`
-    when answers are not wanted any more.
+    `passes` counts, by line, the passes over the fleet that have failed before by what may be the line's own fault.
     """
 
     def __init__(self, home: str, job: Job, context: RunContext) -> None:
         self.passes: Mapping[int, int] = {}
-        self.stopped = False
         self._home = home
         self._owner = job.owner
         self._flow = Flow(job.id, job.priority)
@@ -116,11 +114,11 @@ class LineSender:
         self._stands_back_until = self._stands_back_until or now + LETS_OTHERS_TRY
         return now < self._stands_back_until
 
-    async def send(self, line: Line, place: Place | GiveUp) -> Outcome | Failure | None:
+    async def send(self, line: Line, place: Place | GiveUp) -> Outcome | Failure:
         """Send a line; if that fails in a way that another endpoint or model may not, send it there at once.
 
         Returns the outcome that ends the line, an answer or a final failure; a failure if the line should wait for another
-        attempt; None if it is not wanted any more.
+        attempt.
         """
         outcome: Outcome | None = None
         while isinstance(place, Place):
@@ -132,8 +130,6 @@ class LineSender:
             if outcome.failure is None:
                 return outcome
             line.attempts.failed(place.target, outcome.failure)
-            if self.stopped:
-                return None
             place = await self.place_for(line)
         return outcome if place.final and outcome is not None else place.failure
 

@@ -51,5 +51,3 @@ class RunContext:
     rng: random.Random
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the line that runs alone."""
-    left_behind: set[asyncio.Task[None]] = field(default_factory=set)
-    """Requests that still run but are not waited for any more."""

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class ShardRun:
-    """One claimed shard. `run` it once; `stop` hands it back early, `lose` drops it."""
+    """One claimed shard. `run` it once; `stop` and `abandon` hand it back early, `lose` drops it."""
 
     def __init__(self, shard: Shard, job: Job, waits: int, context: RunContext) -> None:
         """`waits` counts how often it has waited before."""
@@ -51,7 +51,7 @@ class ShardRun:
         self._feeding: asyncio.Task[None] | None = None
         self._stopped = False
         self._settled = asyncio.Event()
-        """Set when nothing is in flight any more, or nothing of it is waited for."""
+        """Set when nothing is in flight any more."""
         self._announced = 0
 
     @property
@@ -78,34 +78,17 @@ class ShardRun:
         if self._feeding:
             self._feeding.cancel()
 
-    def give_up(self) -> None:
-        """End without the lines in flight: their answers are not wanted any more (the job was cancelled, or has expired).
-
-        The HTTP client does not take back a request that has no answer yet. So they run to their end for nothing, each with its
-        slot, and the endpoint's limit holds.
-        """
-        self.stop()
-        self._sender.stopped = True
-        self._context.left_behind.update(self._in_flight)
-        for task in self._in_flight:
-            task.add_done_callback(self._context.left_behind.discard)
-        self._settled.set()
-
     def abandon(self) -> None:
-        """Give the lines in flight up; they will be sent again."""
+        """Take the requests in flight back from their endpoints. Their lines will be sent again, unless the job has ended."""
         self.stop()
         for task in self._in_flight:
             task.cancel()
 
     def lose(self) -> None:
-        """Drop everything: the shard belongs to another worker.
-
-        Lines in flight run to their end, for nothing: the HTTP client does not take back a request that has no answer yet, and a
-        slot that is given away while it runs would let the endpoint have more than its limit.
-        """
+        """Drop everything, and take the requests in flight back: the shard belongs to another worker."""
         self.lost = True
         self._context.recorder.forget(self)
-        self.stop()
+        self.abandon()
 
     async def run(self) -> ShardEnd:
         """Run the lines that are not finished yet. Raises RedisError, ObjectStoreError and OSError; what was recorded stays."""
@@ -133,12 +116,12 @@ class ShardRun:
         try:
             await asyncio.wait([self._feeding])
             self._announce(-self._announced)
-            if self._in_flight and not self._sender.stopped:
+            if self._in_flight:
                 self._settled.clear()
                 await self._settled.wait()
         finally:
             self._announce(-self._announced)
-            for task in (self._feeding, *(self._in_flight - self._context.left_behind)):
+            for task in (self._feeding, *self._in_flight):
                 task.cancel()
         if not self._feeding.cancelled():
             self._feeding.result()
@@ -222,7 +205,7 @@ class ShardRun:
             sent = await self._sender.send(line, place)
             if isinstance(sent, Outcome):
                 self._record(line, sent)
-            elif isinstance(sent, Failure):
+            else:
                 self._failures[line.number] = (line.custom_id, sent)
         except RedisError as exc:
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, f"Redis is unavailable: {exc}"))
@@ -242,7 +225,7 @@ class ShardRun:
         self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
 
     def _keep(self, line: FinishedLine) -> None:
-        if not (self.lost or self._sender.stopped):
+        if not self.lost:
             self._results[line.number] = (line.failed, line.result)
             self._context.recorder.add(self, line)
 

@@ -32,6 +32,7 @@ from balancer.state.rate_limits.shared import expected_tokens
 from balancer.state.shared_state import SharedState
 from balancer.state.slots.fair_queue import ONE_FLOW, Flow
 from balancer.usage.pricing import cost_of
+from balancer.usage.token_guess import guessed_usage
 
 __all__ = ["Fleet"]
 
@@ -132,6 +133,8 @@ class Fleet:
     ) -> Outcome:
         """Send one request to the slot's endpoint and say what came of it; never raises for anything that the endpoint does.
 
+        Cancelled, it takes the request back; `slot.abandoned` says then what it has used, as far as that can be guessed.
+
         The slot stays the caller's. Its rate limits, the health and the usage of `owner` (the id of an API key, or nothing) learn
         of the outcome. `api_key` replaces the endpoint's own for this request alone. `repeated` says that the request has failed
         there before, so that another failure of it is no news of the endpoint.
@@ -142,7 +145,13 @@ class Fleet:
         except RequestRefused as exc:
             return _refused(slot.endpoint, exc)
         slot.sent = True
-        outcome = await self._outcome(line, call, api_key)
+        try:
+            outcome = await self._outcome(line, call, api_key)
+        except asyncio.CancelledError:
+            slot.abandoned = _abandoned(line, call, body)
+            self._tell(line, slot.abandoned, owner, api_key)
+            slot.account(slot.abandoned)
+            raise
         if repeated:
             outcome = replace(outcome, repeated=True)
         self._tell(line, outcome, owner, api_key)
@@ -344,6 +353,13 @@ def _without_key(answer: Answer, key: str | None) -> Answer:
         return answer
     failure = replace(answer.failure, message=answer.failure.message.replace(key, "…"))
     return replace(answer, failure=failure, body=answer.body.replace(key.encode(), "…".encode()))
+
+
+def _abandoned(line: _EndpointConnection, call: Call, body: Mapping[str, Any]) -> Outcome:
+    """Return the outcome of a request that was taken back: its prompt is paid at most services, whoever waits for the answer."""
+    usage = guessed_usage(body, NO_USAGE, 0, 0)
+    cost = cost_of(usage, line.endpoint, call.model)
+    return Outcome(line.endpoint.name, 0.0, usage=usage, model=call.model, cost=cost, guessed=True, abandoned=True)
 
 
 def _refused(endpoint: str, error: RequestRefused) -> Outcome:

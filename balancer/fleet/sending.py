@@ -27,7 +27,8 @@ class ChatRequest:
     """An OpenAI chat request, and on whose account it goes.
 
     `owner` is the id of the API key that it is counted for. `api_key` replaces the endpoint's own for this request alone, which
-    then goes to none but the endpoints in `only`. `defaults` are fields that an endpoint gets if it takes them.
+    then goes to none but the endpoints in `only`. `defaults` are fields that an endpoint gets if it takes them. `on_abandoned` is
+    called with what was tried when the task that waits for the answer is cancelled.
     """
 
     body: Mapping[str, Any]
@@ -35,6 +36,7 @@ class ChatRequest:
     api_key: str | None = None
     only: frozenset[str] | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    on_abandoned: Callable[[Sent], None] | None = None
 
 
 class Sender:
@@ -64,16 +66,24 @@ class Sender:
         self._rng = random.Random()
 
     async def complete(self, request: ChatRequest) -> Sent:
-        """Return the answer, or why the request was given up."""
+        """Return the answer, or why the request was given up. Cancelled, it takes the request back from its endpoint."""
         way = self._way(request, Sent())
-        while (chosen := await self._next_slot(way)) is not None:
-            slot, target = chosen
-            with slot:
-                body = self._asking(request, target)
-                outcome = await self._fleet.send(slot, CHAT_PATH, body, request.owner, request.api_key)
-            self._take_in(outcome, way, target)
-            if outcome.failure is None:
-                break
+        slot: Slot | None = None
+        try:
+            while (chosen := await self._next_slot(way)) is not None:
+                slot, target = chosen
+                with slot:
+                    body = self._asking(request, target)
+                    outcome = await self._fleet.send(slot, CHAT_PATH, body, request.owner, request.api_key)
+                self._take_in(outcome, way, target)
+                if outcome.failure is None:
+                    break
+        except asyncio.CancelledError:
+            if slot is not None and slot.abandoned is not None:
+                way.sent.add(slot.abandoned)
+            if request.on_abandoned is not None:
+                request.on_abandoned(way.sent)
+            raise
         return way.sent
 
     def stream(self, request: ChatRequest) -> "ChatStream":

@@ -19,12 +19,14 @@ class Slot:
     `expected` is the tokens taken from the endpoint's rate limits, None where it has none.
     """
 
-    __slots__ = ("_expected", "_flow", "_rate_limits", "_slots", "endpoint", "released", "sent")
+    __slots__ = ("_expected", "_flow", "_rate_limits", "_slots", "abandoned", "endpoint", "released", "sent")
 
     def __init__(self, endpoint: str, flow: Flow, slots: "Slots", rate_limits: "RateLimits", expected: int | None) -> None:
         self.endpoint = endpoint
         self.sent = False
         """Whether the request has been handed to the endpoint."""
+        self.abandoned: Outcome | None = None
+        """What a request has used that was taken back before its answer."""
         self.released = False
         self._flow = flow
         self._slots = slots

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -18,9 +19,10 @@ from producer_api.gateway.documentation import CHAT
 from producer_api.gateway.event_stream import DONE, EventStream
 from producer_api.gateway.failures import error_object, problem_of, retry_after_of
 from producer_api.gateway.request import read_chat_request
+from producer_api.http.disconnect import ended_by_disconnect
 from producer_api.http.errors import problem_response
 
-__all__ = ["begun", "headers", "opened", "refusal", "router"]
+__all__ = ["begun", "complete", "headers", "opened", "refusal", "router"]
 
 router = APIRouter(tags=["chat"])
 
@@ -38,13 +40,20 @@ async def chat_completions(request: Request) -> Response:
     body = await read_chat_request(request)
     admitted = await admit(api, request, body)
     if body.get("stream"):
-        return await _streamed(api, body, admitted)
-    async with admitted:
-        sent = await api.sender.complete(ChatRequest(body, admitted.owner))
-        admitted.spent(sent)
+        return await _streamed(api, request, body, admitted)
+    sent = await complete(api, request, ChatRequest(body, admitted.owner), admitted)
     if sent.answer is None:
         return refusal(sent, admitted)
     return Response(sent.answer.body, 200, headers(sent, admitted), "application/json")
+
+
+async def complete(api: ApiContext, request: Request, asked: ChatRequest, admitted: Admitted) -> Sent:
+    """Send a chat, and settle what it used. A caller that goes away takes it back from its endpoint. Raises CallerGone then."""
+    async with admitted:
+        with ended_by_disconnect(request.scope):
+            sent = await api.sender.complete(replace(asked, on_abandoned=admitted.spent))
+        admitted.spent(sent)
+    return sent
 
 
 def refusal(sent: Sent, admitted: Admitted) -> Response:
@@ -64,12 +73,12 @@ def headers(sent: Sent, admitted: Admitted) -> dict[str, str]:
     return found
 
 
-async def _streamed(api: ApiContext, body: Mapping[str, Any], admitted: Admitted) -> Response:
+async def _streamed(api: ApiContext, request: Request, body: Mapping[str, Any], admitted: Admitted) -> Response:
     options = body.get("stream_options") or {}
     # The endpoint is always asked for the tokens: they are on the caller's account, whether it wants to see them or not.
     asked = ChatRequest({**body, "stream_options": {**options, "include_usage": True}}, admitted.owner)
     chunks = api.sender.stream(asked)
-    first = await opened(chunks, admitted)
+    first = await opened(request, chunks, admitted)
     if first is None:
         return refusal(chunks.sent, admitted)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
@@ -78,10 +87,14 @@ async def _streamed(api: ApiContext, body: Mapping[str, Any], admitted: Admitted
     return EventStream(events, where | attempts | admitted.headers)
 
 
-async def opened(chunks: ChatStream, admitted: Admitted) -> ChatChunk | None:
-    """Wait for the first chunk, before any header is sent, so that a refusal still has its status; None if there is none."""
+async def opened(request: Request, chunks: ChatStream, admitted: Admitted) -> ChatChunk | None:
+    """Wait for the first chunk, before any header is sent, so that a refusal still has its status; None if there is none.
+
+    Raises CallerGone if the caller goes away meanwhile.
+    """
     try:
-        return await anext(chunks)
+        with ended_by_disconnect(request.scope):
+            return await anext(chunks)
     except StopAsyncIteration:
         admitted.spent(chunks.sent)
         await admitted.release()

@@ -15,7 +15,7 @@ from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk, first_choice, first_message
 from producer_api.context import Api, ApiContext
 from producer_api.gateway.admission import Admitted, admit
-from producer_api.gateway.chat import begun, headers, opened, refusal
+from producer_api.gateway.chat import begun, complete, headers, opened, refusal
 from producer_api.gateway.documentation import RESPONSES
 from producer_api.gateway.event_stream import EventStream
 from producer_api.gateway.failures import problem_of
@@ -39,10 +39,8 @@ async def create_response(request: Request, api: Api) -> Response:
     body = chat_body(wanted)
     admitted = await admit(api, request, body)
     if wanted.get("stream"):
-        return await _streamed(api, wanted, ChatRequest(body | {"stream": True}, admitted.owner), admitted)
-    async with admitted:
-        sent = await api.sender.complete(ChatRequest(body, admitted.owner))
-        admitted.spent(sent)
+        return await _streamed(api, request, wanted, ChatRequest(body | {"stream": True}, admitted.owner), admitted)
+    sent = await complete(api, request, ChatRequest(body, admitted.owner), admitted)
     outcome = sent.answer
     if outcome is None:
         return refusal(sent, admitted)
@@ -60,9 +58,11 @@ async def create_response(request: Request, api: Api) -> Response:
     return JsonBytes(answer, headers=headers(sent, admitted))
 
 
-async def _streamed(api: ApiContext, wanted: Mapping[str, Any], asked: ChatRequest, admitted: Admitted) -> Response:
+async def _streamed(
+    api: ApiContext, request: Request, wanted: Mapping[str, Any], asked: ChatRequest, admitted: Admitted
+) -> Response:
     chunks = api.sender.stream(asked)
-    first = await opened(chunks, admitted)
+    first = await opened(request, chunks, admitted)
     if first is None:
         return refusal(chunks.sent, admitted)
     where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}

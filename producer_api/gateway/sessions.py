@@ -17,6 +17,7 @@ from balancer.outcome import FailureKind, Outcome
 from balancer.results import first_choice, first_message, text_of
 from producer_api.context import Api, ApiContext
 from producer_api.gateway.admission import admit
+from producer_api.gateway.chat import complete
 from producer_api.gateway.chat_errors import KeyRefused, NotConfigured, UpstreamFailed
 from producer_api.gateway.conversation import messages_of, system_prompt
 from producer_api.http.documented_errors import errors
@@ -126,9 +127,7 @@ async def chat(body: ChatInput, request: Request, api: Api) -> ChatAnswer:
     admitted = await admit(api, request, asked)
     chat_request = ChatRequest(asked, admitted.owner, key, endpoints, {"temperature": body.temperature})
     started = time.perf_counter()
-    async with admitted:
-        sent = await api.sender.complete(chat_request)
-        admitted.spent(sent)
+    sent = await complete(api, request, chat_request, admitted)
     if sent.answer is None:
         raise _failed(sent, bool(key))
     return _answer(body, sent.answer, time.perf_counter() - started, "user" if key else "server")

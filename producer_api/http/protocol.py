@@ -1,10 +1,12 @@
-"""uvicorn's HTTP protocol with limits on request heads and connections."""
+"""uvicorn's HTTP protocol with limits on request heads and connections, and word of callers that have gone."""
 
 import asyncio
 import random
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from producer_api.http.disconnect import note_disconnect
 
 __all__ = ["HEAD_BYTES", "HEAD_SECONDS", "MOST_CONNECTIONS", "BoundedProtocol"]
 
@@ -35,9 +37,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop waiting, and end what is done for a caller that has gone."""
         self._stop_waiting()
         super().connection_lost(exc)
+        if self.cycle is not None and not self.cycle.response_complete:
+            note_disconnect(self.cycle.scope)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; those of a head that is not whole yet are counted."""

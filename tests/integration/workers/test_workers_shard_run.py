@@ -293,8 +293,8 @@ async def test_a_run_that_is_stopped_before_it_began_sends_nothing(worker: Worke
     assert worker.servers["a"].simulation.tally.requests == 0
 
 
-async def test_a_run_that_is_abandoned_waits_for_nobody(worker: Worker) -> None:
-    await worker.start(mock("a", max_concurrency=4), timeout=1.0, a={"fault": "hang"})
+async def test_a_run_that_is_abandoned_takes_its_requests_back(worker: Worker) -> None:
+    await worker.start(mock("a", max_concurrency=4), timeout=60.0, a={"fault": "hang"})
     job, shard = await worker.shard(10)
     run = worker.run(job, shard)
     running = asyncio.create_task(run.run())
@@ -303,6 +303,20 @@ async def test_a_run_that_is_abandoned_waits_for_nobody(worker: Worker) -> None:
     async with asyncio.timeout(1):
         assert await running == ShardEnd(Ending.RETURNED)
     assert worker.nothing_is_held()
+    await until(lambda: worker.servers["a"].simulation.in_flight.now == 0, 1.0)
+
+
+async def test_a_run_that_is_lost_takes_its_requests_back(worker: Worker) -> None:
+    await worker.start(mock("a", max_concurrency=4), timeout=60.0, a={"fault": "hang"})
+    job, shard = await worker.shard(10)
+    run = worker.run(job, shard)
+    running = asyncio.create_task(run.run())
+    await until(lambda: worker.servers["a"].simulation.in_flight.now == 4)
+    run.lose()
+    async with asyncio.timeout(1):
+        assert await running == ShardEnd(Ending.LOST)
+    assert worker.nothing_is_held()
+    await until(lambda: worker.servers["a"].simulation.in_flight.now == 0, 1.0)
 
 
 async def test_a_lost_run_writes_nothing(worker: Worker) -> None:
