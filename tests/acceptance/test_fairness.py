@@ -30,7 +30,7 @@ async def under_way(node: Node, job: Job, lines: int) -> None:
     async def enough() -> bool:
         return await done_lines(node, job) >= lines
 
-    await until(enough, 30, f"{lines} lines of {job.id}")
+    await until(enough, 60, f"{lines} lines of {job.id}")
 
 
 @pytest.mark.parametrize("priority", [0, 10])
@@ -52,13 +52,13 @@ async def test_a_small_job_does_not_wait_for_a_big_one(cluster: Cluster, priorit
 
 
 async def test_jobs_end_in_the_order_of_their_priorities(cluster: Cluster) -> None:
-    await start(cluster, latency=0.1)
+    await start(cluster, latency=0.2)
     async with cluster.node() as node:
         jobs = {priority: await submit(node, ids(f"p{priority}", 800), priority=priority) for priority in (-5, 0, 2, 5, 9)}
         order: list[int] = []
 
         async def watch(priority: int) -> None:
-            await ended(node, jobs[priority], 60)
+            await under_way(node, jobs[priority], 800)
             order.append(priority)
 
         await asyncio.gather(*(watch(priority) for priority in jobs))

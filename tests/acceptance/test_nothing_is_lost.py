@@ -191,8 +191,8 @@ async def test_an_expired_job_keeps_what_is_finished_and_accounts_for_the_rest(c
     await cluster.start_worker()
     async with cluster.node() as node:
         names = ids(400)
-        job = await submit(node, names, window="3s")
-        job = await ended(node, job, 20)
+        job = await submit(node, names, window="8s")
+        job = await ended(node, job, 30)
         output, errors = await check_each_once(node, job, names)
     assert job.status is JobStatus.EXPIRED
     assert output

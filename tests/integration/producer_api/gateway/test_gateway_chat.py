@@ -51,7 +51,7 @@ def test_a_plain_answer_with_its_headers(client: openai.OpenAI, model: ProviderS
 
 def test_paths_stand_with_and_without_the_version(gateway: LiveServer) -> None:
     for path in ("/v1/chat/completions", "/chat/completions"):
-        assert httpx.post(gateway.url + path, json={"model": "m", "messages": HI}).status_code == 200
+        assert httpx.post(gateway.url + path, json={"model": "m", "messages": HI}, timeout=PATIENCE_S).status_code == 200
 
 
 def test_a_stream(client: openai.OpenAI, model: ProviderServer) -> None:
@@ -111,7 +111,7 @@ def test_other_refusals_keep_their_status(
 
 def test_rate_limits_say_when_to_come_back(gateway: LiveServer, model: ProviderServer) -> None:
     model.answer = Reply(429, b"{}", {"retry-after": "7"})
-    answer = httpx.post(f"{gateway.url}/v1/chat/completions", json={"model": "m", "messages": HI})
+    answer = httpx.post(f"{gateway.url}/v1/chat/completions", json={"model": "m", "messages": HI}, timeout=PATIENCE_S)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
 
 
@@ -168,7 +168,9 @@ def held(until: threading.Event) -> Callable[[Heard], Script]:
 def test_bad_bodies_are_refused_by_name(
     gateway: LiveServer, model: ProviderServer, content: bytes, status: int, param: str | None
 ) -> None:
-    answer = httpx.post(f"{gateway.url}/v1/chat/completions", content=content, headers={"content-type": "application/json"})
+    answer = httpx.post(
+        f"{gateway.url}/v1/chat/completions", content=content, headers={"content-type": "application/json"}, timeout=PATIENCE_S
+    )
     assert answer.status_code == status
     error = answer.json()["error"]
     assert error["message"] and error["param"] == param
@@ -214,7 +216,7 @@ def test_a_reader_that_goes_away_ends_the_request_upstream_and_frees_its_slot(st
             assert going_on.wait(PATIENCE_S)
         assert gone.wait(PATIENCE_S), "the endpoint's connection was cut"
         deadline = time.monotonic() + PATIENCE_S
-        while httpx.get(f"{gateway.url}/api/v1/endpoints").json()["data"][0]["in_flight"]:
+        while httpx.get(f"{gateway.url}/api/v1/endpoints", timeout=PATIENCE_S).json()["data"][0]["in_flight"]:
             assert time.monotonic() < deadline, "the slot was not given back"
 
 
@@ -223,7 +225,7 @@ def test_another_endpoint_answers_without_the_client_noticing(model: ProviderSer
     with ProviderServer(OPENAI) as well:
         endpoints = (model.endpoint(name="ill", models={"m": "m"}), well.endpoint(name="well", priority=1, models={"m": "m"}))
         gateway = start(endpoints=endpoints)
-        answer = httpx.post(f"{gateway.url}/v1/chat/completions", json={"model": "m", "messages": HI})
+        answer = httpx.post(f"{gateway.url}/v1/chat/completions", json={"model": "m", "messages": HI}, timeout=PATIENCE_S)
     assert answer.status_code == 200
     assert answer.headers["x-roadbalancer-endpoint"] == "well"
     assert answer.headers["x-roadbalancer-attempts"] == "2"

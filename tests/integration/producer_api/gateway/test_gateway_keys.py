@@ -139,7 +139,9 @@ async def test_usage_is_counted_for_the_key_and_shown_to_it_alone(client: Any, g
     await ask_in_thread(other)
 
     def requests(secret: str) -> list[int]:
-        answer = httpx.get(f"{gateway.url}/api/v1/usage?by=key", headers={"authorization": f"Bearer {secret}"})
+        answer = httpx.get(
+            f"{gateway.url}/api/v1/usage?by=key", headers={"authorization": f"Bearer {secret}"}, timeout=PATIENCE_S
+        )
         return sorted(row["requests"] for row in answer.json()["data"])
 
     await asyncio.to_thread(until, lambda: requests("the-admins-secret") == [1, 2])
@@ -154,7 +156,9 @@ async def test_a_caller_that_wants_to_see_no_tokens_pays_for_them_all_the_same(c
     assert all(chunk.choices for chunk in await asyncio.to_thread(list, stream))
 
     def tokens() -> int:
-        answer = httpx.get(f"{gateway.url}/api/v1/usage", headers={"authorization": f"Bearer {sly.api_key}"}).json()
+        answer = httpx.get(
+            f"{gateway.url}/api/v1/usage", headers={"authorization": f"Bearer {sly.api_key}"}, timeout=PATIENCE_S
+        ).json()
         return answer["total"]["tokens"]["total"]  # type: ignore[no-any-return]
 
     await asyncio.to_thread(until, lambda: tokens() == 19)
@@ -263,7 +267,9 @@ async def test_the_account_and_the_key_agree_on_streams_that_are_not_counted(
         def account() -> bool:
             nonlocal found
             admin = {"authorization": "Bearer the-admins-secret-key"}
-            found = httpx.get(f"{gateway.url}/api/v1/usage", params={"key": record.id}, headers=admin).json()["total"]
+            found = httpx.get(f"{gateway.url}/api/v1/usage", params={"key": record.id}, headers=admin, timeout=PATIENCE_S).json()[
+                "total"
+            ]
             return bool(found["requests"])
 
         await asyncio.to_thread(until, account)

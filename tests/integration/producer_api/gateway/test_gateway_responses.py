@@ -108,7 +108,7 @@ def test_errors_are_the_clients_own(client: openai.OpenAI, model: ProviderServer
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(gateway: LiveServer, body: dict[str, Any], param: str) -> None:
-    answer = httpx.post(f"{gateway.url}/v1/responses", json=body)
+    answer = httpx.post(f"{gateway.url}/v1/responses", json=body, timeout=PATIENCE_S)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import redis as sync_redis
-from live_server import LiveServer, StartServer
+from live_server import PATIENCE_S, LiveServer, StartServer
 
 from balancer.outcome import FailureKind
 from tests.fake_providers import FAKE_PROVIDERS, Ending, ProviderServer, Reply, Script, Text, Turn
@@ -30,7 +30,8 @@ def gateway(model: ProviderServer, start: StartServer) -> LiveServer:
 
 
 def ask(gateway: LiveServer, **fields: Any) -> httpx.Response:
-    return httpx.post(f"{gateway.url}/api/v1/chat", json={"user_message": "What now?", "free_mode": True, **fields})
+    body = {"user_message": "What now?", "free_mode": True, **fields}
+    return httpx.post(f"{gateway.url}/api/v1/chat", json=body, timeout=PATIENCE_S)
 
 
 def test_the_whole_context_becomes_one_request(gateway: LiveServer, model: ProviderServer) -> None:
@@ -108,7 +109,7 @@ def test_null_is_left_out_and_further_fields_are_passed_over(gateway: LiveServer
     optional = ("session_id", "system_message", "role", "instructions", "conversation_history", "memory_context", "max_tokens",
                 "temperature", "model", "openai_api_key")  # fmt: skip
     asked = {"user_message": "Hi", "free_mode": True, "colour": "red", **dict.fromkeys(optional)}
-    answer = httpx.post(f"{gateway.url}/api/v1/chat", json=asked)
+    answer = httpx.post(f"{gateway.url}/api/v1/chat", json=asked, timeout=PATIENCE_S)
     assert answer.status_code == 200, answer.text
     assert answer.json()["temperature"] == 0.7
 
@@ -167,7 +168,7 @@ def test_a_callers_key_that_is_refused_is_told_and_leaves_no_trace(
     gateway.model.answer = OPENAI.fail(FailureKind.AUTHENTICATION)  # type: ignore[attr-defined]
     refused = ask(gateway, openai_api_key=CALLERS_KEY)
     assert refused.status_code == 401
-    endpoints = httpx.get(f"{gateway.url}/api/v1/endpoints").json()["data"]
+    endpoints = httpx.get(f"{gateway.url}/api/v1/endpoints", timeout=PATIENCE_S).json()["data"]
     assert endpoints[0]["usable"], "the server's own key may be as good as ever"
     with sync_redis.Redis.from_url(redis_url) as client:
         held = [client.dump(key) or b"" for key in client.scan_iter()]
@@ -192,7 +193,7 @@ def test_what_is_wrong_with_a_callers_key_rests_the_endpoint_for_nobody_else(
     gateway, _ = open_to_keys
     gateway.model.answer = OPENAI.fail(kind)  # type: ignore[attr-defined]
     assert ask(gateway, openai_api_key=CALLERS_KEY).status_code >= 400
-    assert httpx.get(f"{gateway.url}/api/v1/endpoints").json()["data"][0]["usable"]
+    assert httpx.get(f"{gateway.url}/api/v1/endpoints", timeout=PATIENCE_S).json()["data"][0]["usable"]
 
 
 def test_a_key_that_an_endpoint_quotes_is_not_told_on(open_to_keys: tuple[LiveServer, list[str]]) -> None:
