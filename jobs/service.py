@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
 from balancer.state.redis_connection import AsyncRedis
-from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.record import KeyRecord
 from jobs.access.store import KeyStore
 from jobs.cost.cap import check_cap, require_prices
@@ -15,14 +13,14 @@ from jobs.dispatch.dispatcher import Dispatcher
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.queueing import Wake
 from jobs.errors import InvalidRequest, NotFound, NotReady
-from jobs.ids import new_job_id
 from jobs.intake.files import BATCH_PURPOSE, Files
 from jobs.intake.lines import PATHS
+from jobs.intake.requests import JobRequest, NewJob
 from jobs.records import BadLine, FileRecord, Job
 from jobs.results.assembly import Assembly
 from jobs.results.lines import all_lines
 from jobs.results.reading import Result, Results
-from jobs.storage.job_store import JobStore, NewJob, job_scripts
+from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
 
 __all__ = ["JobRequest", "JobService", "parse_window"]
@@ -33,24 +31,6 @@ MAX_METADATA_VALUE = 512
 _WINDOW = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_PRIORITY = 100
-
-
-@dataclass(frozen=True, slots=True)
-class JobRequest:
-    """What makes a job. `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first; at `max_cost` (USD) the
-    job pauses. It belongs to the `caller`, who must be able to see the input. `request_digest` is kept with the job, to tell a
-    repeat of the request that made it from another one."""
-
-    input_file_id: str
-    path: str
-    window: str = "24h"
-    priority: int = 0
-    metadata: dict[str, str] | None = None
-    output_ttl: int | None = None
-    job_id: str | None = None
-    max_cost: float | None = None
-    caller: Caller = ANONYMOUS
-    request_digest: str = ""
 
 
 class JobService:
@@ -118,21 +98,7 @@ class JobService:
             check_cap(request.max_cost)
             if not errors:
                 require_prices(self._fleet, file.models)
-        return NewJob(
-            job_id=request.job_id or new_job_id(),
-            input=file,
-            path=request.path,
-            window=request.window,
-            window_seconds=seconds,
-            priority=request.priority,
-            metadata=request.metadata,
-            output_ttl=request.output_ttl,
-            max_cost=request.max_cost,
-            errors=errors,
-            owner=request.caller.id,
-            most_unfinished=request.caller.limits.jobs if request.caller.limits else None,
-            request_digest=request.request_digest,
-        )
+        return NewJob(request, file, seconds, errors)
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job; what is finished is kept. A job that has ended stays as it is. Raises NotFound."""

@@ -11,14 +11,16 @@ import orjson
 from balancer.outcome import Usage
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
+from jobs.access.caller import Caller
 from jobs.dispatch.lease_table import FinishedLine, Order, ShardTable
 from jobs.dispatch.planning import Plan, Planned
 from jobs.intake.files import Files, Upload
+from jobs.intake.requests import JobRequest, NewJob
 from jobs.records import FileRecord, Job, Shard
 from jobs.results.assembly import Assembly
 from jobs.results.reading import Results
 from jobs.storage import object_store
-from jobs.storage.job_store import JobStore, NewJob, job_scripts
+from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
 
 PATH = "/v1/chat/completions"
@@ -56,15 +58,14 @@ class Bench:
         owner: str = "",
     ) -> Job:
         record = FileRecord(file_id, "in.jsonl", "batch", 100 * lines, int(time.time()), lines=lines, models={"m": 1})
-        new = NewJob(self.job_id(), record, PATH, window_seconds=window, priority=priority, max_cost=max_cost, owner=owner)
-        return await self.jobs.open(new)
+        return await self.jobs.open(new_job(self.job_id(), record, window, owner, priority, max_cost))
 
     async def open_real_job(self, lines: int, window: float = 3600.0) -> Job:
         """Open a job on an input that is there."""
         content = b"".join(input_line(n) for n in range(lines))
         record = await self.files.add(Upload("in.jsonl"), in_chunks(content))
         assert record.errors == ()
-        return await self.jobs.open(NewJob(self.job_id(), record, PATH, window_seconds=window))
+        return await self.jobs.open(new_job(self.job_id(), record, window))
 
     async def version(self) -> str:
         return (await self.redis.hget(keys.TURNS, "version") or b"0").decode()
@@ -135,6 +136,15 @@ class Bench:
         """As if nobody had kept any lease for long."""
         for member in await self.redis.zrange(keys.LEASES, 0, -1):
             await self.redis.zadd(keys.LEASES, {member: 1})
+
+
+def new_job(
+    job_id: str, record: FileRecord, window: float = 86400.0, owner: str = "", priority: int = 0, max_cost: float | None = None
+) -> NewJob:
+    """Return a checked request for a job; `window` is in seconds."""
+    caller = Caller(owner, owner, admin=True)
+    request = JobRequest(record.id, PATH, priority=priority, job_id=job_id, max_cost=max_cost, caller=caller)
+    return NewJob(request, record, window)
 
 
 def finished(number: int, failed: bool = False, mark: str = "") -> FinishedLine:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -14,40 +13,20 @@ from jobs.access.refusals import Refusal, Refused
 from jobs.access.spending import spending_periods
 from jobs.dispatch.waiting import Waiting
 from jobs.errors import InvalidRequest, NotFound
-from jobs.ids import is_job_id
+from jobs.ids import is_job_id, new_job_id
 from jobs.intake.files import ids_after
-from jobs.records import NANO, BadLine, FileRecord, Job, decode_fields, to_nano
+from jobs.intake.requests import NewJob
+from jobs.records import NANO, Job, decode_fields, to_nano
 from jobs.states import JobStatus, PauseReason
 from jobs.storage.durability import make_durable
 from jobs.storage.lock import Lock
 
-__all__ = ["JobStore", "NewJob", "job_scripts"]
+__all__ = ["JobStore", "job_scripts"]
 
 
 def job_scripts(redis: AsyncRedis) -> Scripts:
     """Return the Lua scripts of this package."""
     return Scripts(redis, Path(__file__).parent.parent / "lua")
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """What makes a job of an input. `window_seconds` is how long it may take; higher `priority` goes first; at `max_cost` (USD)
-    it pauses; `owner` is the id of an API key."""
-
-    job_id: str
-    input: FileRecord
-    path: str
-    window: str = "24h"
-    window_seconds: float = 86400.0
-    priority: int = 0
-    metadata: dict[str, str] | None = None
-    output_ttl: int | None = None
-    max_cost: float | None = None
-    errors: tuple[BadLine, ...] = ()
-    owner: str = ""
-    most_unfinished: int | None = None
-    """How many of the owner's jobs may be unfinished, this one included; None for any number."""
-    request_digest: str = ""
 
 
 class JobStore:
@@ -64,44 +43,46 @@ class JobStore:
         """
         now = int(time.time())
         refused = bool(new.errors)
-        file = new.input
+        file, request = new.input, new.request
+        job_id, caller = request.job_id or new_job_id(), request.caller
+        limits = caller.limits
         fields: dict[str, str | int | float] = {
             "status": JobStatus.FAILED if refused else JobStatus.IN_PROGRESS,
             "file": file.id,
-            "path": new.path,
-            "window": new.window,
+            "path": request.path,
+            "window": request.window,
             "created_at": now,
             "expires_at": now + int(new.window_seconds),
             "total": 0 if refused else file.lines or 0,
             "cursor": 0,
             "bytes": file.size,
-            "priority": new.priority,
+            "priority": request.priority,
             "models": orjson.dumps([m for m in file.models if m]).decode(),
             "names_no_model": int("" in file.models),
-            "metadata": orjson.dumps(new.metadata).decode(),
+            "metadata": orjson.dumps(request.metadata).decode(),
             "errors": orjson.dumps([e.as_dict() for e in new.errors]).decode(),
-            "owner": new.owner,
+            "owner": caller.id,
             "failed_at" if refused else "in_progress_at": now,
         }
-        if new.request_digest:
-            fields["request_digest"] = new.request_digest
-        if new.output_ttl:
-            fields["output_ttl"] = new.output_ttl
-        if new.max_cost is not None:
-            fields["max_cost_nano"] = to_nano(new.max_cost)
+        if request.request_digest:
+            fields["request_digest"] = request.request_digest
+        if request.output_ttl:
+            fields["output_ttl"] = request.output_ttl
+        if request.max_cost is not None:
+            fields["max_cost_nano"] = to_nano(request.max_cost)
         flat = [part for pair in fields.items() for part in pair]
         state = "" if refused else "ready"
-        indexes = (keys.jobs_of(new.owner),) if new.owner else ()
-        job_keys = (keys.job(new.job_id), keys.JOBS, keys.READY, keys.UNFINISHED, *indexes)
-        most = "" if new.most_unfinished is None else new.most_unfinished
+        indexes = (keys.jobs_of(caller.id),) if caller.id else ()
+        job_keys = (keys.job(job_id), keys.JOBS, keys.READY, keys.UNFINISHED, *indexes)
+        most = "" if limits is None or limits.jobs is None else limits.jobs
         opened = await self._scripts.run(
-            "open_job", job_keys, (new.job_id, f"{time.time():.6f}", new.priority, state, most, *flat)
+            "open_job", job_keys, (job_id, f"{time.time():.6f}", request.priority, state, most, *flat)
         )
         if opened < 0:
             message = f"this key may have {most} unfinished jobs, and has them; wait for one of them to end, or cancel one"
             raise Refused(Refusal.JOBS, message)
         await self.make_durable()
-        return await self.get(new.job_id)
+        return await self.get(job_id)
 
     async def make_durable(self) -> None:
         """Wait until Redis has what was written on its disk, where it can say so (Redis 7.2 and Valkey, with AOF)."""

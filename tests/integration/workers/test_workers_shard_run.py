@@ -22,9 +22,9 @@ from jobs.intake.files import Upload
 from jobs.records import Job, Shard
 from jobs.results.reading import Source
 from jobs.states import JobStatus
-from jobs.storage.job_store import JobStore, NewJob
+from jobs.storage.job_store import JobStore
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
-from tests.job_bench import Bench, input_line
+from tests.job_bench import Bench, input_line, new_job
 from tests.waiting import until
 from workers import line_sender
 from workers import recorder as recorder_module
@@ -77,7 +77,7 @@ class Worker:
             yield content
 
         record = await self.bench.files.add(Upload("in.jsonl"), once())
-        job = await self.bench.jobs.open(NewJob(self.bench.job_id(), record, "/v1/chat/completions"))
+        job = await self.bench.jobs.open(new_job(self.bench.job_id(), record))
         return job, await self.bench.claim(await self.bench.cut(job, 0, lines, endpoint))
 
     def run(self, job: Job, shard: Shard, waits: int = 0) -> ShardRun:
@@ -404,7 +404,7 @@ async def run_one(worker: Worker, endpoint: str, **fields: object) -> ShardEnd:
         yield line + b"\n"
 
     record = await worker.bench.files.add(Upload("in.jsonl"), once())
-    job = await worker.bench.jobs.open(NewJob(worker.bench.job_id(), record, "/v1/chat/completions"))
+    job = await worker.bench.jobs.open(new_job(worker.bench.job_id(), record))
     return await worker.run(job, await worker.bench.claim(await worker.bench.cut(job, 0, 1, endpoint))).run()
 
 

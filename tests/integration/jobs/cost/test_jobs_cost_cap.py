@@ -25,9 +25,9 @@ from jobs.intake.files import Upload
 from jobs.records import FileRecord, Job, Shard
 from jobs.service import JobRequest, JobService
 from jobs.states import JobStatus, PauseReason
-from jobs.storage.job_store import JobStore, NewJob, job_scripts
+from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
-from tests.job_bench import PATH, Bench, finished, in_chunks, input_line
+from tests.job_bench import PATH, Bench, finished, in_chunks, input_line, new_job
 
 
 async def paused_job(bench: Bench, lines: int = 100, max_cost: float = 2.5) -> tuple[Job, Shard]:
@@ -299,7 +299,7 @@ async def test_a_capped_job_of_bad_lines_is_refused_for_its_lines(open_house: An
 async def test_a_cap_is_kept_to_a_billionth_of_a_dollar(redis: AsyncRedis, bench: Bench) -> None:
     store = JobStore(redis, job_scripts(redis))
     record = FileRecord("file-00000000", "in.jsonl", "batch", 100, 0, lines=1)
-    job = await store.open(NewJob("batch_12345678", record, PATH, max_cost=0.000001234))
+    job = await store.open(new_job("batch_12345678", record, max_cost=0.000001234))
     assert job.max_cost == 0.000001234
 
 

@@ -24,10 +24,9 @@ from jobs.intake.files import Upload
 from jobs.records import FileRecord, Job, Shard
 from jobs.results.endings import Endings
 from jobs.states import JobStatus
-from jobs.storage.job_store import NewJob
 from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
-from tests.job_bench import PATH, Bench, in_chunks, input_line
+from tests.job_bench import Bench, in_chunks, input_line, new_job
 
 
 class Queue:
@@ -140,7 +139,7 @@ async def test_jobs_that_cannot_be_served_stand_in_nobodys_way(bench: Bench, mon
     await house.fail("a")
     for n in range(7):
         record = FileRecord("file-00000000", "in.jsonl", "batch", 100, 0, lines=10, models={"x": 1})
-        await bench.jobs.open(NewJob(f"batch_0000x{n:04d}", record, PATH))
+        await bench.jobs.open(new_job(f"batch_0000x{n:04d}", record))
     await bench.open_job(10, priority=-1)
     assert await house.dispatcher.run() > 0
     await house.fleet.__aexit__(None, None, None)
@@ -376,7 +375,7 @@ async def test_old_files_go_and_inputs_in_use_stay(house: House) -> None:
     kept = await house.bench.files.add(Upload("kept.jsonl"), in_chunks(content))
     for record in (old, used):
         await house.bench.redis.hset(keys.file(record.id), "expires_at", 1)
-    await house.bench.jobs.open(NewJob(house.bench.job_id(), used, PATH))
+    await house.bench.jobs.open(new_job(house.bench.job_id(), used))
     await house.sweep._delete_old_files()
     left, _ = await house.bench.files.page(10)
     assert {record.id for record in left} == {used.id, kept.id}

@@ -16,10 +16,9 @@ from jobs.results.assembly import Assembly, output_file_id
 from jobs.results.reading import Result, Source
 from jobs.states import JobStatus
 from jobs.storage import object_store
-from jobs.storage.job_store import NewJob
 from jobs.storage.object_store import ObjectStore
 from jobs.upkeep.sweep import Sweep
-from tests.job_bench import Bench, finished, in_chunks, input_line
+from tests.job_bench import Bench, finished, in_chunks, input_line, new_job
 
 
 async def numbers(results: AsyncIterator[Result]) -> list[int]:
@@ -307,7 +306,7 @@ async def test_a_crash_while_ending_is_made_up_for(bench: Bench, monkeypatch: py
 async def test_an_input_with_a_bom_and_odd_line_breaks_is_accounted_for(bench: Bench) -> None:
     content = b"\xef\xbb\xbf\n\r\n" + b"\n  \n".join(input_line(n).rstrip() + b"\r" for n in range(100))
     record = await bench.files.add(Upload("in.jsonl"), in_chunks(content, 7))
-    job = await bench.jobs.open(NewJob(bench.job_id(), record, "/v1/chat/completions"))
+    job = await bench.jobs.open(new_job(bench.job_id(), record))
     await bench.work(await bench.cut(job, 0, 70))
     await bench.jobs.stop(job.id, "expired")
     assert await bench.assembly().end_if_done(job.id)
