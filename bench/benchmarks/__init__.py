@@ -1,10 +1,9 @@
 """The table of benchmarks. A new one is a module with a BENCHMARK and a row here."""
 
-from bench.benchmarks import bulk, failover, gateway, library, memory, overhead, slots, submit
+from bench.benchmarks import abort, bulk, failover, gateway, library, memory, overhead, slots, submit
 from bench.benchmarks.base import Benchmark
 
 __all__ = ["BENCHMARKS", "Benchmark"]
 
-BENCHMARKS: dict[str, Benchmark] = {
-    module.BENCHMARK.name: module.BENCHMARK for module in (bulk, slots, submit, memory, failover, overhead, library, gateway)
-}
+_MODULES = (bulk, slots, submit, memory, failover, overhead, library, gateway, abort)
+BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in _MODULES}

@@ -12,7 +12,7 @@ import yaml
 from bench.benchmarks.base import Benchmark
 from bench.environment import competitors_python
 from bench.lines import InputFile
-from bench.processes import Process, cpu_seconds, until
+from bench.processes import Process, until
 from bench.results import BenchmarkFailed, Figure, Target, at_least
 from bench.stage import ModelServer, Stage, completed, measured, open_job
 from jobs.intake.files import Upload
@@ -29,7 +29,6 @@ CELERY_THREADS = 32
 CONTENDER_SECONDS = 120.0
 """How long one contender may take."""
 UNIT = "lines/s"
-MICRO = 1e6
 OURS = "Roadbalancer, 2 workers"
 
 log = logging.getLogger(__name__)
@@ -77,13 +76,11 @@ async def _roadbalancer(stage: Stage, server: ModelServer, source: Path, lines: 
     stage.configure([("a", server), ("b", server)], slots=IN_FLIGHT // 2)
     workers = await stage.workers(WORKERS)
     async with stage.node() as node:
-        cpu = sum(cpu_seconds(worker.pid) for worker in workers)
         started = time.perf_counter()
         file = await node.service.files.add(Upload(source.name), _chunks(source))
         opened = time.perf_counter()
         job = await completed(node, await open_job(node, file), CONTENDER_SECONDS)
         ended = time.perf_counter()
-        cpu = sum(cpu_seconds(worker.pid) for worker in workers) - cpu
         verdict = await verify_job(node.service, node.objects, job)
     if not verdict.holds:
         raise BenchmarkFailed(f"the results are wrong: {verdict.problem}")
@@ -92,7 +89,6 @@ async def _roadbalancer(stage: Stage, server: ModelServer, source: Path, lines: 
     return [
         Figure(OURS, lines / (ended - started), UNIT, note=note),
         Figure("the same from the job's opening", lines / (ended - opened), UNIT, note="without the upload and its check"),
-        Figure("CPU of the workers for a line", cpu / lines * MICRO, "µs", note="user and system, all that the processes do"),
     ]
 
 
