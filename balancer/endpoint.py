@@ -26,8 +26,9 @@ class Endpoint:
     A name that ends in `*` stands for all that begin so, which are sent as they are. Empty means that the endpoint itself is
     asked. `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too.
     `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
-    `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; `options` are the
-    provider's own settings (see its adapter).
+    `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; with `stream_upstream`
+    it is asked for streams even where the caller wants whole answers. `options` are the provider's own settings (see its
+    adapter).
     """
 
     url: str
@@ -44,6 +45,7 @@ class Endpoint:
     tpm: int | None = None
     price: Price | None = None
     drop_params: bool = False
+    stream_upstream: bool = False
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,8 @@ class FailureKind(StrEnum):
     """No answer: refused, reset, unknown host."""
     TIMEOUT = "request_timeout"
     """No whole answer in time, or the endpoint says that it ran out of time."""
+    UNRESPONSIVE = "endpoint_unresponsive"
+    """The endpoint was found to be dead while the request was in flight there, which says nothing about the request."""
     RATE_LIMIT = "rate_limit_exceeded"
     """Too many requests for now."""
     OVERLOADED = "server_overloaded"
@@ -48,6 +50,7 @@ class FailureKind(StrEnum):
 _RETRYABLE = {
     FailureKind.CONNECTION,
     FailureKind.TIMEOUT,
+    FailureKind.UNRESPONSIVE,
     FailureKind.RATE_LIMIT,
     FailureKind.OVERLOADED,
     FailureKind.SERVER,
@@ -67,6 +70,7 @@ _MAY_BE_THE_REQUESTS = {FailureKind.TIMEOUT, FailureKind.SERVER, FailureKind.INV
 _COUNTS_AGAINST_ENDPOINT = {
     FailureKind.CONNECTION,
     FailureKind.TIMEOUT,
+    FailureKind.UNRESPONSIVE,
     FailureKind.OVERLOADED,
     FailureKind.SERVER,
     FailureKind.INVALID_RESPONSE,
@@ -94,6 +98,11 @@ class Failure:
     def retryable(self) -> bool:
         """Whether the same request may succeed later, here or elsewhere."""
         return self.kind in _RETRYABLE
+
+    @property
+    def counts_as_attempt(self) -> bool:
+        """Whether it is one of the attempts that a request has."""
+        return self.retryable and self.kind is not FailureKind.UNRESPONSIVE
 
     @property
     def worth_trying_elsewhere(self) -> bool:

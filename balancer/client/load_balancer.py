@@ -17,8 +17,9 @@ from balancer.errors import BalancerClosed, BalancerError, ConfigurationError
 from balancer.fleet.checks import Checks
 from balancer.fleet.fleet import Fleet
 from balancer.fleet.sending import ChatRequest, Sender
+from balancer.http import REQUEST_TIMEOUT
 from balancer.results import ChatChunk, ChatFailed, ChatResult
-from balancer.routing import BalancingStrategy, FailoverRules
+from balancer.routing import PATIENCE, BalancingStrategy, FailoverRules
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 from balancer.runtime.tasks import end_tasks
 from balancer.state.shared_state import SharedState, local_state, redis_state
@@ -43,7 +44,7 @@ class AsyncLoadBalancer(FromSettings):
         *,
         enable_health_check: bool = True,
         health_check_interval: float = 30.0,
-        timeout: float = 60.0,
+        timeout: float = REQUEST_TIMEOUT,
         retry_count: int = 2,
         fallback_on_failure: bool = True,
         redis_url: str | None = None,
@@ -211,7 +212,7 @@ class AsyncLoadBalancer(FromSettings):
         strategy = BalancingStrategy(settings.strategy)
         self._sender = Sender(
             fleet,
-            FailoverRules(strategy, settings.retry_count + 1, settings.timeout, settings.fallback_on_failure),
+            FailoverRules(strategy, settings.retry_count + 1, min(settings.timeout, PATIENCE), settings.fallback_on_failure),
             draining=self._draining,
             suspects=self._suspects,
             on_outcome=self._statistics.note,

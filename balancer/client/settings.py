@@ -7,6 +7,7 @@ import httpx
 
 from balancer.configuration.validation import check_numbers, checked_endpoints, checked_strategy
 from balancer.endpoint import Endpoint
+from balancer.http import REQUEST_TIMEOUT
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 
@@ -21,7 +22,7 @@ class BalancerSettings:
     strategy: BalancingStrategy | str = BalancingStrategy.WEIGHTED
     enable_health_check: bool = True
     health_check_interval: float = 30.0
-    timeout: float = 60.0
+    timeout: float = REQUEST_TIMEOUT
     retry_count: int = 2
     fallback_on_failure: bool = True
     redis_url: str | None = None

@@ -4,11 +4,12 @@ import datetime
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from balancer.configuration.validation import HTTP_ADDRESS, MOST_WEIGHT
 from balancer.configuration.values import SIMULATED_SCHEME
+from balancer.endpoint import DEFAULT_MAX_CONCURRENCY
 from balancer.providers import problem_with
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "ApiKey",
     "Checked",
     "Count",
+    "EndpointFields",
     "EndpointName",
+    "HttpAddress",
     "Options",
     "ProviderName",
     "Retries",
@@ -28,6 +31,9 @@ __all__ = [
 
 LONGEST_SECONDS = 7 * 86400.0
 """No timeout or interval may be longer."""
+MOST_WEIGHT = 1_000_000
+_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
+"""An address that requests can be sent below: no query, no fragment."""
 _ENDPOINT_NAME = re.compile(r"[^\s,/{}|][^,/{}|\x00-\x1f]{0,63}")
 
 
@@ -49,10 +55,19 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
     return (annotation, *getattr(annotation, "__args__", ()))
 
 
-def _http_or_simulated(url: str) -> str:
-    if not url.startswith(SIMULATED_SCHEME) and not HTTP_ADDRESS.fullmatch(url):
+def _http(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_address = _ADDRESS.fullmatch(url) and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        is_address = False
+    if not is_address:
         raise ValueError("must be an http:// or https:// address without query, such as http://gpu1:8000/v1")
     return url
+
+
+def _http_or_simulated(url: str) -> str:
+    return url if url.startswith(SIMULATED_SCHEME) else _http(url)
 
 
 def _plain(name: str) -> str:
@@ -92,6 +107,7 @@ def _text(value: Any) -> Any:
 Address = Annotated[str, AfterValidator(_http_or_simulated)]
 ApiKey = Annotated[str, AfterValidator(_fits_a_header)]
 Count = Annotated[int, Field(gt=0)]
+HttpAddress = Annotated[str, AfterValidator(_http)]
 EndpointName = Annotated[str, AfterValidator(_plain)]
 Options = Annotated[dict[str, str], BeforeValidator(_as_text)]
 ProviderName = Annotated[str, AfterValidator(_known)]
@@ -99,3 +115,18 @@ Retries = Annotated[int, Field(ge=0, le=100)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Weight = Annotated[float, Field(gt=0, le=MOST_WEIGHT)]
+
+
+class EndpointFields(Checked):
+    """What an endpoint says, wherever it comes from: a file, the environment, a program."""
+
+    weight: Weight = 1.0
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    api_key: ApiKey | None = None
+    max_concurrency: Annotated[int, Field(gt=0, le=100_000)] = DEFAULT_MAX_CONCURRENCY
+    priority: int = 0
+    rpm: Count | None = None
+    tpm: Count | None = None
+    drop_params: bool = False
+    stream_upstream: bool = False

@@ -8,24 +8,21 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from balancer.configuration.fields import (
     LONGEST_SECONDS,
     Address,
-    ApiKey,
     Checked,
-    Count,
+    EndpointFields,
     EndpointName,
     Options,
     ProviderName,
     Retries,
     Seconds,
-    Temperature,
-    Weight,
 )
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import AutoEntry, Routes
 from balancer.configuration.validation import model_problems, option_problems
 from balancer.configuration.values import HealthCheck
-from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, default_name
+from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
-from balancer.http import MAX_ANSWER_BYTES
+from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
 from balancer.providers import facts_of, guess_provider
 
 __all__ = ["ConfigurationFile", "EndpointEntry", "HealthCheckEntry", "PriceEntry", "checked_endpoint"]
@@ -42,23 +39,14 @@ class PriceEntry(_Strict):
     output: Annotated[float, Field(ge=0)]
 
 
-class EndpointEntry(_Strict):
+class EndpointEntry(EndpointFields, _Strict):
     """One entry of `endpoints`."""
 
     url: Address | None = None
     name: EndpointName | None = None
-    weight: Weight = 1.0
-    max_tokens: Count | None = None
-    temperature: Temperature | None = None
     provider: ProviderName | None = None
     models: list[str] | dict[str, str] = Field(default_factory=list)
-    api_key: ApiKey | None = None
-    max_concurrency: Annotated[int, Field(gt=0, le=100_000)] = DEFAULT_MAX_CONCURRENCY
-    priority: int = 0
-    rpm: Count | None = None
-    tpm: Count | None = None
     price: PriceEntry | None = None
-    drop_params: bool = False
     options: Options = Field(default_factory=dict)
 
     def endpoint(self) -> Endpoint:
@@ -102,7 +90,7 @@ class ConfigurationFile(_Strict):
     """A whole file."""
 
     strategy: Literal["round_robin", "weighted", "least_connections", "random"] = "weighted"
-    timeout: Seconds = 60.0
+    timeout: Seconds = REQUEST_TIMEOUT
     retry_count: Retries = 2
     fallback_on_failure: bool = True
     max_answer_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = MAX_ANSWER_BYTES  # Redis takes up to 512 MB at once

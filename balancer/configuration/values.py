@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from balancer.endpoint import Endpoint
-from balancer.http import MAX_ANSWER_BYTES
+from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 
@@ -30,7 +30,7 @@ class Configuration:
 
     endpoints: tuple[Endpoint, ...] = ()
     strategy: BalancingStrategy = BalancingStrategy.WEIGHTED
-    timeout: float = 60.0
+    timeout: float = REQUEST_TIMEOUT
     retry_count: int = 2
     fallback_on_failure: bool = True
     health_check: HealthCheck = HealthCheck()

@@ -13,9 +13,12 @@ from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
 from balancer.fleet.slot import Slot
+from balancer.fleet.stream_upstream import answer_of
 from balancer.fleet.streaming import StreamReading, failure_of
+from balancer.fleet.watch import Signs, Watch
 from balancer.http import (
     MAX_ANSWER_BYTES,
+    REQUEST_TIMEOUT,
     HttpClient,
     HttpError,
     HttpxClient,
@@ -23,7 +26,7 @@ from balancer.http import (
     PreparedRequest,
 )
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
-from balancer.providers import Adapter, Answer, Call, Check, RequestRefused, adapter_for
+from balancer.providers import Adapter, Answer, Call, Check, Progress, RequestRefused, adapter_for
 from balancer.results import ChatChunk
 from balancer.routing.model_catalog import ModelCatalog, upstream_model
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
@@ -34,8 +37,9 @@ from balancer.state.slots.fair_queue import ONE_FLOW, Flow
 from balancer.usage.pricing import cost_of
 from balancer.usage.token_guess import guessed_usage
 
-__all__ = ["Fleet"]
+__all__ = ["CHAT_PATH", "Fleet"]
 
+CHAT_PATH = "/chat/completions"
 MODELS_TIMEOUT = 5.0
 MOST_URLS = 256
 """Addresses kept for each endpoint: a path may hold a model's name, which users choose."""
@@ -53,7 +57,7 @@ class Fleet:
         self,
         endpoints: Sequence[Endpoint],
         state: SharedState,
-        timeout: float = 60.0,
+        timeout: float = REQUEST_TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
         routes: ModelRoutes = NO_ROUTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
@@ -64,6 +68,7 @@ class Fleet:
         self._client: HttpClient = (
             PooledClient(max_answer_bytes=max_answer_bytes) if transport is None else HttpxClient(transport, max_answer_bytes)
         )
+        self._watch = Watch(self)
         self._lines = {e.name: _EndpointConnection(e, adapter_for(e.provider)) for e in endpoints}
         self._asked: dict[str, asyncio.Lock] = {}
         self.queued: dict[str, float] = {}
@@ -83,9 +88,11 @@ class Fleet:
         self.health.start()
         if self.usage is not None:
             self.usage.start()
+        self._watch.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await self._watch.aclose()
         await self.slots.aclose()
         await self.health.aclose()
         if self.usage is not None:
@@ -141,7 +148,10 @@ class Fleet:
         """
         line = self._lines[slot.endpoint]
         try:
-            call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
+            asked = await self._with_model(line.endpoint, body)
+            if line.endpoint.stream_upstream and path == CHAT_PATH:
+                asked = {**asked, "stream": True}
+            call = line.adapter.call(line.endpoint, path, asked)
         except RequestRefused as exc:
             return _refused(slot.endpoint, exc)
         slot.sent = True
@@ -168,11 +178,15 @@ class Fleet:
     async def _outcome(self, line: "_EndpointConnection", call: Call, api_key: str | None) -> Outcome:
         name = line.endpoint.name
         started = time.perf_counter()
+        line.signs.begin()
         try:
-            response = await self._client.send(line.request(call.path, api_key), call.body, self._timeout)
+            response = await self._client.send(line.request(call.path, api_key), call.body, self._timeout, call.stream)
+            line.signs.alive()
         except HttpError as exc:
             return Outcome(name, time.perf_counter() - started, failure=failure_of(exc), model=call.model)
-        answer = line.adapter.answer(call, response.status, response.headers, response.body)
+        finally:
+            line.signs.end()
+        answer = answer_of(line.adapter, call, response)
         if answer.failure is not None:
             answer = _without_key(answer, api_key or line.endpoint.api_key)
         return Outcome(
@@ -213,12 +227,15 @@ class Fleet:
             on_end(Outcome(slot.endpoint, 0.0, failure=failure_of(exc)))
             return
         slot.sent = True
-        reading = StreamReading(slot.endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes)
+        signs = line.signs
+        reading = StreamReading(slot.endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes, signs.alive)
+        signs.begin()
         try:
             async with aclosing(reading.chunks(self._client, request)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
+            signs.end()
             outcome = reading.outcome()
             outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
             self._tell(line, outcome, owner, api_key)
@@ -232,7 +249,7 @@ class Fleet:
         """
         line = self._lines[endpoint]
         outcome, body = Outcome(endpoint, 0.0), b""
-        for check in filter(None, (line.adapter.alive_check, line.adapter.check)):
+        for check in line.checks:
             outcome, body = await self._probe(line, check)
             if outcome.failure is not None:
                 await self.health.check_failed(outcome)
@@ -243,11 +260,11 @@ class Fleet:
         await self._read_load(line)
         return outcome
 
-    async def _probe(self, line: "_EndpointConnection", check: Check) -> tuple[Outcome, bytes]:
+    async def _probe(self, line: "_EndpointConnection", check: Check, timeout: float = MODELS_TIMEOUT) -> tuple[Outcome, bytes]:
         name = line.endpoint.name
         started = time.perf_counter()
         try:
-            answer = await self._client.send(line.check_request(check), b"", min(MODELS_TIMEOUT, self._timeout))
+            answer = await self._client.send(line.check_request(check), b"", min(timeout, self._timeout))
         except HttpError as exc:
             return Outcome(name, time.perf_counter() - started, failure=failure_of(exc)), b""
         # An endpoint without a model list is alive all the same; only failures inside it and a refused key count.
@@ -270,6 +287,35 @@ class Fleet:
             self.queued.pop(name, None)
         elif name in self.endpoints:
             self.queued[name] = queued
+
+    # ---- what the watch asks for ----
+
+    def signs(self) -> Mapping[str, Signs]:
+        """Return when each endpoint last gave a sign of life, of those that can be asked whether they are alive."""
+        return {name: line.signs for name, line in self._lines.items() if line.checks and name in self.endpoints}
+
+    def usual_latency(self, endpoint: str) -> float:
+        """Return the seconds that an answer of an endpoint takes on average, 0 before the first one."""
+        return self.health[endpoint].latency or 0.0
+
+    async def answers(self, endpoint: str, timeout: float) -> Failure | None:
+        """Ask an endpoint for the least that it can answer; return what is wrong."""
+        line = self._lines[endpoint]
+        outcome, _ = await self._probe(line, line.checks[0], timeout)
+        return outcome.failure
+
+    async def progress(self, endpoint: str, timeout: float) -> Progress | None:
+        """Ask an endpoint how far its work is; None if it does not say."""
+        line = self._lines[endpoint]
+        if line.adapter.load_check is None:
+            return None
+        outcome, body = await self._probe(line, line.adapter.load_check, timeout)
+        return line.adapter.progress(body) if outcome.status == 200 else None
+
+    async def leave(self, endpoint: str, failure: Failure) -> None:
+        """Take all requests of this process back from an endpoint, and open its circuit."""
+        self._client.abort(endpoint, failure.message)
+        await self.health.check_failed(Outcome(endpoint, 0.0, failure=failure))
 
     async def _share_models(self, endpoint: str, names: list[str]) -> None:
         if names:
@@ -325,6 +371,9 @@ class _EndpointConnection:
     def __init__(self, endpoint: Endpoint, adapter: Adapter) -> None:
         self.endpoint = endpoint
         self.adapter = adapter
+        self.signs = Signs()
+        self.checks = [check for check in (adapter.alive_check, adapter.check) if check is not None]
+        """What it may be asked for free, the least first."""
         self._headers = adapter.headers(endpoint)
         self._requests: dict[str, PreparedRequest] = {}
 

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from balancer.fleet.fleet import Fleet
+from balancer.fleet.fleet import CHAT_PATH, Fleet
 from balancer.fleet.sent import Sent
 from balancer.fleet.slot import Slot
 from balancer.outcome import Failure, FailureKind, Outcome
@@ -18,8 +18,6 @@ from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp,
 from balancer.state.health import Circuit
 
 __all__ = ["ChatRequest", "ChatStream", "Sender", "asking"]
-
-CHAT_PATH = "/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)

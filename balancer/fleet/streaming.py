@@ -1,7 +1,7 @@
 """Reads one streamed answer."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from balancer.http import (
     HttpError,
     HttpStream,
     PreparedRequest,
+    RequestAborted,
     RequestTimeout,
     read_whole,
 )
@@ -40,8 +41,10 @@ class StreamReading:
         body: Mapping[str, Any],
         timeout: float,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        on_sign: Callable[[], None] = lambda: None,
     ) -> None:
-        """`call` is the chat request `body` in the endpoint's words; `timeout` is in seconds."""
+        """`call` is the chat request `body` in the endpoint's words; `timeout` is in seconds. `on_sign` is called whenever
+        something has come from the endpoint."""
         self._endpoint = endpoint
         self._adapter = adapter
         self._call = call
@@ -49,6 +52,7 @@ class StreamReading:
         self._translation = adapter.translation(call)
         self._timeout = timeout
         self._max_answer_bytes = max_answer_bytes
+        self._on_sign = on_sign
         self._started = time.perf_counter()
         self._latency = 0.0
         self._status: int | None = None
@@ -109,6 +113,7 @@ class StreamReading:
             return
         async with aclosing(event_data(response)) as events:
             async for data in events:
+                self._on_sign()
                 for raw in self._translation.take(data):
                     self._latency = self._latency or time.perf_counter() - self._started
                     yield self._chunk(raw)
@@ -155,8 +160,10 @@ def failure_of(error: HttpError) -> Failure:
     """Return what a request without an answer failed with."""
     if isinstance(error, RequestTimeout | ConnectTimeout):
         return Failure(FailureKind.TIMEOUT, str(error))
-    kind = FailureKind.ANSWER_TOO_LARGE if isinstance(error, AnswerTooLarge) else FailureKind.CONNECTION
-    return Failure(kind, str(error))
+    for kind, found in ((AnswerTooLarge, FailureKind.ANSWER_TOO_LARGE), (RequestAborted, FailureKind.UNRESPONSIVE)):
+        if isinstance(error, kind):
+            return Failure(found, str(error))
+    return Failure(FailureKind.CONNECTION, str(error))
 
 
 _PLAIN = {"role", "content"}

@@ -4,7 +4,15 @@
 caller brings.
 """
 
-from balancer.http.client import MAX_ANSWER_BYTES, HttpAnswer, HttpClient, HttpStream, PreparedRequest, read_whole
+from balancer.http.client import (
+    MAX_ANSWER_BYTES,
+    REQUEST_TIMEOUT,
+    HttpAnswer,
+    HttpClient,
+    HttpStream,
+    PreparedRequest,
+    read_whole,
+)
 from balancer.http.errors import (
     AnswerTooLarge,
     ConnectFailed,
@@ -20,6 +28,7 @@ from balancer.http.pool import PooledClient
 
 __all__ = [
     "MAX_ANSWER_BYTES",
+    "REQUEST_TIMEOUT",
     "AnswerTooLarge",
     "ConnectFailed",
     "ConnectTimeout",

@@ -10,8 +10,20 @@ import httpx
 
 from balancer.http.errors import AnswerTooLarge, ProtocolError
 
-__all__ = ["MAX_ANSWER_BYTES", "Headers", "HttpAnswer", "HttpClient", "HttpStream", "Origin", "PreparedRequest", "read_whole"]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "REQUEST_TIMEOUT",
+    "Headers",
+    "HttpAnswer",
+    "HttpClient",
+    "HttpStream",
+    "Origin",
+    "PreparedRequest",
+    "read_whole",
+]
 
+REQUEST_TIMEOUT = 600.0
+"""Seconds that a whole request may take where the configuration says nothing: long answers are not cut off."""
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Bytes of one answer, unpacked, where the configuration says nothing."""
 _BREAKS = ("\r", "\n", "\0")
@@ -106,8 +118,11 @@ class HttpClient(ABC):
     """Sends requests. A task that is cancelled while it waits takes its request back: the connection is closed at once."""
 
     @abstractmethod
-    async def send(self, request: PreparedRequest, body: bytes, timeout: float) -> HttpAnswer:
-        """Return the whole answer, which has to be there within `timeout` seconds. Raises HttpError."""
+    async def send(self, request: PreparedRequest, body: bytes, timeout: float, in_gulps: bool = False) -> HttpAnswer:
+        """Return the whole answer, which has to be there within `timeout` seconds. Raises HttpError.
+
+        `in_gulps` says that it comes in many small pieces, which may be read together.
+        """
 
     @abstractmethod
     def stream(self, request: PreparedRequest, body: bytes, timeout: float) -> AbstractAsyncContextManager[HttpStream]:

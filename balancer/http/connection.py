@@ -18,6 +18,8 @@ __all__ = ["Connection"]
 
 MAX_HEAD_BYTES = 256 * 1024
 """Bytes of an answer before its body."""
+GULP_EVERY = 0.2
+"""Seconds between two reads of an answer in gulps. What comes meanwhile waits in the socket's buffer."""
 PAUSE_ABOVE = 256 * 1024
 """Bytes of a streamed body that wait for their reader before no more are read from the socket."""
 
@@ -33,6 +35,8 @@ class Connection(asyncio.Protocol):
         self._stream: ConnectionStream | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._limit = 0
+        self._in_gulps = False
+        self._next_gulp: asyncio.TimerHandle | None = None
         self.idle_since = 0.0
         """When the last answer was whole, by the loop's clock."""
         self.is_reusable = True
@@ -55,9 +59,13 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def send(self, message: bytes, timeout: float, limit: int) -> HttpAnswer:
-        """Send a request and return its whole answer, of at most `limit` bytes. Raises HttpError."""
+    async def send(self, message: bytes, timeout: float, limit: int, in_gulps: bool = False) -> HttpAnswer:
+        """Send a request and return its whole answer, of at most `limit` bytes. Raises HttpError.
+
+        With `in_gulps` the answer is read a few times a second: one that comes in hundreds of small pieces costs little then.
+        """
         self._limit = limit
+        self._in_gulps = in_gulps
         answer: asyncio.Future[HttpAnswer] = self._loop.create_future()
         self._answer = answer
         self._write(message, timeout)
@@ -68,6 +76,8 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._answer = None
+            if in_gulps:
+                self._end_gulps()
 
     async def open_stream(self, message: bytes, timeout: float) -> "ConnectionStream":
         """Send a request and return its answer once the head is there. Raises HttpError."""
@@ -119,6 +129,12 @@ class Connection(asyncio.Protocol):
         assert self._transport
         self._transport.write(message)
 
+    def _end_gulps(self) -> None:
+        self._in_gulps = False
+        if self._next_gulp is not None:
+            self._next_gulp.cancel()
+        self.pause(False)
+
     def _timed_out(self, timeout: float) -> None:
         self.fail(RequestTimeout(timeout))
 
@@ -143,6 +159,9 @@ class Connection(asyncio.Protocol):
             self.fail(cause if isinstance(cause, HttpError) else ProtocolError(f"{type(cause).__name__} in an answer"))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self.fail(ProtocolError(f"an answer that is not HTTP/1.1 ({exc})"))
+        if self._in_gulps and not self._is_answered and self.is_open:
+            self.pause(True)
+            self._next_gulp = self._loop.call_later(GULP_EVERY, self.pause, False)
         if not self._has_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:

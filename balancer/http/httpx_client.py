@@ -25,7 +25,7 @@ class HttpxClient(HttpClient):
         self._in_flight: dict[str, set[asyncio.Task[Any]]] = defaultdict(set)
         self._aborted: dict[asyncio.Task[Any], str] = {}
 
-    async def send(self, request: PreparedRequest, body: bytes, timeout: float) -> HttpAnswer:
+    async def send(self, request: PreparedRequest, body: bytes, timeout: float, in_gulps: bool = False) -> HttpAnswer:
         async with self.stream(request, body, timeout) as stream:
             return HttpAnswer(stream.status, stream.headers, await read_whole(stream, self._max_answer_bytes))
 

@@ -34,12 +34,12 @@ class PooledClient(HttpClient):
         self._proxies: dict[Origin, Proxy | None] = {}
         self._in_flight: dict[str, set[Connection]] = defaultdict(set)
 
-    async def send(self, request: PreparedRequest, body: bytes, timeout: float) -> HttpAnswer:
+    async def send(self, request: PreparedRequest, body: bytes, timeout: float, in_gulps: bool = False) -> HttpAnswer:
         connection = self._take_idle(request.origin) or await self._open(request.origin)
         in_flight = self._in_flight[request.group]
         in_flight.add(connection)
         try:
-            return await connection.send(self._message(request, body), timeout, self._max_answer_bytes)
+            return await connection.send(self._message(request, body), timeout, self._max_answer_bytes, in_gulps)
         finally:
             in_flight.discard(connection)
             self._keep(request.origin, connection)

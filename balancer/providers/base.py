@@ -12,7 +12,7 @@ from balancer.endpoint import Endpoint
 from balancer.errors import BalancerError
 from balancer.outcome import NO_USAGE, Failure, Usage
 
-__all__ = ["Adapter", "Answer", "Call", "Check", "RequestRefused", "StreamFault", "Translation"]
+__all__ = ["Adapter", "Answer", "Call", "Check", "Progress", "RequestRefused", "StreamFault", "Translation"]
 
 
 class RequestRefused(BalancerError, ValueError):
@@ -66,6 +66,14 @@ class Check:
 
     path: str = "/models"
     at_root: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a server's own counters say: the requests that run there, and all the work done so far, in a unit that only rises."""
+
+    running: float
+    work: float
 
 
 class Translation(ABC):
@@ -145,4 +153,8 @@ class Adapter(ABC):
 
     def load(self, body: bytes) -> float | None:
         """Read from the answer to `load_check` how many requests wait at the endpoint; None if it isn't said."""
+        return None
+
+    def progress(self, body: bytes) -> Progress | None:
+        """Read from the answer to `load_check` how far the endpoint's work is; None if it isn't said."""
         return None

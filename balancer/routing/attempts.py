@@ -69,7 +69,7 @@ class Attempts:
             self.too_small |= {target.model}
         elif not failure.retryable:
             self.hopeless |= concerned
-        self.failures += failure.retryable
+        self.failures += failure.counts_as_attempt
         if failure.retry_after is not None:
             self.pauses = {**self.pauses, target.endpoint: failure.retry_after}
         if failure.passes:

@@ -13,8 +13,10 @@ from balancer.routing.attempts import Attempts, Target
 from balancer.routing.strategy import BalancingStrategy, Candidate, pick
 from balancer.state.health import Circuit, Health
 
-__all__ = ["FailoverRules", "GiveUp", "Go", "Option", "Wait", "backoff", "decide"]
+__all__ = ["PATIENCE", "FailoverRules", "GiveUp", "Go", "Option", "Wait", "backoff", "decide"]
 
+PATIENCE = 60.0
+"""Seconds that a chat, all its rounds together, waits for endpoints to be well again, unless a single request may take less."""
 LOOK_AGAIN = 0.05
 """Seconds to wait, at least, for an endpoint that can't be used now."""
 NOBODY_HEALTHY = Failure(FailureKind.UNAVAILABLE, "no endpoint that serves this request is healthy")

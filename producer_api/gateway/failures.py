@@ -12,6 +12,7 @@ RATE_LIMITED = "rate_limit_error"
 _ANSWERS: dict[FailureKind, tuple[int, str]] = {
     FailureKind.CONNECTION: (502, SERVER_ERROR),
     FailureKind.TIMEOUT: (504, SERVER_ERROR),
+    FailureKind.UNRESPONSIVE: (504, SERVER_ERROR),
     FailureKind.RATE_LIMIT: (429, RATE_LIMITED),
     FailureKind.FLEET_FULL: (429, RATE_LIMITED),
     FailureKind.OVERLOADED: (503, UNAVAILABLE),

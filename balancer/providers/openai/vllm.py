@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from balancer.providers.base import Call, Check, RequestRefused
+from balancer.providers.base import Call, Check, Progress, RequestRefused
 from balancer.providers.openai.adapter import OpenAIAdapter
 
 __all__ = ["VLLMAdapter"]
@@ -20,6 +20,12 @@ _GUIDED = {
 """Fields that vLLM no longer knows since 0.12 -> what to use in their place."""
 _WAITING = re.compile(rb"^vllm:num_requests_waiting(?:\{[^\n]*\})?[ \t]+([^\s]+)", re.MULTILINE)
 """One engine's queue in Prometheus' text. The whole name: others begin like it."""
+_RUNNING = re.compile(rb"^vllm:num_requests_running(?:\{[^\n]*\})?[ \t]+([^\s]+)", re.MULTILINE)
+_WORK = re.compile(
+    rb"^vllm:(?:generation_tokens_total|prompt_tokens_total|iteration_tokens_total_count)(?:\{[^\n]*\})?[ \t]+([^\s]+)",
+    re.MULTILINE,
+)
+"""Counters that rise while an engine works: with each token, each prompt, each step."""
 
 
 class VLLMAdapter(OpenAIAdapter):
@@ -45,8 +51,12 @@ class VLLMAdapter(OpenAIAdapter):
 
     def load(self, body: bytes) -> float | None:
         """Read how many requests wait at the server, all its engines together, from its metrics; None if they don't say."""
-        counts = [_number(text) for text in _WAITING.findall(body)]
-        return sum(counts) if counts and all(map(_is_count, counts)) else None
+        return _sum_of(_WAITING, body)
+
+    def progress(self, body: bytes) -> Progress | None:
+        """Read how many requests run, and how much has been done so far, all engines together."""
+        running, work = _sum_of(_RUNNING, body), _sum_of(_WORK, body)
+        return None if running is None or work is None else Progress(running, work)
 
 
 def _refuse_files(messages: Any) -> None:
@@ -56,6 +66,11 @@ def _refuse_files(messages: Any) -> None:
             if isinstance(part, dict) and part.get("type") in ("file", "document"):
                 param = f"messages[{index}].content[{place}].{part['type']}"
                 raise RequestRefused(param, "vLLM takes no documents; send their pages as images, or their text")
+
+
+def _sum_of(metric: "re.Pattern[bytes]", body: bytes) -> float | None:
+    counts = [_number(text) for text in metric.findall(body)]
+    return sum(counts) if counts and all(map(_is_count, counts)) else None
 
 
 def _number(text: bytes) -> float:

@@ -286,6 +286,35 @@ async def test_an_answer_of_just_the_limit_is_whole() -> None:
     await client.aclose()
 
 
+async def test_an_answer_in_many_pieces_is_read_in_gulps(client: PooledClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+    received = Connection.data_received
+
+    def counted(connection: Connection, data: bytes) -> None:
+        nonlocal reads
+        reads += 1
+        received(connection, data)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(2)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n")
+            for _ in range(100):
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.005)  # the pace of a model, not a way to wait for something
+
+    monkeypatch.setattr(Connection, "data_received", counted)
+    async with serve_raw(answer) as url:
+        for _ in range(2):
+            answered = await client.send(chat(url), b"{}", 20.0, in_gulps=True)
+            assert answered.body == b"x" * 100
+        assert reads < 20
+        assert (await client.send(chat(url), b"{}", 20.0)).body == b"x" * 100
+        assert reads > 40
+
+
 # ---- trouble ----
 
 

@@ -217,9 +217,9 @@ def test_names_are_unique_and_plain(config: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected", "notes"),
     [
-        ("", ("weighted", 2, 60.0), []),
-        ("router_settings: {routing_strategy: simple-shuffle}", ("weighted", 2, 60.0), []),
-        ("router_settings: {routing_strategy: cost-based-routing}", ("weighted", 2, 60.0), ["router_settings.routing_strategy"]),
+        ("", ("weighted", 2, 600.0), []),
+        ("router_settings: {routing_strategy: simple-shuffle}", ("weighted", 2, 600.0), []),
+        ("router_settings: {routing_strategy: cost-based-routing}", ("weighted", 2, 600.0), ["router_settings.routing_strategy"]),
         ("router_settings: {timeout: 5, num_retries: 0}", ("weighted", 0, 5.0), []),
         ("litellm_settings: {request_timeout: 9, num_retries: 4}", ("weighted", 4, 9.0), []),
         (  # the router's count
@@ -228,13 +228,13 @@ def test_names_are_unique_and_plain(config: Path) -> None:
             ["litellm_settings.num_retries", "litellm_settings.request_timeout"],
         ),
         ("timeout: 7\nstrategy: random\nrouter_settings: {timeout: 5}", ("random", 2, 7.0), []),  # the project's own keys win
-        ("litellm_settings:\nrouter_settings:", ("weighted", 2, 60.0), []),
+        ("litellm_settings:\nrouter_settings:", ("weighted", 2, 600.0), []),
         (
             "litellm_settings: {drop_params:, cache:}\nrouter_settings: {routing_strategy:}",
-            ("weighted", 2, 60.0),
+            ("weighted", 2, 600.0),
             [],
         ),  # no values
-        ("include: [other.yaml]\nenvironment_variables: {A: b}", ("weighted", 2, 60.0), ["include", "environment_variables"]),
+        ("include: [other.yaml]\nenvironment_variables: {A: b}", ("weighted", 2, 600.0), ["include", "environment_variables"]),
     ],
 )
 def test_settings_are_honoured_where_there_are_such_here(config: Path, settings: str, expected: Any, notes: Any) -> None:
