@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from balancer.configuration import Configuration
 from balancer.fleet.checks import Checks
 from balancer.fleet.sending import Sender
-from balancer.routing import FailoverRules
+from balancer.routing import PATIENCE, FailoverRules
 from jobs.access import Access
 from jobs.access.exposure import Door
 from jobs.access.memory import keys_were_seen, remember_keys
@@ -98,13 +98,16 @@ def _rules(configuration: Configuration) -> FailoverRules:
     return FailoverRules(
         configuration.strategy,
         configuration.retry_count + 1,
-        configuration.timeout,
+        min(configuration.timeout, PATIENCE),
         configuration.fallback_on_failure,
         spill=True,
     )
 
 
 def _add_routes(app: FastAPI) -> None:
+    for prefix in OPENAI_PREFIXES:
+        # Beside FastAPI's own route, which documents it: its handling of parameters costs as much as the rest of the request.
+        app.router.add_route(f"{prefix}/chat/completions", chat.chat_completions, ["POST"], include_in_schema=False)
     for prefix in OPENAI_PREFIXES:
         for module in (chat, responses, files, batches, models):  # the most frequent first: routes are tried in turn
             app.include_router(module.router, prefix=prefix, include_in_schema=bool(prefix))

@@ -1,11 +1,8 @@
 """Response headers against caching and misuse in browsers. There are no CORS headers: no other site may read answers."""
 
-from collections.abc import Mapping
-
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SecurityHeaders", "security_headers"]
+__all__ = ["SecurityHeaders"]
 
 DOCUMENTATION = frozenset({"/docs"})
 """The page with Swagger UI, which a script in the page starts."""
@@ -31,15 +28,11 @@ class SecurityHeaders:
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(security_headers(scope["path"]))
+                added = _RAW_DOCUMENTATION if scope["path"] in DOCUMENTATION else _RAW
+                message["headers"] = [*(pair for pair in message["headers"] if pair[0] not in _NAMES), *added]
             await send(message)
 
         await self._app(scope, receive, secured)
-
-
-def security_headers(path: str) -> Mapping[str, str]:
-    """Return the headers of every answer at `path`."""
-    return _DOCUMENTATION_HEADERS if path in DOCUMENTATION else _HEADERS
 
 
 _HEADERS = {
@@ -50,3 +43,6 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
 }
 _DOCUMENTATION_HEADERS = _HEADERS | {"content-security-policy": DOCUMENTATION_POLICY}
+_RAW = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+_RAW_DOCUMENTATION = [(name.encode(), value.encode()) for name, value in _DOCUMENTATION_HEADERS.items()]
+_NAMES = frozenset(name for name, _ in _RAW)
