@@ -6,7 +6,7 @@ import math
 import time
 
 from balancer.fleet.fleet import Fleet
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.periodic import Periodic
 from balancer.state.health import Circuit
 
 __all__ = ["Checks"]
@@ -26,23 +26,21 @@ class Checks:
         self._fleet = fleet
         self._every = every
         self._checked_at: dict[str, float] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._checking = Periodic(self._check_due, min(LOOK_EVERY, every), "health checks", _not_shared)
         self.suspects: set[str] = set()
         """Endpoints that are not used again, not even for a try, before a check has passed."""
 
     def start(self) -> None:
         """Begin to check."""
-        self._task = asyncio.create_task(self._check_forever(), name="health checks")
+        self._checking.start()
+        self._checking.wake()
 
     async def aclose(self) -> None:
         """Check no more."""
-        if self._task:
-            await end_tasks(self._task)
+        await self._checking.aclose()
 
-    async def _check_forever(self) -> None:
-        while True:
-            await asyncio.gather(*(self._check(name) for name in self._due(time.monotonic())))
-            await asyncio.sleep(min(LOOK_EVERY, self._every))
+    async def _check_due(self) -> None:
+        await asyncio.gather(*(self._check(name) for name in self._due(time.monotonic())))
 
     def _due(self, now: float) -> list[str]:
         due = []
@@ -68,3 +66,7 @@ class Checks:
             self.suspects.discard(endpoint)
         else:
             self.suspects.add(endpoint)
+
+
+def _not_shared(error: Exception) -> None:
+    log.warning("health checks: %s", error)

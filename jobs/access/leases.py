@@ -1,11 +1,8 @@
 """Renews the leases of requests in flight, so that they last as long as the process."""
 
-import asyncio
 import logging
 
-from redis.exceptions import RedisError
-
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.periodic import Periodic
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access import redis_keys
 
@@ -24,15 +21,16 @@ class Leases:
     def __init__(self, redis: AsyncRedis, lease_seconds: float = LEASE_SECONDS, renew_every: float = RENEW_EVERY) -> None:
         self._redis = redis
         self._lease_ms = int(lease_seconds * 1000)
-        self._renew_every = renew_every
         self._held: dict[str, str] = {}
-        self._keeper: asyncio.Task[None] | None = None
+        self._renewing = Periodic(self._renew_held, renew_every, "renew the leases of requests", self._not_renewed)
+        self._has_begun = False
 
     def hold(self, key_id: str, lease: str) -> None:
         """Begin to renew a lease that has just been taken."""
         self._held[lease] = key_id
-        if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self._keep(), name="renew the leases of requests")
+        if not self._has_begun:
+            self._has_begun = True
+            self._renewing.start()
 
     def drop(self, lease: str) -> None:
         """Stop renewing a lease."""
@@ -51,15 +49,11 @@ class Leases:
 
     async def aclose(self) -> None:
         """Stop; what is held ends with its time."""
-        if self._keeper:
-            await end_tasks(self._keeper)
+        await self._renewing.aclose()
 
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(self._renew_every)
-            if not self._held:
-                return
-            try:
-                await self.renew()
-            except RedisError as exc:
-                log.warning("the leases of %d requests could not be renewed: %s", len(self._held), exc)
+    async def _renew_held(self) -> None:
+        if self._held:
+            await self.renew()
+
+    def _not_renewed(self, error: Exception) -> None:
+        log.warning("the leases of %d requests could not be renewed: %s", len(self._held), error)
