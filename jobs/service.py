@@ -62,8 +62,8 @@ class JobService:
         """
         job = await self.jobs.open(await self._prepare(request))
         if (record := request.caller.record) is not None:
-            await self._keys.tell_budgets(record)
-            await self.jobs.settle_pause(job.id)
+            await self._keys.announce_budgets(record)
+            await self.jobs.refresh_pause(job.id)
         await self.dispatcher.run()
         return await self.jobs.get(job.id)
 
@@ -71,7 +71,7 @@ class JobService:
         """Revoke the key with this id or name, pause its jobs, and return it. Raises NoSuchKey."""
         record = await self._keys.revoke(wanted)
         for job_id in await self.jobs.unfinished_of(record.id):
-            await self.jobs.settle_pause(job_id)
+            await self.jobs.refresh_pause(job_id)
         return record
 
     async def check(self, request: JobRequest) -> tuple[BadLine, ...]:

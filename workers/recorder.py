@@ -63,7 +63,7 @@ class Recorder:
         return self._flushing.start()
 
     async def aclose(self) -> None:
-        """Stop. What should be kept has been waited for with `settle`."""
+        """Stop. What should be kept has been waited for with `wait_until_recorded`."""
         await self._flushing.aclose()
 
     def add(self, owner: Owner, line: FinishedLine) -> None:
@@ -74,7 +74,7 @@ class Recorder:
         if self._count >= GROUP_LINES or self._bytes >= GROUP_BYTES:
             self._flushing.wake()
 
-    async def settle(self, owner: Owner) -> None:
+    async def wait_until_recorded(self, owner: Owner) -> None:
         """Wait until every line of `owner` is in Redis."""
         async with self._flushed:
             while owner in self._waiting or owner in self._in_flight:
@@ -90,7 +90,7 @@ class Recorder:
         if self._waiting:
             await self._flush()
         else:
-            await self._tell_flushed()
+            await self._notify_flushed()
 
     async def _flush(self) -> None:
         groups, self._waiting = self._waiting, {}
@@ -109,7 +109,7 @@ class Recorder:
             for owner, lines in left.items():
                 self._waiting[owner] = lines + self._waiting.get(owner, [])
             self._in_flight = set()
-            await self._tell_flushed()
+            await self._notify_flushed()
 
     async def _record(self, groups: Groups) -> dict[Owner, Order]:
         """Record groups in one round trip. If Redis refuses something in it, each group goes by itself, and each line of a group
@@ -134,7 +134,7 @@ class Recorder:
         owner.correct(refused)
         return (await self._shards.record([(owner.shard, [refused])]))[0]
 
-    async def _tell_flushed(self) -> None:
+    async def _notify_flushed(self) -> None:
         async with self._flushed:
             self._flushed.notify_all()
 

@@ -96,7 +96,7 @@ class ShardRun:
         if self.shard.attempt:
             self._sender.passes = await self._context.shards.failed_passes(self.shard)
         await self._send_lines()
-        await self._context.recorder.settle(self)
+        await self._context.recorder.wait_until_recorded(self)
         if self.lost:
             return ShardEnd(Ending.LOST)
         if self._stopped:
@@ -184,7 +184,7 @@ class ShardRun:
             if not await self._context.shards.suspect(self.shard, line.number):
                 self.lose()
             await self._run_safely(line, place)
-            await self._context.recorder.settle(self)
+            await self._context.recorder.wait_until_recorded(self)
             await self._context.shards.suspect(self.shard, None)
 
     def _blame(self, line: Line) -> None:
@@ -249,7 +249,7 @@ class ShardRun:
             custom_id, failure = self._failures.pop(number)
             result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
             self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
-        await self._context.recorder.settle(self)
+        await self._context.recorder.wait_until_recorded(self)
 
     async def _close(self) -> ShardEnd:
         """Write the part and commit."""

@@ -70,11 +70,11 @@ def _run() -> int:
         return _code(exc)
     except ObjectStoreError as exc:
         # The store's client adds its inner structure from the second line on.
-        return _tell(f"the files can't be written or read: {str(exc).splitlines()[0]}")
+        return _print_error(f"the files can't be written or read: {str(exc).splitlines()[0]}")
     except (BalancerError, JobError, OSError, ValueError) as exc:
-        return _tell(str(exc))
+        return _print_error(str(exc))
     except RedisError as exc:
-        return _tell(f"Redis can't be used: {without_password(str(exc))}")
+        return _print_error(f"Redis can't be used: {without_password(str(exc))}")
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
@@ -83,9 +83,9 @@ def _run() -> int:
 def _code(ending: SystemExit) -> int:
     if ending.code is None or isinstance(ending.code, int):
         return ending.code or 0
-    return _tell(str(ending.code))
+    return _print_error(str(ending.code))
 
 
-def _tell(message: str) -> int:
+def _print_error(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return BAD_USAGE

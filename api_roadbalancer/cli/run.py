@@ -128,21 +128,21 @@ class _Run:
                     self._supervisor.start(worker_child(self._session, number))
                 watched = await self._watch(node, job)
                 if watched is None:
-                    self._tell("stopped; what is finished is kept. The same command goes on from here.")
+                    self._print("stopped; what is finished is kept. The same command goes on from here.")
                     return INTERRUPTED
                 job = watched
             if job.paused:
                 await self._say_how_to_go_on(node, job)
                 return SOME_FAILED
             if was_done and self._request.out.exists():
-                self._tell(f"{self._request.source} is done already; delete {self._request.out} to have it written again")
+                self._print(f"{self._request.source} is done already; delete {self._request.out} to have it written again")
                 self._summary(job, await fleet_views(node))
                 return exit_code(job)
             await self._write(node, job)
             self._summary(job, await fleet_views(node))
             return exit_code(job)
 
-    def _tell(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     async def _find_or_open(self, node: Node) -> Job:
@@ -165,7 +165,7 @@ class _Run:
                 if not job.is_final and not job.ending:
                     job = await self._with_cap(node, job)
                 if not (job.is_final or job.ending or job.paused):
-                    self._tell(f"going on with {job.id}: {done:,} of {job.ledger.total:,} lines are done")
+                    self._print(f"going on with {job.id}: {done:,} of {job.ledger.total:,} lines are done")
                 return job
         raise InvalidRequest("this input has been cancelled a thousand times; name another output")
 
@@ -221,9 +221,9 @@ class _Run:
                     live.update(job_view(job, pace, await fleet_views(node)), refresh=True)
                 elif time.monotonic() - told_at >= TELL_EVERY:
                     told_at = time.monotonic()
-                    self._tell(f"{job.ledger.done:,}/{job.ledger.total:,} · {job_line(job, pace)}")
+                    self._print(f"{job.ledger.done:,}/{job.ledger.total:,} · {job_line(job, pace)}")
                     if trouble := waiting_because(job) or what_is_down(await fleet_views(node)):
-                        self._tell(f"  {trouble}")
+                        self._print(f"  {trouble}")
                 if not job.is_final:
                     await _wait(self._interrupted, LOOK_EVERY)
         return job
@@ -238,7 +238,7 @@ class _Run:
 
     async def _say_how_to_go_on(self, node: Node, job: Job) -> None:
         self._console.print(fleet_table(await fleet_views(node), job.shares))
-        self._tell(f"\n{how_to_go_on(self._request, job)}")
+        self._print(f"\n{how_to_go_on(self._request, job)}")
 
     async def _write(self, node: Node, job: Job) -> None:
         """Write the user's files; one that would be empty is not there."""
@@ -267,9 +267,9 @@ class _Run:
         self._console.print(f"results    {self._request.out}", highlight=False, soft_wrap=True)
         if job.error_file_id:
             self._console.print(f"errors     {errors_path(self._request.out)}", highlight=False, soft_wrap=True)
-        self._tell(f"job        {job.id}")
+        self._print(f"job        {job.id}")
         option = f" --config {self._request.config}" if self._request.config else ""
-        self._tell(f"monitor    roadbalancer flower{option}   (while a run is under way; then http://127.0.0.1:5555)")
+        self._print(f"monitor    roadbalancer flower{option}   (while a run is under way; then http://127.0.0.1:5555)")
 
 
 class _Refused(InvalidRequest):

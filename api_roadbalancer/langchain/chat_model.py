@@ -150,12 +150,12 @@ class ChatRoadbalancer(BaseChatModel):
         try:
             for chunk in self._for_threads().chat(wire_messages(messages), stream=True, **fields):
                 if piece := answer.piece(chunk):
-                    _tell(run_manager, piece)
+                    _call_back(run_manager, piece)
                     yield piece
         except ChatFailed as exc:
             raise ChatRoadbalancerError(str(exc), exc.attempts) from exc
         last = answer.last()
-        _tell(run_manager, last)
+        _call_back(run_manager, last)
         yield last
 
     async def _astream(
@@ -265,7 +265,7 @@ def _answer(result: ChatResult) -> Generations:
     return generations_of(result)
 
 
-def _tell(run_manager: CallbackManagerForLLMRun | None, piece: ChatGenerationChunk) -> None:
+def _call_back(run_manager: CallbackManagerForLLMRun | None, piece: ChatGenerationChunk) -> None:
     if run_manager:
         run_manager.on_llm_new_token(piece.text, chunk=piece)
 

@@ -215,7 +215,7 @@ class AsyncLoadBalancer(FromSettings):
             FailoverRules(strategy, settings.retry_count + 1, min(settings.timeout, PATIENCE), settings.fallback_on_failure),
             draining=self._draining,
             suspects=self._suspects,
-            on_outcome=self._statistics.note,
+            on_outcome=self._statistics.record,
         )
         if settings.enable_health_check:
             self._checks = Checks(fleet, settings.health_check_interval)

@@ -28,7 +28,7 @@ class Statistics:
         self._strategy = strategy
         self._by_endpoint: dict[str, _Counts] = {}
 
-    def note(self, outcome: Outcome) -> None:
+    def record(self, outcome: Outcome) -> None:
         """Count what came of one attempt."""
         counts = self._by_endpoint.setdefault(outcome.endpoint, _Counts())
         counts.requests += 1

@@ -159,21 +159,21 @@ class Fleet:
             outcome = await self._outcome(line, call, api_key)
         except asyncio.CancelledError:
             slot.abandoned = _abandoned(line, call, body)
-            self._tell(line, slot.abandoned, owner, api_key)
+            self._report(line, slot.abandoned, owner, api_key)
             slot.account(slot.abandoned)
             raise
         if repeated:
             outcome = replace(outcome, repeated=True)
-        self._tell(line, outcome, owner, api_key)
+        self._report(line, outcome, owner, api_key)
         slot.account(outcome)
         return outcome
 
-    def _tell(self, line: "_EndpointConnection", outcome: Outcome, owner: str, api_key: str | None) -> None:
+    def _report(self, line: "_EndpointConnection", outcome: Outcome, owner: str, api_key: str | None) -> None:
         # A caller's own key that is refused says nothing about the endpoint, nor does a reader that leaves.
         if not (outcome.abandoned or (api_key and outcome.failure and not outcome.failure.counts_against_endpoint)):
-            self.health.note(outcome)
+            self.health.record(outcome)
         if self.usage is not None:
-            self.usage.note(line.endpoint, outcome, owner)
+            self.usage.record(line.endpoint, outcome, owner)
 
     async def _outcome(self, line: "_EndpointConnection", call: Call, api_key: str | None) -> Outcome:
         name = line.endpoint.name
@@ -238,7 +238,7 @@ class Fleet:
             signs.end()
             outcome = reading.outcome()
             outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
-            self._tell(line, outcome, owner, api_key)
+            self._report(line, outcome, owner, api_key)
             slot.account(outcome)
             on_end(outcome)
 

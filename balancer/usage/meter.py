@@ -86,7 +86,7 @@ class UsageMeter:
         except (RedisError, TimeoutError) as exc:
             log.warning("usage: %d requests are missing in the account, as Redis is unavailable (%r)", self._untold(), exc)
 
-    def note(self, endpoint: Endpoint, outcome: Outcome, owner: str) -> None:
+    def record(self, endpoint: Endpoint, outcome: Outcome, owner: str) -> None:
         """Count one attempt at `endpoint` for `owner` (the id of a key, or nothing)."""
         now = self._clock()
         if not self._day_begins <= now < self._day_ends:

@@ -107,7 +107,9 @@ class Access:
         beyond = tokens - admission.expected_tokens if limits.tpm is not None else 0
         nano = (cost_nano or 0) if limits.has_budget else 0
         if beyond or nano or limits.parallel is not None:
-            task = asyncio.create_task(self._settle(caller, limits, admission.lease, (beyond, nano)), name="settle a request")
+            task = asyncio.create_task(
+                self._record_usage(caller, limits, admission.lease, (beyond, nano)), name="record the usage of a request"
+            )
             self._endings.add(task)
             task.add_done_callback(self._endings.discard)
             await asyncio.shield(task)
@@ -128,7 +130,7 @@ class Access:
             raise refused
         return standing
 
-    async def _settle(self, caller: Caller, limits: Limits, lease: str, used: tuple[int, int]) -> None:
+    async def _record_usage(self, caller: Caller, limits: Limits, lease: str, used: tuple[int, int]) -> None:
         beyond, nano = used[0], used[1] + self._owed.pop(caller.id, 0)
         args = (limits.tpm or 0, beyond, lease, nano, DAY_KEPT, MONTH_KEPT)
         try:

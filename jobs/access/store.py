@@ -42,11 +42,11 @@ class KeyStore:
         if await self._redis.hget(redis_keys.NAMES, name) != record.id.encode():
             await self._redis.hdel(redis_keys.KEYS, record.digest)
             raise KeyNameTaken(name)
-        await self.tell_budgets(record)
+        await self.announce_budgets(record)
         await make_durable(self._redis)
         return record, secret
 
-    async def tell_budgets(self, record: KeyRecord) -> None:
+    async def announce_budgets(self, record: KeyRecord) -> None:
         """Write down what bounds the key's jobs, for the scripts that pause them."""
         budgets = {"day": record.limits.budget_day, "month": record.limits.budget_month}
         known = {period: to_nano(budget) for period, budget in budgets.items() if budget is not None}

@@ -112,7 +112,7 @@ class Dispatcher:
         job_ids = [job_id.decode() for job_id in ready]
         for start in range(0, len(job_ids), JOBS_AT_ONCE):
             needs, blocked = await self._needs(job_ids[start : start + JOBS_AT_ONCE], here, open_lines)
-            await self._tell_waiting(blocked)
+            await self._set_waiting(blocked)
             planned = plan(self._strategy, needs, loads, known_turns, workers)
             if planned.shards:
                 return version, planned
@@ -169,7 +169,7 @@ class Dispatcher:
             soonest = min(soonest, max(health.open_for, health.limited_for))
         return at_endpoints(troubles, time.time() + soonest)
 
-    async def _tell_waiting(self, blocked: Mapping[str, Waiting]) -> None:
+    async def _set_waiting(self, blocked: Mapping[str, Waiting]) -> None:
         now = time.monotonic()
         self._told_at = {job_id: at for job_id, at in self._told_at.items() if now - at < TELL_EVERY}
         untold = [job_id for job_id in blocked if job_id not in self._told_at]

@@ -140,7 +140,7 @@ class Intake:
             self._refuse(exc.bad)
             self._lines += 1
             return
-        self._note(checked.custom_id, checked.models, checked.path)
+        self._remember(checked.custom_id, checked.models, checked.path)
         if self._form is Form.SHORTHAND:
             self._index.add(self._kept)
             kept.append(line + b"\n")
@@ -149,7 +149,7 @@ class Intake:
             self._index.add(offset)
         self._lines += 1
 
-    def _note(self, custom_id: str, models: tuple[str, ...], path: str) -> None:
+    def _remember(self, custom_id: str, models: tuple[str, ...], path: str) -> None:
         first = self._names.add(custom_id, self._number)
         if first is not None:
             self._refuse_duplicate(self._number, first)

@@ -120,7 +120,7 @@ class Assembly:
         log.error("job %s: results of lines %s are gone from the object store; the lines are sent again", job.id, shown)
         if await self._jobs.reopen(job, ranges):
             why = f"results of lines {shown} were gone from the object store; the lines are sent again"
-            await self._jobs.tell_waiting(job.id, Waiting.because(why))
+            await self._jobs.set_waiting(job.id, Waiting.because(why))
         return False
 
     async def _without(self, job: Job, lock: Lock, ranges: Sequence[tuple[int, int]]) -> bool:

@@ -53,16 +53,16 @@ class Endings:
         except (JobError, ObjectStoreError, OSError) as exc:
             log.error("job %s can't be ended: %s", job_id, exc)
             self._not_before[job_id] = time.monotonic() + AGAIN_AFTER
-            await self._tell(job_id, exc)
+            await self._report_failure(job_id, exc)
         except RedisError as exc:
             log.warning("job %s can't be ended yet: Redis is unavailable (%s)", job_id, exc)
         except Exception:
             log.exception("job %s can't be ended", job_id)
             self._not_before[job_id] = time.monotonic() + AGAIN_AFTER
 
-    async def _tell(self, job_id: str, error: Exception) -> None:
+    async def _report_failure(self, job_id: str, error: Exception) -> None:
         why = Waiting.because(f"its results can't be put together: {error}", time.time() + AGAIN_AFTER)
         try:
-            await self._jobs.tell_waiting(job_id, why)
+            await self._jobs.set_waiting(job_id, why)
         except RedisError as exc:
             log.warning("the reason why %s waits can't be stored: Redis is unavailable (%s)", job_id, exc)

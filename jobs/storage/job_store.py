@@ -143,7 +143,7 @@ class JobStore:
         await self.make_durable()
         return await self.get(job.id)
 
-    async def settle_pause(self, job_id: str) -> PauseReason | None:
+    async def refresh_pause(self, job_id: str) -> PauseReason | None:
         """Pause a job, or let it go on, as its cap and its key's budget say now, and return why it is paused."""
         args = (job_id, *spending_periods(time.time()))
         reason = (await self._scripts.run("settle_pause", (keys.job(job_id), keys.READY), args)).decode()
@@ -167,7 +167,7 @@ class JobStore:
         job_keys = (keys.job(job.id), keys.READY, keys.returned(job.id))
         return bool(await self._scripts.run("reopen", job_keys, args))
 
-    async def tell_waiting(self, job_id: str, why: Waiting) -> None:
+    async def set_waiting(self, job_id: str, why: Waiting) -> None:
         """Say why a job waits; it is forgotten when a line of it is finished."""
         if await self._redis.hget(keys.job(job_id), "status") is not None:
             await self._redis.hset(keys.job(job_id), "waiting", why.to_json())

@@ -167,7 +167,7 @@ class Janitor:
             await self._end_or_expire(job)
 
     async def _end_or_expire(self, job: Job) -> None:
-        if job.paused in _PAUSED_BY_KEY and not await self._jobs.settle_pause(job.id):
+        if job.paused in _PAUSED_BY_KEY and not await self._jobs.refresh_pause(job.id):
             log.info("job %s goes on: its key may spend again", job.id)
         late = not job.ending and job.expires_at <= time.time()
         if late:

@@ -60,10 +60,10 @@ class RequestId:
             problem = Problem(500, f"something went wrong here; the log tells more of request {request_id}", SERVER_ERROR)
             await problem_response(problem)(scope, receive, framed)
         finally:
-            _tell(scope, request_id, status, time.perf_counter() - began)
+            _log_request(scope, request_id, status, time.perf_counter() - began)
 
 
-def _tell(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+def _log_request(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     """Write a request's line: no query, which may hold anything, and nothing of a body."""
     level = logging.DEBUG if scope["path"] in _POLLED else logging.INFO
     if requests.isEnabledFor(level):

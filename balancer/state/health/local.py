@@ -143,7 +143,7 @@ class LocalHealth:
         """What is known of one endpoint."""
         return self._records[endpoint].health(time.monotonic())
 
-    def note(self, outcome: Outcome) -> None:
+    def record(self, outcome: Outcome) -> None:
         """Take in what came of one request."""
         seen = Seen()
         seen.add(outcome, self._policy)

@@ -111,10 +111,10 @@ class SharedHealth:
             return health
         return _aged(health, time.monotonic() - self._read_at)
 
-    def note(self, outcome: Outcome) -> None:
+    def record(self, outcome: Outcome) -> None:
         """Take in what came of one request; it is shared within milliseconds if it is bad news."""
         if self._fallback:
-            self._fallback.note(outcome)
+            self._fallback.record(outcome)
         seen = self._seen.get(outcome.endpoint)
         if seen is None:
             return

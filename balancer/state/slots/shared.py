@@ -77,7 +77,7 @@ class SharedSlots:
 
     async def refresh(self) -> None:
         """Learn how many requests the other processes have in flight. Raises RedisError."""
-        await self._settle(list(self._gauges))
+        await self._synchronise(list(self._gauges))
 
     async def aclose(self) -> None:
         """Stop, and give back what is held."""
@@ -85,7 +85,7 @@ class SharedSlots:
         for gauge in self._gauges.values():
             gauge.announced = 0
         with suppress(RedisError):
-            await self._settle([name for name, gauge in self._gauges.items() if gauge.known])
+            await self._synchronise([name for name, gauge in self._gauges.items() if gauge.known])
 
     def add(self, endpoint: Endpoint) -> None:
         """Begin to count an endpoint's requests."""
@@ -175,12 +175,12 @@ class SharedSlots:
         everyone = now - self._renewed_at >= (TELL_EVERY if self._interactive else RENEW_EVERY)
         names = [n for n, g in self._gauges.items() if g.needs_settling or (everyone and self._counts(g))]
         try:
-            await self._settle(names)
+            await self._synchronise(names)
         except RedisConnectionError:
             if self._alone:
                 raise
             # One of the connections that are kept may have died with a Redis that has been back for long.
-            await self._settle(names)
+            await self._synchronise(names)
         if self._alone:
             self._alone = False
             log.info("Redis is back; requests in flight and health are shared again")
@@ -210,7 +210,7 @@ class SharedSlots:
         for gauge in self._gauges.values():
             gauge.go_on_alone()
 
-    async def _settle(self, names: list[str]) -> None:
+    async def _synchronise(self, names: list[str]) -> None:
         if not names:
             return
         asked_at = time.monotonic()

@@ -259,7 +259,7 @@ async def test_a_short_pause_is_waited_for_in_place(worker: Worker, monkeypatch:
     await worker.start(mock("a"))
     await worker.fleet.health.refresh()
     limited = Failure(FailureKind.RATE_LIMIT, "m", 429, 0.3)
-    worker.fleet.health.note(Outcome("a", 0.1, 429, failure=limited))
+    worker.fleet.health.record(Outcome("a", 0.1, 429, failure=limited))
     await until(lambda: not worker.fleet.health["a"].usable)
     job, shard = await worker.shard(3)
     assert (await worker.run(job, shard).run()).ending is Ending.LAST
@@ -391,7 +391,7 @@ def narrow(name: str) -> Endpoint:
 
 async def resting(worker: Worker, name: str, seconds: float = 0.5) -> None:
     limited = Failure(FailureKind.RATE_LIMIT, "m", 429, seconds)
-    worker.fleet.health.note(Outcome(name, 0.1, 429, failure=limited))
+    worker.fleet.health.record(Outcome(name, 0.1, 429, failure=limited))
     await until(lambda: not worker.fleet.health[name].usable)
 
 

@@ -109,10 +109,10 @@ async def test_settling_waits_until_everything_is_there(recorder: Recorder, tabl
     one, two = Owner("one", recorder), Owner("two", recorder)
     one.add(1, 2)
     two.add(1)
-    await recorder.settle(one)
+    await recorder.wait_until_recorded(one)
     assert set(table.kept) >= {("one", 1), ("one", 2)}
-    await recorder.settle(two)
-    await recorder.settle(Owner("nothing", recorder))
+    await recorder.wait_until_recorded(two)
+    await recorder.wait_until_recorded(Owner("nothing", recorder))
 
 
 async def test_a_redis_that_is_away_loses_and_reorders_nothing(recorder: Recorder, table: Table) -> None:
@@ -122,7 +122,7 @@ async def test_a_redis_that_is_away_loses_and_reorders_nothing(recorder: Recorde
     await soon(lambda: table.failures < 3)
     owner.add(*range(5, 10))
     async with asyncio.timeout(5):
-        await recorder.settle(owner)
+        await recorder.wait_until_recorded(owner)
     assert table.kept == [("j", n) for n in range(10)]
 
 
@@ -143,7 +143,7 @@ async def test_a_lost_shard_is_told_and_the_others_are_kept(recorder: Recorder, 
     gone, mine = Owner("gone", recorder), Owner("mine", recorder)
     gone.add(1)
     mine.add(1)
-    await recorder.settle(mine)
+    await recorder.wait_until_recorded(mine)
     await soon(lambda: gone.lost)
     assert (mine.lost, table.kept) == (False, [("mine", 1)])
 
@@ -153,7 +153,7 @@ async def test_a_shard_of_a_paused_job_is_told_at_once_and_its_lines_are_kept(re
     paused, other = Owner("paused", recorder), Owner("other", recorder)
     paused.add(1)
     other.add(1)
-    await recorder.settle(paused)
+    await recorder.wait_until_recorded(paused)
     assert (paused.stopped, paused.lost, other.stopped) == (True, False, False)
     assert sorted(table.kept) == [("other", 1), ("paused", 1)]
 
@@ -163,7 +163,7 @@ async def test_a_shard_that_is_lost_while_it_settles_does_not_hang(recorder: Rec
     table.failures = 10**6
     owner = Owner("j", recorder)
     owner.add(1)
-    settling = asyncio.create_task(recorder.settle(owner))
+    settling = asyncio.create_task(recorder.wait_until_recorded(owner))
     await soon(lambda: table.failures < 10**6)
     owner.lose()
     async with asyncio.timeout(2):
@@ -174,7 +174,7 @@ async def test_a_shard_that_is_lost_while_its_lines_are_on_their_way_settles(rec
     table.gate.clear()
     owner = Owner("j", recorder)
     owner.add(1)
-    settling = asyncio.create_task(recorder.settle(owner))
+    settling = asyncio.create_task(recorder.wait_until_recorded(owner))
     await soon(lambda: owner in recorder._in_flight)
     owner.lose()
     table.gate.set()
@@ -198,8 +198,8 @@ async def test_a_line_that_redis_refuses_is_an_error_line_and_holds_up_no_other(
     bad.add(1, 2, 3)
     good.add(1)
     async with asyncio.timeout(5):
-        await recorder.settle(bad)
-        await recorder.settle(good)
+        await recorder.wait_until_recorded(bad)
+        await recorder.wait_until_recorded(good)
     assert sorted(table.kept) == [("bad", 1), ("bad", 2), ("bad", 3), ("good", 1)]
     (line,) = bad.corrected
     assert (line.number, line.failed) == (2, True)
@@ -212,7 +212,7 @@ async def test_large_lines_of_several_shards_do_not_go_in_one_round_trip(recorde
         owner.add(1, size=recorder_module.GROUP_BYTES)
     async with asyncio.timeout(5):
         for owner in owners:
-            await recorder.settle(owner)
+            await recorder.wait_until_recorded(owner)
     assert table.groups == [1, 1, 1, 1]
 
 

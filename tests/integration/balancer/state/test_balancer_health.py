@@ -53,7 +53,7 @@ def bad(kind: FailureKind = FailureKind.SERVER, status: int | None = 500, retry_
 
 async def tell(board: SharedHealth, *outcomes: Outcome) -> None:
     for outcome in outcomes:
-        board.note(outcome)
+        board.record(outcome)
     await board._report()
     await board.refresh()
 
@@ -199,7 +199,7 @@ async def test_other_processes_know_within_a_second_and_are_told(board: Open) ->
     told: list[str] = []
     mine, other = board(policy, started=True), board(policy, started=True, on_unusable=told.append)
     began = time.monotonic()
-    mine.note(bad())
+    mine.record(bad())
     await until(lambda: not other[E].usable)
     assert time.monotonic() - began < 1.0
     await until(lambda: told != [])
@@ -276,11 +276,11 @@ async def test_what_could_not_be_told_is_told_later(redis: AsyncRedis, board: Op
     scripts = Failing(redis, LUA)
     scripts.failures = 1
     mine = board(scripts=scripts)
-    mine.note(good(3.0))
-    mine.note(refused := bad(FailureKind.CONNECTION))
+    mine.record(good(3.0))
+    mine.record(refused := bad(FailureKind.CONNECTION))
     with pytest.raises(RedisConnectionError):
         await mine._report()
-    mine.note(refused)
+    mine.record(refused)
     await tell(mine)
     assert (mine[E].completed, mine[E].failed, mine[E].circuit) == (1, 2, Circuit.OPEN)
 
@@ -290,13 +290,13 @@ async def test_a_board_goes_on_when_redis_is_back(redis: AsyncRedis, board: Open
     scripts.failures = 1
     mine, other = board(started=True, scripts=scripts), board(started=True)
     for _ in range(3):
-        mine.note(bad())
+        mine.record(bad())
     await until(lambda: other[E].circuit is Circuit.OPEN)
 
 
 async def test_closing_tells_what_is_left(board: Open) -> None:
     mine, other = board(), board()
-    mine.note(good(2.0))
+    mine.record(good(2.0))
     await mine.aclose()
     await other.refresh()
     assert other[E].completed == 1
@@ -306,7 +306,7 @@ async def test_closing_ends_even_when_there_is_news_at_the_same_time(board: Open
     for _ in range(5):
         mine = board(started=True)
         await asyncio.sleep(0)
-        mine.note(bad())
+        mine.record(bad())
         async with asyncio.timeout(5):
             await mine.aclose()
 

@@ -86,8 +86,8 @@ async def total(redis: AsyncRedis) -> UsageSum:
 async def test_meters_of_several_processes_add_up(redis: AsyncRedis, line: BadLine) -> None:
     one, two = UsageMeter(line, Clock()), UsageMeter(line, Clock())
     for meter in (one, two, one):
-        meter.note(E, good(), "alice")
-        meter.note(E, Outcome("e", 9.0, 500, failure=Failure(FailureKind.SERVER, "broken", 500), model="m"), "bob")
+        meter.record(E, good(), "alice")
+        meter.record(E, Outcome("e", 9.0, 500, failure=Failure(FailureKind.SERVER, "broken", 500), model="m"), "bob")
         await meter.flush()
     alice, bob = (await report(redis, "key")).rows
     assert alice.group == {"key": "alice"}
@@ -106,12 +106,12 @@ async def test_an_account_without_entries_is_empty(redis: AsyncRedis) -> None:
 
 async def test_a_flush_whose_answer_is_lost_counts_once(redis: AsyncRedis, line: BadLine) -> None:
     meter = UsageMeter(line, Clock())
-    meter.note(E, good(), "")
+    meter.record(E, good(), "")
     line.deaf = True
     for _ in range(3):
         with pytest.raises(RedisConnectionError):
             await meter.flush()
-        meter.note(E, good(), "")
+        meter.record(E, good(), "")
     line.deaf = False
     await meter.flush()
     assert (await total(redis)).requests == 4
@@ -126,10 +126,10 @@ async def test_what_is_counted_while_redis_is_away_is_told_when_it_is_back(
     meter = UsageMeter(line, Clock())
     line.cut = True
     meter.start()
-    meter.note(E, good(), "")
+    meter.record(E, good(), "")
     await until(lambda: meter._away)
     for _ in range(5):
-        meter.note(E, good(), "")
+        meter.record(E, good(), "")
     line.cut = False
     await until(lambda: meter._untold() == 0)
     await meter.aclose()
@@ -144,7 +144,7 @@ async def test_what_redis_refuses_is_told_once_and_kept(
     await redis.set(keys.usage("2026-03-01"), "something else")
     meter = UsageMeter(line, Clock())
     meter.start()
-    meter.note(E, good(), "")
+    meter.record(E, good(), "")
     await until(lambda: line.runs >= 3)
     await redis.delete(keys.usage("2026-03-01"))
     await until(lambda: meter._untold() == 0)
@@ -156,7 +156,7 @@ async def test_what_redis_refuses_is_told_once_and_kept(
 async def test_the_end_tells_what_is_left(redis: AsyncRedis, line: BadLine) -> None:
     meter = UsageMeter(line, Clock())
     meter.start()
-    meter.note(E, good(), "")
+    meter.record(E, good(), "")
     await meter.aclose()
     assert (await total(redis)).requests == 1
 
@@ -167,13 +167,13 @@ async def test_a_flush_that_the_end_interrupts_counts_once(
     monkeypatch.setattr(usage, "FLUSH_EVERY", 0.0)
     line.mute = True
     meter = UsageMeter(line, Clock())
-    meter.note(E, good(), "")
+    meter.record(E, good(), "")
     meter.start()
     async with asyncio.timeout(PATIENCE):
         while not await redis.exists(keys.usage("2026-03-01")):
             await asyncio.sleep(0)
     line.mute = False
-    meter.note(E, good(), "")
+    meter.record(E, good(), "")
     await meter.aclose()
     assert (await total(redis)).requests == 2
 
@@ -183,7 +183,7 @@ async def test_what_the_end_can_not_tell_is_logged(line: BadLine, caplog: pytest
     meter.start()
     line.cut = True
     for _ in range(3):
-        meter.note(E, good(), "")
+        meter.record(E, good(), "")
     with caplog.at_level(logging.WARNING):
         await meter.aclose()
     assert "3 requests are missing" in caplog.text
@@ -194,7 +194,7 @@ async def test_days_are_those_of_utc_and_are_forgotten_one_day(redis: AsyncRedis
     meter = UsageMeter(line, clock)
     midnight = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
     for clock.now in (midnight - 0.001, midnight, NOON):  # the last one: a clock that has been put right
-        meter.note(E, good(), "")
+        meter.record(E, good(), "")
     await meter.flush()
     rows = (await report(redis, "day", last=date(2026, 3, 2))).rows
     assert [(row.group["day"], row.requests) for row in rows] == [("2026-03-01", 2), ("2026-03-02", 1)]
@@ -209,7 +209,7 @@ async def test_long_spans_are_read_whole(redis: AsyncRedis, line: BadLine) -> No
     meter = UsageMeter(line, clock)
     for day in range(120):
         clock.now = NOON + day * 86400
-        meter.note(E, good(), "")
+        meter.record(E, good(), "")
     await meter.flush()
     found = await report(redis, "day", last=date.fromordinal(DAY.toordinal() + 119))
     assert len(found.rows) == found.total.requests == 120
@@ -218,16 +218,16 @@ async def test_long_spans_are_read_whole(redis: AsyncRedis, line: BadLine) -> No
 async def test_names_that_users_make_up_can_not_fill_redis(redis: AsyncRedis, line: BadLine) -> None:
     clock = Clock()
     meter = UsageMeter(line, clock)
-    meter.note(E, good("long" * 100), "")
+    meter.record(E, good("long" * 100), "")
     for number in range(MODELS_A_DAY + 50):
-        meter.note(E, good(f"made-up-{number}"), "")
-    meter.note(E, good("made-up-0"), "")
+        meter.record(E, good(f"made-up-{number}"), "")
+    meter.record(E, good("made-up-0"), "")
     await meter.flush()
     rows = {row.group["model"]: row.requests for row in (await report(redis, "model")).rows}
     assert len(rows) == MODELS_A_DAY + 1
     assert (rows[OTHER_MODELS], rows["made-up-0"], rows[("long" * 100)[:LONGEST_NAME]]) == (51, 2, 1)
     clock.now += 86400
-    meter.note(E, good("made-up-249"), "")
+    meter.record(E, good("made-up-249"), "")
     await meter.flush()
     assert await redis.hlen(keys.usage("2026-03-02")) == 1
     (row,) = (await report(redis, "model", first=date(2026, 3, 2), last=date(2026, 3, 2))).rows
@@ -237,8 +237,8 @@ async def test_names_that_users_make_up_can_not_fill_redis(redis: AsyncRedis, li
 @pytest.mark.parametrize("model", ["", "org/m:7b", "a\x1fb", "a,b", "\ud800", "模型", "\0\r\n"])
 async def test_any_name_can_be_counted(redis: AsyncRedis, line: BadLine, model: str) -> None:
     meter = UsageMeter(line, Clock())
-    meter.note(E, good(model), "k")
-    meter.note(E, good(model), "k")
+    meter.record(E, good(model), "k")
+    meter.record(E, good(model), "k")
     await meter.flush()
     (row,) = (await report(redis, "provider", "model", "endpoint", "key")).rows
     shown = model.replace("\x1f", " ").replace("\ud800", "?")
@@ -248,7 +248,7 @@ async def test_any_name_can_be_counted(redis: AsyncRedis, line: BadLine, model: 
 async def test_big_sums_stay_exact(redis: AsyncRedis, line: BadLine) -> None:
     meter = UsageMeter(line, Clock())
     for cost in (4_000_000.0, 0.000000001):
-        meter.note(E, Outcome("e", 0.1, 200, usage=Usage(2**40, 1), model="m", cost=cost), "")
+        meter.record(E, Outcome("e", 0.1, 200, usage=Usage(2**40, 1), model="m", cost=cost), "")
         await meter.flush()
     found = await total(redis)
     assert (found.input_tokens, found.cost) == (2**41, 4_000_000.000000001)
@@ -292,7 +292,7 @@ async def test_a_hung_redis_does_not_hold_up_the_end(
     monkeypatch.setattr(usage, "FLUSH_AT_THE_END", 0.05)
     line.hung = True
     meter = UsageMeter(line, Clock())
-    meter.note(E, good(), "")
+    meter.record(E, good(), "")
     await meter.aclose()
     assert "1 requests are missing" in caplog.text
 

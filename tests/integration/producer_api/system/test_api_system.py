@@ -34,8 +34,8 @@ def test_models_that_are_none_are_not_found(http: httpx.Client, model: str) -> N
 async def test_the_fleet_is_shown_as_all_processes_see_it(http: httpx.Client, node: Node) -> None:
     await open_for_work(node)
     await asyncio.to_thread(lambda: create_batch(http, upload(http, batch_lines(8))["id"]))
-    node.fleet.health.note(Outcome("one", 0.5, status=200))
-    node.fleet.health.note(Outcome("one", 0.5, failure=Failure(FailureKind.TIMEOUT, "slow")))
+    node.fleet.health.record(Outcome("one", 0.5, status=200))
+    node.fleet.health.record(Outcome("one", 0.5, failure=Failure(FailureKind.TIMEOUT, "slow")))
     await node.fleet.health._report()
     now_ms = 10**15
     await node.redis.hset(keys.slots("two"), mapping={"a": f"5:6:{now_ms}:3", "b": f"4:9:{now_ms}:4", "gone": "5:5:1000:5"})

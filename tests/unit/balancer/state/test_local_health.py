@@ -94,9 +94,9 @@ def test_how_the_circuit_moves(steps: list[tuple[float, str]], now: float, circu
 def test_whoever_waits_is_told_when_an_endpoint_turns_bad() -> None:
     told: list[str] = []
     health = LocalHealth(["e"], POLICY, told.append)
-    health.note(outcome(BAD))
+    health.record(outcome(BAD))
     assert told == []
-    health.note(outcome(BAD))
+    health.record(outcome(BAD))
     assert told == ["e"]
 
 
@@ -109,6 +109,6 @@ async def test_a_failed_check_opens_at_once() -> None:
 def test_a_removed_endpoint_is_forgotten() -> None:
     health = LocalHealth(["e"], POLICY)
     health.remove("e")
-    health.note(outcome(BAD))
+    health.record(outcome(BAD))
     health.add("e")
     assert health["e"].failed == 0
