@@ -39,7 +39,7 @@ async def test_slow_or_dead_a_server_that_hangs_is_left_within_15_seconds(cluste
         names = [f"r{n}" for n in range(16)]
         job = await submit(node, names)
         await until(lambda: hanging.stats["in_flight"] > 0, what="lines to be under way")
-        caught = set(hanging.get("keys_in_flight"))
+        caught = set(hanging.get("keys_in_flight")["keys"])
         os.kill(hanging.pid, signal.SIGSTOP)
         stopped_at = time.monotonic()
         await until(lambda: caught <= set(well.seen()), 40.0, what="the lines to be sent elsewhere")
