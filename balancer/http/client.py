@@ -1,5 +1,6 @@
 """The interface of HTTP clients, and what they send and return."""
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -55,7 +56,11 @@ class PreparedRequest:
         self.group = group
         self.headers = {"user-agent": "roadbalancer", "accept": "*/*", "accept-encoding": "gzip, deflate"}
         self.headers |= {name.lower(): value for name, value in headers.items()}
-        self.origin = Origin(address.scheme, address.host, address.port or (443 if address.scheme == "https" else 80))
+        if address.username and "authorization" not in self.headers:
+            user = f"{address.username}:{address.password}".encode()
+            self.headers["authorization"] = f"Basic {base64.b64encode(user).decode()}"
+        host = address.raw_host.decode("ascii")
+        self.origin = Origin(address.scheme, host, address.port or (443 if address.scheme == "https" else 80))
         self.host = address.netloc.decode("ascii")
         self.target = address.raw_path.decode("ascii")
         self.head = self.head_for(self.target)

@@ -5,10 +5,10 @@ import functools
 import os
 import socket
 import ssl
-from collections.abc import Sequence
 
 import certifi
 
+from balancer.http.addresses import Addresses
 from balancer.http.client import Origin
 from balancer.http.connection import Connection
 from balancer.http.errors import ConnectFailed, ConnectTimeout
@@ -26,57 +26,73 @@ MAX_TUNNEL_ANSWER = 16 * 1024
 """Bytes of a proxy's answer."""
 
 
-async def open_connection(origin: Origin, proxy: Proxy | None, timeout: float) -> Connection:
+async def open_connection(origin: Origin, proxy: Proxy | None, addresses: Addresses, timeout: float) -> Connection:
     """Connect to a server, or to the proxy before it, within `timeout` seconds. Raises ConnectFailed and ConnectTimeout."""
     try:
         async with asyncio.timeout(timeout):
-            connection = await _open(origin, proxy)
+            return await _open(origin, proxy, addresses)
     except TimeoutError:
         raise ConnectTimeout from None
     except OSError as exc:  # TLS errors are OSErrors too
         raise ConnectFailed(_reason(exc)) from exc
-    return connection
 
 
-async def _open(origin: Origin, proxy: Proxy | None) -> Connection:
-    loop = asyncio.get_running_loop()
-    tls = _tls() if origin.scheme == "https" else None
-    if proxy is not None and tls is not None:
-        tunnel = await _tunnel(origin, proxy)
-        _, connection = await loop.create_connection(Connection, sock=tunnel, ssl=tls, server_hostname=origin.host)
-        return connection
+async def _open(origin: Origin, proxy: Proxy | None, addresses: Addresses) -> Connection:
     host, port = (proxy.host, proxy.port) if proxy is not None else (origin.host, origin.port)
-    transport, connection = await loop.create_connection(Connection, host, port, ssl=tls)
-    _watch(transport.get_extra_info("socket"))
+    problem: OSError | None = None
+    for address in await addresses.of(host):
+        try:
+            opened = await _connect(address, port)
+        except OSError as exc:
+            problem = exc
+            continue
+        return await _begin(opened, origin, proxy)
+    assert problem
+    raise problem
+
+
+async def _connect(address: str, port: int) -> socket.socket:
+    opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        opened.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(opened, (address, port))
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _watch(opened)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+async def _begin(opened: socket.socket, origin: Origin, proxy: Proxy | None) -> Connection:
+    """Make a connection of a socket: through the proxy's tunnel, over TLS, where there are such."""
+    tls = _tls() if origin.scheme == "https" else None
+    try:
+        if proxy is not None and tls is not None:
+            await _tunnel(opened, origin, proxy)
+        name = origin.host if tls is not None else None
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, sock=opened, ssl=tls, server_hostname=name)
+    except BaseException:
+        opened.close()
+        raise
     return connection
 
 
-async def _tunnel(origin: Origin, proxy: Proxy) -> socket.socket:
-    """Return a socket that a proxy has connected to a server."""
+async def _tunnel(tunnel: socket.socket, origin: Origin, proxy: Proxy) -> None:
+    """Let a proxy connect a socket with a server."""
     loop = asyncio.get_running_loop()
-    found: Sequence[tuple[int, int, int, str, tuple[object, ...]]]
-    found = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = found[0]
-    tunnel = socket.socket(family, kind, protocol)
-    try:
-        tunnel.setblocking(False)
-        await loop.sock_connect(tunnel, address)
-        _watch(tunnel)
-        await loop.sock_sendall(tunnel, proxy.tunnel_request(origin))
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            # A byte at a time beyond the head would be TLS, which only begins when the client speaks.
-            piece = await loop.sock_recv(tunnel, MAX_TUNNEL_ANSWER)
-            answer += piece
-            if not piece or len(answer) > MAX_TUNNEL_ANSWER:
-                raise ConnectFailed("the proxy closed the connection in place of opening a tunnel")
-        status = answer.split(b"\r\n", 1)[0].decode("latin-1")
-        if not status.partition(" ")[2].startswith("2"):
-            raise ConnectFailed(f"the proxy does not open a tunnel: {status[:100]}")
-    except BaseException:
-        tunnel.close()
-        raise
-    return tunnel
+    answer = b""
+    await loop.sock_sendall(tunnel, proxy.tunnel_request(origin))
+    while b"\r\n\r\n" not in answer:
+        # Nothing can follow the head yet: in TLS it is the client who speaks first.
+        piece = await loop.sock_recv(tunnel, MAX_TUNNEL_ANSWER)
+        answer += piece
+        if not piece or len(answer) > MAX_TUNNEL_ANSWER:
+            raise ConnectFailed("the proxy closed the connection in place of opening a tunnel")
+    status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+    if not status.partition(" ")[2].startswith("2"):
+        raise ConnectFailed(f"the proxy does not open a tunnel: {status[:100]}")
 
 
 def _watch(opened: socket.socket) -> None:

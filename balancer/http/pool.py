@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from balancer.http.addresses import Addresses
 from balancer.http.client import MAX_ANSWER_BYTES, HttpAnswer, HttpClient, HttpStream, Origin, PreparedRequest
 from balancer.http.connection import Connection
 from balancer.http.errors import RequestAborted
@@ -17,8 +18,9 @@ from balancer.http.proxies import Proxy, proxy_for
 
 __all__ = ["PooledClient"]
 
-IDLE_SECONDS = 30.0
-"""How long a connection is kept without a request. A server that closes one earlier says so, and it is forgotten then."""
+IDLE_SECONDS = {"http": 4.0, "https": 30.0}
+"""How long a connection is kept without a request. A server that closes one earlier says so, and it is forgotten then. But a
+request may cross that: uvicorn, which vLLM runs on, closes after 5 s. A new connection without TLS costs next to nothing."""
 
 
 class PooledClient(HttpClient):
@@ -32,6 +34,7 @@ class PooledClient(HttpClient):
         self._idle: dict[Origin, list[Connection]] = defaultdict(list)
         """The one that was used last is used next, so that those beyond what is needed grow old."""
         self._proxies: dict[Origin, Proxy | None] = {}
+        self._addresses = Addresses()
         self._in_flight: dict[str, set[Connection]] = defaultdict(set)
 
     async def send(self, request: PreparedRequest, body: bytes, timeout: float, in_gulps: bool = False) -> HttpAnswer:
@@ -83,7 +86,7 @@ class PooledClient(HttpClient):
         idle = self._idle[origin]
         while idle:
             connection = idle.pop()
-            if connection.is_open and loop.time() - connection.idle_since < IDLE_SECONDS:
+            if connection.is_open and loop.time() - connection.idle_since < IDLE_SECONDS[origin.scheme]:
                 return connection
             connection.abort()
         return None
@@ -91,7 +94,7 @@ class PooledClient(HttpClient):
     async def _open(self, origin: Origin) -> Connection:
         if origin not in self._proxies:
             self._proxies[origin] = proxy_for(origin)
-        return await open_connection(origin, self._proxies[origin], self._connect_timeout)
+        return await open_connection(origin, self._proxies[origin], self._addresses, self._connect_timeout)
 
     def _keep(self, origin: Origin, connection: Connection) -> None:
         if not connection.is_reusable:
@@ -99,5 +102,5 @@ class PooledClient(HttpClient):
             return
         idle = self._idle[origin]
         idle.append(connection)
-        if connection.idle_since - idle[0].idle_since > IDLE_SECONDS:
+        if connection.idle_since - idle[0].idle_since > IDLE_SECONDS[origin.scheme]:
             idle.pop(0).abort()

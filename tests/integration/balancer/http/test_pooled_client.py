@@ -130,6 +130,17 @@ def test_an_address_is_http_or_https(url: str) -> None:
         chat(url)
 
 
+def test_a_user_in_the_address_is_the_authorization_unless_there_is_one() -> None:
+    user = PreparedRequest("POST", "http://me:p%40ss@gpu1/v1", {})
+    assert (user.headers["authorization"], user.host) == ("Basic bWU6cEBzcw==", "gpu1")
+    assert PreparedRequest("POST", "http://me:pass@gpu1/v1", {"Authorization": "Bearer k"}).headers["authorization"] == "Bearer k"
+
+
+def test_names_in_any_script_are_said_in_ascii() -> None:
+    request = PreparedRequest("POST", "http://bücher.example/v1", {})
+    assert (request.origin.host, request.host) == ("xn--bcher-kva.example", "xn--bcher-kva.example")
+
+
 # ---- connections are used again ----
 
 
