@@ -29,6 +29,7 @@ from jobs.results.endings import Endings
 from jobs.storage.object_store import ObjectStoreError
 from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
+from workers.hedging import HedgeBudget
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
 from workers.run_context import Ending, RunContext, ShardEnd
@@ -128,7 +129,15 @@ class Engine:
             self._node = node
             recorder = Recorder(node.service.shards)
             recording = recorder.start()
-            self._context = RunContext(node.fleet, node.service.shards, node.objects, recorder, RetryPolicy(), random.Random())
+            self._context = RunContext(
+                node.fleet,
+                node.service.shards,
+                node.objects,
+                recorder,
+                RetryPolicy(),
+                random.Random(),
+                HedgeBudget(self._configuration.most_hedges),
+            )
             self._endings = Endings(node.service.assembly, node.service.jobs)
             janitor = _janitor(node, self._endings)
             beat = asyncio.create_task(self._beat_forever(node), name="beat")

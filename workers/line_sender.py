@@ -12,6 +12,7 @@ from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp,
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
 from jobs.records import Job
+from workers.hedging import SLOT_PATIENCE, is_late
 from workers.run_context import RunContext
 
 __all__ = ["Line", "LineSender", "Place"]
@@ -37,6 +38,10 @@ class Line:
     size: int
     attempts: Attempts
     """Those of this pass."""
+    endpoint: str = ""
+    """Where it is now."""
+    sent_at: float = 0.0
+    """Since when, by the loop's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class LineSender:
         self._owner = job.owner
         self._flow = Flow(job.id, job.priority)
         self._fleet = context.fleet
+        self._hedges = context.hedges
+        self._may_hedge = job.max_cost is None
         self._rng = context.rng
         self._rules = FailoverRules(
             BalancingStrategy.LEAST_CONNECTIONS,
@@ -137,9 +144,38 @@ class LineSender:
         """Send a line, and give its slot back."""
         endpoint, model = place.target.endpoint, place.target.model
         repeated = line.number in self.passes or line.attempts.has_asked(endpoint)
+        line.endpoint, line.sent_at = endpoint, asyncio.get_running_loop().time()
+        self._hedges.requests += 1
         with place.slot:
             body = asking(line.body, model)
             return await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
+
+    def hedge_for(self, line: Line) -> Target | None:
+        """Return where else to send a line that is late, if slots stand idle there and hedges are left to the process.
+
+        `send_hedge` is to follow. Never under a cap on the job's cost.
+        """
+        seconds = asyncio.get_running_loop().time() - line.sent_at
+        usual = self._fleet.health[line.endpoint].latency if line.endpoint in self._fleet.endpoints else None
+        if not self._may_hedge or not line.endpoint or not is_late(seconds, usual):
+            return None
+        others = [option for option in self._all_options(line.attempts.models) if option.endpoint.name != line.endpoint]
+        idle = [option for option in others if option.health.circuit is Circuit.CLOSED and option.has_room]
+        decision = decide(Attempts(line.attempts.models), idle, self._rules, {}, self._rng) if idle else None
+        return decision.target if isinstance(decision, Go) and self._hedges.take() else None
+
+    async def send_hedge(self, line: Line, target: Target) -> Outcome | None:
+        """Send a line to a second endpoint; None if there was no slot for it after all."""
+        try:
+            async with asyncio.timeout(SLOT_PATIENCE):
+                slot = await self._fleet.slot(target.endpoint, line.body, self._flow, line.size)
+        except TimeoutError:
+            slot = None
+        if slot is None:
+            self._hedges.give_back()
+            return None
+        with slot:
+            return await self._fleet.send(slot, line.path, asking(line.body, target.model), self._owner)
 
     def another_endpoint(self) -> str:
         """Return the endpoint whose queue the waiting lines go to: another usable one, if there is one."""

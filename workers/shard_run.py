@@ -12,13 +12,15 @@ from redis.exceptions import RedisError
 
 from balancer.fleet.slot import Slot
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
-from balancer.routing import Attempts, GiveUp
+from balancer.routing import Attempts, GiveUp, Target
+from balancer.runtime.tasks import end_tasks
 from jobs.dispatch.lease_table import FinishedLine
 from jobs.dispatch.waiting import after_failures
 from jobs.intake.line_index import read_lines
 from jobs.records import Job, Shard
 from jobs.results.formats import answer_line, error_line
 from jobs.storage import object_store
+from workers.hedging import LOOK_EVERY
 from workers.line_sender import Line, LineSender, Place
 from workers.retrying import after_a_pass
 from workers.run_context import Ending, RunContext, ShardEnd
@@ -27,6 +29,8 @@ __all__ = ["ShardRun"]
 
 LOST_TO_RUN_ALONE = 2
 """Workers lost with a shard after which its lines run one by one, to find the one that kills them."""
+LOOK_AGAIN = 1.0
+"""Seconds between looking whether all lines of a job have been given out, at the end of a shard."""
 LOST_TO_BLAME = 3
 """Workers lost with it after which a line that ran alone when the last one died is given up."""
 
@@ -47,7 +51,10 @@ class ShardRun:
         self._sender = LineSender(shard.endpoint, job, context)
         self._failures: dict[int, tuple[str, Failure]] = {}
         """Lines that failed everywhere: number -> (custom_id, the last failure)."""
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[asyncio.Task[None], Line | None] = {}
+        """None for hedges."""
+        self._hedges: dict[int, asyncio.Task[None]] = {}
+        """Those under way, by the numbers of their lines."""
         self._feeding: asyncio.Task[None] | None = None
         self._stopped = False
         self._settled = asyncio.Event()
@@ -118,7 +125,11 @@ class ShardRun:
             self._announce(-self._announced)
             if self._in_flight:
                 self._settled.clear()
-                await self._settled.wait()
+                hedging = asyncio.create_task(self._hedge_stragglers())
+                try:
+                    await self._settled.wait()
+                finally:
+                    await end_tasks(hedging)
         finally:
             self._announce(-self._announced)
             for task in (self._feeding, *self._in_flight):
@@ -154,21 +165,22 @@ class ShardRun:
             if self._runs_alone:
                 await self._run_alone(line, place)
             else:
-                self._begin(self._run_safely(line, place), place.slot)
+                self._begin(self._run_safely(line, place), line, place.slot)
 
     @property
     def _runs_alone(self) -> bool:
         return self.shard.lost >= LOST_TO_RUN_ALONE
 
-    def _begin(self, run: Coroutine[Any, Any, None], slot: Slot) -> asyncio.Task[None]:
+    def _begin(self, run: Coroutine[Any, Any, None], line: Line | None, slot: Slot | None = None) -> asyncio.Task[None]:
         task = asyncio.create_task(run)
-        self._in_flight.add(task)
+        self._in_flight[task] = line
         task.add_done_callback(functools.partial(self._line_ended, slot))
         return task
 
-    def _line_ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
-        slot.release()  # the task may have been cancelled before its first step
-        self._in_flight.discard(task)
+    def _line_ended(self, slot: Slot | None, task: asyncio.Task[None]) -> None:
+        if slot is not None:
+            slot.release()  # the task may have been cancelled before its first step
+        del self._in_flight[task]
         if not self._in_flight:
             self._settled.set()
 
@@ -177,7 +189,7 @@ class ShardRun:
 
         If the worker dies meanwhile, this line is known to have done it. A task of its own, so that stopping cuts nothing off.
         """
-        await asyncio.wait([self._begin(self._run_as_suspect(line, place), place.slot)])
+        await asyncio.wait([self._begin(self._run_as_suspect(line, place), line, place.slot)])
 
     async def _run_as_suspect(self, line: Line, place: Place) -> None:
         async with self._context.alone:
@@ -205,6 +217,8 @@ class ShardRun:
             sent = await self._sender.send(line, place)
             if isinstance(sent, Outcome):
                 self._record(line, sent)
+                if hedge := self._hedges.pop(line.number, None):
+                    hedge.cancel()
             else:
                 self._failures[line.number] = (line.custom_id, sent)
         except RedisError as exc:
@@ -212,6 +226,40 @@ class ShardRun:
         except Exception as exc:
             log.exception("line %d of %s failed inside", line.number + 1, self.shard.job_id)
             self._failures[line.number] = (line.custom_id, Failure(FailureKind.SERVER, f"internal error: {type(exc).__name__}"))
+
+    async def _hedge_stragglers(self) -> None:
+        """Send lines that are late to a second endpoint, once all lines of the job have been given out."""
+        while not await self._is_the_end_of_the_job():
+            await asyncio.sleep(LOOK_AGAIN)
+        while not (self._stopped or self._runs_alone):
+            for task, line in list(self._in_flight.items()):
+                if line is not None and line.number not in self._hedges and (target := self._sender.hedge_for(line)):
+                    self._hedges[line.number] = self._begin(self._run_hedge(line, target, task), None)
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _is_the_end_of_the_job(self) -> bool:
+        try:
+            return await self._context.shards.is_all_cut(self.shard.job_id)
+        except RedisError as exc:
+            log.warning("whether %s has more lines is not known: %s", self.shard.job_id, exc)
+            return False
+
+    async def _run_hedge(self, line: Line, target: Target, first: asyncio.Task[None]) -> None:
+        """Send a line a second time; whichever request is answered first ends the other one."""
+        try:
+            outcome = await self._sender.send_hedge(line, target)
+        except RedisError as exc:
+            log.warning("a hedge came to nothing: %s", exc)
+            return
+        finally:
+            if self._hedges.get(line.number) is asyncio.current_task():
+                del self._hedges[line.number]
+        if outcome is None or outcome.failure is not None or line.number in self._results:
+            return
+        log.info("line %d of %s: %s answered before %s", line.number + 1, self.shard.job_id, outcome.endpoint, line.endpoint)
+        self._failures.pop(line.number, None)
+        self._record(line, outcome)
+        first.cancel()
 
     def _record(self, line: Line, outcome: Outcome) -> None:
         failed = outcome.failure is not None

@@ -86,6 +86,12 @@ class HealthCheckEntry(_Strict):
         return HealthCheck(self.enabled, self.interval)
 
 
+class HedgeEntry(_Strict):
+    """`hedge`."""
+
+    max: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+
 class ConfigurationFile(_Strict):
     """A whole file."""
 
@@ -95,6 +101,7 @@ class ConfigurationFile(_Strict):
     fallback_on_failure: bool = True
     max_answer_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = MAX_ANSWER_BYTES  # Redis takes up to 512 MB at once
     health_check: HealthCheckEntry = HealthCheckEntry()
+    hedge: HedgeEntry = HedgeEntry()
     require_keys: bool = False
     redis_url: str | None = None
     store: Annotated[str, Field(min_length=1)] = "./data"

@@ -25,7 +25,8 @@ class HealthCheck:
 class Configuration:
     """Everything that can be set. `redis_url` None means an embedded server; no endpoints means a simulated one.
 
-    `notes` say what stands in a file of LiteLLM's, but can't be honoured: each with its path and the reason.
+    `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. `notes` say what stands in a file of
+    LiteLLM's, but can't be honoured: each with its path and the reason.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -33,6 +34,7 @@ class Configuration:
     timeout: float = REQUEST_TIMEOUT
     retry_count: int = 2
     fallback_on_failure: bool = True
+    most_hedges: float = 0.02
     health_check: HealthCheck = HealthCheck()
     redis_url: str | None = None
     store: str = "./data"

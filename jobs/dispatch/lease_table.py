@@ -210,6 +210,11 @@ class ShardTable:
         ]
         return waiting if await self._scripts.run("retry", script_keys, args) else None
 
+    async def is_all_cut(self, job_id: str) -> bool:
+        """Whether every line of a job has been given to an endpoint."""
+        cursor, total = await self._redis.hmget(keys.job(job_id), "cursor", "total")
+        return int(cursor or 0) >= int(total or 0)
+
     async def overdue(self, now: float) -> list[tuple[str, int]]:
         """Return the shards (job, first line) whose lease is over."""
         members = await self._redis.zrangebyscore(keys.LEASES, 0, now * 1000, start=0, num=1000)

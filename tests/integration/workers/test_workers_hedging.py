@@ -1,0 +1,71 @@
+"""Stragglers at the end of a job are sent to a second endpoint; each line stands in the results once."""
+
+import asyncio
+
+from worker_bench import Worker, mock
+
+from balancer.endpoint import Price
+from tests.waiting import until
+from workers.run_context import Ending
+
+
+async def test_stragglers_are_answered_by_an_idle_endpoint_and_taken_back_from_the_other(worker: Worker) -> None:
+    worker.most_hedges = 1.0
+    await worker.start(mock("a", max_concurrency=4), mock("b", max_concurrency=4), timeout=60.0, a={"fault": "hang"})
+    job, shard = await worker.shard(4)
+    async with asyncio.timeout(10):
+        assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    assert {line["custom_id"] for _, line in (await worker.results(job)).values()} == {"c0", "c1", "c2", "c3"}
+    job = await worker.bench.jobs.get(job.id)
+    assert (job.ledger.completed, job.shares) == (4, {"b": 4})
+    assert set(worker.servers["b"].simulation.tally.seen_keys.values()) == {1}
+    await until(lambda: worker.servers["a"].simulation.in_flight.now == 0, 1.0)
+    assert worker.nothing_is_held()
+    assert (worker.context.hedges.requests, worker.context.hedges.hedges) == (4, 4)
+
+
+async def test_an_answer_that_comes_first_after_all_ends_the_hedge(worker: Worker) -> None:
+    worker.most_hedges = 1.0
+    slow = {"latency": 1.6}
+    await worker.start(mock("a", max_concurrency=4), mock("b", max_concurrency=4), timeout=60.0, a=slow, b={"fault": "hang"})
+    job, shard = await worker.shard(4)
+    async with asyncio.timeout(10):
+        assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    job = await worker.bench.jobs.get(job.id)
+    assert (job.ledger.completed, job.shares) == (4, {"a": 4})
+    assert worker.servers["b"].simulation.tally.requests > 0
+    await until(lambda: worker.servers["b"].simulation.in_flight.now == 0, 1.0)
+    assert worker.nothing_is_held()
+
+
+async def test_a_hedge_that_fails_changes_nothing(worker: Worker) -> None:
+    worker.most_hedges = 1.0
+    slow = {"latency": 1.6}
+    await worker.start(mock("a", max_concurrency=4), mock("b", max_concurrency=4), timeout=60.0, a=slow, b={"fault": "500"})
+    job, shard = await worker.shard(4)
+    async with asyncio.timeout(10):
+        assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    job = await worker.bench.jobs.get(job.id)
+    assert (job.ledger.completed, job.shares, job.retries) == (4, {"a": 4}, 0)
+
+
+async def test_there_are_no_more_hedges_than_allowed(worker: Worker) -> None:
+    worker.most_hedges = 0.5
+    await worker.start(mock("a", max_concurrency=4), mock("b", max_concurrency=4), timeout=60.0, a={"latency": 2.5})
+    job, shard = await worker.shard(4)
+    assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    assert (await worker.bench.jobs.get(job.id)).shares == {"a": 2, "b": 2}
+    assert worker.servers["b"].simulation.tally.requests == 2
+
+
+async def test_there_are_none_under_a_cap_and_none_without_a_second_endpoint_that_is_idle(worker: Worker) -> None:
+    worker.most_hedges = 1.0
+    price = Price(1.0, 1.0)
+    endpoints = (mock("a", max_concurrency=4, price=price), mock("b", max_concurrency=4, models={"other": "other"}, price=price))
+    await worker.start(*endpoints, timeout=60.0, a={"latency": 1.8})
+    job, shard = await worker.shard(4)
+    assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    capped, shard = await worker.shard(4, max_cost=5.0)
+    assert (await worker.run(capped, shard).run()).ending is Ending.LAST
+    assert worker.servers["b"].simulation.tally.requests == 0
+    assert worker.context.hedges.hedges == 0
