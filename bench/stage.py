@@ -95,10 +95,11 @@ class Stage:
         self._stack.callback(process.end)
         return process
 
-    async def model_server(self, name: str, latency: float = 0.0, track_keys: bool = False) -> ModelServer:
-        """Start a simulated model server."""
+    async def model_server(self, name: str, latency: float = 0.0, track_keys: bool = False, slow: float = 0.0) -> ModelServer:
+        """Start a simulated model server; a share of `slow` of its answers take twenty times as long."""
         port = free_port()
-        options = ["--port", str(port), "--latency", str(latency), *([] if track_keys else ["--no-track-keys"])]
+        options = ["--port", str(port), "--latency", str(latency), "--slow-rate", str(slow)]
+        options += [] if track_keys else ["--no-track-keys"]
         process = self.start(f"model server {name}", "-m", "api_roadbalancer.mock", *options)
         await self.until_it_answers(process, port)
         return ModelServer(process, port)

@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
     add("--latency", type=float, default=default.latency, metavar="S", help="seconds before an answer")
     add("--jitter", type=float, default=default.jitter, metavar="S", help="up to this much more, at random")
+    add("--slow-rate", type=float, default=0.0, metavar="X", help="share of requests that take longer")
+    add("--slow-factor", type=float, default=default.slow_factor, metavar="X", help="so many times as long")
     add("--latency-per-token", type=float, default=0.0, metavar="S", help="between the chunks of a stream")
     add("--error-rate", type=float, default=0.0, metavar="X", help="share of requests answered 500")
     add("--rate-limit", type=float, default=0.0, metavar="RPM", help="requests a minute; 0: no limit")

@@ -39,6 +39,8 @@ class Behaviour:
 
     latency: float = 0.0
     jitter: float = 0.0  # up to this much is added to the latency, uniformly
+    slow_rate: float = 0.0  # share of chat requests that take longer
+    slow_factor: float = 20.0  # so many times as long
     latency_per_token: float = 0.0  # between two chunks of a stream
     error_rate: float = 0.0  # share of chat requests answered 500
     rate_limit: float = 0.0  # requests per minute; 0: no limit
@@ -125,6 +127,8 @@ def _maybe_seconds(value: object) -> float | None:
 _PARSERS: dict[str, Callable[[object], object]] = {
     "latency": _seconds,
     "jitter": _seconds,
+    "slow_rate": _share,
+    "slow_factor": _number(1, _FOREVER_S, "a number, 1 or more"),
     "latency_per_token": _seconds,
     "error_rate": _share,
     "rate_limit": _number(0, _FOREVER_S, "a number of requests per minute, 0 or more"),

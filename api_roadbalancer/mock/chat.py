@@ -60,6 +60,8 @@ class ChatExchange:
         delay = behaviour.latency
         if behaviour.jitter:
             delay += behaviour.jitter * self._simulation.rng.random()
+        if behaviour.slow_rate and self._simulation.rng.random() < behaviour.slow_rate:
+            delay *= behaviour.slow_factor
         if delay:
             self._timer = self._loop.call_later(delay, self._answer)
         else:

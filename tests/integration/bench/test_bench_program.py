@@ -30,7 +30,18 @@ def put(monkeypatch: pytest.MonkeyPatch, name: str, *answers: Figure | Exception
 
 
 def test_the_table_of_benchmarks_has_each_under_its_own_name() -> None:
-    assert list(BENCHMARKS) == ["bulk", "slots", "submit", "memory", "failover", "overhead", "library", "gateway", "abort"]
+    assert list(BENCHMARKS) == [
+        "bulk",
+        "slots",
+        "submit",
+        "memory",
+        "failover",
+        "overhead",
+        "library",
+        "gateway",
+        "abort",
+        "tail",
+    ]
     assert all(name == benchmark.name for name, benchmark in BENCHMARKS.items())
 
 
