@@ -6,13 +6,13 @@ at Scale", Communications of the ACM 56 (2013).
 
 __all__ = ["LOOK_EVERY", "SLOT_PATIENCE", "HedgeBudget", "is_late"]
 
-LOOK_EVERY = 0.25
+LOOK_EVERY = 0.1
 """Seconds between looking for stragglers."""
 SLOT_PATIENCE = 1.0
 """Seconds that a hedge waits for the slot that stood idle when it was decided on."""
 TIMES_USUAL = 2.0
 """Times the usual latency after which a line is late."""
-AT_LEAST = 1.0
+AT_LEAST = 0.5
 """Seconds before which none is."""
 
 

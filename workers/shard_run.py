@@ -29,7 +29,7 @@ __all__ = ["ShardRun"]
 
 LOST_TO_RUN_ALONE = 2
 """Workers lost with a shard after which its lines run one by one, to find the one that kills them."""
-LOOK_AGAIN = 1.0
+LOOK_AGAIN = 0.25
 """Seconds between looking whether all lines of a job have been given out, at the end of a shard."""
 LOST_TO_BLAME = 3
 """Workers lost with it after which a line that ran alone when the last one died is given up."""

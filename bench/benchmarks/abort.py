@@ -115,7 +115,7 @@ async def _silent_server() -> AsyncIterator[_Silent]:
 def _certificate(folder: Path) -> Path:
     """Make a certificate for 127.0.0.1, with its key in the same file."""
     path, key = folder / "tls.pem", folder / "key.pem"
-    names = ["-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1"]
+    names = ["-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(path), *names], check=True, capture_output=True)
     path.write_bytes(path.read_bytes() + key.read_bytes())

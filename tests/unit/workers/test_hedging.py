@@ -23,7 +23,7 @@ def test_a_share_of_0_switches_them_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "usual", "late"), [(0.9, 0.1, False), (1.1, 0.1, True), (1.1, None, True), (3.9, 2.0, False), (4.1, 2.0, True)]
+    ("seconds", "usual", "late"), [(0.4, 0.1, False), (0.6, 0.1, True), (0.6, None, True), (3.9, 2.0, False), (4.1, 2.0, True)]
 )
 def test_a_line_is_late_after_twice_the_usual_time(seconds: float, usual: float | None, late: bool) -> None:
     assert is_late(seconds, usual) is late
