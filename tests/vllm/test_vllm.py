@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from balancer import AsyncLoadBalancer, BalancingStrategy, Endpoint, LoadBalancer
+from tests.waiting import until
 
 URLS = [url for url in os.environ.get("VLLM_URLS", "").split(",") if url]
 HELLO = [{"role": "user", "content": "Hello! Who are you?"}]
@@ -123,3 +126,19 @@ def test_there_are_servers_to_test_against() -> None:
 
 
 pytestmark = pytest.mark.timeout(300)
+
+
+async def test_chats_that_are_cancelled_are_gone_from_the_server_within_a_second() -> None:
+    async with AsyncLoadBalancer([Endpoint(url=URLS[0], name="vllm", provider="vllm")]) as balancer:
+        long = {"max_tokens": 1500, "ignore_eos": True}
+        chats = [asyncio.create_task(balancer.chat(HELLO, **long)) for _ in range(4)]  # type: ignore[arg-type]
+        await until(lambda: running() == 4, what="the chats to run")
+        for chat in chats:
+            chat.cancel()
+        await asyncio.wait(chats)
+        await until(lambda: running() == 0, 1.0, what="the server to be idle")
+
+
+def running() -> float:
+    metrics = httpx.get(URLS[0].removesuffix("/v1") + "/metrics").text
+    return sum(float(found) for found in re.findall(r"^vllm:num_requests_running\S* (\S+)", metrics, re.MULTILINE))
