@@ -147,7 +147,9 @@ class Janitor:
             given = [await self._shards.take_from_gone(job_id, first, process) for job_id, first in held]
             taken |= any(given)
             if all(given):
-                log.warning("worker %s is gone; %d shards were taken back", process, len(held))
+                # One that held nothing has lost nothing: often it is the last run's, which was killed.
+                level = logging.WARNING if held else logging.INFO
+                log.log(level, "worker %s is gone; %d shards were taken back", process, len(held))
                 await self._roll.strike_off(process, self._fleet.endpoints)
         return taken
 
