@@ -1,6 +1,6 @@
 """When a straggler is sent to a second endpoint: near the end of a job, where slots stand idle.
 
-The first whole answer wins, and the other request is taken back. The idea and its bound are those of Dean and Barroso, "The Tail
+The first whole answer wins, and the other request is aborted. The idea and its bound are those of Dean and Barroso, "The Tail
 at Scale", Communications of the ACM 56 (2013).
 """
 

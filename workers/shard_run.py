@@ -86,13 +86,13 @@ class ShardRun:
             self._feeding.cancel()
 
     def abandon(self) -> None:
-        """Take the requests in flight back from their endpoints. Their lines will be sent again, unless the job has ended."""
+        """Abort the requests in flight. Their lines will be sent again, unless the job has ended."""
         self.stop()
         for task in self._in_flight:
             task.cancel()
 
     def lose(self) -> None:
-        """Drop everything, and take the requests in flight back: the shard belongs to another worker."""
+        """Drop everything, and abort the requests in flight: the shard belongs to another worker."""
         self.lost = True
         self._context.recorder.forget(self)
         self.abandon()

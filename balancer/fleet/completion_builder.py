@@ -12,7 +12,7 @@ class CompletionBuilder:
     """Takes chunks with `add`; `completion` is the answer as it would have come whole.
 
     Text is joined, lists are extended, objects are merged, and of anything else the last value that is not null counts, whether
-    the field is known here or not. Parts of tool calls are told apart by their `index`.
+    the field is known here or not. The `index` says which tool call a part belongs to.
     """
 
     def __init__(self) -> None:

@@ -12,6 +12,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
+from balancer.fleet.endpoint_connection import EndpointConnection
 from balancer.fleet.slot import Slot
 from balancer.fleet.stream_upstream import answer_of
 from balancer.fleet.streaming import StreamReading, failure_of
@@ -23,10 +24,9 @@ from balancer.http import (
     HttpError,
     HttpxClient,
     PooledClient,
-    PreparedRequest,
 )
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
-from balancer.providers import Adapter, Answer, Call, Check, Progress, RequestRefused, adapter_for
+from balancer.providers import Answer, Call, Check, Progress, RequestRefused, adapter_for
 from balancer.results import ChatChunk
 from balancer.routing.model_catalog import ModelCatalog, upstream_model
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
@@ -41,8 +41,6 @@ __all__ = ["CHAT_PATH", "Fleet"]
 
 CHAT_PATH = "/chat/completions"
 MODELS_TIMEOUT = 5.0
-MOST_URLS = 256
-"""Addresses kept for each endpoint: a path may hold a model's name, which users choose."""
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ class Fleet:
             PooledClient(max_answer_bytes=max_answer_bytes) if transport is None else HttpxClient(transport, max_answer_bytes)
         )
         self._watch = Watch(self)
-        self._lines = {e.name: _EndpointConnection(e, adapter_for(e.provider)) for e in endpoints}
+        self._lines = {e.name: EndpointConnection(e, adapter_for(e.provider)) for e in endpoints}
         self._asked: dict[str, asyncio.Lock] = {}
         self.queued: dict[str, float] = {}
         """Requests that wait inside an endpoint, from any client, as its last check found; absent where it doesn't say."""
@@ -140,7 +138,7 @@ class Fleet:
     ) -> Outcome:
         """Send one request to the slot's endpoint and say what came of it; never raises for anything that the endpoint does.
 
-        Cancelled, it takes the request back; `slot.abandoned` says then what it has used, as far as that can be guessed.
+        Cancelled, it aborts the request; `slot.abandoned` says then what it has used, as far as that can be guessed.
 
         The slot stays the caller's. Its rate limits, the health and the usage of `owner` (the id of an API key, or nothing) learn
         of the outcome. `api_key` replaces the endpoint's own for this request alone. `repeated` says that the request has failed
@@ -168,14 +166,14 @@ class Fleet:
         slot.account(outcome)
         return outcome
 
-    def _report(self, line: "_EndpointConnection", outcome: Outcome, owner: str, api_key: str | None) -> None:
+    def _report(self, line: EndpointConnection, outcome: Outcome, owner: str, api_key: str | None) -> None:
         # A caller's own key that is refused says nothing about the endpoint, nor does a reader that leaves.
         if not (outcome.abandoned or (api_key and outcome.failure and not outcome.failure.counts_against_endpoint)):
             self.health.record(outcome)
         if self.usage is not None:
             self.usage.record(line.endpoint, outcome, owner)
 
-    async def _outcome(self, line: "_EndpointConnection", call: Call, api_key: str | None) -> Outcome:
+    async def _outcome(self, line: EndpointConnection, call: Call, api_key: str | None) -> Outcome:
         name = line.endpoint.name
         started = time.perf_counter()
         line.signs.begin()
@@ -260,7 +258,7 @@ class Fleet:
         await self._read_load(line)
         return outcome
 
-    async def _probe(self, line: "_EndpointConnection", check: Check, timeout: float = MODELS_TIMEOUT) -> tuple[Outcome, bytes]:
+    async def _probe(self, line: EndpointConnection, check: Check, timeout: float = MODELS_TIMEOUT) -> tuple[Outcome, bytes]:
         name = line.endpoint.name
         started = time.perf_counter()
         try:
@@ -275,7 +273,7 @@ class Fleet:
             problem = Failure(kind, f"HTTP {status} for GET {check.path}", status)
         return Outcome(name, time.perf_counter() - started, status, failure=problem), answer.body
 
-    async def _read_load(self, line: "_EndpointConnection") -> None:
+    async def _read_load(self, line: EndpointConnection) -> None:
         if line.adapter.load_check is None:
             return
         name = line.endpoint.name
@@ -313,7 +311,7 @@ class Fleet:
         return line.adapter.progress(body) if outcome.status == 200 else None
 
     async def leave(self, endpoint: str, failure: Failure) -> None:
-        """Take all requests of this process back from an endpoint, and open its circuit."""
+        """Abort all requests of this process at an endpoint, and open its circuit."""
         self._client.abort(endpoint, failure.message)
         await self.health.check_failed(Outcome(endpoint, 0.0, failure=failure))
 
@@ -346,7 +344,7 @@ class Fleet:
         """Use another endpoint from now on."""
         self.catalog.forget(endpoint.name)
         self.queued.pop(endpoint.name, None)
-        self._lines[endpoint.name] = _EndpointConnection(endpoint, adapter_for(endpoint.provider))
+        self._lines[endpoint.name] = EndpointConnection(endpoint, adapter_for(endpoint.provider))
         self.slots.add(endpoint)
         self.health.add(endpoint.name)
         self.rate_limits.add(endpoint)
@@ -365,37 +363,6 @@ class Fleet:
         return self.health[endpoint].circuit is Circuit.HALF_OPEN
 
 
-class _EndpointConnection:
-    """What never changes between two requests to an endpoint, made once."""
-
-    def __init__(self, endpoint: Endpoint, adapter: Adapter) -> None:
-        self.endpoint = endpoint
-        self.adapter = adapter
-        self.signs = Signs()
-        self.checks = [check for check in (adapter.alive_check, adapter.check) if check is not None]
-        """What it may be asked for free, the least first."""
-        self._headers = adapter.headers(endpoint)
-        self._requests: dict[str, PreparedRequest] = {}
-
-    def request(self, path: str, api_key: str | None = None) -> PreparedRequest:
-        """Return a request below the endpoint's URL, with its own key or a caller's. Raises ProtocolError."""
-        if api_key is not None:
-            headers = self.adapter.headers(replace(self.endpoint, api_key=api_key))
-            return PreparedRequest("POST", self.endpoint.url + path, headers, self.endpoint.name)
-        prepared = self._requests.get(path)
-        if prepared is None:
-            if len(self._requests) >= MOST_URLS:
-                self._requests.clear()
-            prepared = PreparedRequest("POST", self.endpoint.url + path, self._headers, self.endpoint.name)
-            self._requests[path] = prepared
-        return prepared
-
-    def check_request(self, check: Check) -> PreparedRequest:
-        """Return a health check's request. It is in no group: it goes on when the endpoint's requests are taken back."""
-        url = httpx.URL(self.endpoint.url).join(check.path) if check.at_root else self.endpoint.url + check.path
-        return PreparedRequest("GET", url, self._headers)
-
-
 def _without_key(answer: Answer, key: str | None) -> Answer:
     """Take the key out of what an endpoint says: some quote it."""
     if not key or answer.failure is None:
@@ -404,8 +371,8 @@ def _without_key(answer: Answer, key: str | None) -> Answer:
     return replace(answer, failure=failure, body=answer.body.replace(key.encode(), "…".encode()))
 
 
-def _abandoned(line: _EndpointConnection, call: Call, body: Mapping[str, Any]) -> Outcome:
-    """Return the outcome of a request that was taken back: its prompt is paid at most services, whoever waits for the answer."""
+def _abandoned(line: EndpointConnection, call: Call, body: Mapping[str, Any]) -> Outcome:
+    """Return the outcome of an aborted request: most services charge for its prompt."""
     usage = guessed_usage(body, NO_USAGE, 0, 0)
     cost = cost_of(usage, line.endpoint, call.model)
     return Outcome(line.endpoint.name, 0.0, usage=usage, model=call.model, cost=cost, guessed=True, abandoned=True)

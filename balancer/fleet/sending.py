@@ -64,7 +64,7 @@ class Sender:
         self._rng = random.Random()
 
     async def complete(self, request: ChatRequest) -> Sent:
-        """Return the answer, or why the request was given up. Cancelled, it takes the request back from its endpoint."""
+        """Return the answer, or why the request was given up. Cancelled, it aborts the request at its endpoint."""
         way = self._way(request, Sent())
         slot: Slot | None = None
         try:

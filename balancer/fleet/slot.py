@@ -26,7 +26,7 @@ class Slot:
         self.sent = False
         """Whether the request has been handed to the endpoint."""
         self.abandoned: Outcome | None = None
-        """What a request has used that was taken back before its answer."""
+        """What a request has used that was aborted before its answer."""
         self.released = False
         self._flow = flow
         self._slots = slots

@@ -1,4 +1,4 @@
-"""Tells slow endpoints from dead ones by asking them, and takes the requests of dead ones back.
+"""Tells slow endpoints from dead ones by asking them, and aborts the requests at dead ones.
 
 A request may take minutes, and no stopwatch on it says whether an answer will come. But the endpoint can be asked: one that has
 finished nothing for a while is checked, and left when it does not answer the checks, or when it says itself that no token is
@@ -74,7 +74,7 @@ class Watched(Protocol):
         """Ask an endpoint how far its work is; None if it does not say."""
 
     async def leave(self, endpoint: str, failure: Failure) -> None:
-        """Take all requests back from an endpoint."""
+        """Abort all requests at an endpoint."""
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""The HTTP client: requests to endpoints that can be taken back at any time.
+"""The HTTP client: requests to endpoints that can be aborted at any time.
 
 `HttpClient` is the interface. `PooledClient` is what is used; `HttpxClient` stands in its place for an httpx transport that the
 caller brings.

@@ -41,7 +41,7 @@ class Origin(NamedTuple):
 class PreparedRequest:
     """All of a request but its body, put in bytes once for any number of requests to the same address.
 
-    Requests with the same `group` are taken back together (see `HttpClient.abort`). Raises ProtocolError for headers that would
+    Requests with the same `group` are aborted together (see `HttpClient.abort`). Raises ProtocolError for headers that would
     break the request, and for addresses other than http and https.
     """
 
@@ -120,7 +120,7 @@ class HttpStream(ABC, AsyncIterator[bytes]):
 
 
 class HttpClient(ABC):
-    """Sends requests. A task that is cancelled while it waits takes its request back: the connection is closed at once."""
+    """Sends requests. Cancelling the task that waits aborts its request: the connection is closed at once."""
 
     @abstractmethod
     async def send(self, request: PreparedRequest, body: bytes, timeout: float, in_gulps: bool = False) -> HttpAnswer:
@@ -131,11 +131,11 @@ class HttpClient(ABC):
 
     @abstractmethod
     def stream(self, request: PreparedRequest, body: bytes, timeout: float) -> AbstractAsyncContextManager[HttpStream]:
-        """Open an answer once its headers are there; leaving it early takes the request back. Raises HttpError."""
+        """Open an answer once its headers are there; leaving it early aborts the request. Raises HttpError."""
 
     @abstractmethod
     def abort(self, group: str, why: str) -> int:
-        """Take back all requests of a group: each raises RequestAborted. Returns how many."""
+        """Abort all requests of a group: each raises RequestAborted. Returns how many."""
 
     @abstractmethod
     async def aclose(self) -> None:

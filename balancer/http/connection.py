@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         return stream
 
     def close_stream(self) -> None:
-        """Leave a stream, which takes the request back unless it has been answered whole."""
+        """Leave a stream, which aborts the request unless it has been answered whole."""
         if self._stream is not None and not self._stream.is_whole:
             self.abort()
         self._stream = None

@@ -46,7 +46,7 @@ class ProtocolError(HttpError):
 
 
 class RequestAborted(HttpError):
-    """The request was taken back with `HttpClient.abort`; the message says why."""
+    """The request was aborted with `HttpClient.abort`; the message says why."""
 
 
 class AnswerTooLarge(HttpError):

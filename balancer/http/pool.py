@@ -75,7 +75,7 @@ class PooledClient(HttpClient):
         proxy = self._proxies[request.origin]
         if proxy is None or request.origin.scheme == "https":
             return request.message(body)
-        # A proxy for http is told the whole address (RFC 9112, 3.2.2).
+        # Requests to an HTTP proxy have their target in absolute form (RFC 9112, 3.2.2).
         return request.message(body, request.head_for(f"http://{request.host}{request.target}", proxy.headers))
 
     def _take_idle(self, origin: Origin) -> Connection | None:

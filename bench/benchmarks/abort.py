@@ -1,4 +1,4 @@
-"""What a request costs with several HTTP clients, and how soon one that is taken back is gone from its server."""
+"""What a request costs with several HTTP clients, and how soon an aborted one is gone from its server."""
 
 import asyncio
 import logging
@@ -131,4 +131,4 @@ async def _listens(port: int) -> bool:
     return True
 
 
-BENCHMARK = Benchmark("abort", "what a request costs with several HTTP clients, and how soon it is taken back", _measure, 900.0)
+BENCHMARK = Benchmark("abort", "what a request costs with several HTTP clients, and how soon it is aborted", _measure, 900.0)

@@ -48,7 +48,7 @@ async def chat_completions(request: Request) -> Response:
 
 
 async def complete(api: ApiContext, request: Request, asked: ChatRequest, admitted: Admitted) -> Sent:
-    """Send a chat, and settle what it used. A caller that goes away takes it back from its endpoint. Raises CallerGone then."""
+    """Send a chat, and settle what it used. It is aborted when the client disconnects. Raises CallerGone then."""
     async with admitted:
         with ended_by_disconnect(request.scope):
             sent = await api.sender.complete(replace(asked, on_abandoned=admitted.spent))

@@ -52,15 +52,15 @@ async def test_a_small_job_does_not_wait_for_a_big_one(cluster: Cluster, priorit
 
 
 async def test_jobs_end_in_the_order_of_their_priorities(cluster: Cluster) -> None:
-    await start(cluster, latency=0.1)
+    await start(cluster, latency=0.2)
     async with cluster.node() as node:
         # It has all the credit there is while the others come: what one of them was given before the next one came stays with it.
-        await submit(node, ids("first", 5000), priority=99)
+        await submit(node, ids("first", 3000), priority=99)
         jobs = {priority: await submit(node, ids(f"p{priority}", 800), priority=priority) for priority in (-5, 0, 2, 5, 9)}
         order: list[int] = []
 
         async def watch(priority: int) -> None:
-            await under_way(node, jobs[priority], 800)
+            await ended(node, jobs[priority], 60)
             order.append(priority)
 
         await asyncio.gather(*(watch(priority) for priority in jobs))

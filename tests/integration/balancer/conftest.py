@@ -1,6 +1,6 @@
 """Model servers on a thread of their own, and balancers over both back ends."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -8,6 +8,22 @@ import pytest
 from api_roadbalancer.mock import Behaviour, MockServer, serve
 from balancer import Endpoint, LoadBalancer
 from balancer.runtime.background import BackgroundLoop
+
+Start = Callable[..., Awaitable[MockServer]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts simulated servers."""
+    started: list[MockServer] = []
+
+    async def start_server(**options: object) -> MockServer:
+        started.append(await serve(Behaviour().changed(options)))
+        return started[-1]
+
+    yield start_server
+    for server in started:
+        await server.close()
 
 
 class Servers:

@@ -23,20 +23,6 @@ SECRET = "sk-very-secret-0123456789"
 MakeFleet = Callable[..., Awaitable[Fleet]]
 
 
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Starts simulated servers."""
-    started: list[MockServer] = []
-
-    async def start_server(**options: object) -> MockServer:
-        started.append(await serve(Behaviour().changed(options)))
-        return started[-1]
-
-    yield start_server
-    for server in started:
-        await server.close()
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -94,14 +80,18 @@ async def test_a_good_answer_has_its_tokens(start: Start, fleet: MakeFleet) -> N
 
 async def test_checks_learn_the_models_and_share_them(start: Start, fleet: MakeFleet) -> None:
     server = await start(models=("llama", "models/gemini"))
-    endpoints = (Endpoint(server.url, name="asked"), Endpoint("http://h/v1", name="told", models={"own": "x"}))
+    endpoints = (Endpoint(server.url, name="asked"), Endpoint("http://h/v1", name="listed", models={"own": "x"}))
     mine, other = await fleet(*endpoints), await fleet(*endpoints)
     assert other.catalog.serving("anything") == ["asked"]  # it has not said yet
     assert (await mine.check("asked")).failure is None
     await other.refresh_models()
-    assert other.catalog.models() == {"llama": ["asked"], "gemini": ["asked"], "own": ["told"]}
-    assert (other.catalog.serving("llama"), other.catalog.serving("own"), other.catalog.serving("x")) == (["asked"], ["told"], [])
-    assert other.catalog.serving(None) == ["asked", "told"]
+    assert other.catalog.models() == {"llama": ["asked"], "gemini": ["asked"], "own": ["listed"]}
+    assert (other.catalog.serving("llama"), other.catalog.serving("own"), other.catalog.serving("x")) == (
+        ["asked"],
+        ["listed"],
+        [],
+    )
+    assert other.catalog.serving(None) == ["asked", "listed"]
 
 
 async def test_a_failing_check_opens_the_circuit_and_a_passing_one_closes_it(start: Start, fleet: MakeFleet) -> None:

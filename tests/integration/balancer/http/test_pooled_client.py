@@ -13,7 +13,7 @@ import orjson
 import psutil
 import pytest
 
-from api_roadbalancer.mock import Behaviour, MockServer, serve
+from api_roadbalancer.mock import MockServer
 from balancer.http import (
     AnswerTooLarge,
     ConnectFailed,
@@ -35,20 +35,6 @@ from tests.waiting import until
 Start = Callable[..., Awaitable[MockServer]]
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 MB = 1024 * 1024
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Starts simulated servers."""
-    started: list[MockServer] = []
-
-    async def start_server(**options: object) -> MockServer:
-        started.append(await serve(Behaviour().changed(options)))
-        return started[-1]
-
-    yield start_server
-    for server in started:
-        await server.close()
 
 
 @pytest.fixture

@@ -145,8 +145,8 @@ def test_an_answer_of_200_tokens_costs_little() -> None:
     answer = HttpAnswer(200, SSE, events(*chunks, delta(0, "stop")))
     adapter = adapter_for("openai")
     times = []
-    for _ in range(30):
+    for _ in range(300):
         began = time.process_time()
         answer_of(adapter, CALL, answer)
         times.append(time.process_time() - began)
-    assert min(times) < 0.002, f"{min(times) * 1000:.2f} ms; 1 ms on a usual machine"
+    assert min(times) < 0.001, f"{min(times) * 1000:.2f} ms"

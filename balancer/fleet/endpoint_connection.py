@@ -1,0 +1,46 @@
+"""What stays the same between two requests to an endpoint."""
+
+from dataclasses import replace
+
+import httpx
+
+from balancer.endpoint import Endpoint
+from balancer.fleet.watch import Signs
+from balancer.http import PreparedRequest
+from balancer.providers import Adapter, Check
+
+__all__ = ["EndpointConnection"]
+
+MOST_URLS = 256
+"""Addresses kept for each endpoint: a path may hold a model's name, which users choose."""
+
+
+class EndpointConnection:
+    """What never changes between two requests to an endpoint, made once."""
+
+    def __init__(self, endpoint: Endpoint, adapter: Adapter) -> None:
+        self.endpoint = endpoint
+        self.adapter = adapter
+        self.signs = Signs()
+        self.checks = [check for check in (adapter.alive_check, adapter.check) if check is not None]
+        """What it may be asked for free, the least first."""
+        self._headers = adapter.headers(endpoint)
+        self._requests: dict[str, PreparedRequest] = {}
+
+    def request(self, path: str, api_key: str | None = None) -> PreparedRequest:
+        """Return a request below the endpoint's URL, with its own key or a caller's. Raises ProtocolError."""
+        if api_key is not None:
+            headers = self.adapter.headers(replace(self.endpoint, api_key=api_key))
+            return PreparedRequest("POST", self.endpoint.url + path, headers, self.endpoint.name)
+        prepared = self._requests.get(path)
+        if prepared is None:
+            if len(self._requests) >= MOST_URLS:
+                self._requests.clear()
+            prepared = PreparedRequest("POST", self.endpoint.url + path, self._headers, self.endpoint.name)
+            self._requests[path] = prepared
+        return prepared
+
+    def check_request(self, check: Check) -> PreparedRequest:
+        """Return a health check's request. It is in no group: it goes on when the endpoint's requests are taken back."""
+        url = httpx.URL(self.endpoint.url).join(check.path) if check.at_root else self.endpoint.url + check.path
+        return PreparedRequest("GET", url, self._headers)
