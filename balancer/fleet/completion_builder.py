@@ -5,7 +5,9 @@ from typing import Any
 
 __all__ = ["CompletionBuilder"]
 
-_OF_THE_CHUNK = ("object", "choices")
+
+class _Pieces(list[str]):
+    """A text that has come in pieces: joined once, at the end, so that a long one costs no more by the piece than a short one."""
 
 
 class CompletionBuilder:
@@ -22,9 +24,9 @@ class CompletionBuilder:
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Take the next chunk."""
-        for name, value in chunk.items():
-            if value is not None and name not in _OF_THE_CHUNK:
-                self._fields[name] = value
+        if None in chunk.values():
+            chunk = {name: value for name, value in chunk.items() if value is not None}
+        self._fields.update(chunk)
         for choice in chunk.get("choices") or ():
             index = choice.get("index") or 0
             whole = self._choices.get(index)
@@ -50,7 +52,7 @@ class CompletionBuilder:
             if "tool_calls" in message:
                 message = {**message, "tool_calls": _without_index(message["tool_calls"])}
             choices.append({"index": index, "message": message, "finish_reason": None, **self._choices[index]})
-        return {**self._fields, "object": "chat.completion", "choices": choices}
+        return {**self._fields, "object": "chat.completion", "choices": _joined(choices)}
 
 
 def _merge(whole: dict[str, Any], part: Mapping[str, Any] | None) -> None:
@@ -67,8 +69,12 @@ def _merge(whole: dict[str, Any], part: Mapping[str, Any] | None) -> None:
 
 
 def _merged(before: Any, value: Any) -> Any:
-    if isinstance(before, str) and isinstance(value, str):
-        return before + value
+    if isinstance(value, str):
+        if type(before) is _Pieces:
+            before.append(value)
+            return before
+        if isinstance(before, str):
+            return _Pieces((before, value))
     if isinstance(before, list) and isinstance(value, list):
         return before + value
     if isinstance(before, dict) and isinstance(value, dict):
@@ -98,9 +104,20 @@ def _merge_call(call: dict[str, Any], part: Mapping[str, Any]) -> None:
         if isinstance(value, dict):
             _merge_call(call.setdefault(name, {}), value)
         elif name in ("arguments", "input") and isinstance(value, str):
-            call[name] = (call.get(name) or "") + value
+            call[name] = _merged(call.get(name), value)
         elif value is not None and name != "index":
             call[name] = call.get(name) or value
+
+
+def _joined(value: Any) -> Any:
+    """Return the value with every text in one piece."""
+    if type(value) is _Pieces:
+        return "".join(value)
+    if isinstance(value, dict):
+        return {name: _joined(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_joined(part) for part in value]
+    return value
 
 
 def _without_index(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:

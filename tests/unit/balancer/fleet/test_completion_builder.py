@@ -1,5 +1,6 @@
 """Chunks put together are the answer that would have come whole."""
 
+import json
 import time
 from typing import Any
 
@@ -138,15 +139,21 @@ def test_a_refusal_in_place_of_a_stream_is_read_as_ever() -> None:
 
 @pytest.mark.exclusive
 def test_an_answer_of_200_tokens_costs_little() -> None:
+    """1 ms of CPU where the standard library's parser, which is what measures the machine, takes 0.6 ms for the same chunks."""
     chunks = [
         {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", **delta(content=f" word{n}")}
         for n in range(200)
     ]
     answer = HttpAnswer(200, SSE, events(*chunks, delta(0, "stop")))
     adapter = adapter_for("openai")
-    times = []
+    texts = [json.dumps(chunk) for chunk in chunks]
+    together, parsing = [], []
     for _ in range(300):
         began = time.process_time()
         answer_of(adapter, CALL, answer)
-        times.append(time.process_time() - began)
-    assert min(times) < 0.001, f"{min(times) * 1000:.2f} ms"
+        between = time.process_time()
+        for text in texts:
+            json.loads(text)
+        together.append(between - began)
+        parsing.append(time.process_time() - between)
+    assert min(together) < min(parsing) / 0.6, f"{min(together) * 1000:.2f} ms, parsing {min(parsing) * 1000:.2f} ms"
