@@ -8,8 +8,8 @@ import socket
 import uvicorn
 
 from balancer.configuration import Configuration
-from balancer.runtime.descriptors import raise_descriptor_limit
 from balancer.runtime.loop import new_event_loop
+from balancer.runtime.process import raise_descriptor_limit
 from jobs.access.exposure import Door, is_loopback, refuse_exposure
 from jobs.dispatch.queueing import Wake
 from producer_api.app import create_app

@@ -13,8 +13,7 @@ from collections.abc import Awaitable, Sequence
 from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration
-from balancer.runtime.loop import new_event_loop
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks, new_event_loop
 from balancer.state.redis_connection import without_password
 from jobs.dispatch.dispatcher import announce_serving
 from jobs.dispatch.lease_table import Order

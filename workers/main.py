@@ -16,7 +16,7 @@ from celery.signals import worker_ready, worker_shutting_down
 
 from balancer.configuration import SIMULATED_SCHEME, Configuration
 from balancer.errors import ConfigurationError
-from balancer.runtime.descriptors import raise_descriptor_limit
+from balancer.runtime.process import raise_descriptor_limit
 from jobs.dispatch.queueing import queue_name
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from balancer.fleet.slot import Slot
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.routing import Attempts, GiveUp, Target
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks
 from jobs.dispatch.lease_table import FinishedLine
 from jobs.dispatch.waiting import after_failures
 from jobs.intake.line_index import read_lines
@@ -158,7 +158,7 @@ class ShardRun:
                 self._announce(-1)
                 continue
             if self._stopped:
-                # A cancellation can get lost (see balancer.runtime.tasks).
+                # A cancellation can get lost (see balancer.runtime.loop).
                 place.slot.release()
                 return
             self._announce(-1)

@@ -11,7 +11,7 @@ from api_roadbalancer.mock.listener import Listener
 from api_roadbalancer.mock.protocol import Connection
 from api_roadbalancer.mock.routes import Routes
 from api_roadbalancer.mock.simulation import Simulation
-from balancer.runtime.descriptors import raise_descriptor_limit
+from balancer.runtime.process import raise_descriptor_limit
 
 __all__ = ["MockServer", "run", "serve"]
 

@@ -21,7 +21,7 @@ from balancer.http import REQUEST_TIMEOUT
 from balancer.results import ChatChunk, ChatFailed, ChatResult
 from balancer.routing import PATIENCE, BalancingStrategy, FailoverRules
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks
 from balancer.state.shared_state import SharedState, local_state, redis_state
 
 __all__ = ["AsyncLoadBalancer"]

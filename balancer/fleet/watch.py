@@ -13,8 +13,8 @@ from typing import Protocol
 
 from balancer.outcome import Failure, FailureKind
 from balancer.providers import Progress
+from balancer.runtime.loop import end_tasks
 from balancer.runtime.periodic import Periodic
-from balancer.runtime.tasks import end_tasks
 
 __all__ = ["Signs", "Watch", "Watched"]
 

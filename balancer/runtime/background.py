@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
 from balancer.errors import BalancerClosed, UsedAfterFork
-from balancer.runtime.loop import new_event_loop
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks, new_event_loop
 
 __all__ = ["BackgroundLoop"]
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from redis.exceptions import RedisError
 
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks
 
 __all__ = ["Periodic"]
 
@@ -14,7 +14,7 @@ __all__ = ["Periodic"]
 class Periodic:
     """Does `work` every `interval` seconds, and at once when `wake` is called. `start` it, and `aclose` it.
 
-    `interval` may be a function that is asked each time. Wakes within `settle` seconds of the first count as one. A RedisError or
+    `interval` may be a function that is asked each time. Wakes within `gather` seconds of the first count as one. A RedisError or
     an OSError goes to `on_error`, and after `pause_after_error` seconds the work is tried again; any other error ends the task.
     """
 
@@ -25,14 +25,14 @@ class Periodic:
         name: str,
         on_error: Callable[[Exception], None],
         pause_after_error: float = 0.0,
-        settle: float = 0.0,
+        gather: float = 0.0,
     ) -> None:
         self._work = work
         self._interval = interval
         self._name = name
         self._on_error = on_error
         self._pause_after_error = pause_after_error
-        self._settle = settle
+        self._gather = gather
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -57,8 +57,8 @@ class Periodic:
                 # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
                 async with asyncio.timeout(self._interval() if callable(self._interval) else self._interval):
                     await self._woken.wait()
-                    if self._settle:
-                        await asyncio.sleep(self._settle)
+                    if self._gather:
+                        await asyncio.sleep(self._gather)
             self._woken.clear()
             try:
                 await self._work()

@@ -1,6 +1,6 @@
 """Every Redis key that the balancer uses."""
 
-__all__ = ["budget", "health", "models", "slot_turns", "slots", "usage", "usage_flush"]
+__all__ = ["health", "models", "rate_limit", "slot_turns", "slots", "usage", "usage_flush"]
 
 PREFIX = "rb:endpoint:"
 
@@ -25,7 +25,7 @@ def models(endpoint: str) -> str:
     return f"{PREFIX}{endpoint}:models"
 
 
-def budget(endpoint: str) -> str:
+def rate_limit(endpoint: str) -> str:
     """Hash of the token bucket for requests and tokens per minute."""
     return f"{PREFIX}{endpoint}:budget"
 

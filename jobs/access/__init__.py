@@ -3,7 +3,7 @@
 Secrets are known here by their digest only. The HTTP side asks `Access`; the command line works on the `KeyStore`.
 """
 
-from jobs.access.access import Access, Admission
+from jobs.access.admission import Access, Admission
 from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.record import KeyRecord, Limits
 from jobs.access.refusals import KeyNameTaken, Refusal, Refused

@@ -46,16 +46,16 @@ class Files:
         self._store = store
 
     async def add(
-        self, upload: Upload, chunks: AsyncIterator[bytes], settle: Callable[[Upload], Upload] | None = None
+        self, upload: Upload, chunks: AsyncIterator[bytes], complete: Callable[[Upload], Upload] | None = None
     ) -> FileRecord:
         """Take a file in as it streams; its lines are checked on the way and the errors kept in the record.
 
-        `settle` is asked after the last byte, for what a client says behind the content: it returns the upload as it is meant.
-        An error in the stream (a client that went away, a full disk) or in `settle` leaves nothing behind.
+        `complete` is asked after the last byte, for what a client says behind the content: it returns the upload as it is meant.
+        An error in the stream (a client that went away, a full disk) or in `complete` leaves nothing behind.
         """
         file_id = upload.file_id or new_file_id()
         try:
-            record = await self._take_in(file_id, upload, chunks, settle or _unchanged)
+            record = await self._take_in(file_id, upload, chunks, complete or _unchanged)
             await self.register(record)
         except BaseException:
             # An id that was given by the caller may have had another file before.
@@ -66,7 +66,7 @@ class Files:
         return record
 
     async def _take_in(
-        self, file_id: str, upload: Upload, chunks: AsyncIterator[bytes], settle: Callable[[Upload], Upload]
+        self, file_id: str, upload: Upload, chunks: AsyncIterator[bytes], complete: Callable[[Upload], Upload]
     ) -> FileRecord:
         now = int(time.time())
         result: IntakeResult | None = None
@@ -77,7 +77,7 @@ class Files:
         else:
             result = await self._check_in(file_id, upload.form, chunks)
             size = result.size
-        upload = settle(upload)
+        upload = complete(upload)
         ttl = upload.ttl or (DEFAULT_TTL if upload.purpose == BATCH_PURPOSE else None)
         record = FileRecord(file_id, upload.filename, upload.purpose, size, now, now + ttl if ttl else None, owner=upload.owner)
         if result is None or upload.form is None:

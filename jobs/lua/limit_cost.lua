@@ -19,5 +19,5 @@ else
   end
   redis.call('HSET', KEYS[1], 'max_cost_nano', ARGV[2])
 end
-settle_pause(KEYS[1], KEYS[2], ARGV[1], ARGV[3], ARGV[4])
+update_pause(KEYS[1], KEYS[2], ARGV[1], ARGV[3], ARGV[4])
 return {'set'}

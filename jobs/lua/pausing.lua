@@ -1,7 +1,7 @@
 -- Pauses a job in progress that may begin no more lines for now, and lets one go on for which that is over. Included by others.
 -- job, ready: keys; id: the job's; day, month: today and this month as the counters of spending name them.
 -- Returns the reason: 'max_cost', 'key_budget', 'key_revoked', or nil.
-local function settle_pause(job, ready, id, day, month)
+local function update_pause(job, ready, id, day, month)
   local known = redis.call(
     'HMGET', job, 'status', 'paused', 'max_cost_nano', 'cost_nano', 'completed', 'failed', 'total', 'owner', 'priority', 'turn')
   local function number(text)

@@ -68,4 +68,4 @@ if redis.call('HGET', KEYS[3], 'status') ~= 'in_progress' then
   return 'stop'
 end
 local job_id = string.match(ARGV[2], '^(.*):%d+$')
-return settle_pause(KEYS[3], KEYS[4], job_id, ARGV[3], ARGV[4]) and 'stop' or 'go'
+return update_pause(KEYS[3], KEYS[4], job_id, ARGV[3], ARGV[4]) and 'stop' or 'go'

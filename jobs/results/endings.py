@@ -6,7 +6,7 @@ import time
 
 from redis.exceptions import RedisError
 
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks
 from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError
 from jobs.results.assembly import Assembly

@@ -146,7 +146,7 @@ class JobStore:
     async def refresh_pause(self, job_id: str) -> PauseReason | None:
         """Pause a job, or let it go on, as its cap and its key's budget say now, and return why it is paused."""
         args = (job_id, *spending_periods(time.time()))
-        reason = (await self._scripts.run("settle_pause", (keys.job(job_id), keys.READY), args)).decode()
+        reason = (await self._scripts.run("update_pause", (keys.job(job_id), keys.READY), args)).decode()
         return PauseReason(reason) if reason else None
 
     async def unfinished_of(self, owner: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""The caller of a request for the routes, and error responses for refused callers."""
+"""The caller of a request and what it owns, for the routes, and error responses for refused callers.
+
+Objects of other keys are reported as not found (404).
+"""
 
 import math
 from typing import Annotated
@@ -7,9 +10,11 @@ from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
 from jobs.access import Caller, Refusal, Refused
+from jobs.records import FileRecord, Job
+from producer_api.context import Api
 from producer_api.http.errors import ApiError, Problem, problem_response
 
-__all__ = ["CurrentCaller", "add_access_handlers", "admin_only", "caller_of", "refusal_response"]
+__all__ = ["CurrentCaller", "OwnBatch", "OwnFile", "OwnJob", "add_access_handlers", "admin_only", "caller_of", "refusal_response"]
 
 PROBLEMS = {
     Refusal.MODEL: (403, "invalid_request_error", "model_not_allowed"),
@@ -34,6 +39,26 @@ async def _caller_of(request: Request) -> Caller:
 
 
 CurrentCaller = Annotated[Caller, Depends(_caller_of)]
+
+
+async def _own_file(file_id: str, api: Api, caller: CurrentCaller) -> FileRecord:
+    return await api.node.service.files.get(file_id, caller.sees_only)
+
+
+async def _own_job(job_id: str, api: Api, caller: CurrentCaller) -> Job:
+    return await api.node.service.jobs.get(job_id, caller.sees_only)
+
+
+async def _own_batch(batch_id: str, api: Api, caller: CurrentCaller) -> Job:
+    return await api.node.service.jobs.get(batch_id, caller.sees_only)
+
+
+OwnFile = Annotated[FileRecord, Depends(_own_file)]
+"""The file `file_id` of the path. Raises NotFound, as the others do."""
+OwnJob = Annotated[Job, Depends(_own_job)]
+"""The job `job_id` of the path."""
+OwnBatch = Annotated[Job, Depends(_own_batch)]
+"""The job `batch_id` of the path."""
 
 
 async def admin_only(caller: CurrentCaller) -> None:

@@ -5,12 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from jobs.service import JobRequest
-from producer_api.access.callers import CurrentCaller
-from producer_api.access.ownership import OwnBatch
+from producer_api.access.callers import CurrentCaller, OwnBatch
 from producer_api.context import Api
 from producer_api.files.wire import BatchCreate, BatchList, BatchObject
-from producer_api.http.documented_errors import errors
 from producer_api.http.json_body import JsonRoute
+from producer_api.http.openapi import errors
 from producer_api.jobs.idempotency import Repeats
 
 __all__ = ["router"]

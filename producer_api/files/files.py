@@ -9,15 +9,14 @@ from starlette.responses import StreamingResponse
 from jobs.access import Caller
 from jobs.service import JobService
 from jobs.storage import object_store
-from producer_api.access.callers import CurrentCaller
-from producer_api.access.ownership import OwnFile
+from producer_api.access.callers import CurrentCaller, OwnFile
 from producer_api.context import Api
 from producer_api.files.uploads import take_upload
 from producer_api.files.wire import PURPOSES, FileDeleted, FileList, FileObject
-from producer_api.http.documented_errors import errors
 from producer_api.http.errors import ApiError, Problem
 from producer_api.http.json_body import JsonRoute
 from producer_api.http.multipart import UploadForm
+from producer_api.http.openapi import errors
 
 __all__ = ["router"]
 

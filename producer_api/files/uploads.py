@@ -24,10 +24,10 @@ async def take_upload(files: Files, form: UploadForm, owner: str = "") -> FileRe
     purpose = _purpose(form.fields)
     content_form = Form.BATCH if purpose in (None, BATCH_PURPOSE) else None
     upload = Upload(form.filename, purpose or BATCH_PURPOSE, form=content_form, owner=owner)
-    return await files.add(upload, form.content(), lambda begun: _settled(begun, form.fields))
+    return await files.add(upload, form.content(), lambda begun: _with_fields(begun, form.fields))
 
 
-def _settled(upload: Upload, fields: Mapping[str, str]) -> Upload:
+def _with_fields(upload: Upload, fields: Mapping[str, str]) -> Upload:
     """Return the upload as its fields want it, now that all of them are there."""
     purpose = _purpose(fields)
     if purpose is None:

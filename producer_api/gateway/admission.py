@@ -1,4 +1,4 @@
-"""Admits chat requests: the key's models, rate limits and budget; and settles what they used."""
+"""Admits chat requests: the key's models, rate limits and budget; and records what they used."""
 
 from collections.abc import Mapping
 from typing import Any, Self

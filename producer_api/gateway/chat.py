@@ -48,7 +48,7 @@ async def chat_completions(request: Request) -> Response:
 
 
 async def complete(api: ApiContext, request: Request, asked: ChatRequest, admitted: Admitted) -> Sent:
-    """Send a chat, and settle what it used. It is aborted when the client disconnects. Raises CallerGone then."""
+    """Send a chat, and account for what it used. It is aborted when the client disconnects. Raises CallerGone then."""
     async with admitted:
         with ended_by_disconnect(request.scope):
             sent = await api.sender.complete(replace(asked, on_abandoned=admitted.spent))
@@ -116,7 +116,7 @@ async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
 async def _events(first: ChatChunk, chunks: ChatStream, admitted: Admitted, wants_usage: bool) -> AsyncGenerator[bytes, None]:
     async with admitted:
         try:
-            # Closed before the account is settled: what a stream used that is left is known only then.
+            # Closed before it is accounted for: what a stream used that is left is known only then.
             async with aclosing(chunks):
                 yield b""
                 yield _event(first.raw)

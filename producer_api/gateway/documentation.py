@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from producer_api.http.documented_errors import errors
+from producer_api.http.openapi import errors
 
 __all__ = ["CHAT", "RESPONSES"]
 

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks
 
 __all__ = ["DONE", "EventStream"]
 

@@ -7,8 +7,8 @@ from jobs.access import Caller
 from producer_api.access.callers import CurrentCaller
 from producer_api.context import Api, ApiContext
 from producer_api.files.wire import ModelList, ModelObject
-from producer_api.http.documented_errors import errors
 from producer_api.http.errors import ApiError, Problem
+from producer_api.http.openapi import errors
 
 __all__ = ["router"]
 

@@ -20,8 +20,8 @@ from producer_api.gateway.admission import admit
 from producer_api.gateway.chat import complete
 from producer_api.gateway.chat_errors import KeyRefused, NotConfigured, UpstreamFailed
 from producer_api.gateway.conversation import messages_of, system_prompt
-from producer_api.http.documented_errors import errors
 from producer_api.http.json_body import JsonRoute
+from producer_api.http.openapi import errors
 
 __all__ = ["router"]
 

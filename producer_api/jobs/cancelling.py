@@ -5,7 +5,7 @@ import logging
 
 from redis.exceptions import RedisError
 
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks
 from jobs.errors import JobError
 from jobs.records import Job
 from jobs.service import JobService

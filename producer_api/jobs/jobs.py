@@ -9,12 +9,11 @@ from jobs.access import Caller, Refused
 from jobs.errors import InvalidRequest
 from jobs.records import Job
 from jobs.service import JobRequest
-from producer_api.access.callers import CurrentCaller
-from producer_api.access.ownership import OwnJob
+from producer_api.access.callers import CurrentCaller, OwnJob
 from producer_api.context import Api, ApiContext
-from producer_api.http.documented_errors import errors
 from producer_api.http.errors import ApiError
 from producer_api.http.json_body import JsonRoute
+from producer_api.http.openapi import errors
 from producer_api.jobs.idempotency import Idempotency, Repeats
 from producer_api.jobs.inline_input import inline_lines, inline_upload
 from producer_api.jobs.progress_events import progress_events

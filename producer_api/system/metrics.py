@@ -16,7 +16,7 @@ from balancer.usage.tally import Tally
 from jobs.node import Node
 from jobs.records import Job
 from producer_api.context import Api
-from producer_api.http.documented_errors import errors
+from producer_api.http.openapi import errors
 from producer_api.system.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from producer_api.system.usage_metrics import usage_metrics, used_on
 

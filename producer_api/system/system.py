@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from producer_api.context import Api, ApiContext
-from producer_api.http.documented_errors import errors
 from producer_api.http.errors import UNAVAILABLE, ApiError, Problem
+from producer_api.http.openapi import errors
 from producer_api.system.machine import MachineObject, ProcessObject, machine_now, process_now, versions
 from producer_api.system.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from producer_api.system.readiness import reasons_against

@@ -11,8 +11,8 @@ from balancer.usage.query import DEFAULT_DAYS, GROUPS, LONGEST_SPAN, InvalidUsag
 from balancer.usage.report import UsageReport, UsageSum, usage_report
 from producer_api.access.callers import CurrentCaller
 from producer_api.context import Api
-from producer_api.http.documented_errors import errors
 from producer_api.http.errors import ApiError, Problem
+from producer_api.http.openapi import errors
 
 __all__ = ["router"]
 

@@ -1,4 +1,4 @@
-"""Rate limits: requests and tokens per minute, kept by one process (`local`) or shared through Redis (`shared`, `budget.lua`)."""
+"""Rate limits: requests and tokens per minute, of one process (`local`) or shared through Redis (`shared`, `rate_limit.lua`)."""
 
 from typing import Protocol
 

@@ -14,7 +14,7 @@ __all__ = ["Bucket", "LocalRateLimiter"]
 class Bucket:
     """A token bucket of a second's worth (at least one), which fills so that no minute exceeds `per_minute`.
 
-    The same arithmetic as lua/budget.lua. A take may leave it in debt; the next one waits until that is paid.
+    The same arithmetic as lua/rate_limit.lua. A take may leave it in debt; the next one waits until that is paid.
     """
 
     def __init__(self, per_minute: float, now: float) -> None:
@@ -36,7 +36,7 @@ class Bucket:
 
 
 class LocalRateLimiter:
-    """The budgets of all endpoints."""
+    """The rate limits of all endpoints."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._lanes: dict[str, _Lane] = {}
@@ -44,7 +44,7 @@ class LocalRateLimiter:
             self.add(endpoint)
 
     def add(self, endpoint: Endpoint) -> None:
-        """Begin to keep an endpoint's budget."""
+        """Begin to keep an endpoint's rate limit."""
         if endpoint.rpm or endpoint.tpm:
             self._lanes[endpoint.name] = _Lane(endpoint)
 
@@ -53,7 +53,7 @@ class LocalRateLimiter:
         self._lanes.pop(endpoint, None)
 
     def is_limited(self, endpoint: str) -> bool:
-        """Whether the endpoint has a budget at all."""
+        """Whether the endpoint has a rate limit at all."""
         return endpoint in self._lanes
 
     async def acquire(self, endpoint: str, tokens: int) -> None:
@@ -67,7 +67,7 @@ class LocalRateLimiter:
             lane.take(tokens)
 
     def reconcile(self, endpoint: str, expected: int, usage: Usage) -> None:
-        """Correct the token budget by what a request really used."""
+        """Correct the token limit by what a request really used."""
         lane = self._lanes.get(endpoint)
         if lane is not None and lane.tokens is not None:
             lane.tokens.take(usage.prompt + usage.completion - expected)

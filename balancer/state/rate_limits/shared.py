@@ -1,6 +1,6 @@
 """Rate limits shared by all processes through Redis: requests and tokens per minute.
 
-Requests are taken from the budget in Redis in small blocks, so that a fast endpoint costs far less than a round trip for
+Requests are taken from the rate limit in Redis in small blocks, so that a fast endpoint costs far less than a round trip for
 each; an endpoint without `rpm` and `tpm` costs nothing.
 """
 
@@ -20,17 +20,17 @@ from balancer.usage.token_guess import CHARACTERS_PER_TOKEN
 __all__ = ["RateLimiter", "expected_tokens"]
 
 BLOCK_SECONDS = 0.1
-"""How much of the budget one process takes at a time."""
+"""How much of the limit one process takes at a time."""
 LONGEST_WAIT = 2.0
-"""Seconds between looking again, however long the budget says to wait: it may have been corrected."""
+"""Seconds between looking again, however long the limit says to wait: it may have been corrected."""
 MOST_COMPLETION = 128 * 1024
-"""Tokens beyond which a request's limit for its answer is not believed: it would use up the budget of everybody."""
+"""Tokens beyond which a request's limit for its answer is not believed: it would use up the limit of everybody."""
 EXPECTED_COMPLETION = 256
 """Tokens that an answer is expected to have when the request sets no limit."""
 
 
 class RateLimiter:
-    """The budgets of all endpoints, for one process."""
+    """The rate limits of all endpoints, for one process."""
 
     def __init__(self, scripts: Scripts, endpoints: Iterable[Endpoint], fallback: LocalRateLimiter | None = None) -> None:
         """With a `fallback`, that one paces while Redis is away; without, requests fail with its error."""
@@ -41,7 +41,7 @@ class RateLimiter:
             self.add(endpoint)
 
     def add(self, endpoint: Endpoint) -> None:
-        """Begin to keep an endpoint's budget."""
+        """Begin to keep an endpoint's rate limit."""
         if endpoint.rpm or endpoint.tpm:
             self._lanes[endpoint.name] = _Lane(endpoint)
         if self._fallback:
@@ -54,7 +54,7 @@ class RateLimiter:
             self._fallback.remove(endpoint)
 
     def is_limited(self, endpoint: str) -> bool:
-        """Whether the endpoint has a budget at all."""
+        """Whether the endpoint has a rate limit at all."""
         return endpoint in self._lanes
 
     async def acquire(self, endpoint: str, tokens: int) -> None:
@@ -73,7 +73,7 @@ class RateLimiter:
             await self._fallback.acquire(endpoint, tokens)
 
     def reconcile(self, endpoint: str, expected: int, usage: Usage) -> None:
-        """Correct the token budget by what a request really used; it is sent with the next question."""
+        """Correct the token limit by what a request really used; it is sent with the next question."""
         lane = self._lanes.get(endpoint)
         if lane is not None and lane.endpoint.tpm:
             lane.correction += usage.prompt + usage.completion - expected
@@ -83,7 +83,7 @@ class RateLimiter:
         endpoint = lane.endpoint
         args = (endpoint.rpm or 0, endpoint.tpm or 0, lane.block, tokens, correction)
         try:
-            granted, wait_ms = await self._scripts.run("budget", (keys.budget(endpoint.name),), args)
+            granted, wait_ms = await self._scripts.run("rate_limit", (keys.rate_limit(endpoint.name),), args)
         except BaseException:
             lane.correction += correction
             raise
@@ -98,7 +98,7 @@ class _Lane:
         self.prepaid = 0
         self.correction = 0
         self.turn = asyncio.Lock()
-        # Tokens differ from request to request, so with a token budget each request asks for itself.
+        # Tokens differ from request to request, so with a token limit each request asks for itself.
         self.block = 1 if endpoint.tpm else max(1, int((endpoint.rpm or 0) / 60 * BLOCK_SECONDS))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks
 from balancer.state import keys
 from balancer.state.rate_limits import shared as pacing
 from balancer.state.rate_limits.shared import RateLimiter, expected_tokens
@@ -41,14 +41,14 @@ async def pass_for(seconds: float, pacers: list[RateLimiter], tokens: int = 1, t
 
 
 async def ask(redis: AsyncRedis, rpm: int, tpm: int, wanted: int, each: int, correction: int = 0) -> tuple[int, int]:
-    granted, wait_ms = await Scripts(redis, LUA).run("budget", (keys.budget(E),), (rpm, tpm, wanted, each, correction))
+    granted, wait_ms = await Scripts(redis, LUA).run("rate_limit", (keys.rate_limit(E),), (rpm, tpm, wanted, each, correction))
     return int(granted), int(wait_ms)
 
 
 async def age(redis: AsyncRedis, seconds: float) -> None:
     """As if the last question had been asked some time ago."""
-    at = float(await redis.hget(keys.budget(E), "at"))
-    await redis.hset(keys.budget(E), "at", f"{at - seconds:.6f}")
+    at = float(await redis.hget(keys.rate_limit(E), "at"))
+    await redis.hset(keys.rate_limit(E), "at", f"{at - seconds:.6f}")
 
 
 async def test_two_processes_share_one_budget_of_requests(redis: AsyncRedis) -> None:

@@ -3,4 +3,4 @@
 -- ARGV: 1 job id, 2 today and 3 this month as the counters of spending name them
 -- Returns why it is paused, '' if it is not.
 -- include pausing
-return settle_pause(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]) or ''
+return update_pause(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]) or ''

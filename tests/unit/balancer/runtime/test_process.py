@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import resource
-from balancer.runtime.descriptors import raise_descriptor_limit
+from balancer.runtime.process import raise_descriptor_limit
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 raise_descriptor_limit()

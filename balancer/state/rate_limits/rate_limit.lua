@@ -1,7 +1,7 @@
--- Takes requests and tokens from an endpoint's per-minute budgets: two token buckets in one hash.
--- A bucket holds one second's worth (at least one request) and fills so that no minute exceeds the budget. Tokens may go into
+-- Takes requests and tokens from an endpoint's per-minute limits: two token buckets in one hash.
+-- A bucket holds one second's worth (at least one request) and fills so that no minute exceeds the limit. Tokens may go into
 -- debt by one take, so that a request larger than the bucket is not held for ever; the next one waits until it is paid.
--- KEYS[1] budget hash
+-- KEYS[1] rate limit hash
 -- ARGV: 1 rpm (0: none), 2 tpm (0: none), 3 requests wanted, 4 tokens each request is expected to need,
 --       5 tokens to correct by (used more: positive), without asking for anything when 3 is 0
 -- Returns {requests granted, milliseconds until more can be had}.

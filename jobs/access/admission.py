@@ -1,4 +1,4 @@
-"""Access control of one process: authenticates callers, admits requests, settles what they used."""
+"""Access control of one process: authenticates callers, admits requests, records what they used."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from balancer.runtime.tasks import end_tasks
+from balancer.runtime.loop import end_tasks
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Scripts
 from jobs.access import redis_keys
@@ -134,7 +134,7 @@ class Access:
         beyond, nano = used[0], used[1] + self._owed.pop(caller.id, 0)
         args = (limits.tpm or 0, beyond, lease, nano, DAY_KEPT, MONTH_KEPT)
         try:
-            await self._scripts.run("settle", _redis_keys(caller, self._clocks.wall()), args)
+            await self._scripts.run("reconcile", _redis_keys(caller, self._clocks.wall()), args)
         except RedisError as exc:
             # The lease runs out by itself, and the tokens come back with time; what was spent is reported with the next request.
             self._owed[caller.id] = self._owed.get(caller.id, 0) + nano
