@@ -48,7 +48,7 @@ test: lint types imports
 
 # Pure code and single modules: seconds, and no server.
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -n 2 tests/unit
+	$(BIN)/python -m pytest -q -n 2 -m "not exclusive" tests/unit
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)

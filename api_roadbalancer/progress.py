@@ -3,38 +3,35 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from balancer.state.concurrency import LimitedBy
 from balancer.state.health import Circuit
 from jobs.cost.projection import Projection, project
+from jobs.overview import EndpointState
 from jobs.records import Job
 
 __all__ = [
-    "EndpointView", "Rate", "dollars", "duration", "fleet_table", "job_line", "job_view", "money", "spent", "state_of",
-    "waiting_because", "what_is_down",
+    "Rate",
+    "dollars",
+    "duration",
+    "fleet_table",
+    "job_line",
+    "job_view",
+    "limited_by",
+    "money",
+    "spent",
+    "state_of",
+    "waiting_because",
+    "what_is_down",
 ]  # fmt: skip
 
 RATE_SECONDS = 10.0
 """The rate shown is that of the last seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointView:
-    """What is shown of an endpoint. `latency` in seconds."""
-
-    name: str
-    circuit: Circuit
-    in_flight: int
-    max_concurrency: int
-    latency: float | None
-    failed: int
-    queued: int
-    last_error: str = ""
 
 
 class Rate:
@@ -53,7 +50,7 @@ class Rate:
         return (done - self._seen[0][1]) / seconds if seconds > 0 else 0.0
 
 
-def job_view(job: Job, rate: float, endpoints: Sequence[EndpointView]) -> RenderableType:
+def job_view(job: Job, rate: float, endpoints: Sequence[EndpointState]) -> RenderableType:
     """Draw a job and the fleet."""
     ledger = job.ledger
     bar = Table.grid(padding=(0, 1))
@@ -94,33 +91,52 @@ def waiting_because(job: Job) -> str:
     return f"waiting because {job.waiting.reason}{soon}"
 
 
-def what_is_down(endpoints: Sequence[EndpointView]) -> str:
+def what_is_down(endpoints: Sequence[EndpointState]) -> str:
     """Say in one line which endpoints are left alone and why; "" if none is."""
-    return "; ".join(f"{view.name} is down: {view.last_error}" for view in endpoints if view.circuit is Circuit.OPEN)
+    return "; ".join(f"{e.name} is down: {e.health.last_error}" for e in endpoints if e.health.circuit is Circuit.OPEN)
 
 
-def fleet_table(endpoints: Sequence[EndpointView], shares: dict[str, int] | None = None) -> Table:
+def fleet_table(endpoints: Sequence[EndpointState], shares: dict[str, int] | None = None) -> Table:
     """Draw the endpoints; with `shares` (lines by endpoint), each one's part of the job."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    columns = ["endpoint", "health", "in flight", "queue", "latency", "errors"]
+    columns = ["endpoint", "health", "in flight", "limited by", "queue", "latency", "errors"]
     for column in [*columns[:2], *(["share"] if shares is not None else []), *columns[2:], "last error"]:
-        table.add_column(column, justify="left" if column in ("endpoint", "health", "last error") else "right")
+        table.add_column(column, justify="left" if column in ("endpoint", "health", "limited by", "last error") else "right")
     total = sum((shares or {}).values())
     for view in endpoints:
         part = [f"{shares.get(view.name, 0) / total:.0%}" if total else "-"] if shares is not None else []
+        health = view.health
         table.add_row(
             view.name,
-            Text(_HEALTH[view.circuit][0], style=_HEALTH[view.circuit][1]),
+            Text(_HEALTH[health.circuit][0], style=_HEALTH[health.circuit][1]),
             *part,
-            f"{view.in_flight}/{view.max_concurrency}",
+            f"{view.in_flight}/{view.limit.value}",
+            limited_by(view),
             str(view.queued),
-            f"{view.latency:.3f} s" if view.latency is not None else "-",
-            f"{view.failed:,}",
-            Text(view.last_error[:60] if view.circuit is not Circuit.CLOSED else "", style="dim"),
+            f"{health.latency:.3f} s" if health.latency is not None else "-",
+            f"{health.failed:,}",
+            Text(health.last_error[:60] if health.circuit is not Circuit.CLOSED else "", style="dim"),
         )
     return table
 
 
+def limited_by(endpoint: EndpointState) -> str:
+    """Say in a few words what bounds the requests in flight at an endpoint: the work there is, or what has set its limit."""
+    if not endpoint.in_flight:
+        return "no work"
+    if endpoint.in_flight < 0.8 * endpoint.limit.value:
+        return "work sent"
+    return _LIMITED_BY[endpoint.limit.limited_by]
+
+
+_LIMITED_BY = {
+    None: "max_concurrency",
+    LimitedBy.START: "start (learning)",
+    LimitedBy.THROUGHPUT: "endpoint: throughput",
+    LimitedBy.REFUSALS: "endpoint: refuses more",
+    LimitedBy.ENGINE: "endpoint: its queue",
+    LimitedBy.BOUND: "max of auto",
+}
 _HEALTH = {
     Circuit.CLOSED: ("● up", "green"),
     Circuit.HALF_OPEN: ("◐ trying", "yellow"),

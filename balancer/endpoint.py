@@ -4,10 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-__all__ = ["DEFAULT_MAX_CONCURRENCY", "Endpoint", "Price", "covers", "default_name", "is_pattern"]
-
-DEFAULT_MAX_CONCURRENCY = 32
-"""Requests in flight at an endpoint that names no limit of its own."""
+__all__ = ["AutoConcurrency", "Endpoint", "Price", "covers", "default_name", "is_pattern"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +16,21 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class AutoConcurrency:
+    """A limit of the requests in flight that finds itself: where it starts while nothing is known, and the most it may become."""
+
+    start: int = 32
+    max: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One place that answers chat requests: where it is, what it serves, and how much it can take.
 
     `models` maps the names that users ask for to the names that the endpoint knows; the first is for requests that name none.
     A name that ends in `*` stands for all that begin so, which are sent as they are. Empty means that the endpoint itself is
     asked. `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too.
+    `max_concurrency` bounds the requests in flight, by a number or as far as the endpoint gets more done with more of them.
     `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
     `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; with `stream_upstream`
     it is asked for streams even where the caller wants whole answers. `options` are the provider's own settings (see its
@@ -39,7 +45,7 @@ class Endpoint:
     provider: str = "openai"
     models: dict[str, str] = field(default_factory=dict)
     api_key: str | None = field(default=None, repr=False)
-    max_concurrency: int = DEFAULT_MAX_CONCURRENCY
+    max_concurrency: int | AutoConcurrency = AutoConcurrency()
     priority: int = 0
     rpm: int | None = None
     tpm: int | None = None
@@ -52,6 +58,12 @@ class Endpoint:
         object.__setattr__(self, "url", self.url if self.url == "mock://" else self.url.rstrip("/"))
         if not self.name:
             object.__setattr__(self, "name", default_name(self.url))
+
+    @property
+    def first_limit(self) -> int:
+        """The requests that may be in flight before anything has been learned."""
+        limit = self.max_concurrency
+        return min(limit.start, limit.max) if isinstance(limit, AutoConcurrency) else limit
 
 
 def is_pattern(model: str) -> bool:

@@ -159,7 +159,8 @@ class Outcome:
 
     `latency` is in seconds, `cost` in USD (None: the price is not known), `model` the upstream name that was asked for.
     `parsed` is the body read, where an answer has been. `repeated`: the request had failed there before. `guessed`: the
-    endpoint has not reported all of the usage. `abandoned`: the reader of a stream left before its end.
+    endpoint has not reported all of the usage. `abandoned`: the reader of a stream left before its end. `too_many`: it was
+    refused since the endpoint takes no more at once, and the endpoint's limit has learned from it.
     """
 
     endpoint: str
@@ -175,3 +176,4 @@ class Outcome:
     repeated: bool = False
     guessed: bool = False
     abandoned: bool = False
+    too_many: bool = False

@@ -15,15 +15,15 @@ from rich.table import Table
 from api_roadbalancer.cli.common import JobId, MaxCost, wide_console, with_node
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
-from api_roadbalancer.fleet_view import fleet_views
 from api_roadbalancer.local_files import read_chunks
-from api_roadbalancer.progress import Rate, fleet_table, job_line, job_view, spent, state_of, waiting_because
+from api_roadbalancer.progress import Rate, fleet_table, job_line, job_view, limited_by, spent, state_of, waiting_because
 from jobs.cost.projection import project
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload
 from jobs.intake.lines import CHAT_PATH
 from jobs.node import Node
+from jobs.overview import EndpointState, endpoint_states
 from jobs.records import Job
 from jobs.results.verify import verify_job
 from jobs.service import JobRequest
@@ -78,7 +78,7 @@ def status(
         if watch and not job.is_final:
             with Live(console=console, auto_refresh=False, transient=True) as live:
                 while not job.is_final:
-                    live.update(job_view(job, rate(job.ledger.done), await fleet_views(node)), refresh=True)
+                    live.update(job_view(job, rate(job.ledger.done), await endpoint_states(node)), refresh=True)
                     await asyncio.sleep(LOOK_EVERY)
                     job = await node.service.jobs.get(job_id)
         return job
@@ -161,17 +161,31 @@ def endpoints(
     """Show the fleet: health, in flight, queue, latency, errors."""
 
     async def work(node: Node) -> None:
-        views = await fleet_views(node)
+        views = await endpoint_states(node)
         if not views and not as_json:
             print("no endpoint is configured; name some in a configuration file (--config) or in LLM_ENDPOINTS", file=sys.stderr)
             return
         if as_json:
-            names = ("name", "circuit", "in_flight", "max_concurrency", "latency", "failed", "queued", "last_error")
-            print(json.dumps([{name: getattr(view, name) for name in names} for view in views], ensure_ascii=False))
+            print(json.dumps([_endpoint_dict(view) for view in views], ensure_ascii=False))
         else:
             wide_console().print(fleet_table(views))
 
     with_node(config, work)
+
+
+def _endpoint_dict(endpoint: EndpointState) -> dict[str, object]:
+    health = endpoint.health
+    return {
+        "name": endpoint.name,
+        "circuit": health.circuit,
+        "in_flight": endpoint.in_flight,
+        "max_concurrency": endpoint.limit.value,
+        "limited_by": limited_by(endpoint),
+        "latency": health.latency,
+        "failed": health.failed,
+        "queued": endpoint.queued,
+        "last_error": health.last_error,
+    }
 
 
 def _as_dict(job: Job) -> dict[str, object]:

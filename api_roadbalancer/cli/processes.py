@@ -105,6 +105,7 @@ def mock(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     models: Annotated[str, typer.Option(help="Model names by comma; * takes any name.")] = "simulated,*",
     max_concurrency: Annotated[int, typer.Option(help="More at once get 503. 0: no limit.")] = 0,
+    knee: Annotated[int, typer.Option(help="More at once slow each other down. 0: they don't.")] = 0,
     track_keys: Annotated[bool, typer.Option(help="Count by request (GET /mock/requests).")] = True,
 ) -> None:
     """Run a simulated model server that speaks OpenAI's chat format, with delays and faults."""
@@ -115,6 +116,7 @@ def mock(
         rate_limit=rate_limit,
         models=tuple(part.strip() for part in models.split(",") if part.strip()),
         max_concurrency=max_concurrency,
+        knee=knee,
         track_keys=track_keys,
     )
     run_mock(behaviour, host, port)

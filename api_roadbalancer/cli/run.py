@@ -18,11 +18,9 @@ from api_roadbalancer.cli.common import WIDE, MaxCost
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_on
 from api_roadbalancer.cli.up import default_workers, worker_child
-from api_roadbalancer.fleet_view import fleet_views
 from api_roadbalancer.local_files import digest_of, errors_path, read_chunks, write_whole
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import (
-    EndpointView,
     Rate,
     duration,
     fleet_table,
@@ -40,6 +38,7 @@ from jobs.intake.checker import Form
 from jobs.intake.files import Upload
 from jobs.intake.lines import CHAT_PATH
 from jobs.node import Node, open_node
+from jobs.overview import EndpointState, endpoint_states
 from jobs.records import BadLine, Job
 from jobs.service import JobRequest
 from jobs.states import JobStatus
@@ -136,10 +135,10 @@ class _Run:
                 return SOME_FAILED
             if was_done and self._request.out.exists():
                 self._print(f"{self._request.source} is done already; delete {self._request.out} to have it written again")
-                self._summary(job, await fleet_views(node))
+                self._summary(job, await endpoint_states(node))
                 return exit_code(job)
             await self._write(node, job)
-            self._summary(job, await fleet_views(node))
+            self._summary(job, await endpoint_states(node))
             return exit_code(job)
 
     def _print(self, text: str) -> None:
@@ -218,11 +217,11 @@ class _Run:
                     return job
                 pace = rate(job.ledger.done)
                 if isinstance(live, Live):
-                    live.update(job_view(job, pace, await fleet_views(node)), refresh=True)
+                    live.update(job_view(job, pace, await endpoint_states(node)), refresh=True)
                 elif time.monotonic() - told_at >= TELL_EVERY:
                     told_at = time.monotonic()
                     self._print(f"{job.ledger.done:,}/{job.ledger.total:,} · {job_line(job, pace)}")
-                    if trouble := waiting_because(job) or what_is_down(await fleet_views(node)):
+                    if trouble := waiting_because(job) or what_is_down(await endpoint_states(node)):
                         self._print(f"  {trouble}")
                 if not job.is_final:
                     await _wait(self._interrupted, LOOK_EVERY)
@@ -237,7 +236,7 @@ class _Run:
         return time.monotonic() - self._paused_at > SETTLE_SECONDS or not await node.service.held_by_workers(job)
 
     async def _say_how_to_go_on(self, node: Node, job: Job) -> None:
-        self._console.print(fleet_table(await fleet_views(node), job.shares))
+        self._console.print(fleet_table(await endpoint_states(node), job.shares))
         self._print(f"\n{how_to_go_on(self._request, job)}")
 
     async def _write(self, node: Node, job: Job) -> None:
@@ -251,7 +250,7 @@ class _Run:
             else:
                 path.unlink(missing_ok=True)
 
-    def _summary(self, job: Job, endpoints: list[EndpointView]) -> None:
+    def _summary(self, job: Job, endpoints: list[EndpointState]) -> None:
         ledger = job.ledger
         seconds = time.monotonic() - self._started_at
         self._console.print(fleet_table(endpoints, job.shares))

@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--error-rate", type=float, default=0.0, metavar="X", help="share of requests answered 500")
     add("--rate-limit", type=float, default=0.0, metavar="RPM", help="requests a minute; 0: no limit")
     add("--max-concurrency", type=int, default=0, metavar="N", help="more at once get 503; 0: no limit")
+    add("--knee", type=int, default=0, metavar="N", help="more at once slow each other down; 0: they don't")
+    add("--decay", type=float, default=0.0, metavar="X", help="by how much the throughput falls beyond the knee")
     add("--models", type=_list, default=default.models, metavar="A,B", help="'*' takes any name")
     add("--no-track-keys", dest="track_keys", action="store_false", help="don't count by request")
     add("--fault", choices=list(Fault), type=str, default=default.fault, help="what goes wrong")

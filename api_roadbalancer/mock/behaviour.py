@@ -45,6 +45,8 @@ class Behaviour:
     error_rate: float = 0.0  # share of chat requests answered 500
     rate_limit: float = 0.0  # requests per minute; 0: no limit
     max_concurrency: int = 0  # more at once are refused with 503; 0: no limit
+    knee: int = 0  # more at once slow each other down: the throughput rises no further; 0: they don't
+    decay: float = 0.0  # the throughput falls beyond the knee, by (in flight / knee) to the power of this
     models: tuple[str, ...] = ("simulated", "*")  # "*": any model is taken
     track_keys: bool = True  # count by request key
     fault: Fault = Fault.NONE
@@ -133,6 +135,8 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "error_rate": _share,
     "rate_limit": _number(0, _FOREVER_S, "a number of requests per minute, 0 or more"),
     "max_concurrency": _count,
+    "knee": _count,
+    "decay": _number(0, 10, "a number from 0 to 10"),
     "models": _texts,
     "track_keys": _flag,
     "fault": _fault,

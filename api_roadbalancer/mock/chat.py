@@ -62,6 +62,8 @@ class ChatExchange:
             delay += behaviour.jitter * self._simulation.rng.random()
         if behaviour.slow_rate and self._simulation.rng.random() < behaviour.slow_rate:
             delay *= behaviour.slow_factor
+        if behaviour.knee:
+            delay *= max(1.0, self._simulation.in_flight.now / behaviour.knee) ** (1 + behaviour.decay)
         if delay:
             self._timer = self._loop.call_later(delay, self._answer)
         else:

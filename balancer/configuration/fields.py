@@ -3,13 +3,23 @@
 import datetime
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
 from balancer.configuration.values import SIMULATED_SCHEME
-from balancer.endpoint import DEFAULT_MAX_CONCURRENCY
+from balancer.endpoint import AutoConcurrency
 from balancer.providers import problem_with
 
 __all__ = [
@@ -32,6 +42,7 @@ __all__ = [
 LONGEST_SECONDS = 7 * 86400.0
 """No timeout or interval may be longer."""
 MOST_WEIGHT = 1_000_000
+MOST_CONCURRENCY = 100_000
 _ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 """An address that requests can be sent below: no query, no fragment."""
 _ENDPOINT_NAME = re.compile(r"[^\s,/{}|][^,/{}|\x00-\x1f]{0,63}")
@@ -91,6 +102,30 @@ def _known(provider: str) -> str:
     return provider
 
 
+def _limit_or_auto(given: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    """Take `auto`, `{auto: {start, max}}` or a number."""
+    if given == "auto":
+        return AutoConcurrency()
+    if isinstance(given, AutoConcurrency):
+        bounds: Any = {"start": given.start, "max": given.max}
+    elif isinstance(given, Mapping):
+        if set(given) != {"auto"} or not isinstance(given["auto"], Mapping):
+            raise ValueError("must be a number, auto, or {auto: {start: 32, max: 1024}}")
+        bounds = given["auto"]
+    else:
+        return number(given)
+    usual = AutoConcurrency()
+    if unknown := set(bounds) - {"start", "max"}:
+        raise ValueError(f"auto has start and max, and no {', '.join(sorted(map(str, unknown)))}")
+    most = bounds.get("max", usual.max)
+    if type(most) is not int or not 0 < most <= MOST_CONCURRENCY:
+        raise ValueError(f"max must be a whole number from 1 to {MOST_CONCURRENCY}")
+    start = bounds.get("start", min(usual.start, most))
+    if type(start) is not int or not 0 < start <= most:
+        raise ValueError(f"start must be a whole number from 1 to max ({most})")
+    return AutoConcurrency(start, most)
+
+
 def _as_text(options: Any) -> Any:
     """Take numbers and dates, which YAML makes of `4096` and `2023-06-01`, for the text that they were."""
     if not isinstance(options, Mapping):
@@ -106,6 +141,10 @@ def _text(value: Any) -> Any:
 
 Address = Annotated[str, AfterValidator(_http_or_simulated)]
 ApiKey = Annotated[str, AfterValidator(_fits_a_header)]
+if TYPE_CHECKING:
+    Concurrency = int | AutoConcurrency
+else:
+    Concurrency = Annotated[int, Field(gt=0, le=MOST_CONCURRENCY), WrapValidator(_limit_or_auto)]
 Count = Annotated[int, Field(gt=0)]
 HttpAddress = Annotated[str, AfterValidator(_http)]
 EndpointName = Annotated[str, AfterValidator(_plain)]
@@ -124,7 +163,7 @@ class EndpointFields(Checked):
     max_tokens: Count | None = None
     temperature: Temperature | None = None
     api_key: ApiKey | None = None
-    max_concurrency: Annotated[int, Field(gt=0, le=100_000)] = DEFAULT_MAX_CONCURRENCY
+    max_concurrency: Concurrency = AutoConcurrency()
     priority: int = 0
     rpm: Count | None = None
     tpm: Count | None = None

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from balancer.configuration.litellm_entry import WITHOUT_MEANING, LeftOut, ReadEntry, read_entry
 from balancer.configuration.litellm_schema import LiteLLMFile
 from balancer.configuration.refusals import refusal
-from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, default_name
+from balancer.endpoint import AutoConcurrency, Endpoint, default_name
 from balancer.errors import ConfigurationError
 
 __all__ = ["LiteLLMReading", "read_litellm"]
@@ -152,7 +152,7 @@ def _merged(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
 
 
 def _is_limited(endpoint: Endpoint) -> bool:
-    return bool(endpoint.rpm or endpoint.tpm or endpoint.max_concurrency != DEFAULT_MAX_CONCURRENCY)
+    return bool(endpoint.rpm or endpoint.tpm or not isinstance(endpoint.max_concurrency, AutoConcurrency))
 
 
 def _named(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:

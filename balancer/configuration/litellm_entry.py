@@ -10,7 +10,7 @@ from balancer.configuration.litellm_schema import LiteLLMEntry, LiteLLMParams
 from balancer.configuration.provider_keys import PREFERRED
 from balancer.configuration.refusals import refusal
 from balancer.configuration.validation import option_problems
-from balancer.endpoint import DEFAULT_MAX_CONCURRENCY, Endpoint, Price, covers, is_pattern
+from balancer.endpoint import AutoConcurrency, Endpoint, Price, covers, is_pattern
 from balancer.errors import ConfigurationError
 from balancer.providers import facts_of, problem_with
 
@@ -73,7 +73,7 @@ def read_entry(entry: LiteLLMEntry, env: Mapping[str, str], drop_params: bool) -
         provider=provider,
         models={entry.model_name: "" if provider == "laas" else upstream},
         api_key=params.api_key or key,
-        max_concurrency=params.max_parallel_requests or DEFAULT_MAX_CONCURRENCY,
+        max_concurrency=params.max_parallel_requests or AutoConcurrency(),
         priority=params.order - 1,
         rpm=params.rpm,
         tpm=params.tpm,

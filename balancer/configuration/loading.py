@@ -16,7 +16,7 @@ from balancer.configuration.routes import routes_as_settings, routes_of
 from balancer.configuration.schema import ConfigurationFile, EndpointEntry
 from balancer.configuration.values import Configuration
 from balancer.configuration.yaml_file import read_yaml
-from balancer.endpoint import Endpoint, covers
+from balancer.endpoint import AutoConcurrency, Endpoint, covers
 from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import AUTO, ModelRoutes
@@ -154,10 +154,7 @@ def _endpoints(entries: Sequence[EndpointEntry], source: str) -> tuple[Endpoint,
 
 def dump_configuration(configuration: Configuration) -> str:
     """Return a configuration as the YAML that `load_configuration` reads. It holds the keys: keep it private."""
-    endpoints = [
-        {name: value for name, value in asdict(endpoint).items() if value not in (None, {}, "")}
-        for endpoint in configuration.endpoints
-    ]
+    endpoints = [_endpoint_settings(endpoint) for endpoint in configuration.endpoints]
     settings = {
         "strategy": str(configuration.strategy),
         "timeout": configuration.timeout,
@@ -173,3 +170,10 @@ def dump_configuration(configuration: Configuration) -> str:
         **routes_as_settings(configuration.routes),
     }
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _endpoint_settings(endpoint: Endpoint) -> dict[str, Any]:
+    settings = {name: value for name, value in asdict(endpoint).items() if value not in (None, {}, "")}
+    if isinstance(endpoint.max_concurrency, AutoConcurrency):
+        settings["max_concurrency"] = {"auto": asdict(endpoint.max_concurrency)}
+    return settings

@@ -60,10 +60,10 @@ class EndpointEntry(EndpointFields, _Strict):
         models = self.models if isinstance(self.models, dict) else {name: name for name in self.models}
         for path, reason in (*option_problems(provider, self.options), *model_problems(models)):
             raise ConfigurationError("", path, reason)
-        fields = self.model_dump(exclude={"price", "models", "name", "provider", "url"})
+        fields = {name: getattr(self, name) for name in EndpointFields.model_fields}
         price = Price(self.price.input, self.price.output) if self.price else None
         name = self.name or default_name(url.rstrip("/"))
-        return Endpoint(url, **fields, name=name, provider=provider, models=dict(models), price=price)
+        return Endpoint(url, **fields, name=name, provider=provider, models=dict(models), price=price, options=dict(self.options))
 
 
 def checked_endpoint(settings: dict[str, Any], source: str) -> Endpoint:

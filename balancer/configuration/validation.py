@@ -75,7 +75,7 @@ def _checked(endpoint: Endpoint, where: str) -> Endpoint:
         raise refusal(exc, where) from None
     for path, reason in (*option_problems(endpoint.provider, endpoint.options), *model_problems(endpoint.models)):
         raise ConfigurationError(where, path, reason)
-    return replace(endpoint, api_key=fields.api_key)
+    return replace(endpoint, api_key=fields.api_key, max_concurrency=fields.max_concurrency)
 
 
 class _OfAProgram(EndpointFields):

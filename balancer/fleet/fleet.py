@@ -26,7 +26,7 @@ from balancer.http import (
     PooledClient,
 )
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
-from balancer.providers import Answer, Call, Check, Progress, RequestRefused, adapter_for
+from balancer.providers import Answer, Call, Check, EngineLoad, RequestRefused, adapter_for
 from balancer.results import ChatChunk
 from balancer.routing.model_catalog import ModelCatalog, upstream_model
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
@@ -76,12 +76,15 @@ class Fleet:
         self.slots = state.slots
         self.health = state.health
         self.rate_limits = state.rate_limits
+        self.limits = state.limits
+        self.limits.ask_engine = self.engine_load
         self.usage = state.usage
 
     async def __aenter__(self) -> "Fleet":
         # The first request is to see what the other processes have in flight.
         with suppress(RedisError):  # the loops below tell of it
-            await asyncio.gather(self.slots.refresh(), self.health.refresh())
+            await asyncio.gather(self.limits.refresh(), self.slots.refresh(), self.health.refresh())
+        self.limits.start()
         self.slots.start()
         self.health.start()
         if self.usage is not None:
@@ -91,6 +94,7 @@ class Fleet:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._watch.aclose()
+        await self.limits.aclose()
         await self.slots.aclose()
         await self.health.aclose()
         if self.usage is not None:
@@ -153,15 +157,18 @@ class Fleet:
         except RequestRefused as exc:
             return _refused(slot.endpoint, exc)
         slot.sent = True
+        version = self.limits.begin(slot.endpoint)
         try:
             outcome = await self._outcome(line, call, api_key)
         except asyncio.CancelledError:
+            self.limits.end(slot.endpoint, version, None)
             slot.abandoned = _abandoned(line, call, body)
             self._report(line, slot.abandoned, owner, api_key)
             slot.account(slot.abandoned)
             raise
-        if repeated:
-            outcome = replace(outcome, repeated=True)
+        too_many = self.limits.end(slot.endpoint, version, outcome)
+        if repeated or too_many:
+            outcome = replace(outcome, repeated=repeated, too_many=too_many)
         self._report(line, outcome, owner, api_key)
         slot.account(outcome)
         return outcome
@@ -228,6 +235,7 @@ class Fleet:
         signs = line.signs
         reading = StreamReading(slot.endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes, signs.alive)
         signs.begin()
+        version = self.limits.begin(slot.endpoint)
         try:
             async with aclosing(reading.chunks(self._client, request)) as chunks:
                 async for chunk in chunks:
@@ -235,7 +243,8 @@ class Fleet:
         finally:
             signs.end()
             outcome = reading.outcome()
-            outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model))
+            too_many = self.limits.end(slot.endpoint, version, outcome)
+            outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model), too_many=too_many)
             self._report(line, outcome, owner, api_key)
             slot.account(outcome)
             on_end(outcome)
@@ -274,17 +283,12 @@ class Fleet:
         return Outcome(name, time.perf_counter() - started, status, failure=problem), answer.body
 
     async def _read_load(self, line: EndpointConnection) -> None:
-        if line.adapter.load_check is None:
-            return
         name = line.endpoint.name
-        outcome, body = await self._probe(line, line.adapter.load_check)
-        queued = line.adapter.load(body) if outcome.status == 200 else None
-        if queued is None:
-            why = outcome.failure.message if outcome.failure else f"HTTP {outcome.status}"
-            log.debug("%s does not say how much waits there: %s", name, why)
+        waiting = (await self.engine_load(name)).waiting
+        if waiting is None:
             self.queued.pop(name, None)
         elif name in self.endpoints:
-            self.queued[name] = queued
+            self.queued[name] = waiting
 
     # ---- what the watch asks for ----
 
@@ -302,13 +306,17 @@ class Fleet:
         outcome, _ = await self._probe(line, line.checks[0], timeout)
         return outcome.failure
 
-    async def progress(self, endpoint: str, timeout: float) -> Progress | None:
-        """Ask an endpoint how far its work is; None if it does not say."""
-        line = self._lines[endpoint]
-        if line.adapter.load_check is None:
-            return None
+    async def engine_load(self, endpoint: str, timeout: float = MODELS_TIMEOUT) -> EngineLoad:
+        """Ask an endpoint how much it has to do, and how far it is."""
+        line = self._lines.get(endpoint)
+        if line is None or line.adapter.load_check is None:
+            return EngineLoad()
         outcome, body = await self._probe(line, line.adapter.load_check, timeout)
-        return line.adapter.progress(body) if outcome.status == 200 else None
+        load = line.adapter.load(body) if outcome.status == 200 else EngineLoad()
+        if load.waiting is None:
+            why = outcome.failure.message if outcome.failure else f"HTTP {outcome.status}"
+            log.debug("%s does not say how much waits there: %s", endpoint, why)
+        return load
 
     async def leave(self, endpoint: str, failure: Failure) -> None:
         """Abort all requests of this process at an endpoint, and open its circuit."""
@@ -345,6 +353,7 @@ class Fleet:
         self.catalog.forget(endpoint.name)
         self.queued.pop(endpoint.name, None)
         self._lines[endpoint.name] = EndpointConnection(endpoint, adapter_for(endpoint.provider))
+        self.limits.add(endpoint)
         self.slots.add(endpoint)
         self.health.add(endpoint.name)
         self.rate_limits.add(endpoint)
@@ -354,6 +363,7 @@ class Fleet:
         """Use an endpoint no more. Its requests in flight end as they do."""
         del self.endpoints[endpoint]
         self.queued.pop(endpoint, None)
+        self.limits.remove(endpoint)
         self.slots.remove(endpoint)
         self.health.remove(endpoint)
         self.rate_limits.remove(endpoint)

@@ -169,8 +169,8 @@ class Sender:
                 if name in self._draining or (only is not None and name not in only) or not fleet.catalog.serves(name, model):
                     continue
                 health = replace(fleet.health[name], circuit=Circuit.OPEN) if name in suspects else fleet.health[name]
-                in_flight = fleet.slots.load(name)
-                options.append(Option(endpoint, health, in_flight + queued.get(name, 0), model, position, in_flight))
+                in_flight, limit = fleet.slots.load(name), fleet.limits[name].value
+                options.append(Option(endpoint, health, in_flight + queued.get(name, 0), model, position, in_flight, limit))
         return options
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from balancer.outcome import Failure, FailureKind
-from balancer.providers import Progress
+from balancer.providers import EngineLoad
 from balancer.runtime.loop import end_tasks
 from balancer.runtime.periodic import Periodic
 
@@ -70,8 +70,8 @@ class Watched(Protocol):
     async def answers(self, endpoint: str, timeout: float) -> Failure | None:
         """Ask an endpoint whether it is alive; return what is wrong."""
 
-    async def progress(self, endpoint: str, timeout: float) -> Progress | None:
-        """Ask an endpoint how far its work is; None if it does not say."""
+    async def engine_load(self, endpoint: str, timeout: float) -> EngineLoad:
+        """Ask an endpoint how much it has to do, and how far it is."""
 
     async def leave(self, endpoint: str, failure: Failure) -> None:
         """Abort all requests at an endpoint."""
@@ -126,9 +126,9 @@ class Watch:
                 await self._leave(endpoint, f"nothing was finished, and {failed} checks failed ({problem.public_message})")
                 return
             if problem is None:
-                progress = await self._fleet.progress(endpoint, CHECK_TIMEOUT)
-                if progress is None or not progress.running or progress != before:
-                    before, moved_at = progress, asked_at
+                load = await self._fleet.engine_load(endpoint, CHECK_TIMEOUT)
+                if load.work is None or not load.running or (load.running, load.work) != before:
+                    before, moved_at = (load.running, load.work), asked_at
                 elif asked_at - moved_at >= STALLED_AFTER:
                     await self._leave(endpoint, f"its engine stands still: no token for {asked_at - moved_at:.0f} s")
                     return

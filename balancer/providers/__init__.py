@@ -1,6 +1,6 @@
 """Wire formats: one adapter each, all with the same small interface."""
 
-from balancer.providers.base import Adapter, Answer, Call, Check, Progress, RequestRefused, StreamFault, Translation
+from balancer.providers.base import Adapter, Answer, Call, Check, EngineLoad, RequestRefused, StreamFault, Translation
 from balancer.providers.registry import (
     ProviderFacts,
     adapter_for,
@@ -16,7 +16,7 @@ __all__ = [
     "Answer",
     "Call",
     "Check",
-    "Progress",
+    "EngineLoad",
     "ProviderFacts",
     "RequestRefused",
     "StreamFault",

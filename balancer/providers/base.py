@@ -12,7 +12,7 @@ from balancer.endpoint import Endpoint
 from balancer.errors import BalancerError
 from balancer.outcome import NO_USAGE, Failure, Usage
 
-__all__ = ["Adapter", "Answer", "Call", "Check", "Progress", "RequestRefused", "StreamFault", "Translation"]
+__all__ = ["Adapter", "Answer", "Call", "Check", "EngineLoad", "RequestRefused", "StreamFault", "Translation"]
 
 
 class RequestRefused(BalancerError, ValueError):
@@ -69,11 +69,14 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What a server's own counters say: the requests that run there, and all the work done so far, in a unit that only rises."""
+class EngineLoad:
+    """What a server's own counters say: the requests that run and wait there, and, in numbers that only rise, the work done and
+    the requests that were put back for want of memory. None where it does not say."""
 
-    running: float
-    work: float
+    running: float | None = None
+    waiting: float | None = None
+    work: float | None = None
+    preemptions: float | None = None
 
 
 class Translation(ABC):
@@ -151,10 +154,6 @@ class Adapter(ABC):
         ids = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
         return [name.removeprefix("models/") for name in ids if isinstance(name, str)]
 
-    def load(self, body: bytes) -> float | None:
-        """Read from the answer to `load_check` how many requests wait at the endpoint; None if it isn't said."""
-        return None
-
-    def progress(self, body: bytes) -> Progress | None:
-        """Read from the answer to `load_check` how far the endpoint's work is; None if it isn't said."""
-        return None
+    def load(self, body: bytes) -> EngineLoad:
+        """Read from the answer to `load_check` how much the endpoint has to do."""
+        return EngineLoad()

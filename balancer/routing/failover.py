@@ -27,7 +27,8 @@ class Option:
     """An endpoint that serves a request: its health, and its requests in flight from everywhere.
 
     `model` is the one that it would be asked for, `position` that model's place in the request's chain. `probes` counts the
-    requests that find out already, if its circuit is half open, whether it is well again.
+    requests that find out already, if its circuit is half open, whether it is well again. `limit` is how many may be in flight;
+    0 for the one that the endpoint begins with.
     """
 
     endpoint: Endpoint
@@ -36,6 +37,12 @@ class Option:
     model: str | None = None
     position: int = 0
     probes: float = 0
+    limit: int = 0
+
+    @property
+    def slots(self) -> int:
+        """Requests that may be in flight."""
+        return self.limit or self.endpoint.first_limit
 
     @property
     def target(self) -> Target:
@@ -50,7 +57,7 @@ class Option:
     @property
     def has_room(self) -> bool:
         """Whether a slot is free, as far as is known."""
-        return self.load < self.endpoint.max_concurrency
+        return self.load < self.slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +156,7 @@ def _best(usable: Sequence[Option], rules: FailoverRules, turns: Mapping[str, fl
             best = [option for option in best if option.has_room] or best
     if len(best) == 1:
         return Go(best[0].target, turns)
-    candidates = [Candidate(o.endpoint.name, o.endpoint.weight, o.load, o.endpoint.max_concurrency) for o in best]
+    candidates = [Candidate(o.endpoint.name, o.endpoint.weight, o.load, o.slots) for o in best]
     picked = pick(rules.strategy, candidates, turns, rng=rng)
     return Go(Target(picked.name, best[0].model), picked.turns)
 

@@ -1,6 +1,6 @@
 """Every Redis key that the balancer uses."""
 
-__all__ = ["health", "models", "rate_limit", "slot_turns", "slots", "usage", "usage_flush"]
+__all__ = ["health", "limit", "models", "rate_limit", "slot_turns", "slots", "usage", "usage_flush"]
 
 PREFIX = "rb:endpoint:"
 
@@ -18,6 +18,11 @@ def slot_turns(endpoint: str) -> str:
 def health(endpoint: str) -> str:
     """Hash of what is known of an endpoint's health: circuit, failures, latency, last error."""
     return f"{PREFIX}{endpoint}:health"
+
+
+def limit(endpoint: str) -> str:
+    """Hash of what is known of how many requests an endpoint can take at once (see state/concurrency)."""
+    return f"{PREFIX}{endpoint}:limit"
 
 
 def models(endpoint: str) -> str:

@@ -24,7 +24,7 @@ class Scripts:
     """
 
     def __init__(self, redis: AsyncRedis, *folders: Path) -> None:
-        self._redis = redis
+        self.redis = redis
         self._files = {file.stem: file for folder in folders for file in folder.glob("*.lua")}
         self._digests: dict[str, str] = {}
 
@@ -32,9 +32,9 @@ class Scripts:
         """Run one script and return its answer."""
         digest = self._digests.get(name) or await self._load(name)
         try:
-            return await self._redis.evalsha(digest, len(keys), *keys, *args)
+            return await self.redis.evalsha(digest, len(keys), *keys, *args)
         except NoScriptError:
-            return await self._redis.evalsha(await self._load(name), len(keys), *keys, *args)
+            return await self.redis.evalsha(await self._load(name), len(keys), *keys, *args)
 
     async def run_many(self, calls: Sequence[Call]) -> list[Any]:
         """Run several scripts in one round trip, in no certain order, and return their answers. Raises the first error among
@@ -54,7 +54,7 @@ class Scripts:
         return answers
 
     async def _pipeline(self, calls: Sequence[Call]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self.redis.pipeline(transaction=False) as pipe:
             for name, keys, args in calls:
                 pipe.evalsha(self._digests[name], len(keys), *keys, *args)
             answers: list[Any] = await pipe.execute(raise_on_error=False)
@@ -65,6 +65,6 @@ class Scripts:
 
     async def _load(self, name: str) -> str:
         source = _INCLUDE.sub(lambda match: self._source(match[1]), self._source(name))
-        digest: str = await self._redis.script_load(source)
+        digest: str = await self.redis.script_load(source)
         self._digests[name] = digest
         return digest

@@ -13,6 +13,9 @@ from balancer.errors import SharedStateUnavailable
 from balancer.outcome import Outcome
 from balancer.runtime.process import process_name
 from balancer.state import keys
+from balancer.state.concurrency import LearnedLimits
+from balancer.state.concurrency.local import LocalLimitStore
+from balancer.state.concurrency.shared import RedisLimitStore
 from balancer.state.health import EndpointHealth, HealthPolicy
 from balancer.state.health.local import LocalHealth
 from balancer.state.health.shared import SharedHealth
@@ -37,7 +40,7 @@ class UsageView(Protocol):
     def record(self, endpoint: Endpoint, outcome: Outcome, owner: str) -> None: ...
 
 
-SCRIPT_FOLDERS = tuple(Path(__file__).parent / folder for folder in ("slots", "health", "rate_limits", "../usage"))
+SCRIPT_FOLDERS = tuple(Path(__file__).parent / folder for folder in ("slots", "health", "rate_limits", "concurrency", "../usage"))
 """Where the Lua scripts are: beside the code that runs them."""
 
 
@@ -48,6 +51,7 @@ class SharedState:
     slots: Slots
     health: EndpointHealth
     rate_limits: RateLimits
+    limits: LearnedLimits
     usage: UsageView | None = None
     redis: AsyncRedis | None = None
     owns_redis: bool = False
@@ -81,7 +85,9 @@ class SharedState:
 def local_state(endpoints: Sequence[Endpoint], policy: HealthPolicy | None = None) -> SharedState:
     """Return state that is this process's alone."""
     slots = LocalSlots(endpoints)
-    return SharedState(slots, LocalHealth([e.name for e in endpoints], policy, slots.turn_away), LocalRateLimiter(endpoints))
+    health = LocalHealth([e.name for e in endpoints], policy, slots.turn_away)
+    limits = LearnedLimits(LocalLimitStore(), endpoints, slots.resize)
+    return SharedState(slots, health, LocalRateLimiter(endpoints), limits)
 
 
 def state_on(
@@ -94,7 +100,8 @@ def state_on(
     alone = LocalHealth(names, policy, slots.turn_away) if interactive else None
     health = SharedHealth(redis, scripts, names, policy, slots.turn_away, alone)
     rate_limits = RateLimiter(scripts, endpoints, LocalRateLimiter(()) if interactive else None)
-    return SharedState(slots, health, rate_limits, UsageMeter(scripts), redis)
+    limits = LearnedLimits(RedisLimitStore(scripts), endpoints, slots.resize)
+    return SharedState(slots, health, rate_limits, limits, UsageMeter(scripts), redis)
 
 
 async def redis_state(url: str, endpoints: Sequence[Endpoint]) -> SharedState:

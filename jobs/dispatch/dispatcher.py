@@ -124,7 +124,7 @@ class Dispatcher:
         return EndpointLoad(
             name=name,
             weight=endpoint.weight,
-            max_concurrency=endpoint.max_concurrency,
+            max_concurrency=self._fleet.limits[name].value,
             priority=endpoint.priority,
             latency=health.latency,
             open_lines=sum(counts),

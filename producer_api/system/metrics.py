@@ -14,10 +14,10 @@ from starlette.responses import Response
 from balancer.state.health import Circuit
 from balancer.usage.tally import Tally
 from jobs.node import Node
+from jobs.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from jobs.records import Job
 from producer_api.context import Api
 from producer_api.http.openapi import errors
-from producer_api.system.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from producer_api.system.usage_metrics import usage_metrics, used_on
 
 __all__ = ["Snapshot", "router", "snapshot", "text_of"]
@@ -32,7 +32,6 @@ class Snapshot:
     jobs_by_status: dict[str, int]
     open_jobs: list[Job]
     endpoints: list[EndpointState]
-    limits: dict[str, int]
     workers: int
     used: dict[str, Tally]
 
@@ -49,7 +48,6 @@ async def snapshot(node: Node) -> Snapshot:
         jobs_by_status=await jobs_by_status(node),
         open_jobs=await node.service.jobs.unfinished(),
         endpoints=await endpoint_states(node),
-        limits={name: endpoint.max_concurrency for name, endpoint in node.fleet.endpoints.items()},
         workers=len(await serving_workers(node)),
         used=await used_on(node.redis, datetime.now(UTC).date()),
     )
@@ -96,14 +94,22 @@ def _endpoint_metrics(found: Snapshot) -> Iterator[Metric]:
         return family
 
     states = found.endpoints
-    limits: dict[str, float | None] = {**found.limits}
     yield gauge("in_flight", "Requests in flight, all processes together.", {s.name: s.in_flight for s in states})
-    yield gauge("max_concurrency", "Requests that may be in flight.", limits)
+    yield gauge("max_concurrency", "Requests that may be in flight.", {s.name: s.limit.value for s in states})
     yield gauge("queued_shards", "Shards that wait in the endpoint's queue.", {s.name: s.queued for s in states})
     yield gauge("open_lines", "Lines given to the endpoint that are not finished.", {s.name: s.open_lines for s in states})
     yield gauge("latency_seconds", "Moving average of the time that an answer takes.", {s.name: s.health.latency for s in states})
+    yield _limits(states)
     yield _circuits(states)
     yield _requests(states)
+
+
+def _limits(states: list[EndpointState]) -> Metric:
+    text = "1 for what has set the requests that may be in flight."
+    family = GaugeMetricFamily("roadbalancer_endpoint_limited_by", text, labels=["endpoint", "by"])
+    for state in states:
+        family.add_metric([state.name, state.limit.limited_by or "configuration"], 1)
+    return family
 
 
 def _circuits(states: list[EndpointState]) -> Metric:

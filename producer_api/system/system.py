@@ -5,11 +5,11 @@ import time
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from jobs.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from producer_api.context import Api, ApiContext
 from producer_api.http.errors import UNAVAILABLE, ApiError, Problem
 from producer_api.http.openapi import errors
 from producer_api.system.machine import MachineObject, ProcessObject, machine_now, process_now, versions
-from producer_api.system.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from producer_api.system.readiness import reasons_against
 
 __all__ = ["health_router", "router"]
@@ -32,7 +32,8 @@ class Readiness(BaseModel):
 
 class EndpointObject(BaseModel):
     """One endpoint. `latency` is the moving average in seconds; `in_flight` counts requests of all processes, `open_lines` what
-    it has been given and not finished, `queued` the shards that wait in its queue; `ok` and `failed` count requests."""
+    it has been given and not finished, `queued` the shards that wait in its queue; `limited_by` says what has set a
+    `max_concurrency` that finds itself (null for a number); `ok` and `failed` count requests."""
 
     name: str
     url: str
@@ -44,6 +45,7 @@ class EndpointObject(BaseModel):
     usable: bool
     in_flight: int
     max_concurrency: int
+    limited_by: str | None
     open_lines: int
     queued: int
     latency: float | None
@@ -144,7 +146,8 @@ def _endpoint(api: ApiContext, state: EndpointState) -> EndpointObject:
         circuit=seen.circuit,
         usable=seen.usable,
         in_flight=state.in_flight,
-        max_concurrency=endpoint.max_concurrency,
+        max_concurrency=state.limit.value,
+        limited_by=state.limit.limited_by,
         open_lines=state.open_lines,
         queued=state.queued,
         latency=seen.latency,

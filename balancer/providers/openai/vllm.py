@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from balancer.providers.base import Call, Check, Progress, RequestRefused
+from balancer.providers.base import Call, Check, EngineLoad, RequestRefused
 from balancer.providers.openai.adapter import OpenAIAdapter
 
 __all__ = ["VLLMAdapter"]
@@ -26,6 +26,8 @@ _WORK = re.compile(
     re.MULTILINE,
 )
 """Counters that rise while an engine works: with each token, each prompt, each step."""
+
+_PREEMPTIONS = re.compile(rb"^vllm:num_preemptions_total(?:\{[^\n]*\})?[ \t]+([^\s]+)", re.MULTILINE)
 
 
 class VLLMAdapter(OpenAIAdapter):
@@ -49,14 +51,9 @@ class VLLMAdapter(OpenAIAdapter):
         _refuse_files(body.get("messages"))
         return super().call(endpoint, path, body)
 
-    def load(self, body: bytes) -> float | None:
-        """Read how many requests wait at the server, all its engines together, from its metrics; None if they don't say."""
-        return _sum_of(_WAITING, body)
-
-    def progress(self, body: bytes) -> Progress | None:
-        """Read how many requests run, and how much has been done so far, all engines together."""
-        running, work = _sum_of(_RUNNING, body), _sum_of(_WORK, body)
-        return None if running is None or work is None else Progress(running, work)
+    def load(self, body: bytes) -> EngineLoad:
+        """Read the server's metrics, all its engines together."""
+        return EngineLoad(*(_sum_of(metric, body) for metric in (_RUNNING, _WAITING, _WORK, _PREEMPTIONS)))
 
 
 def _refuse_files(messages: Any) -> None:

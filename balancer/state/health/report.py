@@ -66,6 +66,8 @@ class Seen:
             self.run = self.repeated_run = self.timeouts = 0
             return False
         self._show(failure)
+        if outcome.too_many and failure.retry_after is None:
+            return False
         if failure.kind is FailureKind.TIMEOUT and not outcome.repeated:
             self.timeouts += 1
         if failure.kind is FailureKind.RATE_LIMIT or failure.retry_after is not None:

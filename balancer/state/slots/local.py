@@ -30,7 +30,7 @@ class LocalSlots:
 
     def add(self, endpoint: Endpoint) -> None:
         """Begin to count an endpoint's requests."""
-        gauge = _Gauge(endpoint.max_concurrency)
+        gauge = _Gauge(endpoint.first_limit)
         if leaving := self._leaving.pop(endpoint.name, None):
             gauge.in_use, gauge.waiters = leaving.in_use, leaving.waiters
         self._gauges[endpoint.name] = gauge
@@ -41,6 +41,10 @@ class LocalSlots:
         gauge = self._gauges.pop(endpoint)
         if gauge.in_use:
             self._leaving[endpoint] = gauge
+
+    def resize(self, endpoint: str, limit: int) -> None:
+        """Let so many requests be in flight from now on; those that are beyond it end as they do."""
+        self._gauges[endpoint].resize(limit)
 
     def announce(self, endpoint: str, change: int) -> None:
         """Do nothing: no other process wants the slots."""
@@ -78,8 +82,7 @@ class LocalSlots:
         gauge.waiters.give_back(flow)
         if not gauge.in_use:
             self._leaving.pop(endpoint, None)
-        while gauge.waiters and gauge.in_use < gauge.limit and gauge.waiters.grant():
-            gauge.in_use += 1
+        gauge.hand_out()
 
     def turn_away(self, endpoint: str) -> None:
         """End all waits for slots of an endpoint."""
@@ -100,3 +103,11 @@ class _Gauge:
         self.limit = limit
         self.in_use = 0
         self.waiters = FairQueue()
+
+    def resize(self, limit: int) -> None:
+        self.limit = limit
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        while self.waiters and self.in_use < self.limit and self.waiters.grant():
+            self.in_use += 1

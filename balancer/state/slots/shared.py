@@ -15,7 +15,7 @@ from contextlib import suppress
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from balancer.endpoint import Endpoint
+from balancer.endpoint import AutoConcurrency, Endpoint
 from balancer.runtime.periodic import Periodic
 from balancer.state import keys
 from balancer.state.scripts import Call, Scripts
@@ -89,7 +89,7 @@ class SharedSlots:
 
     def add(self, endpoint: Endpoint) -> None:
         """Begin to count an endpoint's requests."""
-        gauge = _Gauge(endpoint.max_concurrency, AT_HAND if self._interactive else 0)
+        gauge = _Gauge(endpoint, AT_HAND if self._interactive else 0)
         if leaving := self._leaving.pop(endpoint.name, None):
             gauge.in_use, gauge.known = leaving.in_use, leaving.known
             gauge.waiters = leaving.waiters
@@ -101,6 +101,15 @@ class SharedSlots:
         gauge = self._gauges.pop(endpoint)
         if gauge.in_use:
             self._leaving[endpoint] = gauge
+
+    def resize(self, endpoint: str, limit: int) -> None:
+        """Let so many requests be in flight from now on, all processes together; those that are beyond it end as they do."""
+        gauge = self._gauges[endpoint]
+        if limit != gauge.limit:
+            gauge.limit = limit
+            if self._alone:
+                gauge.go_on_alone()
+            self._asking.wake()
 
     def announce(self, endpoint: str, change: int) -> None:
         """Say that `change` more (or fewer) requests than are waiting now are going to want a slot."""
@@ -227,6 +236,7 @@ class SharedSlots:
             if gauge is None:
                 continue
             gauge.allowed, gauge.share, gauge.others = int(answer[0]), int(answer[1]), int(answer[2])
+            gauge.limit = int(answer[3])
             gauge.valid_until = asked_at + SLOT_LEASE
             gauge.hand_out(time.monotonic())
 
@@ -239,14 +249,15 @@ class SharedSlots:
         gauge.known = True
         weight = INTERACTIVE_WEIGHT if self._interactive else 1
         args = (self._process, held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000), gauge.in_use, weight)
-        return "slots", (keys.slots(name), keys.slot_turns(name)), args
+        return "slots", (keys.slots(name), keys.slot_turns(name), keys.limit(name)), (*args, int(gauge.finds_itself))
 
 
 class _Gauge:
     """One endpoint as this process sees it."""
 
-    def __init__(self, limit: int, at_hand: int) -> None:
-        self.limit = limit
+    def __init__(self, endpoint: Endpoint, at_hand: int) -> None:
+        self.limit = endpoint.first_limit
+        self.finds_itself = isinstance(endpoint.max_concurrency, AutoConcurrency)
         self.at_hand = at_hand
         self.used_at = 0.0
         self.others = 0
@@ -272,7 +283,7 @@ class _Gauge:
 
     @property
     def usable(self) -> int:
-        return min(self.allowed, self.share)
+        return min(self.allowed, self.share, self.limit)
 
     def held(self, now: float) -> int:
         """What can't be given away in a question: slots in use, and those that may be taken while it is under way.

@@ -3,13 +3,15 @@
 -- time is over. Where more is wanted than there is, each gets its share in proportion to what it wants times its weight, but at
 -- least one; with more processes than slots they take turns, in the order in which they came to wait.
 -- KEYS: 1 slots hash: process -> "allowed:wanted:expires_ms:in_use:weight", 2 sorted set of the processes that wait for their first slot, by
---       the time (ms) they began to
+--       the time (ms) they began to, 3 limit hash, whose field 'limit' goes before ARGV[4]
 -- ARGV: 1 process, 2 held now and not to be taken away, 3 wanted (held included), 4 the endpoint's limit, 5 time to live (ms), 6 in use now,
---       7 weight: people wait for the requests of a heavier one
+--       7 weight: people wait for the requests of a heavier one, 8 1: the limit finds itself
 -- Returns {what the process may have in flight from now on, never less than what it holds; up to where it may begin more, which is
--- what would be fair, and less for one that was silent for so long that others have been given what it holds; what others use}.
+-- what would be fair, and less for one that was silent for so long that others have been given what it holds; what others use;
+-- the limit}.
 local me, held, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local limit, ttl, weight = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7] or '1')
+local ttl, weight = tonumber(ARGV[5]), tonumber(ARGV[7] or '1')
+local limit = tonumber(ARGV[8] == '1' and redis.call('HGET', KEYS[3], 'limit') or ARGV[4])
 local PATIENCE = 500 -- ms without a question after which nobody stands back for a process that waits: it may be dead
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -89,4 +91,4 @@ if allowed == 0 and wanted > 0 then
 else
   redis.call('ZREM', KEYS[2], me)
 end
-return {allowed, math.min(target, math.max(room, 0)), used_others}
+return {allowed, math.min(target, math.max(room, 0)), used_others, limit}

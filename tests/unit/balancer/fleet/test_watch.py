@@ -7,7 +7,7 @@ import pytest
 from balancer.fleet import watch
 from balancer.fleet.watch import Signs, Watch
 from balancer.outcome import Failure, FailureKind
-from balancer.providers import Progress
+from balancer.providers import EngineLoad
 from tests.waiting import until
 
 DOWN = Failure(FailureKind.TIMEOUT, "no whole answer within 2 s")
@@ -20,7 +20,7 @@ class Fleet:
         self.endpoint = Signs()
         self.latency = 0.0
         self.problems: list[Failure | None] = [None]
-        self.works: list[Progress | None] = [None]
+        self.works: list[EngineLoad] = [EngineLoad()]
         self.checks = 0
         self.left: list[Failure] = []
 
@@ -34,7 +34,7 @@ class Fleet:
         self.checks += 1
         return self.problems.pop(0) if len(self.problems) > 1 else self.problems[0]
 
-    async def progress(self, endpoint: str, timeout: float) -> Progress | None:
+    async def engine_load(self, endpoint: str, timeout: float) -> EngineLoad:
         return self.works.pop(0) if len(self.works) > 1 else self.works[0]
 
     async def leave(self, endpoint: str, failure: Failure) -> None:
@@ -101,7 +101,7 @@ async def test_what_usually_takes_long_is_checked_later(fleet: Fleet) -> None:
 
 
 async def test_an_engine_that_makes_no_token_is_left(fleet: Fleet) -> None:
-    fleet.works = [Progress(4, 100), Progress(4, 101), Progress(4, 102)]
+    fleet.works = [EngineLoad(running=4, work=100), EngineLoad(running=4, work=101), EngineLoad(running=4, work=102)]
     fleet.endpoint.begin()
     await until(lambda: fleet.left)
     assert "its engine stands still: no token for" in fleet.left[0].message
@@ -109,10 +109,10 @@ async def test_an_engine_that_makes_no_token_is_left(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize(
     "works",
-    [[Progress(4, float(n)) for n in range(1000)], [Progress(0, 100.0)], [None]],
+    [[EngineLoad(running=4, work=float(n)) for n in range(1000)], [EngineLoad(running=0, work=100.0)], [EngineLoad()]],
     ids=["tokens rise", "nothing runs there", "it does not say"],
 )
-async def test_an_engine_that_works_or_does_not_say_is_not_left(fleet: Fleet, works: list[Progress | None]) -> None:
+async def test_an_engine_that_works_or_does_not_say_is_not_left(fleet: Fleet, works: list[EngineLoad]) -> None:
     fleet.works = works
     fleet.endpoint.begin()
     await until(lambda: fleet.checks >= 30)

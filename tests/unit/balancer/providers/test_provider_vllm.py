@@ -42,13 +42,13 @@ ENDPOINT = Endpoint("http://gpu:8000/v1", name="gpu", provider="vllm")
     ],
 )
 def test_how_much_waits(metrics: str, load: float | None) -> None:
-    assert ADAPTER.load(metrics.encode()) == load
+    assert ADAPTER.load(metrics.encode()).waiting == load
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.binary(max_size=80).map(lambda tail: b"vllm:num_requests_waiting" + tail))
 def test_any_metrics_are_a_sensible_number_or_none(metrics: bytes) -> None:
-    load = ADAPTER.load(metrics)
+    load = ADAPTER.load(metrics).waiting
     assert load is None or 0 <= load < float("inf")
 
 

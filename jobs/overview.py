@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from balancer.state import keys as balancer_keys
+from balancer.state.concurrency import Limit
 from balancer.state.health import Health
 from balancer.state.slots.shared import in_flight
 from jobs import keys
@@ -19,11 +20,13 @@ ASK_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """One endpoint now: requests in flight (all processes), lines given to it that are not finished, messages in its queue."""
+    """One endpoint now: requests in flight (all processes) and how many may be, lines given to it that are not finished, messages
+    in its queue."""
 
     name: str
     health: Health
     in_flight: int
+    limit: Limit
     open_lines: int
     queued: int
 
@@ -32,6 +35,7 @@ async def endpoint_states(node: Node) -> list[EndpointState]:
     """Return every endpoint's state, in the order of the configuration."""
     names = list(node.fleet.endpoints)
     await node.fleet.health.refresh()
+    await node.fleet.limits.refresh()
     async with node.redis.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.hvals(balancer_keys.slots(name))
@@ -44,6 +48,7 @@ async def endpoint_states(node: Node) -> list[EndpointState]:
             name=name,
             health=node.fleet.health[name],
             in_flight=sum(in_flight(entry, now) for entry in answers[3 * i]),
+            limit=node.fleet.limits[name],
             open_lines=sum(int(lines) for lines in answers[3 * i + 1]),
             queued=int(answers[3 * i + 2]),
         )

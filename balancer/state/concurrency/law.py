@@ -1,0 +1,224 @@
+"""How many requests an endpoint is given at once: the control law of `max_concurrency: auto` (pure).
+
+Perturb and observe (hill climbing on the measured throughput): a limit is kept for about a generation of answers, its throughput
+follows from Little's law, and another limit is tried against it. More in flight is kept while it brings more throughput, fewer
+while it costs none. The latency itself is not compared, as Vegas and gradient limits do (Netflix concurrency-limits): that of a
+model server grows long before its throughput stops to. Refusals are answered as by TCP, with a multiplicative decrease and an
+additive increase (Chiu and Jain 1989), and an engine that says that requests wait inside it is believed at once.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+__all__ = ["LimitState", "LimitedBy", "Sample", "next_limit"]
+
+FIRST_FACTOR = 2.0
+"""How far the first tries go; the factor shrinks with each that fails, and grows with each that does not."""
+LEAST_FACTOR = 1.25
+GAIN_WORTH_MORE = 0.2
+"""Elasticity (relative growth of the throughput by that of the limit) from which a higher limit is kept."""
+LOSS_WORTH_FEWER = 0.1
+"""Elasticity up to which a lower limit is kept: the same throughput with fewer in flight is a shorter latency."""
+LEAST_ANSWERS = 12
+"""Answers that a measurement rests on, or one for each request in flight if that is more."""
+LEAST_ANSWERS_AGAINST = 8
+"""Answers, or a quarter of those in flight, after which a try that has brought nothing is ended early."""
+FILLED = 0.8
+"""Share of the limit that has to be in flight for it to be what bounds the throughput."""
+CHANGED = 0.2
+"""Relative change of the throughput under the same limit that starts the search again."""
+LONGEST_REST = 8
+"""Generations of answers between two tries that have become hopeless."""
+REFUSED_BY_TRIES = 0.003
+"""Share of the requests that tries may let be refused: the more a try has cost, the longer the next one waits."""
+DOWN_EVERY = 8
+"""Of the tries at rest, one in so many is a lower limit: a knee that falls shows in the throughput anyway."""
+WAITING_ALLOWED = 0.1
+"""Share of the limit that may wait inside the engine: it has the next request at hand then."""
+AFTER_PREEMPTION = 0.85
+
+
+class LimitedBy(StrEnum):
+    """What has set a limit that finds itself."""
+
+    START = "start"
+    """Nothing is known yet."""
+    THROUGHPUT = "throughput"
+    """More in flight brings no more throughput."""
+    REFUSALS = "refusals"
+    """More in flight is refused (429 or 503)."""
+    ENGINE = "engine"
+    """More in flight waits inside the endpoint, or is preempted there."""
+    BOUND = "bound"
+    """The highest limit that is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What an endpoint did in `seconds`, as all processes together saw it.
+
+    `in_flight` is the mean over the time. `finished` counts the answers to requests that were sent under the present limit,
+    `work` is their sum of work (tokens, or any other unit), `busy` the sum of the seconds that they took. `refused` counts those
+    under this limit that were refused for being too many. `waiting` (requests) and `preempted` (since the last sample) are what
+    the engine says, if it does.
+    """
+
+    seconds: float
+    in_flight: float = 0.0
+    finished: int = 0
+    work: float = 0.0
+    busy: float = 0.0
+    refused: int = 0
+    waiting: float | None = None
+    preempted: int = 0
+
+    def __add__(self, later: "Sample") -> "Sample":
+        seconds = self.seconds + later.seconds
+        in_flight = (self.in_flight * self.seconds + later.in_flight * later.seconds) / seconds if seconds else 0.0
+        return Sample(
+            seconds,
+            in_flight,
+            self.finished + later.finished,
+            self.work + later.work,
+            self.busy + later.busy,
+            self.refused + later.refused,
+            later.waiting,
+            self.preempted + later.preempted,
+        )
+
+
+NOTHING = Sample(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """A limit and what the law knows. `version` counts the limits: samples of another one say nothing about this.
+
+    `good` is the limit with the best throughput so far, `rate` that throughput (work per second), 0 if it has not been measured.
+    `factor` and `up` are the next try, which waits for `rest` generations of answers; `refused_at` is the lowest limit that was
+    refused.
+    """
+
+    limit: int
+    version: int = 0
+    good: int = 0
+    rate: float = 0.0
+    factor: float = FIRST_FACTOR
+    up: bool = False
+    failed: int = 0
+    """Tries in a row that brought nothing."""
+    rest: int = 0
+    refused_at: int = 0
+    limited_by: LimitedBy = LimitedBy.START
+    filled: bool = False
+    """Whether the limit bounds what is in flight, and not the work that there is."""
+    seen: Sample = NOTHING
+
+    @property
+    def trying(self) -> bool:
+        """Whether the limit is a try."""
+        return self.rate > 0 and self.limit != self.good
+
+
+def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
+    """Return the limit after another sample; it has another `version` if it is another one. `most` bounds it."""
+    state = replace(state, limit=min(state.limit, most))
+    if sample.refused:
+        return _after_refusals(state, sample)
+    if sample.preempted or (sample.waiting or 0.0) > max(1.0, WAITING_ALLOWED * state.limit):
+        return _after_queueing(state, sample)
+    seen = state.seen + sample
+    state = replace(state, seen=seen, filled=seen.in_flight >= FILLED * state.limit)
+    if not state.filled or not seen.busy:
+        # What is measured with slots free says nothing about the limit.
+        return replace(state, seen=NOTHING) if not state.filled and seen.finished else state
+    rate = state.limit * seen.work / seen.busy
+    if state.trying and state.limit > state.good and rate < state.rate and seen.finished >= _enough(state, against=True):
+        return _back(state)
+    if state.rate and not state.trying and seen.finished >= _enough(state, against=True) and _changed(state, rate, 2 * CHANGED):
+        return _search_again(state, rate)
+    if seen.finished < _enough(state):
+        return state
+    if not state.rate:
+        return _try(replace(state, good=state.limit, rate=rate), most)
+    if not state.trying:
+        return _rested(state, rate, most)
+    elasticity = math.log(rate / state.rate) / math.log(state.limit / state.good)
+    kept = elasticity >= GAIN_WORTH_MORE if state.limit > state.good else elasticity <= LOSS_WORTH_FEWER
+    if not kept:
+        return _back(state)
+    factor = min(FIRST_FACTOR, state.factor**2)
+    return _try(replace(state, good=state.limit, rate=rate, factor=factor, failed=0), most)
+
+
+def _enough(state: LimitState, against: bool = False) -> float:
+    if against:
+        return max(LEAST_ANSWERS_AGAINST, state.limit / 4)
+    return max(LEAST_ANSWERS * (2 if state.factor <= LEAST_FACTOR else 1), 0.9 * state.limit)
+
+
+def _at(state: LimitState, limit: int, anew: bool = False) -> LimitState:
+    """Begin to measure a limit; with `anew`, requests that have been sent under it don't count."""
+    return replace(state, limit=limit, version=state.version + (anew or limit != state.limit), seen=NOTHING)
+
+
+def _back(state: LimitState) -> LimitState:
+    """Return to the limit before a try that failed, and say what is tried next."""
+    limited_by = LimitedBy.THROUGHPUT if state.limit > state.good else state.limited_by
+    failed = state.failed + 1
+    at_rest = state.factor <= LEAST_FACTOR and failed > 1
+    rest = min(LONGEST_REST, 2 ** (failed - 1)) if at_rest else 0
+    up = failed % DOWN_EVERY != 0 if at_rest else state.limit < state.good
+    factor = max(LEAST_FACTOR, math.sqrt(state.factor)) if failed % 2 == 0 else state.factor
+    state = replace(state, failed=failed, rest=rest, factor=factor, up=up, limited_by=limited_by)
+    return _at(state, state.good)
+
+
+def _rested(state: LimitState, rate: float, most: int) -> LimitState:
+    """Go on after a generation of answers under the limit that is known as good."""
+    if _changed(state, rate, CHANGED):
+        return _search_again(state, rate)
+    state = replace(state, rate=state.rate + 0.3 * (rate - state.rate), rest=state.rest - 1)
+    return _try(state, most) if state.rest <= 0 else replace(state, seen=NOTHING)
+
+
+def _changed(state: LimitState, rate: float, by: float) -> bool:
+    return abs(rate / state.rate - 1) > by
+
+
+def _search_again(state: LimitState, rate: float) -> LimitState:
+    """Begin anew, since the endpoint is another one now. Some of the answers are from before, so its rate is measured first."""
+    return _at(replace(state, rate=0.0, factor=FIRST_FACTOR, up=rate > state.rate, failed=0, rest=0), state.limit, anew=True)
+
+
+def _try(state: LimitState, most: int) -> LimitState:
+    """Begin the next try from the limit that is known as good."""
+    good, refused_at = state.good, state.refused_at
+    if state.up and good >= most:
+        state = replace(state, up=False, limited_by=LimitedBy.BOUND)
+    if not state.up:
+        lower = min(good - 1, round(good / state.factor))
+        return _at(state, lower) if lower >= 1 else _at(replace(state, up=True, rest=2), good)
+    higher = max(good + 1, round(good * state.factor))
+    if refused_at > good:
+        # Near what was refused it goes up by little.
+        higher = min(higher, max(good + max(1, good // 16), round(0.9 * refused_at)))
+    return _at(state, min(higher, most))
+
+
+def _after_refusals(state: LimitState, sample: Sample) -> LimitState:
+    """Return to what was good before a try; without one, halve."""
+    tried = state.trying and state.good < state.limit
+    limit = state.good if tried else max(1, state.limit // 2)
+    cost = sample.refused / REFUSED_BY_TRIES / _enough(replace(state, limit=limit)) if tried else 0.0
+    known = replace(state, good=limit, rate=state.rate if tried else 0.0, refused_at=state.limit, rest=math.ceil(cost), up=True)
+    return _at(replace(known, factor=LEAST_FACTOR, limited_by=LimitedBy.REFUSALS), limit)
+
+
+def _after_queueing(state: LimitState, sample: Sample) -> LimitState:
+    waiting = sample.waiting or 0.0
+    lower = min(AFTER_PREEMPTION * state.limit if sample.preempted else state.limit, state.limit - waiting * 0.9)
+    limit = max(1, min(state.limit - 1, math.floor(lower)))
+    known = replace(state, good=limit, rate=0.0, factor=LEAST_FACTOR, up=True, rest=LONGEST_REST // 2)
+    return _at(replace(known, limited_by=LimitedBy.ENGINE), limit)

@@ -1,0 +1,98 @@
+"""A simulated endpoint and the clients that keep its limit filled, on a clock of their own."""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from balancer.state.concurrency.law import LimitState, Sample, next_limit
+
+PERIOD = 0.5
+"""Seconds between two samples."""
+TICK = 0.02
+
+
+@dataclass
+class Plant:
+    """Processor sharing: `knee` requests in flight are answered in `service` seconds each; more slow each other down, and with
+    `decay` their throughput falls as well. With `sheds`, more than `knee` are refused instead."""
+
+    knee: float
+    service: float = 0.3
+    decay: float = 0.0
+    sheds: bool = False
+    spread: float = 0.3
+    """Half the width of the requests' sizes around 1."""
+    now: float = 0.0
+    done: float = 0.0
+    refused: int = 0
+    _progress: float = 0.0
+    _running: list[tuple[float, int, float, float, int]] = field(default_factory=list)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _random: random.Random = field(default_factory=lambda: random.Random(7))
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running)
+
+    def throughput(self, in_flight: float) -> float:
+        """Return what is done a second with so many in flight."""
+        over = max(1.0, in_flight / self.knee)
+        return in_flight / (self.service * over ** (1 + self.decay))
+
+    def send(self, version: int) -> bool:
+        if self.sheds and self.in_flight >= self.knee:
+            self.refused += 1
+            return False
+        size = self._random.uniform(1 - self.spread, 1 + self.spread)
+        heapq.heappush(self._running, (self._progress + size, next(self._numbers), self.now, size, version))
+        return True
+
+    def advance(self, seconds: float) -> list[tuple[float, float, int]]:
+        """Return the requests that end meanwhile: latency (s), size and version."""
+        until, ended = self.now + seconds, []
+        while self._running:
+            speed = self.throughput(self.in_flight) / self.in_flight
+            left = (self._running[0][0] - self._progress) / speed
+            if self.now + left > until:
+                self._progress += (until - self.now) * speed
+                break
+            self.now += left
+            self._progress, _, began, size, version = heapq.heappop(self._running)
+            self.done += size
+            ended.append((self.now - began, size, version))
+        self.now = until
+        return ended
+
+
+@dataclass
+class Closed:
+    """Clients that always want more than the limit lets in flight."""
+
+    plant: Plant
+    state: LimitState = field(default_factory=lambda: LimitState(32))
+    most: int = 1024
+    law: Callable[[LimitState, Sample, int], LimitState] | None = next_limit
+    """None keeps the limit as it is."""
+    limits: list[tuple[float, int]] = field(default_factory=list)
+    answered: int = 0
+
+    def run(self, seconds: float) -> "Closed":
+        plant, end = self.plant, self.plant.now + seconds
+        since, sample = plant.now, Sample(0.0)
+        while plant.now < end:
+            refused = 0
+            while plant.in_flight < self.state.limit and not refused:
+                refused += not plant.send(self.state.version)
+            flying = plant.in_flight + refused
+            ended = plant.advance(TICK)
+            self.answered += len(ended)
+            mine = [(latency, size) for latency, size, version in ended if version == self.state.version]
+            sample += Sample(TICK, flying, len(mine), sum(s for _, s in mine), sum(t for t, _ in mine), refused)
+            if self.law is not None and (plant.now - since >= PERIOD or refused):
+                self.state = self.law(self.state, sample, self.most)
+                since, sample = plant.now, Sample(0.0)
+                if not self.limits or self.limits[-1][1] != self.state.limit:
+                    self.limits.append((round(plant.now, 2), self.state.limit))
+        return self

@@ -1,0 +1,115 @@
+"""The limit finds the knee of a simulated endpoint, and keeps it when it moves."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balancer.state.concurrency.law import LimitedBy, LimitState, Sample, next_limit
+from tests.unit.balancer.state.concurrency.plant import Closed, Plant
+
+KNEES = (8, 64, 512)
+KINDS = {
+    "plateau": {},  # more in flight is as good, only slower
+    "slows": {"decay": 0.3},  # more in flight is done worse, without any 429
+    "sheds": {"sheds": True},  # more in flight is refused with 503
+}
+WARM = 15.0
+MEASURED = 30.0
+
+
+def best_of_fixed(kind: str, knee: float) -> float:
+    """Return the throughput of the best limit that could have been configured, on the same plant."""
+    plant = Plant(knee, **KINDS[kind])
+    fixed = Closed(plant, LimitState(round(knee)), law=None)
+    fixed.run(5)
+    before = plant.done
+    fixed.run(10)
+    return (plant.done - before) / 10
+
+
+def against_best(clients: Closed, kind: str) -> tuple[float, float]:
+    """Return the throughput from now on, as a share of the best fixed limit's, and the share of requests refused."""
+    plant = clients.plant
+    done, answered, refused = plant.done, clients.answered, plant.refused
+    clients.run(MEASURED)
+    answered, refused = clients.answered - answered, plant.refused - refused
+    return (plant.done - done) / MEASURED / best_of_fixed(kind, plant.knee), refused / (answered + refused)
+
+
+@pytest.mark.parametrize("knee", KNEES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_knee_is_found_within_15_seconds(kind: str, knee: int) -> None:
+    clients = Closed(Plant(knee, **KINDS[kind])).run(WARM)
+    share, refused = against_best(clients, kind)
+    assert share >= 0.95, clients.limits
+    assert refused < 0.01, clients.limits
+
+
+@pytest.mark.parametrize(("knee", "moved"), [(8, 32), (64, 256), (64, 16), (512, 128)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_knee_that_moves_is_found_again_within_15_seconds(kind: str, knee: int, moved: int) -> None:
+    clients = Closed(Plant(knee, **KINDS[kind])).run(2 * WARM)
+    clients.plant.knee = moved
+    share, refused = against_best(clients.run(WARM), kind)
+    assert share >= 0.95, clients.limits
+    assert refused < 0.01, clients.limits
+
+
+@pytest.mark.parametrize("knee", KNEES)
+def test_at_rest_the_limit_stays_near_the_knee(knee: int) -> None:
+    clients = Closed(Plant(knee, decay=0.3)).run(2 * WARM)
+    clients.limits.clear()
+    clients.run(60)
+    assert all(0.75 * knee <= limit <= 1.3 * knee for _, limit in clients.limits), clients.limits
+    assert len(clients.limits) <= 30
+
+
+def test_nothing_is_learned_while_slots_are_free() -> None:
+    state = LimitState(32)
+    for _ in range(100):
+        state = next_limit(state, Sample(0.5, in_flight=5.0, finished=50, work=50.0, busy=2.5), most=1024)
+    assert (state.limit, state.filled, state.limited_by) == (32, False, LimitedBy.START)
+
+
+def test_an_engine_in_which_requests_wait_is_given_fewer_at_once() -> None:
+    state = next_limit(LimitState(32), Sample(0.5, in_flight=32.0, waiting=28.0), most=1024)
+    assert 4 <= state.limit <= 8
+    assert state.limited_by is LimitedBy.ENGINE
+
+
+def test_an_engine_that_preempts_is_given_fewer() -> None:
+    state = next_limit(LimitState(32), Sample(0.5, in_flight=32.0, waiting=0.0, preempted=3), most=1024)
+    assert state.limit == 27
+
+
+def test_one_burst_of_refusals_halves_the_limit_once() -> None:
+    state = next_limit(LimitState(64), Sample(0.02, in_flight=10.0, refused=54), most=1024)
+    assert (state.limit, state.version, state.limited_by) == (32, 1, LimitedBy.REFUSALS)
+
+
+def test_the_bound_says_so() -> None:
+    clients = Closed(Plant(512), most=48).run(WARM)
+    assert (max(limit for _, limit in clients.limits), clients.state.limited_by) == (48, LimitedBy.BOUND)
+
+
+samples = st.builds(
+    Sample,
+    seconds=st.floats(0.001, 10),
+    in_flight=st.floats(0, 2000),
+    finished=st.integers(0, 5000),
+    work=st.floats(0, 1e9),
+    busy=st.floats(0, 1e6),
+    refused=st.integers(0, 100),
+    waiting=st.none() | st.floats(0, 5000),
+    preempted=st.integers(0, 10),
+)
+
+
+@given(st.lists(samples, max_size=40), st.integers(1, 2000), st.integers(1, 2000))
+def test_whatever_is_seen_the_limit_stays_in_its_bounds(seen: list[Sample], start: int, most: int) -> None:
+    state = LimitState(start)
+    for sample in seen:
+        before = state
+        state = next_limit(state, sample, most)
+        assert 1 <= state.limit <= most
+        assert state.version > before.version or state.limit == min(before.limit, most)
