@@ -26,6 +26,10 @@ LEAST_ANSWERS_AGAINST = 8
 """Answers, or a quarter of those in flight, after which a try that has brought nothing is ended early."""
 FILLED = 0.8
 """Share of the limit that has to be in flight for it to be what bounds the throughput."""
+HOPELESS = 0.75
+"""Share of the throughput before below which a lower limit is given up early."""
+SETTLED_SHARE = 0.25
+"""Share of the limit that has to be answered after a change of it before it is measured."""
 CHANGED = 0.2
 """Relative change of the throughput under the same limit that starts the search again."""
 LONGEST_REST = 8
@@ -34,6 +38,8 @@ REFUSED_BY_TRIES = 0.003
 """Share of the requests that tries may let be refused: the more a try has cost, the longer the next one waits."""
 DOWN_EVERY = 8
 """Of the tries at rest, one in so many is a lower limit: a knee that falls shows in the throughput anyway."""
+SETTLING = 0.5
+"""Seconds that a lower limit has to take effect, before refusals lower it again."""
 WAITING_ALLOWED = 0.1
 """Share of the limit that may wait inside the engine: it has the next request at hand then."""
 AFTER_PREEMPTION = 0.85
@@ -108,8 +114,14 @@ class LimitState:
     up: bool = False
     failed: int = 0
     """Tries in a row that brought nothing."""
+    moved: bool = False
+    """Whether one of the tries was kept."""
     rest: int = 0
     refused_at: int = 0
+    deaf: float = 0.0
+    """Seconds in which refusals are still those of the limit before: the others have to learn of the new one first."""
+    settled: bool = False
+    """Whether the requests in flight have come to the limit, so that those sent from now on measure it."""
     limited_by: LimitedBy = LimitedBy.START
     filled: bool = False
     """Whether the limit bounds what is in flight, and not the work that there is."""
@@ -124,8 +136,9 @@ class LimitState:
 def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     """Return the limit after another sample; it has another `version` if it is another one. `most` bounds it."""
     state = replace(state, limit=min(state.limit, most))
-    if sample.refused:
+    if sample.refused and state.deaf <= 0:
         return _after_refusals(state, sample)
+    state = replace(state, deaf=max(0.0, state.deaf - sample.seconds))
     if sample.preempted or (sample.waiting or 0.0) > max(1.0, WAITING_ALLOWED * state.limit):
         return _after_queueing(state, sample)
     seen = state.seen + sample
@@ -134,8 +147,12 @@ def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
         # What is measured with slots free says nothing about the limit.
         return replace(state, seen=NOTHING) if not state.filled and seen.finished else state
     rate = state.limit * seen.work / seen.busy
-    if state.trying and state.limit > state.good and rate < state.rate and seen.finished >= _enough(state, against=True):
+    if state.trying and seen.finished >= _enough(state, against=True) and _is_hopeless(state, rate):
         return _back(state)
+    if not state.settled:
+        # Those sent while the requests in flight were changing had a shorter or a longer queue before them.
+        enough = seen.finished >= SETTLED_SHARE * state.limit
+        return replace(state, settled=True, version=state.version + 1, seen=NOTHING) if enough else state
     if state.rate and not state.trying and seen.finished >= _enough(state, against=True) and _changed(state, rate, 2 * CHANGED):
         return _search_again(state, rate)
     if seen.finished < _enough(state):
@@ -149,7 +166,7 @@ def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     if not kept:
         return _back(state)
     factor = min(FIRST_FACTOR, state.factor**2)
-    return _try(replace(state, good=state.limit, rate=rate, factor=factor, failed=0), most)
+    return _try(replace(state, good=state.limit, rate=rate, factor=factor, failed=0, moved=True), most)
 
 
 def _enough(state: LimitState, against: bool = False) -> float:
@@ -158,21 +175,29 @@ def _enough(state: LimitState, against: bool = False) -> float:
     return max(LEAST_ANSWERS * (2 if state.factor <= LEAST_FACTOR else 1), 0.9 * state.limit)
 
 
+def _is_hopeless(state: LimitState, rate: float) -> bool:
+    """Whether a try has brought so little that it needs no more answers."""
+    return rate < state.rate if state.limit > state.good else rate < HOPELESS * state.rate
+
+
 def _at(state: LimitState, limit: int, anew: bool = False) -> LimitState:
-    """Begin to measure a limit; with `anew`, requests that have been sent under it don't count."""
-    return replace(state, limit=limit, version=state.version + (anew or limit != state.limit), seen=NOTHING)
+    """Begin to measure a limit; with `anew`, one that has been in use."""
+    changes = limit != state.limit
+    return replace(state, limit=limit, version=state.version + (anew or changes), settled=not changes, seen=NOTHING)
 
 
 def _back(state: LimitState) -> LimitState:
-    """Return to the limit before a try that failed, and say what is tried next."""
+    """Return to the limit before a try that failed, and say what is tried next.
+
+    The first tries go both ways, and after one that was kept, it is known that the way back is worse. Then it is mostly higher
+    limits: where they bring nothing, they cost little.
+    """
     limited_by = LimitedBy.THROUGHPUT if state.limit > state.good else state.limited_by
-    failed = state.failed + 1
-    at_rest = state.factor <= LEAST_FACTOR and failed > 1
-    rest = min(LONGEST_REST, 2 ** (failed - 1)) if at_rest else 0
-    up = failed % DOWN_EVERY != 0 if at_rest else state.limit < state.good
-    factor = max(LEAST_FACTOR, math.sqrt(state.factor)) if failed % 2 == 0 else state.factor
-    state = replace(state, failed=failed, rest=rest, factor=factor, up=up, limited_by=limited_by)
-    return _at(state, state.good)
+    failed, factor, up = state.failed + 1, state.factor, state.limit < state.good
+    rest = min(LONGEST_REST, 2 ** (failed - 1)) if factor <= LEAST_FACTOR else 0
+    if state.moved or failed > 1:
+        factor, up = max(LEAST_FACTOR, math.sqrt(factor)), failed % DOWN_EVERY != 0
+    return _at(replace(state, failed=failed, rest=rest, factor=factor, up=up, moved=True, limited_by=limited_by), state.good)
 
 
 def _rested(state: LimitState, rate: float, most: int) -> LimitState:
@@ -189,7 +214,9 @@ def _changed(state: LimitState, rate: float, by: float) -> bool:
 
 def _search_again(state: LimitState, rate: float) -> LimitState:
     """Begin anew, since the endpoint is another one now. Some of the answers are from before, so its rate is measured first."""
-    return _at(replace(state, rate=0.0, factor=FIRST_FACTOR, up=rate > state.rate, failed=0, rest=0), state.limit, anew=True)
+    return _at(
+        replace(state, rate=0.0, factor=FIRST_FACTOR, up=rate > state.rate, failed=0, moved=False, rest=0), state.limit, anew=True
+    )
 
 
 def _try(state: LimitState, most: int) -> LimitState:
@@ -213,7 +240,7 @@ def _after_refusals(state: LimitState, sample: Sample) -> LimitState:
     limit = state.good if tried else max(1, state.limit // 2)
     cost = sample.refused / REFUSED_BY_TRIES / _enough(replace(state, limit=limit)) if tried else 0.0
     known = replace(state, good=limit, rate=state.rate if tried else 0.0, refused_at=state.limit, rest=math.ceil(cost), up=True)
-    return _at(replace(known, factor=LEAST_FACTOR, limited_by=LimitedBy.REFUSALS), limit)
+    return _at(replace(known, factor=LEAST_FACTOR, deaf=SETTLING, limited_by=LimitedBy.REFUSALS), limit)
 
 
 def _after_queueing(state: LimitState, sample: Sample) -> LimitState:
