@@ -143,24 +143,32 @@ def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
         return _after_queueing(state, sample)
     seen = state.seen + sample
     state = replace(state, seen=seen, filled=seen.in_flight >= FILLED * state.limit)
-    if not state.filled or not seen.busy:
-        # What is measured with slots free says nothing about the limit.
-        return replace(state, seen=NOTHING) if not state.filled and seen.finished else state
-    rate = state.limit * seen.work / seen.busy
-    if state.trying and seen.finished >= _enough(state, against=True) and _is_hopeless(state, rate):
+    if state.filled and seen.busy:
+        return _measured(state, state.limit * seen.work / seen.busy, most)
+    # What is measured with slots free says nothing about the limit.
+    return replace(state, seen=NOTHING) if not state.filled and seen.finished else state
+
+
+def _measured(state: LimitState, rate: float, most: int) -> LimitState:
+    """Go on with a throughput that has been measured on what has been seen so far."""
+    finished, some = state.seen.finished, state.seen.finished >= max(LEAST_ANSWERS_AGAINST, state.limit / 4)
+    if state.trying and some and _is_hopeless(state, rate):
         return _back(state)
     if not state.settled:
         # Those sent while the requests in flight were changing had a shorter or a longer queue before them.
-        enough = seen.finished >= SETTLED_SHARE * state.limit
+        enough = finished >= SETTLED_SHARE * state.limit
         return replace(state, settled=True, version=state.version + 1, seen=NOTHING) if enough else state
-    if state.rate and not state.trying and seen.finished >= _enough(state, against=True) and _changed(state, rate, 2 * CHANGED):
+    if state.rate and not state.trying and some and _changed(state, rate, 2 * CHANGED):
         return _search_again(state, rate)
-    if seen.finished < _enough(state):
+    if finished < _enough(state):
         return state
     if not state.rate:
         return _try(replace(state, good=state.limit, rate=rate), most)
-    if not state.trying:
-        return _rested(state, rate, most)
+    return _compared(state, rate, most) if state.trying else _rested(state, rate, most)
+
+
+def _compared(state: LimitState, rate: float, most: int) -> LimitState:
+    """Keep a try, or go back to what was good before."""
     elasticity = math.log(rate / state.rate) / math.log(state.limit / state.good)
     kept = elasticity >= GAIN_WORTH_MORE if state.limit > state.good else elasticity <= LOSS_WORTH_FEWER
     if not kept:
@@ -169,9 +177,8 @@ def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     return _try(replace(state, good=state.limit, rate=rate, factor=factor, failed=0, moved=True), most)
 
 
-def _enough(state: LimitState, against: bool = False) -> float:
-    if against:
-        return max(LEAST_ANSWERS_AGAINST, state.limit / 4)
+def _enough(state: LimitState) -> float:
+    """Return the answers that a measurement rests on."""
     return max(LEAST_ANSWERS * (2 if state.factor <= LEAST_FACTOR else 1), 0.9 * state.limit)
 
 
