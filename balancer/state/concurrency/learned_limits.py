@@ -124,6 +124,7 @@ class LearnedLimits:
         if auto is None:
             return 0
         auto.observed.begin()
+        auto.is_new = True
         return auto.state.version
 
     def end(self, endpoint: str, version: int, outcome: Outcome | None) -> bool:
@@ -141,8 +142,8 @@ class LearnedLimits:
     async def _exchange(self) -> None:
         for name, auto in list(self._auto.items()):
             now = time.monotonic()
-            if auto.observed.in_flight or auto.was_busy:
-                auto.was_busy, auto.read_at = auto.observed.in_flight > 0, now
+            if auto.observed.in_flight or auto.is_new:
+                auto.is_new, auto.read_at = auto.observed.in_flight > 0, now
                 await self._report(name, auto)
             elif now - auto.read_at >= READ_EVERY:
                 auto.read_at = now
@@ -192,7 +193,8 @@ class _Auto:
         self.state = state
         self.most = most
         self.observed = Observed()
-        self.was_busy = False
+        self.is_new = False
+        """Whether there is something to report."""
         self.read_at = 0.0
         self.engine: tuple[tuple[float | None, float | None], float, int] = ((None, None), 0.0, 0)
         """What the engine said last (waiting, preemptions), when, and under which version of the limit."""

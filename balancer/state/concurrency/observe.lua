@@ -20,7 +20,7 @@ if not known[4] then
   redis.call('HSET', KEYS[1], 'since', now)
 end
 local refused = tonumber(redis.call('HGET', KEYS[1], 'refused') or '0')
-if now == since or (now - since < tonumber(ARGV[7]) and refused == 0) then
+if now - since < tonumber(ARGV[7]) and refused == 0 then
   return {known[1] or '', revision, 0, '0', '0', '0', '0', '0', '0', 0}
 end
 local sums = redis.call('HMGET', KEYS[1], unpack(names))
@@ -31,5 +31,5 @@ if now - tonumber(known[5] or '0') >= tonumber(ARGV[8]) then
   ask = 1
   redis.call('HSET', KEYS[1], 'engine_at', now)
 end
-return {known[1] or '', revision, 1, tostring((now - since) / 1000), sums[1] or '0', sums[2] or '0', sums[3] or '0', sums[4] or '0',
+return {known[1] or '', revision, 1, tostring(math.max(1, now - since) / 1000), sums[1] or '0', sums[2] or '0', sums[3] or '0', sums[4] or '0',
   sums[5] or '0', ask}
