@@ -4,7 +4,7 @@ Perturb and observe (hill climbing on the measured throughput): a limit is kept 
 follows from Little's law, and another limit is tried against it. More in flight is kept while it brings more throughput, fewer
 while it costs none. The latency itself is not compared, as Vegas and gradient limits do (Netflix concurrency-limits): that of a
 model server grows long before its throughput stops to. Refusals are answered as by TCP, with a multiplicative decrease and an
-additive increase (Chiu and Jain 1989), and an engine that says that requests wait inside it is believed at once.
+additive increase (Chiu and Jain 1989), and an engine that preempts requests for want of memory is given fewer.
 """
 
 import math
@@ -40,8 +40,9 @@ DOWN_EVERY = 8
 """Of the tries at rest, one in so many is a lower limit: a knee that falls shows in the throughput anyway."""
 SETTLING = 0.5
 """Seconds that a lower limit has to take effect, before refusals lower it again."""
-WAITING_ALLOWED = 0.1
-"""Share of the limit that may wait inside the engine: it has the next request at hand then."""
+QUEUED_SHARE = 0.5
+"""Share of the limit that waits inside the engine from which no higher one is tried. A short queue there costs nothing, and keeps
+it busy."""
 AFTER_PREEMPTION = 0.85
 
 
@@ -120,6 +121,8 @@ class LimitState:
     refused_at: int = 0
     deaf: float = 0.0
     """Seconds in which refusals are still those of the limit before: the others have to learn of the new one first."""
+    queued: bool = False
+    """Whether the endpoint says that many requests wait inside it."""
     settled: bool = False
     """Whether the requests in flight have come to the limit, so that those sent from now on measure it."""
     limited_by: LimitedBy = LimitedBy.START
@@ -139,8 +142,10 @@ def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     if sample.refused and state.deaf <= 0:
         return _after_refusals(state, sample)
     state = replace(state, deaf=max(0.0, state.deaf - sample.seconds))
-    if sample.preempted or (sample.waiting or 0.0) > max(1.0, WAITING_ALLOWED * state.limit):
-        return _after_queueing(state, sample)
+    if sample.preempted:
+        return _after_preemption(state)
+    if sample.waiting is not None:
+        state = replace(state, queued=sample.waiting > QUEUED_SHARE * state.limit)
     seen = state.seen + sample
     state = replace(state, seen=seen, filled=seen.in_flight >= FILLED * state.limit)
     if state.filled and seen.busy:
@@ -234,6 +239,8 @@ def _try(state: LimitState, most: int) -> LimitState:
     if not state.up:
         lower = min(good - 1, round(good / state.factor))
         return _at(state, lower) if lower >= 1 else _at(replace(state, up=True, rest=2), good)
+    if state.queued:
+        return _at(replace(state, rest=2, limited_by=LimitedBy.ENGINE), good)
     higher = max(good + 1, round(good * state.factor))
     if refused_at > good:
         # Near what was refused it goes up by little.
@@ -250,9 +257,7 @@ def _after_refusals(state: LimitState, sample: Sample) -> LimitState:
     return _at(replace(known, factor=LEAST_FACTOR, deaf=SETTLING, limited_by=LimitedBy.REFUSALS), limit)
 
 
-def _after_queueing(state: LimitState, sample: Sample) -> LimitState:
-    waiting = sample.waiting or 0.0
-    lower = min(AFTER_PREEMPTION * state.limit if sample.preempted else state.limit, state.limit - waiting * 0.9)
-    limit = max(1, min(state.limit - 1, math.floor(lower)))
-    known = replace(state, good=limit, rate=0.0, factor=LEAST_FACTOR, up=True, rest=LONGEST_REST // 2)
+def _after_preemption(state: LimitState) -> LimitState:
+    limit = max(1, math.floor(AFTER_PREEMPTION * state.limit))
+    known = replace(state, good=limit, rate=0.0, factor=LEAST_FACTOR, up=True, rest=LONGEST_REST)
     return _at(replace(known, limited_by=LimitedBy.ENGINE), limit)

@@ -71,9 +71,12 @@ def test_nothing_is_learned_while_slots_are_free() -> None:
     assert (state.limit, state.filled, state.limited_by) == (32, False, LimitedBy.START)
 
 
-def test_an_engine_in_which_requests_wait_is_given_fewer_at_once() -> None:
-    state = next_limit(LimitState(32), Sample(0.5, in_flight=32.0, waiting=28.0), most=1024)
-    assert 4 <= state.limit <= 8
+def test_no_higher_limit_is_tried_while_most_requests_wait_inside_the_engine() -> None:
+    queued = Sample(0.5, in_flight=32.0, finished=32, work=32.0, busy=32.0, waiting=28.0)
+    state = LimitState(32, up=True)
+    for _ in range(20):
+        state = next_limit(state, queued, most=1024)
+    assert state.limit == 32
     assert state.limited_by is LimitedBy.ENGINE
 
 
