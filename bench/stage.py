@@ -50,6 +50,11 @@ class ModelServer:
         async with _client(self.port) as client:
             return (await client.get(f"/mock/{path}")).raise_for_status().json()
 
+    async def behave(self, **options: object) -> None:
+        """Change how it behaves from now on (see `roadbalancer mock`)."""
+        async with _client(self.port) as client:
+            (await client.post("/mock/behaviour", json=options)).raise_for_status()
+
     async def reset(self) -> None:
         """Set its counts to zero."""
         async with _client(self.port) as client:
@@ -117,8 +122,8 @@ class Stage:
         async with _client(port) as client:
             await until(answers, START_SECONDS, process.name)
 
-    def configure(self, endpoints: Sequence[tuple[str, ModelServer]], slots: int, **settings: Any) -> None:
-        """Write the configuration: each endpoint has `slots` slots, everything else is as it comes unless it is set here."""
+    def configure(self, endpoints: Sequence[tuple[str, ModelServer]], slots: int | str, **settings: Any) -> None:
+        """Write the configuration: each endpoint has `slots` slots or "auto", the rest is as it comes unless it is set."""
         entries = [{"name": name, "url": server.url, "max_concurrency": slots} for name, server in endpoints]
         base = {"redis_url": self.redis_url, "store": str(self.folder / "store"), "endpoints": entries}
         self.config.write_text(yaml.safe_dump(base | settings))

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_on
-from api_roadbalancer.progress import dollars, job_line, money, spent
+from api_roadbalancer.progress import dollars, job_line, limited_by, money, spent
+from balancer.state.concurrency import Limit, LimitedBy
+from balancer.state.health import Health
+from jobs.overview import EndpointState
 from jobs.records import Job, Ledger, Tokens
 from jobs.states import JobStatus, PauseReason
 
@@ -116,3 +119,20 @@ def test_a_job_at_its_cap_names_the_command_that_goes_on(order: RunRequest, comm
 
 def test_results_go_beside_the_input() -> None:
     assert default_out(Path("a/in.jsonl")) == Path("a/in.results.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "limit", "text"),
+    [
+        (0, Limit(32, LimitedBy.START), "no work"),
+        (10, Limit(32, LimitedBy.THROUGHPUT), "work sent"),
+        (32, Limit(32, LimitedBy.START), "start (learning)"),
+        (30, Limit(32, LimitedBy.THROUGHPUT), "endpoint: throughput"),
+        (8, Limit(8, LimitedBy.REFUSALS), "endpoint: refuses more"),
+        (8, Limit(8, LimitedBy.ENGINE), "endpoint: its queue"),
+        (1024, Limit(1024, LimitedBy.BOUND), "max of auto"),
+        (64, Limit(64), "max_concurrency"),
+    ],
+)
+def test_what_bounds_the_requests_in_flight_is_said_in_words(in_flight: int, limit: Limit, text: str) -> None:
+    assert limited_by(EndpointState("e", Health(), in_flight, limit, open_lines=0, queued=0)) == text

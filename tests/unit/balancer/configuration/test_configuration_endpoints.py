@@ -6,7 +6,7 @@ import pytest
 
 from balancer.configuration import dump_configuration, load_configuration
 from balancer.configuration.validation import checked_endpoints
-from balancer.endpoint import Endpoint, covers
+from balancer.endpoint import AutoConcurrency, Endpoint, covers
 from balancer.errors import ConfigurationError
 
 KEYS = """
@@ -39,6 +39,25 @@ def test_providers_fill_in_addresses_and_addresses_providers(config: Path) -> No
     assert loaded.endpoints[1].drop_params and not loaded.endpoints[0].drop_params
     assert loaded.endpoints[1].options == {"version": "2023-06-01", "max_tokens": "4096"}  # YAML's date and number as text
     assert loaded.endpoints[5].models == {"gpt-5.4-mini": "gpt-5.4-mini", "gpt-*": "gpt-*"}
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [
+        ("", AutoConcurrency()),
+        (", max_concurrency: auto", AutoConcurrency(32, 1024)),
+        (", max_concurrency: {auto: {}}", AutoConcurrency(32, 1024)),
+        (", max_concurrency: {auto: {max: 16}}", AutoConcurrency(16, 16)),
+        (", max_concurrency: {auto: {start: 8, max: 256}}", AutoConcurrency(8, 256)),
+        (", max_concurrency: 64", 64),
+    ],
+)
+def test_a_limit_is_a_number_or_finds_itself(given: str, limit: AutoConcurrency | int, config: Path) -> None:
+    config.write_text(f"endpoints: [{{url: 'http://gpu1:8000/v1'{given}}}]")
+    loaded = load_configuration(config, {})
+    assert loaded.endpoints[0].max_concurrency == limit
+    config.write_text(dump_configuration(loaded))
+    assert load_configuration(config, {}) == loaded
 
 
 def test_a_dumped_configuration_keeps_them(config: Path) -> None:
