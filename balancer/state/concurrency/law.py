@@ -18,9 +18,9 @@ FIRST_FACTOR = 2.0
 LEAST_FACTOR = 1.25
 GAIN_WORTH_MORE = 0.2
 """Elasticity (relative growth of the throughput by that of the limit) from which a higher limit is kept."""
-LOSS_WORTH_FEWER = 0.1
-"""Elasticity up to which a lower limit is kept: the same throughput with fewer in flight is a shorter latency."""
-LEAST_ANSWERS = 12
+LOSS_WORTH_FEWER = 0.03
+"""Share of the best throughput that may be lost by lower limits, all together: fewer in flight are a shorter latency."""
+LEAST_ANSWERS = 24
 """Answers that a measurement rests on, or one for each request in flight if that is more."""
 LEAST_ANSWERS_AGAINST = 8
 """Answers, or a quarter of those in flight, after which a try that has brought nothing is ended early."""
@@ -32,9 +32,11 @@ SETTLED_SHARE = 0.25
 """Share of the limit that has to be answered after a change of it before it is measured."""
 CHANGED = 0.2
 """Relative change of the throughput under the same limit that starts the search again."""
+SMOOTHING = 0.3
+"""Weight of a new measurement of the throughput at rest."""
 LONGEST_REST = 8
 """Generations of answers between two tries that have become hopeless."""
-REFUSED_BY_TRIES = 0.003
+REFUSED_BY_TRIES = 0.005
 """Share of the requests that tries may let be refused: the more a try has cost, the longer the next one waits."""
 DOWN_EVERY = 8
 """Of the tries at rest, one in so many is a lower limit: a knee that falls shows in the throughput anyway."""
@@ -111,6 +113,8 @@ class LimitState:
     version: int = 0
     good: int = 0
     rate: float = 0.0
+    best: float = 0.0
+    """The best throughput since the search began."""
     factor: float = FIRST_FACTOR
     up: bool = False
     failed: int = 0
@@ -168,18 +172,21 @@ def _measured(state: LimitState, rate: float, most: int) -> LimitState:
     if finished < _enough(state):
         return state
     if not state.rate:
-        return _try(replace(state, good=state.limit, rate=rate), most)
+        return _try(replace(state, good=state.limit, rate=rate, best=rate), most)
     return _compared(state, rate, most) if state.trying else _rested(state, rate, most)
 
 
 def _compared(state: LimitState, rate: float, most: int) -> LimitState:
     """Keep a try, or go back to what was good before."""
-    elasticity = math.log(rate / state.rate) / math.log(state.limit / state.good)
-    kept = elasticity >= GAIN_WORTH_MORE if state.limit > state.good else elasticity <= LOSS_WORTH_FEWER
+    if state.limit > state.good:
+        kept = math.log(rate / state.rate) / math.log(state.limit / state.good) >= GAIN_WORTH_MORE
+    else:
+        kept = rate >= (1 - LOSS_WORTH_FEWER) * state.best
     if not kept:
         return _back(state)
-    factor = min(FIRST_FACTOR, state.factor**2)
-    return _try(replace(state, good=state.limit, rate=rate, factor=factor, failed=0, moved=True), most)
+    known = replace(state, good=state.limit, rate=rate, best=max(rate, state.best), failed=0, moved=True)
+    limited_by = state.limited_by if state.up else LimitedBy.THROUGHPUT
+    return _try(replace(known, factor=min(FIRST_FACTOR, state.factor**2), limited_by=limited_by), most)
 
 
 def _enough(state: LimitState) -> float:
@@ -216,7 +223,8 @@ def _rested(state: LimitState, rate: float, most: int) -> LimitState:
     """Go on after a generation of answers under the limit that is known as good."""
     if _changed(state, rate, CHANGED):
         return _search_again(state, rate)
-    state = replace(state, rate=state.rate + 0.3 * (rate - state.rate), rest=state.rest - 1)
+    smoothed = state.rate + SMOOTHING * (rate - state.rate)
+    state = replace(state, rate=smoothed, best=smoothed, rest=state.rest - 1)
     return _try(state, most) if state.rest <= 0 else replace(state, seen=NOTHING)
 
 
