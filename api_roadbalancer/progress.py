@@ -22,7 +22,7 @@ __all__ = [
     "fleet_table",
     "job_line",
     "job_view",
-    "limited_by",
+    "late_because", "limited_by",
     "money",
     "spent",
     "state_of",
@@ -69,12 +69,22 @@ def job_line(job: Job, rate: float | None = None) -> str:
     ledger = job.ledger
     parts = [state_of(job), f"{ledger.completed:,} done", f"{ledger.failed:,} failed"]
     left = ledger.total - ledger.done
+    if late := late_because(job):
+        parts.append(late)
     if rate is not None and left and not job.paused:
         parts += [f"{rate:,.1f} lines/s", f"ETA {duration(left / rate) if rate > 0 else '?'}"]
     tokens = f"{job.tokens.prompt:,} in, {job.tokens.completion:,} out"
     parts += [f"tokens {tokens}", money(job)]
     projection = project(job)
     return " · ".join([*parts, _projected(projection)] if projection and left else parts)
+
+
+def late_because(job: Job, now: float | None = None) -> str:
+    """Say that a job can't be done within its window, and when it is going to be done, as far as can be told; "" if it can."""
+    if job.late_at is None or job.is_final:
+        return ""
+    needed = job.late_at - (time.time() if now is None else now)
+    return f"late: it needs about {duration(needed)}, {duration(job.late_at - job.expires_at)} beyond its window"
 
 
 def state_of(job: Job) -> str:

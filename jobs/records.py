@@ -8,7 +8,7 @@ import orjson
 from jobs.dispatch.waiting import Waiting
 from jobs.states import FINAL, JobStatus, PauseReason
 
-__all__ = ["NANO", "BadLine", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
+__all__ = ["BACKGROUND", "NANO", "BadLine", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
 
 Fields = dict[str, str]
 NANO = 1_000_000_000
@@ -113,9 +113,16 @@ class Tokens:
     reasoning: int = 0
 
 
+BACKGROUND = -1000
+"""The priority of jobs that take only what no other wants: below any that can be given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One submitted input file. Times are seconds since the epoch, None for what has not happened.
+
+    `priority` is `BACKGROUND` for jobs that take only what no other wants. One that is short of time `is_urgent`; `late_at` is
+    when one that can't be done within its window is going to be done, as far as can be told.
 
     `cost` is in USD, without the `unpriced` lines whose price is unknown; at `max_cost` the job is `paused` (None: no cap, not
     paused). `waiting` says what keeps its lines from being finished, None while they are. `shares` are lines by the endpoint that
@@ -133,6 +140,8 @@ class Job:
     ledger: Ledger
     cursor: int = 0
     priority: int = 0
+    is_urgent: bool = False
+    late_at: int | None = None
     models: tuple[str, ...] = ()
     names_no_model: bool = False
     metadata: dict[str, str] | None = None
@@ -159,6 +168,11 @@ class Job:
         return (*self.models, "") if self.names_no_model else self.models
 
     @property
+    def is_background(self) -> bool:
+        """Whether it takes only what no other job wants."""
+        return self.priority == BACKGROUND
+
+    @property
     def is_final(self) -> bool:
         """Whether nothing is going to change any more."""
         return self.status in FINAL
@@ -181,6 +195,8 @@ class Job:
             ledger=Ledger(count("total"), count("completed"), count("failed"), count("cancelled_lines"), count("expired_lines")),
             cursor=count("cursor"),
             priority=count("priority"),
+            is_urgent=fields.get("outlook") == "urgent",
+            late_at=_late_at(fields.get("outlook", "")),
             models=tuple(orjson.loads(fields.get("models") or "[]")),
             names_no_model=fields.get("names_no_model") == "1",
             metadata=orjson.loads(fields.get("metadata") or "null"),
@@ -230,6 +246,11 @@ class Shard:
     def lines(self) -> int:
         """How many lines it has."""
         return self.end - self.first
+
+
+def _late_at(outlook: str) -> int | None:
+    kind, _, at = outlook.partition(" ")
+    return int(at) if kind == "late" else None
 
 
 def decode_fields(fields: dict[bytes, bytes]) -> Fields:

@@ -81,6 +81,8 @@ class JobService:
     async def _prepare(self, request: JobRequest) -> NewJob:
         seconds = parse_window(request.window)
         _check_metadata(request.metadata)
+        if request.background and request.priority:
+            raise InvalidRequest("a background job has no priority: it takes only what no other job wants", "priority")
         if abs(request.priority) > MAX_PRIORITY:
             raise InvalidRequest(f"priority must lie between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority")
         if request.path not in PATHS:

@@ -23,6 +23,8 @@ SHORT_WAIT = 5.0
 """Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
 ATTEMPTS_A_PASS = 3
 """Failures after which a line waits; one for each model, if its chain is longer. A refused request is not counted."""
+URGENT = 0.5
+"""What a job that is short of time has before its equals in priority."""
 PROBES = 2
 """Requests that each process sends at once to find out whether a failing endpoint is well again."""
 
@@ -62,7 +64,7 @@ class LineSender:
         self.passes: Mapping[int, int] = {}
         self._home = home
         self._owner = job.owner
-        self._flow = Flow(job.id, job.priority)
+        self._flow = Flow(job.id, job.priority + URGENT if job.is_urgent else job.priority)
         self._fleet = context.fleet
         self._hedges = context.hedges
         self._may_hedge = job.max_cost is None
@@ -110,7 +112,8 @@ class LineSender:
         endpoint = fleet.endpoints.get(name)
         if endpoint is None or not fleet.catalog.serves(name, model):
             return None
-        return Option(endpoint, fleet.health[name], fleet.slots.load(name), model, position, fleet.slots.in_use(name))
+        limit = fleet.limits[name].value
+        return Option(endpoint, fleet.health[name], fleet.slots.load(name), model, position, fleet.slots.in_use(name), limit)
 
     def _lets_others_try(self, line: Line, target: Target) -> bool:
         """Whether a line stands back for a while from an endpoint that is being tried out: one that has failed there before may

@@ -16,7 +16,17 @@ from api_roadbalancer.cli.common import JobId, MaxCost, wide_console, with_node
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
 from api_roadbalancer.local_files import read_chunks
-from api_roadbalancer.progress import Rate, fleet_table, job_line, job_view, limited_by, spent, state_of, waiting_because
+from api_roadbalancer.progress import (
+    Rate,
+    fleet_table,
+    job_line,
+    job_view,
+    late_because,
+    limited_by,
+    spent,
+    state_of,
+    waiting_because,
+)
 from jobs.cost.projection import project
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form
@@ -40,6 +50,7 @@ def submit(
     config: Config = None,
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    background: Annotated[bool, typer.Option("--background", help="Take only what no other job wants.")] = False,
     max_cost: MaxCost = None,
 ) -> None:
     """Submit a file as a job and print the job's id. Exit code 2 if the input can't be used."""
@@ -48,7 +59,7 @@ def submit(
 
     async def work(node: Node) -> str:
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
-        request = JobRequest(file.id, CHAT_PATH, window, priority, max_cost=max_cost)
+        request = JobRequest(file.id, CHAT_PATH, window, priority, background, max_cost=max_cost)
         try:
             errors = await node.service.check(request)
         except InvalidRequest:
@@ -58,7 +69,10 @@ def submit(
             await node.service.files.delete(file.id)
             listed = "\n".join(f"  {bad.message}" for bad in errors[:20])
             raise InvalidRequest(f"{source} can't be used; nothing was sent:\n{listed}")
-        return (await node.service.submit(request)).id
+        job = await node.service.submit(request)
+        if late := late_because(job):
+            print(f"{job.id} is {late}", file=sys.stderr)
+        return job.id
 
     print(with_node(config, work))
 

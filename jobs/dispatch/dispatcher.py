@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from balancer.routing import BalancingStrategy
 from balancer.state.health import Circuit
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
+from jobs.dispatch.deadlines import Outlook, outlook
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.planning import EndpointLoad, JobNeed, Plan, plan
 from jobs.dispatch.queueing import Wake
@@ -39,7 +40,8 @@ TRIES = 20
 """Plans that may be overtaken before the rest is left to the other process."""
 
 JOB_FIELDS = (
-    "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "completed", "failed", "result_bytes",
+    "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "expires_at", "outlook", "completed", "failed",
+    "result_bytes",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -113,7 +115,9 @@ class Dispatcher:
         for start in range(0, len(job_ids), JOBS_AT_ONCE):
             needs, blocked = await self._needs(job_ids[start : start + JOBS_AT_ONCE], here, open_lines)
             await self._set_waiting(blocked)
-            planned = plan(self._strategy, needs, loads, known_turns, workers)
+            ahead = outlook(needs, loads)
+            await self._set_outlook(needs, ahead)
+            planned = plan(self._strategy, needs, loads, known_turns, workers, urgent=ahead.urgent)
             if planned.shards:
                 return version, planned
         return version, Plan()
@@ -181,8 +185,22 @@ class Dispatcher:
                 self._told_at[job_id] = now
             await pipe.execute()
 
+    async def _set_outlook(self, needs: Sequence[JobNeed], ahead: Outlook) -> None:
+        """Say of jobs whether they are short of time, where that has changed."""
+        changed = {}
+        for need in needs:
+            late = ahead.late.get(need.job_id)
+            now = "urgent" if need.job_id in ahead.urgent else "" if late is None else f"late {time.time() + late:.0f}"
+            if now.partition(" ")[0] != need.outlook.partition(" ")[0]:
+                changed[need.job_id] = now
+        if changed:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id, now in changed.items():
+                    pipe.hset(keys.job(job_id), "outlook", now)
+                await pipe.execute()
+
     def _need(self, job_id: str, record: list[Any], returned: list[bytes]) -> JobNeed | None:
-        status, cursor, total, size, models, no_model, priority, *results = record
+        status, cursor, total, size, models, no_model, priority, expires_at, known, *results = record
         if status != b"in_progress":
             return None
         wanted: list[str | None] = list(orjson.loads(models))
@@ -197,6 +215,8 @@ class Dispatcher:
             endpoints=frozenset(serving),
             line_bytes=int(size) / max(1, int(total)),
             priority=int(priority or 0),
+            seconds_left=max(0.0, int(expires_at) - time.time()),
+            outlook=(known or b"").decode(),
             result_bytes=_mean_result(*(int(count or 0) for count in results)),
         )
 

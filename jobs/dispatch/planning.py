@@ -1,12 +1,14 @@
 """Plans the next shards: which job, which endpoint, how many lines (pure).
 
-Jobs of a higher priority go first. Among equals the job goes first that has the fewest lines open (max-min fairness), at the
-endpoint where it has fewest. An endpoint that has used up its credit (see `sizing`) still takes up to `max_concurrency`
-lines of a job that holds less than its fair share of the credit, so that its backlog does not delay others.
+Jobs of a higher priority go first, among equals those that are short of time (see `deadlines`), and then the job that has the
+fewest lines open (max-min fairness), at the endpoint where it has fewest. An endpoint that has used up its credit (see `sizing`)
+still takes up to `max_concurrency` lines of a job that holds less than its fair share of the credit, so that its backlog does not
+delay others.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from balancer.routing import BalancingStrategy, Candidate, pick
@@ -54,15 +56,17 @@ def plan(
     turns: Mapping[str, float],
     workers: int = 1,
     most: int = 64,
+    urgent: Collection[str] = (),
 ) -> Plan:
-    """Plan up to `most` shards. Of `needs` that are equal in priority and open lines, the earlier goes first."""
+    """Plan up to `most` shards. Of `needs` that are equal in priority and open lines, the earlier goes first; `urgent` ones (see
+    `deadlines`) go before their equals."""
     state = {load.name: load for load in loads}
-    demand = _Demand(needs)
+    demand = _Demand(needs, urgent)
     waiting = dict(enumerate(needs))
     shards: list[Planned] = []
     now_turns = dict(turns)
     while waiting and len(shards) < most:
-        index = min(waiting, key=lambda i: (*_turn(waiting[i]), i))
+        index = min(waiting, key=lambda i: (*_turn(waiting[i], urgent), i))
         need = waiting.pop(index)
         endpoint = _choose(strategy, need, state, now_turns, demand)
         if endpoint is None:
@@ -81,13 +85,17 @@ def plan(
 class _Demand:
     """What all jobs want from each endpoint: lines that are not given out, and how many jobs want them."""
 
-    def __init__(self, needs: Iterable[JobNeed]) -> None:
+    def __init__(self, needs: Iterable[JobNeed], urgent: Collection[str]) -> None:
         self.lines: Counter[str] = Counter()
-        self._jobs: dict[str, Counter[int]] = {}
+        self._urgent = urgent
+        self._jobs: dict[str, Counter[tuple[int, bool]]] = {}
         for need in needs:
             for endpoint in need.endpoints:
                 self.lines[endpoint] += need.remaining
-                self._jobs.setdefault(endpoint, Counter())[need.priority] += 1
+                self._jobs.setdefault(endpoint, Counter())[self._rank(need)] += 1
+
+    def _rank(self, need: JobNeed) -> tuple[int, bool]:
+        return need.priority, need.job_id in self._urgent
 
     def give(self, need: JobNeed, lines: int) -> None:
         """Take in that `lines` of a job have been given out."""
@@ -95,13 +103,14 @@ class _Demand:
             self.lines[endpoint] -= lines
 
     def share(self, need: JobNeed, endpoint: str) -> float:
-        """Return which part of an endpoint's credit is a job's fair share; none while a higher priority wants it."""
-        jobs = self._jobs[endpoint]
-        return 1.0 / jobs[need.priority] if need.priority == max(jobs) else 0.0
+        """Return which part of an endpoint's credit is a job's fair share; none while one that goes before it wants it."""
+        jobs, rank = self._jobs[endpoint], self._rank(need)
+        return 1.0 / jobs[rank] if rank == max(jobs) else 0.0
 
 
-def _turn(need: JobNeed) -> tuple[int, int]:
-    return -need.priority, min((need.open_at(endpoint) for endpoint in need.endpoints), default=0)
+def _turn(need: JobNeed, urgent: Collection[str]) -> tuple[int, float, int]:
+    deadline = need.seconds_left if need.job_id in urgent else math.inf
+    return -need.priority, deadline, min((need.open_at(endpoint) for endpoint in need.endpoints), default=0)
 
 
 def _has_room(load: EndpointLoad, need: JobNeed, fleet_pace: float, demand: _Demand) -> bool:

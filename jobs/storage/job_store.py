@@ -16,7 +16,7 @@ from jobs.errors import InvalidRequest, NotFound
 from jobs.ids import is_job_id, new_job_id
 from jobs.intake.files import ids_after
 from jobs.intake.requests import NewJob
-from jobs.records import NANO, Job, decode_fields, to_nano
+from jobs.records import BACKGROUND, NANO, Job, decode_fields, to_nano
 from jobs.states import JobStatus, PauseReason
 from jobs.storage.durability import make_durable
 from jobs.storage.lock import Lock
@@ -45,7 +45,7 @@ class JobStore:
         refused = bool(new.errors)
         file, request = new.input, new.request
         job_id, caller = request.job_id or new_job_id(), request.caller
-        limits = caller.limits
+        limits, priority = caller.limits, BACKGROUND if request.background else request.priority
         fields: dict[str, str | int | float] = {
             "status": JobStatus.FAILED if refused else JobStatus.IN_PROGRESS,
             "file": file.id,
@@ -56,7 +56,7 @@ class JobStore:
             "total": 0 if refused else file.lines or 0,
             "cursor": 0,
             "bytes": file.size,
-            "priority": request.priority,
+            "priority": priority,
             "models": orjson.dumps([m for m in file.models if m]).decode(),
             "names_no_model": int("" in file.models),
             "metadata": orjson.dumps(request.metadata).decode(),
@@ -75,9 +75,7 @@ class JobStore:
         indexes = (keys.jobs_of(caller.id),) if caller.id else ()
         job_keys = (keys.job(job_id), keys.JOBS, keys.READY, keys.UNFINISHED, *indexes)
         most = "" if limits is None or limits.jobs is None else limits.jobs
-        opened = await self._scripts.run(
-            "open_job", job_keys, (job_id, f"{time.time():.6f}", request.priority, state, most, *flat)
-        )
+        opened = await self._scripts.run("open_job", job_keys, (job_id, f"{time.time():.6f}", priority, state, most, *flat))
         if opened < 0:
             message = f"this key may have {most} unfinished jobs, and has them; wait for one of them to end, or cancel one"
             raise Refused(Refusal.JOBS, message)

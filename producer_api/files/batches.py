@@ -32,6 +32,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
         path=body.endpoint,
         window=body.completion_window,
         priority=body.priority,
+        background=body.background,
         metadata=body.metadata,
         output_ttl=expiry.seconds if expiry else None,
         caller=caller,

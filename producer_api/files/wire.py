@@ -85,8 +85,9 @@ class OutputExpiry(BaseModel):
 
 
 class BatchCreate(BaseModel):
-    """What makes a batch. `priority` and `max_cost` are ours: batches with a higher priority go first (-100 to 100), and one
-    that has cost `max_cost` (USD) pauses, which /api/v1/jobs shows and changes."""
+    """What makes a batch. `priority`, `background` and `max_cost` are ours: those with a higher priority go first (-100 to 100),
+    a background one takes only what no other wants, and one that has cost `max_cost` (USD) pauses, which /api/v1/jobs shows and
+    changes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -96,6 +97,7 @@ class BatchCreate(BaseModel):
     metadata: dict[str, str] | None = None
     output_expires_after: OutputExpiry | None = None
     priority: int = 0
+    background: bool = False
     max_cost: Annotated[float, Field(strict=True)] | None = None
 
 

@@ -120,6 +120,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         path=body.endpoint,
         window=body.completion_window,
         priority=body.priority,
+        background=body.background,
         metadata=body.metadata,
         max_cost=body.max_cost,
         caller=caller,

@@ -38,6 +38,7 @@ class JobCreate(BaseModel):
     endpoint: str = CHAT_PATH
     completion_window: str = "24h"
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
+    background: bool = False
     metadata: dict[str, str] | None = None
     max_cost: MaxCost | None = None
 
@@ -179,6 +180,8 @@ class JobObject(BaseModel):
     retries: int
     models: list[str]
     priority: int
+    background: bool
+    late_at: int | None
     metadata: dict[str, str] | None
     timestamps: JobTimes
     errors: list[BatchError]
@@ -209,7 +212,9 @@ class JobObject(BaseModel):
             endpoints=job.shares,
             retries=job.retries,
             models=list(job.models),
-            priority=job.priority,
+            priority=0 if job.is_background else job.priority,
+            background=job.is_background,
+            late_at=job.late_at,
             metadata=job.metadata,
             timestamps=_times(job),
             errors=[BatchError(**bad.as_dict()) for bad in job.errors],

@@ -14,7 +14,7 @@ class Flow(NamedTuple):
     """
 
     name: str = ""
-    priority: int = 0
+    priority: float = 0
 
 
 ONE_FLOW = Flow()

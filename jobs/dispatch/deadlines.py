@@ -1,0 +1,67 @@
+"""Which jobs are short of time, and which can't be done in time at all (pure).
+
+Jobs of one priority share the fleet evenly (see `planning`). One that would be late with its share goes before its equals, the
+earliest deadline first (Liu and Layland 1973), for as long as it would. A job that would be late even so gains nothing by going
+first, and takes nothing from the others.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from jobs.dispatch.sizing import EndpointLoad, JobNeed
+
+__all__ = ["Outlook", "outlook"]
+
+MARGIN = 0.8
+"""Share of the time left in which a job has to be done with its even share: paces are estimates, and change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """`urgent` jobs go before their equals. `late` has, for each that can't be done in time, the seconds that it is going to need
+    from now on, as far as can be told."""
+
+    urgent: frozenset[str] = frozenset()
+    late: dict[str, float] = field(default_factory=dict)
+
+
+def outlook(needs: Iterable[JobNeed], loads: Sequence[EndpointLoad]) -> Outlook:
+    """Look ahead by the measured paces; endpoints without one say nothing."""
+    urgent: set[str] = set()
+    late: dict[str, float] = {}
+    before = 0.0
+    """Lines of jobs that go before, of a higher priority or an earlier deadline."""
+    ordered = sorted(needs, key=lambda need: (-need.priority, need.seconds_left))
+    for need in ordered:
+        work, pace = _work(need), _pace(need, loads)
+        if pace:
+            first, shared = (before + work) / pace, _shared_work(need, ordered) / pace
+            if first > need.seconds_left:
+                late[need.job_id] = first
+            elif shared > MARGIN * need.seconds_left:
+                urgent.add(need.job_id)
+        if need.job_id not in late:
+            before += work
+    return Outlook(frozenset(urgent), late)
+
+
+def _shared_work(need: JobNeed, needs: Iterable[JobNeed]) -> float:
+    """Return the lines that are done until a job is done which shares the fleet with its equals: of each as many as it has."""
+    work = 0.0
+    for other in needs:
+        if other.priority > need.priority:
+            work += _work(other)
+        elif other.priority == need.priority and other.endpoints & need.endpoints:
+            work += min(_work(other), _work(need))
+    return work
+
+
+def _work(need: JobNeed) -> float:
+    return need.remaining + sum(need.open_lines.values())
+
+
+def _pace(need: JobNeed, loads: Sequence[EndpointLoad]) -> float:
+    """Return the lines a second that the endpoints of the first tier which serve a job get done, 0 if that is not known."""
+    serving = [load for load in loads if load.name in need.endpoints]
+    first = min((load.priority for load in serving), default=0)
+    return sum(load.pace for load in serving if load.priority == first)
