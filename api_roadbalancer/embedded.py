@@ -23,6 +23,8 @@ from balancer.errors import SharedStateUnavailable
 
 __all__ = ["EmbeddedRedis", "embedded_folder", "free_port", "is_free", "private_folder", "write_private"]
 
+LOWEST_PORT, PORTS = 10_240, 22_000
+"""Below what Linux (32768), the BSDs and Windows (49152) give to outgoing connections."""
 START_SECONDS = 30.0
 """Seconds that the server may take to read its data."""
 STOP_SECONDS = 20.0
@@ -165,10 +167,11 @@ def _is_alive(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of this machine that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of this machine that is free now: none of those that systems give to outgoing connections, one of which would
+    have it before the server that it is for."""
+    while not is_free("127.0.0.1", port := LOWEST_PORT + secrets.randbelow(PORTS)):
+        pass
+    return port
 
 
 def private_folder(folder: Path) -> None:

@@ -1,10 +1,10 @@
 """The fleet against a server that misbehaves on demand."""
 
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from api_roadbalancer.embedded import free_port
 from api_roadbalancer.mock import Behaviour, MockServer, serve
 from balancer.endpoint import Endpoint
 from balancer.fleet.fleet import Fleet
@@ -21,12 +21,6 @@ SECRET = "sk-very-secret-0123456789"
 
 
 MakeFleet = Callable[..., Awaitable[Fleet]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import orjson
 import psutil
 import pytest
 
+from api_roadbalancer.embedded import free_port
 from api_roadbalancer.mock import MockServer
 from balancer.http import (
     AnswerTooLarge,
@@ -50,12 +51,6 @@ def chat(url: str, group: str = "gpu1", **headers: str) -> PreparedRequest:
 
 async def ask(client: PooledClient, url: str, timeout: float = 5.0, **fields: Any) -> HttpAnswer:
     return await client.send(chat(url), orjson.dumps({**BODY, **fields}), timeout)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answering(*answers: bytes, close: bool = False) -> contextlib.AbstractAsyncContextManager[str]:
