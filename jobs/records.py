@@ -35,6 +35,7 @@ class FileRecord:
 
     `models` has each model that the input names with the first line that names it ("" for lines without a model), and
     `paths` likewise each API path; `errors` has what the check found. `owner` is the id of an API key, "" where there was none.
+    With `ordered` there is an order of its lines in which those that begin alike are neighbours.
     """
 
     id: str
@@ -48,6 +49,7 @@ class FileRecord:
     paths: dict[str, int] = field(default_factory=dict)
     errors: tuple[BadLine, ...] = ()
     owner: str = ""
+    ordered: bool = False
 
     def to_fields(self) -> Fields:
         """Return the record as a Redis hash."""
@@ -62,6 +64,7 @@ class FileRecord:
             "paths": orjson.dumps(self.paths).decode(),
             "errors": orjson.dumps([e.as_dict() for e in self.errors]).decode(),
             "owner": self.owner,
+            "ordered": str(int(self.ordered)),
         }
 
     @classmethod
@@ -79,6 +82,7 @@ class FileRecord:
             paths=orjson.loads(fields.get("paths") or "{}"),
             errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),
             owner=fields.get("owner", ""),
+            ordered=fields.get("ordered") == "1",
         )
 
 
@@ -124,6 +128,9 @@ class Job:
     `priority` is `BACKGROUND` for jobs that take only what no other wants. One that is short of time `is_urgent`; `late_at` is
     when one that can't be done within its window is going to be done, as far as can be told.
 
+    With `ordered` its lines are sent in the order that its input file has (see jobs.intake.prefix_order): shards, parts and the
+    cursor count places in that order, results the lines of the input.
+
     `cost` is in USD, without the `unpriced` lines whose price is unknown; at `max_cost` the job is `paused` (None: no cap, not
     paused). `waiting` says what keeps its lines from being finished, None while they are. `shares` are lines by the endpoint that
     answered. With `names_no_model` some lines leave the model to the endpoint. `owner` is the id of the API key that it was made
@@ -158,6 +165,7 @@ class Job:
     output_file_id: str | None = None
     error_file_id: str | None = None
     output_ttl: int | None = None
+    ordered: bool = False
     owner: str = ""
     request_digest: str = ""
     times: dict[str, int] = field(default_factory=dict)
@@ -213,6 +221,7 @@ class Job:
             output_file_id=fields.get("output_file") or None,
             error_file_id=fields.get("error_file") or None,
             output_ttl=_number(fields.get("output_ttl")),
+            ordered=fields.get("ordered") == "1",
             owner=fields.get("owner", ""),
             request_digest=fields.get("request_digest", ""),
             times={name: int(fields[name]) for name in TIMES if fields.get(name)},

@@ -19,7 +19,8 @@ from jobs.intake.requests import JobRequest, NewJob
 from jobs.records import BadLine, FileRecord, Job
 from jobs.results.assembly import Assembly
 from jobs.results.lines import all_lines
-from jobs.results.reading import Result, Results
+from jobs.results.reading import Results
+from jobs.results.records import Result
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
 
@@ -31,6 +32,8 @@ MAX_METADATA_VALUE = 512
 _WINDOW = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_PRIORITY = 100
+ORDERS = ("auto", "input")
+"""Whether lines that begin alike are sent one after the other, or all as they stand in the input."""
 
 
 class JobService:
@@ -85,6 +88,8 @@ class JobService:
             raise InvalidRequest("a background job has no priority: it takes only what no other job wants", "priority")
         if abs(request.priority) > MAX_PRIORITY:
             raise InvalidRequest(f"priority must lie between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority")
+        if request.order not in ORDERS:
+            raise InvalidRequest(f"order must be {' or '.join(ORDERS)}", "order", "invalid_value")
         if request.path not in PATHS:
             raise InvalidRequest(f"endpoint must be {' or '.join(PATHS)}", "endpoint", "invalid_value")
         try:

@@ -31,9 +31,11 @@ PROBES = 2
 
 @dataclass(slots=True)
 class Line:
-    """An input line; `size` is its bytes."""
+    """An input line. `number` is what the job counts it by, in an ordered job its place in the order; `input_number` is that of
+    the input. `size` is its bytes."""
 
     number: int
+    input_number: int
     custom_id: str
     path: str
     body: Mapping[str, Any]

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from balancer.runtime.periodic import Periodic
 from jobs.dispatch.lease_table import FinishedLine, Order, ShardTable
 from jobs.records import Shard
-from jobs.results.formats import error_line
+from jobs.results.formats import error_line, line_number
 
 __all__ = ["Recorder"]
 
@@ -129,7 +129,8 @@ class Recorder:
         line = lines[0]
         log.error("the result of line %d of %s can't be recorded: %s", line.number + 1, owner.shard.job_id, error)
         message = f"the answer of {len(line.result):,} bytes can't be recorded"
-        result = error_line(owner.shard.job_id, line.number, owner.custom_id(line), "unrecordable", message)
+        input_number = line_number(owner.shard.job_id, line.result)
+        result = error_line(owner.shard.job_id, input_number, owner.custom_id(line), "unrecordable", message)
         refused = replace(line, result=result, failed=True)
         owner.correct(refused)
         return (await self._shards.record([(owner.shard, [refused])]))[0]

@@ -16,7 +16,7 @@ from balancer.routing import Attempts, GiveUp, Target
 from balancer.runtime.loop import end_tasks
 from jobs.dispatch.lease_table import FinishedLine
 from jobs.dispatch.waiting import after_failures
-from jobs.intake.line_index import read_lines
+from jobs.intake.line_index import read_places
 from jobs.records import Job, Shard
 from jobs.results.formats import answer_line, error_line
 from jobs.storage import object_store
@@ -44,13 +44,13 @@ class ShardRun:
         """`waits` counts how often it has waited before."""
         self.shard = shard
         self.lost = False
-        self._file = job.input_file_id
+        self._job = job
         self._waits = waits
         self._context = context
         self._results: dict[int, tuple[bool, bytes]] = {}
         self._sender = LineSender(shard.endpoint, job, context)
-        self._failures: dict[int, tuple[str, Failure]] = {}
-        """Lines that failed everywhere: number -> (custom_id, the last failure)."""
+        self._failures: dict[int, tuple[Line, Failure]] = {}
+        """Lines that failed everywhere, by their numbers, and the last failure of each."""
         self._in_flight: dict[asyncio.Task[None], Line | None] = {}
         """None for hedges."""
         self._hedges: dict[int, asyncio.Task[None]] = {}
@@ -144,17 +144,18 @@ class ShardRun:
 
     async def _feed(self) -> None:
         """Begin each line as soon as there is a slot for it."""
-        async for number, raw in read_lines(self._context.objects, self._file, self.shard.first, self.shard.end):
+        store, shard = self._context.objects, self.shard
+        async for number, input_number, raw in read_places(store, self._job, shard.first, shard.end):
             if number in self._results:
                 continue
-            line = self._parse(number, raw)
+            line = self._parse(number, input_number, raw)
             if number == self.shard.blamed and self.shard.lost >= LOST_TO_BLAME:
                 self._blame(line)
                 self._announce(-1)
                 continue
             place = await self._sender.place_for(line)
             if isinstance(place, GiveUp):
-                self._failures[line.number] = (line.custom_id, place.failure)
+                self._failures[line.number] = (line, place.failure)
                 self._announce(-1)
                 continue
             if self._stopped:
@@ -202,14 +203,14 @@ class ShardRun:
     def _blame(self, line: Line) -> None:
         """Make an error line of one that its workers did not survive."""
         message = f"{self.shard.lost} workers were lost while this line was running; it is not sent again"
-        result = error_line(self.shard.job_id, line.number, line.custom_id, "worker_lost", message)
+        result = error_line(self.shard.job_id, line.input_number, line.custom_id, "worker_lost", message)
         self._keep(FinishedLine(line.number, result, True, NO_USAGE, cost=0.0))
 
-    def _parse(self, number: int, raw: bytes) -> Line:
+    def _parse(self, number: int, input_number: int, raw: bytes) -> Line:
         entry = orjson.loads(raw)
         body = entry["body"]
         attempts = Attempts(self._context.fleet.catalog.routes.models_for(body))
-        return Line(number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
+        return Line(number, input_number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
 
     async def _run_safely(self, line: Line, place: Place) -> None:
         """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
@@ -220,12 +221,12 @@ class ShardRun:
                 if hedge := self._hedges.pop(line.number, None):
                     hedge.cancel()
             else:
-                self._failures[line.number] = (line.custom_id, sent)
+                self._failures[line.number] = (line, sent)
         except RedisError as exc:
-            self._failures[line.number] = (line.custom_id, Failure(FailureKind.UNAVAILABLE, f"Redis is unavailable: {exc}"))
+            self._failures[line.number] = (line, Failure(FailureKind.UNAVAILABLE, f"Redis is unavailable: {exc}"))
         except Exception as exc:
-            log.exception("line %d of %s failed inside", line.number + 1, self.shard.job_id)
-            self._failures[line.number] = (line.custom_id, Failure(FailureKind.SERVER, f"internal error: {type(exc).__name__}"))
+            log.exception("line %d of %s failed inside", line.input_number + 1, self.shard.job_id)
+            self._failures[line.number] = (line, Failure(FailureKind.SERVER, f"internal error: {type(exc).__name__}"))
 
     async def _hedge_stragglers(self) -> None:
         """Send lines that are late to a second endpoint, once all lines of the job have been given out."""
@@ -256,7 +257,9 @@ class ShardRun:
                 del self._hedges[line.number]
         if outcome is None or outcome.failure is not None or line.number in self._results:
             return
-        log.info("line %d of %s: %s answered before %s", line.number + 1, self.shard.job_id, outcome.endpoint, line.endpoint)
+        log.info(
+            "line %d of %s: %s answered before %s", line.input_number + 1, self.shard.job_id, outcome.endpoint, line.endpoint
+        )
         self._failures.pop(line.number, None)
         self._record(line, outcome)
         first.cancel()
@@ -264,10 +267,10 @@ class ShardRun:
     def _record(self, line: Line, outcome: Outcome) -> None:
         failed = outcome.failure is not None
         if outcome.body:
-            result = answer_line(self.shard.job_id, line.number, line.custom_id, outcome)
+            result = answer_line(self.shard.job_id, line.input_number, line.custom_id, outcome)
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
-            result = error_line(self.shard.job_id, line.number, line.custom_id, failure.kind, failure.message)
+            result = error_line(self.shard.job_id, line.input_number, line.custom_id, failure.kind, failure.message)
         # What was refused before it used a token costs nothing, whether the endpoint's price is known or not.
         cost = 0.0 if failed and outcome.usage == NO_USAGE else outcome.cost
         self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
@@ -294,8 +297,8 @@ class ShardRun:
     async def _give_up(self, numbers: Collection[int]) -> None:
         """Make error lines of those that have had their attempts."""
         for number in numbers:
-            custom_id, failure = self._failures.pop(number)
-            result = error_line(self.shard.job_id, number, custom_id, failure.kind, failure.message)
+            line, failure = self._failures.pop(number)
+            result = error_line(self.shard.job_id, line.input_number, line.custom_id, failure.kind, failure.message)
             self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
         await self._context.recorder.wait_until_recorded(self)
 

@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-concurrency", type=int, default=0, metavar="N", help="more at once get 503; 0: no limit")
     add("--knee", type=int, default=0, metavar="N", help="more at once slow each other down; 0: they don't")
     add("--decay", type=float, default=0.0, metavar="X", help="by how much the throughput falls beyond the knee")
+    add("--cache-blocks", type=int, default=0, metavar="N", help="blocks of 256 characters of prompts that are kept")
+    add("--prefill", type=float, default=0.0, metavar="S", help="seconds for each block of a prompt that is not kept")
     add("--models", type=_list, default=default.models, metavar="A,B", help="'*' takes any name")
     add("--no-track-keys", dest="track_keys", action="store_false", help="don't count by request")
     add("--fault", choices=list(Fault), type=str, default=default.fault, help="what goes wrong")

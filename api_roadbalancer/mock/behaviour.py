@@ -47,6 +47,8 @@ class Behaviour:
     max_concurrency: int = 0  # more at once are refused with 503; 0: no limit
     knee: int = 0  # more at once slow each other down: the throughput rises no further; 0: they don't
     decay: float = 0.0  # the throughput falls beyond the knee, by (in flight / knee) to the power of this
+    cache_blocks: int = 0  # blocks of 256 characters of prompts that are kept, the last ones used; 0: none
+    prefill: float = 0.0  # for each block of a prompt that is not kept
     models: tuple[str, ...] = ("simulated", "*")  # "*": any model is taken
     track_keys: bool = True  # count by request key
     fault: Fault = Fault.NONE
@@ -137,6 +139,8 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "max_concurrency": _count,
     "knee": _count,
     "decay": _number(0, 10, "a number from 0 to 10"),
+    "cache_blocks": _count,
+    "prefill": _seconds,
     "models": _texts,
     "track_keys": _flag,
     "fault": _fault,

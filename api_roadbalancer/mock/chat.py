@@ -9,8 +9,17 @@ import orjson
 
 from api_roadbalancer.mock.answers import Answer, Ending, error, overloaded, rate_limited, right_answer
 from api_roadbalancer.mock.behaviour import Fault
-from api_roadbalancer.mock.completions import BadChatRequest, ChatRequest, filled_up, parse_chat, request_key
+from api_roadbalancer.mock.completions import (
+    CHARACTERS_PER_TOKEN,
+    BadChatRequest,
+    ChatRequest,
+    filled_up,
+    parse_chat,
+    prompt_text,
+    request_key,
+)
 from api_roadbalancer.mock.faults import draw_fault, faulty_answer
+from api_roadbalancer.mock.prefix_cache import BLOCK
 from api_roadbalancer.mock.simulation import Simulation
 from api_roadbalancer.mock.wire import Channel, Request, error_body
 
@@ -27,6 +36,7 @@ class ChatExchange:
         "_chat",
         "_key",
         "_loop",
+        "_prompt",
         "_request",
         "_served",
         "_simulation",
@@ -42,6 +52,7 @@ class ChatExchange:
         self._channel = channel
         self._key: str | None = None
         self._chat: ChatRequest | None = None
+        self._prompt = ""
         self._served = False  # counted as in flight
         self._timer: asyncio.TimerHandle | None = None
 
@@ -62,6 +73,8 @@ class ChatExchange:
             delay += behaviour.jitter * self._simulation.rng.random()
         if behaviour.slow_rate and self._simulation.rng.random() < behaviour.slow_rate:
             delay *= behaviour.slow_factor
+        if behaviour.cache_blocks:
+            delay += self._prefill(payload)
         if behaviour.knee:
             delay *= max(1.0, self._simulation.in_flight.now / behaviour.knee) ** (1 + behaviour.decay)
         if delay:
@@ -76,6 +89,14 @@ class ChatExchange:
         self._simulation.hanging.pop(self._request.number, None)
         self._leave()
         self._tally.abort()
+
+    def _prefill(self, payload: object) -> float:
+        """The seconds that reading the prompt takes, but for what is kept of it. It is kept from the answer on."""
+        assert self._chat is not None
+        self._prompt = prompt_text(payload)
+        hits = self._simulation.prefixes.hits(self._prompt)
+        self._chat = self._chat._replace(cached_tokens=hits * BLOCK // CHARACTERS_PER_TOKEN)
+        return self._simulation.behaviour.prefill * (len(self._prompt) // BLOCK - hits)
 
     def _overload(self) -> Answer | None:
         limit = self._simulation.behaviour.max_concurrency
@@ -110,6 +131,8 @@ class ChatExchange:
         """What goes wrong is drawn now, not on arrival: a server that breaks, breaks for all that wait."""
         assert self._chat is not None
         behaviour = self._simulation.behaviour
+        if self._prompt:
+            self._simulation.prefixes.store(self._prompt, behaviour.cache_blocks)
         fault = draw_fault(behaviour, self._simulation.rng)
         created = int(time.time())
         if fault is Fault.NONE:

@@ -7,7 +7,17 @@ from typing import Any, NamedTuple
 
 import orjson
 
-__all__ = ["BadChatRequest", "ChatRequest", "completion", "filled_up", "parse_chat", "request_key", "stream_events"]
+__all__ = [
+    "CHARACTERS_PER_TOKEN",
+    "BadChatRequest",
+    "ChatRequest",
+    "completion",
+    "filled_up",
+    "parse_chat",
+    "prompt_text",
+    "request_key",
+    "stream_events",
+]
 
 QUOTED_WORDS = 8
 QUOTED_CHARACTERS = 200  # a word can be long
@@ -29,11 +39,13 @@ class ChatRequest(NamedTuple):
     prompt_tokens: int
     stream: bool
     include_usage: bool
+    cached_tokens: int | None = None  # None: the server has no cache
 
     @property
-    def usage(self) -> dict[str, int]:
+    def usage(self) -> dict[str, Any]:
         prompt, answer = self.prompt_tokens, len(self.words)
-        return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+        usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+        return usage if self.cached_tokens is None else usage | {"prompt_tokens_details": {"cached_tokens": self.cached_tokens}}
 
 
 def request_key(payload: object, body: bytes) -> str:
@@ -65,6 +77,11 @@ def parse_chat(payload: object) -> ChatRequest:
         stream=payload.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
     )
+
+
+def prompt_text(payload: Any) -> str:
+    """All of a prompt, as a cache sees it."""
+    return "".join(f"{message['role']}: {_text(message.get('content'))}" for message in payload["messages"])
 
 
 def completion(chat: ChatRequest, number: int, created: int) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from api_roadbalancer.mock.behaviour import Behaviour
 from api_roadbalancer.mock.counters import InFlight, Totals
+from api_roadbalancer.mock.prefix_cache import PrefixCache
 from api_roadbalancer.mock.ratelimit import TokenBucket
 
 __all__ = ["Simulation"]
@@ -22,6 +23,7 @@ class Simulation:
         self.rng = rng or random.Random()
         self.tally = Totals()
         self.in_flight = InFlight()
+        self.prefixes = PrefixCache()
         self.bucket = TokenBucket(behaviour.rate_limit)
         self.next_number = itertools.count(1).__next__
         self.hanging: dict[int, Callable[[], None]] = {}  # by request number: how to answer it after all

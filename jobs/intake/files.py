@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -61,7 +61,7 @@ class Files:
             # An id that was given by the caller may have had another file before.
             if upload.file_id is None:
                 with suppress(ObjectStoreError, OSError):
-                    await self._store.delete(object_store.content_path(file_id), object_store.index_path(file_id))
+                    await self._delete_objects(file_id)
             raise
         return record
 
@@ -83,7 +83,14 @@ class Files:
         if result is None or upload.form is None:
             return record
         await self._store.write(object_store.index_path(file_id), result.index)
-        return replace(record, lines=result.lines, models=result.models, paths=result.paths, errors=result.errors)
+        return replace(
+            record,
+            lines=result.lines,
+            models=result.models,
+            paths=result.paths,
+            errors=result.errors,
+            ordered=result.ordered,
+        )
 
     async def _check_in(self, file_id: str, form: Form, chunks: AsyncIterator[bytes]) -> IntakeResult:
         with Intake(form) as intake:
@@ -97,7 +104,22 @@ class Files:
                     yield kept
 
             await self._store.write_stream(object_store.content_path(file_id), checked())
-            return await asyncio.to_thread(intake.result)
+            result = await asyncio.to_thread(intake.result)
+            return result if result.errors else replace(result, ordered=await self._write_order(file_id, intake.order()))
+
+    async def _write_order(self, file_id: str, order: Iterator[bytes]) -> bool:
+        """Write the order of an input's lines, if it has one; return whether it has."""
+        first = await asyncio.to_thread(next, order, b"")
+        if not first:
+            return False
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield first
+            while chunk := await asyncio.to_thread(next, order, b""):
+                yield chunk
+
+        await self._store.write_stream(object_store.order_path(file_id), chunks())
+        return True
 
     async def register(self, record: FileRecord) -> None:
         """Put a file's record in place; its content has been written."""
@@ -160,7 +182,11 @@ class Files:
             for index in _indexes(record):
                 pipe.zrem(index, file_id)
             await pipe.execute()
-        await self._store.delete(object_store.content_path(file_id), object_store.index_path(file_id))
+        await self._delete_objects(file_id)
+
+    async def _delete_objects(self, file_id: str) -> None:
+        paths = (object_store.content_path, object_store.index_path, object_store.order_path)
+        await self._store.delete(*(path(file_id) for path in paths))
 
     async def expired(self, now: float) -> list[str]:
         """Return the files whose time is over."""

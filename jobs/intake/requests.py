@@ -12,7 +12,8 @@ __all__ = ["JobRequest", "NewJob"]
 class JobRequest:
     """What makes a job. `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first, and a
     `background` one takes only what no other wants; at `max_cost` (USD) the
-    job pauses. It belongs to the `caller`, who must be able to see the input. `request_digest` is kept with the job, to tell a
+    job pauses. It belongs to the `caller`, who must be able to see the input. `order` is `auto`, or `input` to send the lines as
+    they stand. `request_digest` is kept with the job, to tell a
     repeat of the request that made it from another one."""
 
     input_file_id: str
@@ -20,6 +21,7 @@ class JobRequest:
     window: str = "24h"
     priority: int = 0
     background: bool = False
+    order: str = "auto"
     metadata: dict[str, str] | None = None
     output_ttl: int | None = None
     job_id: str | None = None

@@ -14,7 +14,8 @@ from jobs.errors import JobError, LedgerBroken
 from jobs.ids import new_token
 from jobs.intake.files import BATCH_PURPOSE, DEFAULT_TTL, Files
 from jobs.records import BadLine, FileRecord, Job, Ledger
-from jobs.results.reading import Result, Results, Source
+from jobs.results.reading import Results
+from jobs.results.records import Result, Source
 from jobs.states import JobStatus
 from jobs.storage import object_store
 from jobs.storage.job_store import JobStore

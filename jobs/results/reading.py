@@ -7,39 +7,21 @@ is taken, which is why parts keep the line order.
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
 
 import orjson
 
 from jobs.dispatch.lease_table import ShardTable
 from jobs.errors import LedgerBroken
-from jobs.intake.line_index import read_lines
+from jobs.intake.line_index import read_numbers, read_places
 from jobs.records import Job
 from jobs.results.formats import error_line
+from jobs.results.input_order import in_input_order
+from jobs.results.records import Result, Source
 from jobs.storage import object_store
 from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import ObjectStore, part_range
 
-__all__ = ["Result", "Results", "Source"]
-
-
-class Source(Enum):
-    """How a line came to its end."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    """It did not: its job was cancelled or expired."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One line of the output or the error file, without its line break."""
-
-    number: int
-    line: bytes
-    source: Source
+__all__ = ["Results"]
 
 
 class Results:
@@ -49,8 +31,14 @@ class Results:
         self._store = store
         self._shards = shards
 
-    async def finished(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
+    def finished(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
         """Yield what is finished, by line number from `start` on; lines that aren't are passed over."""
+        if job.ordered:
+            return in_input_order(job.id, self._finished_places(job), start)
+        return self._finished_places(job, start)
+
+    async def _finished_places(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
+        """Yield what is finished, by the numbers of the shards: those of the lines, or places in the job's order."""
         # A shard that is closed between the two stands in both, never in neither.
         buffers = sorted(await self._buffers(job))
         parts = sorted(await self._parts(job), key=lambda r: (r[0], -r[1]))
@@ -68,6 +56,8 @@ class Results:
 
     async def first_unfinished(self, job: Job, start: int = 0) -> int:
         """Return the number of the first line from `start` on that is not finished (of a job that is under way)."""
+        if job.ordered:
+            return await self._first_unfinished_in_input(job, start)
         buffers = await self._buffers(job)
         parts = await self._parts(job)
         position = start
@@ -86,13 +76,30 @@ class Results:
                 break
         return position
 
-    async def all_lines(self, job: Job) -> AsyncIterator[Result]:
+    async def _first_unfinished_in_input(self, job: Job, start: int) -> int:
+        """Return the lowest number, from `start` on, at the places that are not finished."""
+        lowest, position = job.ledger.total, 0
+        finished = [(first, end) for first, end in await self._parts(job)]
+        for first, _ in await self._buffers(job):
+            finished += [(place, place + 1) for place in await self._shards.recorded(job.id, first)]
+        for first, end in [*sorted(finished), (job.ledger.total, job.ledger.total)]:
+            if first > position:
+                async for number in read_numbers(self._store, job.input_file_id, position, first):
+                    if start <= number < lowest:
+                        lowest = number
+            position = max(position, end)
+        return lowest
+
+    def all_lines(self, job: Job) -> AsyncIterator[Result]:
         """Yield every line of a job that has ended; unfinished ones become error lines according to the way it ended.
 
         Raises LedgerBroken if there are such lines and the job was not stopped.
         """
+        return in_input_order(job.id, self._all_places(job)) if job.ordered else self._all_places(job)
+
+    async def _all_places(self, job: Job) -> AsyncIterator[Result]:
         position = 0
-        async for result in self.finished(job):
+        async for result in self._finished_places(job):
             async for stopped in self._stopped(job, position, result.number):
                 yield stopped
             yield result
@@ -106,9 +113,9 @@ class Results:
         if job.ending not in _ENDINGS:
             raise LedgerBroken(f"lines {first + 1} to {end} of job {job.id} are neither in a part nor in a buffer")
         code, message = _ENDINGS[job.ending]
-        async for number, raw in read_lines(self._store, job.input_file_id, first, end):
+        async for place, number, raw in read_places(self._store, job, first, end):
             custom_id = orjson.loads(raw)["custom_id"]
-            yield Result(number, error_line(job.id, number, custom_id, code, message), Source.STOPPED)
+            yield Result(place, error_line(job.id, number, custom_id, code, message), Source.STOPPED)
 
     async def _parts(self, job: Job) -> set[tuple[int, int]]:
         found = await self._store.folder(object_store.parts_folder(job.id))

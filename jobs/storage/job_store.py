@@ -57,6 +57,7 @@ class JobStore:
             "cursor": 0,
             "bytes": file.size,
             "priority": priority,
+            "ordered": int(file.ordered and request.order == "auto"),
             "models": orjson.dumps([m for m in file.models if m]).decode(),
             "names_no_model": int("" in file.models),
             "metadata": orjson.dumps(request.metadata).decode(),

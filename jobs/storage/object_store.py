@@ -3,7 +3,7 @@
 obstore serves folders, S3, GCS and Azure behind one interface.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,11 @@ class ObjectStore:
         answer = await obstore.get_async(self._store, path)
         return bytes(await answer.bytes_async())
 
+    async def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read several ranges; those near each other are read together."""
+        starts, ends = [start for start, _ in ranges], [end for _, end in ranges]
+        return [bytes(each) for each in await obstore.get_ranges_async(self._store, path, starts=starts, ends=ends)]
+
     async def read_range(self, path: str, start: int, end: int) -> bytes:
         """Read bytes `start` up to `end`."""
         if end <= start:
@@ -107,6 +112,11 @@ class ObjectStore:
 def content_path(file_id: str) -> str:
     """Where a file's bytes are."""
     return f"files/{file_id}/content"
+
+
+def order_path(file_id: str) -> str:
+    """Where the order of an input's lines is, if it has one (see jobs.intake.prefix_order)."""
+    return f"files/{file_id}/order"
 
 
 def index_path(file_id: str) -> str:

@@ -42,6 +42,7 @@ def test_the_table_of_benchmarks_has_each_under_its_own_name() -> None:
         "abort",
         "tail",
         "concurrency",
+        "prefix",
     ]
     assert all(name == benchmark.name for name, benchmark in BENCHMARKS.items())
 

@@ -12,7 +12,7 @@ from balancer.state.health import HealthPolicy
 from balancer.state.shared_state import state_on
 from jobs.intake.files import Upload
 from jobs.records import Job, Shard
-from jobs.results.reading import Source
+from jobs.results.records import Source
 from tests.job_bench import Bench, input_line, new_job
 from workers.hedging import HedgeBudget
 from workers.recorder import Recorder

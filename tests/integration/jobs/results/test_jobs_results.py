@@ -13,7 +13,7 @@ from jobs.errors import LedgerBroken
 from jobs.intake.files import Upload
 from jobs.records import Job
 from jobs.results.assembly import Assembly, output_file_id
-from jobs.results.reading import Result, Source
+from jobs.results.records import Result, Source
 from jobs.states import JobStatus
 from jobs.storage import object_store
 from jobs.storage.object_store import ObjectStore
