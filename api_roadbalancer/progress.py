@@ -17,6 +17,7 @@ from jobs.records import Job
 
 __all__ = [
     "Rate",
+    "cached_share",
     "dollars",
     "duration",
     "fleet_table",
@@ -73,7 +74,7 @@ def job_line(job: Job, rate: float | None = None) -> str:
         parts.append(late)
     if rate is not None and left and not job.paused:
         parts += [f"{rate:,.1f} lines/s", f"ETA {duration(left / rate) if rate > 0 else '?'}"]
-    tokens = f"{job.tokens.prompt:,} in, {job.tokens.completion:,} out"
+    tokens = f"{job.tokens.prompt:,} in{cached_share(job)}, {job.tokens.completion:,} out"
     parts += [f"tokens {tokens}", money(job)]
     projection = project(job)
     return " · ".join([*parts, _projected(projection)] if projection and left else parts)
@@ -85,6 +86,11 @@ def late_because(job: Job, now: float | None = None) -> str:
         return ""
     needed = job.late_at - (time.time() if now is None else now)
     return f"late: it needs about {duration(needed)}, {duration(job.late_at - job.expires_at)} beyond its window"
+
+
+def cached_share(job: Job) -> str:
+    """Say which part of a job's prompts its endpoints had in their caches, as far as they tell; "" if none does."""
+    return f" ({job.tokens.cached / job.tokens.prompt:.0%} cached)" if job.tokens.cached else ""
 
 
 def state_of(job: Job) -> str:

@@ -51,6 +51,7 @@ def submit(
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
     background: Annotated[bool, typer.Option("--background", help="Take only what no other job wants.")] = False,
+    order: Annotated[str, typer.Option(help="auto: lines that begin alike one after the other; input: as they stand.")] = "auto",
     max_cost: MaxCost = None,
 ) -> None:
     """Submit a file as a job and print the job's id. Exit code 2 if the input can't be used."""
@@ -59,7 +60,7 @@ def submit(
 
     async def work(node: Node) -> str:
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
-        request = JobRequest(file.id, CHAT_PATH, window, priority, background, max_cost=max_cost)
+        request = JobRequest(file.id, CHAT_PATH, window, priority, background, order, max_cost=max_cost)
         try:
             errors = await node.service.check(request)
         except InvalidRequest:

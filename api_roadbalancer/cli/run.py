@@ -22,6 +22,7 @@ from api_roadbalancer.local_files import digest_of, errors_path, read_chunks, wr
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import (
     Rate,
+    cached_share,
     duration,
     fleet_table,
     job_line,
@@ -255,7 +256,7 @@ class _Run:
         seconds = time.monotonic() - self._started_at
         self._console.print(fleet_table(endpoints, job.shares))
         self._console.print()
-        tokens = f"{job.tokens.prompt:,} in, {job.tokens.completion:,} out"
+        tokens = f"{job.tokens.prompt:,} in{cached_share(job)}, {job.tokens.completion:,} out"
         lost = "".join(f", {n:,} {what}" for what, n in (("cancelled", ledger.cancelled), ("expired", ledger.expired)) if n)
         self._console.print(
             f"[bold]{ledger.completed:,} of {ledger.total:,} lines completed[/], {ledger.failed:,} failed{lost}"

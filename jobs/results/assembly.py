@@ -137,9 +137,10 @@ class Assembly:
         return await self._finish(job, status, fields)
 
     async def _has_input(self, job: Job) -> bool:
+        paths = [object_store.content_path, object_store.index_path, *([object_store.order_path] if job.ordered else [])]
         try:
-            for path in (object_store.content_path(job.input_file_id), object_store.index_path(job.input_file_id)):
-                await self._store.info(path)
+            for path in paths:
+                await self._store.info(path(job.input_file_id))
         except FileNotFoundError:
             return False
         return True

@@ -33,6 +33,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
         window=body.completion_window,
         priority=body.priority,
         background=body.background,
+        order=body.order,
         metadata=body.metadata,
         output_ttl=expiry.seconds if expiry else None,
         caller=caller,

@@ -85,9 +85,9 @@ class OutputExpiry(BaseModel):
 
 
 class BatchCreate(BaseModel):
-    """What makes a batch. `priority`, `background` and `max_cost` are ours: those with a higher priority go first (-100 to 100),
-    a background one takes only what no other wants, and one that has cost `max_cost` (USD) pauses, which /api/v1/jobs shows and
-    changes."""
+    """What makes a batch. `priority`, `background`, `order` and `max_cost` are ours: those with a higher priority go first (-100
+    to 100), a background one takes only what no other wants, `order: input` sends the lines as they stand, and one that has cost
+    `max_cost` (USD) pauses, which /api/v1/jobs shows and changes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -98,6 +98,7 @@ class BatchCreate(BaseModel):
     output_expires_after: OutputExpiry | None = None
     priority: int = 0
     background: bool = False
+    order: Literal["auto", "input"] = "auto"
     max_cost: Annotated[float, Field(strict=True)] | None = None
 
 

@@ -121,6 +121,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         window=body.completion_window,
         priority=body.priority,
         background=body.background,
+        order=body.order,
         metadata=body.metadata,
         max_cost=body.max_cost,
         caller=caller,

@@ -39,6 +39,7 @@ class JobCreate(BaseModel):
     completion_window: str = "24h"
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     background: bool = False
+    order: Literal["auto", "input"] = "auto"
     metadata: dict[str, str] | None = None
     max_cost: MaxCost | None = None
 
@@ -181,6 +182,7 @@ class JobObject(BaseModel):
     models: list[str]
     priority: int
     background: bool
+    ordered: bool
     late_at: int | None
     metadata: dict[str, str] | None
     timestamps: JobTimes
@@ -214,6 +216,7 @@ class JobObject(BaseModel):
             models=list(job.models),
             priority=0 if job.is_background else job.priority,
             background=job.is_background,
+            ordered=job.ordered,
             late_at=job.late_at,
             metadata=job.metadata,
             timestamps=_times(job),

@@ -129,3 +129,17 @@ async def test_slots_follow_the_limit_that_was_learned(store: RedisLimitStore, r
         shared.release(E)
     assert shared.try_acquire(E) and not shared.try_acquire(E), "one at a time from now on"
     await shared.aclose()
+
+
+async def test_people_do_not_wait_for_the_slots_of_a_job(store: RedisLimitStore, redis: AsyncRedis) -> None:
+    auto = Endpoint("http://e/v1", name=E, max_concurrency=AutoConcurrency(8, 8))
+    bulk = SharedSlots(Scripts(redis, *FOLDERS), "worker", [auto])
+    chats = SharedSlots(Scripts(redis, *FOLDERS), "api", [auto], interactive=True)
+    bulk.start()
+    chats.start()
+    bulk.announce(E, 100)
+    for _ in range(8):
+        assert await bulk.acquire(E)
+    assert await chats.acquire(E), "all eight are the job's, and none of its requests has ended"
+    await chats.aclose()
+    await bulk.aclose()
