@@ -23,6 +23,8 @@ SHORT_WAIT = 5.0
 """Seconds that a shard waits in place for an endpoint to be usable again; longer waits go through the queue."""
 ATTEMPTS_A_PASS = 3
 """Failures after which a line waits; one for each model, if its chain is longer. A refused request is not counted."""
+AFTER_TOO_MANY = 0.1
+"""Seconds that a slot rests whose request was one too many: the next one would be too, until the limit is lowered everywhere."""
 URGENT = 0.5
 """What a job that is short of time has before its equals in priority."""
 PROBES = 2
@@ -153,7 +155,10 @@ class LineSender:
         self._hedges.requests += 1
         with place.slot:
             body = asking(line.body, model)
-            return await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
+            outcome = await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
+            if outcome.too_many:
+                await asyncio.sleep(AFTER_TOO_MANY)
+            return outcome
 
     def hedge_for(self, line: Line) -> Target | None:
         """Return where else to send a line that is late, if slots stand idle there and hedges are left to the process.

@@ -31,6 +31,8 @@ LOST_TO_RUN_ALONE = 2
 """Workers lost with a shard after which its lines run one by one, to find the one that kills them."""
 LOOK_AGAIN = 0.25
 """Seconds between looking whether all lines of a job have been given out, at the end of a shard."""
+LEAD_TIMES_USUAL, LONGEST_LEAD = 3.0, 1.0
+"""By how many times the usual latency, and by how many seconds at most, the first line of an ordered shard goes ahead."""
 LOST_TO_BLAME = 3
 """Workers lost with it after which a line that ran alone when the last one died is given up."""
 
@@ -166,7 +168,16 @@ class ShardRun:
             if self._runs_alone:
                 await self._run_alone(line, place)
             else:
-                self._begin(self._run_safely(line, place), line, place.slot)
+                task = self._begin(self._run_safely(line, place), line, place.slot)
+                if number == self.shard.first and self._job.ordered:
+                    await asyncio.wait([task], timeout=self._time_to_read())
+
+    def _time_to_read(self) -> float:
+        """Return the seconds for which the first line of an ordered shard goes ahead: until its prompt has been read, others that
+        begin alike would find nothing."""
+        fleet, home = self._context.fleet, self.shard.endpoint
+        usual = fleet.health[home].latency if home in fleet.endpoints else None
+        return min(LONGEST_LEAD, LEAD_TIMES_USUAL * (usual or 0.0))
 
     @property
     def _runs_alone(self) -> bool:

@@ -41,13 +41,23 @@ def runs(numbers: list[int]) -> int:
 @pytest.mark.parametrize("form", list(Form))
 def test_lines_with_the_same_document_are_neighbours(form: Form) -> None:
     texts = documents(20)
-    groups = [n % 20 for n in range(400)]
+    groups = [n % 20 for n in range(400)]  # of 20 lines: too small for one of them to lead
     random.Random(5).shuffle(groups)
     content = b"".join(line(n, texts[group], f"question {n}") for n, group in enumerate(groups))
     numbers, found = order_of(content, form)
     assert sorted(numbers) == list(range(400))
     assert runs([groups[n] for n in numbers]) == 20
     assert [orjson.loads(each)["custom_id"] for each in found.splitlines()] == [f"r{n}" for n in numbers]
+
+
+def test_the_first_line_of_a_large_group_goes_ahead_of_the_others() -> None:
+    texts = documents(3)
+    numbers, _ = order_of(b"".join(line(n, texts[n % 3], f"question {n}") for n in range(300)))
+    groups = [n % 3 for n in numbers]
+    second, third = groups[150], groups[-1]
+    assert [place for place, group in enumerate(groups) if group == second][:2] == [84, 101]
+    assert groups.index(third) == 184
+    assert sorted(numbers) == list(range(300))
 
 
 def test_within_a_group_the_order_of_the_input_stays() -> None:
@@ -72,7 +82,7 @@ def test_tools_stand_before_the_messages() -> None:
     text = documents(1)[0]
     tools = [[{"type": "function", "function": {"name": name}}] for name in ("a", "b")]
     numbers, _ = order_of(b"".join(line(n, text, f"question {n}", tools=tools[n % 2]) for n in range(100)))
-    assert runs([n % 2 for n in numbers]) == 2
+    assert runs([n % 2 for n in numbers]) <= 4
 
 
 @pytest.mark.parametrize(
