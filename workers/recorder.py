@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from balancer.runtime.periodic import Periodic
 from jobs.dispatch.lease_table import FinishedLine, Order, ShardTable
 from jobs.records import Shard
-from jobs.results.formats import error_line, line_number
+from jobs.results.formats import error_line
 
 __all__ = ["Recorder"]
 
@@ -30,8 +30,8 @@ class Owner(Protocol):
 
     shard: Shard
 
-    def custom_id(self, line: FinishedLine) -> str:
-        """Return a finished line's `custom_id`."""
+    def identity(self, line: FinishedLine) -> tuple[int, str]:
+        """Return a finished line's number in the input, and its `custom_id`."""
 
     def correct(self, line: FinishedLine) -> None:
         """Take another result for a finished line."""
@@ -129,8 +129,7 @@ class Recorder:
         line = lines[0]
         log.error("the result of line %d of %s can't be recorded: %s", line.number + 1, owner.shard.job_id, error)
         message = f"the answer of {len(line.result):,} bytes can't be recorded"
-        input_number = line_number(owner.shard.job_id, line.result)
-        result = error_line(owner.shard.job_id, input_number, owner.custom_id(line), "unrecordable", message)
+        result = error_line(owner.shard.job_id, *owner.identity(line), "unrecordable", message)
         refused = replace(line, result=result, failed=True)
         owner.correct(refused)
         return (await self._shards.record([(owner.shard, [refused])]))[0]

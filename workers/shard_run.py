@@ -18,7 +18,7 @@ from jobs.dispatch.lease_table import FinishedLine
 from jobs.dispatch.waiting import after_failures
 from jobs.intake.line_index import read_places
 from jobs.records import Job, Shard
-from jobs.results.formats import answer_line, error_line
+from jobs.results.formats import answer_line, error_line, line_number
 from jobs.storage import object_store
 from workers.hedging import LOOK_EVERY
 from workers.line_sender import Line, LineSender, Place
@@ -73,9 +73,9 @@ class ShardRun:
         """Lines that have become error lines, and those that have failed so far and wait for another attempt."""
         return sum(failed for failed, _ in self._results.values()) + len(self._failures)
 
-    def custom_id(self, line: FinishedLine) -> str:
-        """Read a finished line's `custom_id` from its result."""
-        return str(orjson.loads(line.result)["custom_id"])
+    def identity(self, line: FinishedLine) -> tuple[int, str]:
+        """Read a finished line's number in the input and its `custom_id` from its result."""
+        return line_number(self.shard.job_id, line.result), str(orjson.loads(line.result)["custom_id"])
 
     def correct(self, line: FinishedLine) -> None:
         """Take another result for a line whose own one can't be recorded."""

@@ -59,8 +59,8 @@ class Owner:
     def stop(self) -> None:
         self.stopped = True
 
-    def custom_id(self, line: FinishedLine) -> str:
-        return f"c{line.number}"
+    def identity(self, line: FinishedLine) -> tuple[int, str]:
+        return line.number, f"c{line.number}"
 
     def correct(self, line: FinishedLine) -> None:
         self.corrected.append(line)
