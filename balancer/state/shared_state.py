@@ -100,7 +100,7 @@ def state_on(
     alone = LocalHealth(names, policy, slots.turn_away) if interactive else None
     health = SharedHealth(redis, scripts, names, policy, slots.turn_away, alone)
     rate_limits = RateLimiter(scripts, endpoints, LocalRateLimiter(()) if interactive else None)
-    limits = LearnedLimits(RedisLimitStore(scripts), endpoints, slots.resize)
+    limits = LearnedLimits(RedisLimitStore(scripts), endpoints, slots.resize, interactive)
     return SharedState(slots, health, rate_limits, limits, UsageMeter(scripts), redis)
 
 

@@ -16,6 +16,8 @@ __all__ = ["LimitState", "LimitedBy", "Sample", "next_limit"]
 FIRST_FACTOR = 2.0
 """How far the first tries go; the factor shrinks with each that fails, and grows with each that does not."""
 LEAST_FACTOR = 1.25
+FACTOR_BESIDE_CHATS = 1.12
+"""How far tries go, at most, while people wait for answers of the same endpoint: a try beyond the knee slows theirs as well."""
 GAIN_WORTH_MORE = 0.2
 """Elasticity (relative growth of the throughput by that of the limit) from which a higher limit is kept."""
 LOSS_WORTH_FEWER = 0.03
@@ -70,7 +72,7 @@ class Sample:
     `in_flight` is the mean over the time. `finished` counts the answers to requests that were sent under the present limit,
     `work` is their sum of work (tokens, or any other unit), `busy` the sum of the seconds that they took. `refused` counts those
     under this limit that were refused for being too many. `waiting` (requests) and `preempted` (since the last sample) are what
-    the engine says, if it does.
+    the engine says, if it does. `chats` counts reports of processes that people wait for.
     """
 
     seconds: float
@@ -81,6 +83,7 @@ class Sample:
     refused: int = 0
     waiting: float | None = None
     preempted: int = 0
+    chats: int = 0
 
     def __add__(self, later: "Sample") -> "Sample":
         seconds = self.seconds + later.seconds
@@ -94,6 +97,7 @@ class Sample:
             self.refused + later.refused,
             later.waiting,
             self.preempted + later.preempted,
+            later.chats,
         )
 
 
@@ -125,6 +129,8 @@ class LimitState:
     refused_at: int = 0
     deaf: float = 0.0
     """Seconds in which refusals are still those of the limit before: the others have to learn of the new one first."""
+    beside_chats: bool = False
+    """Whether people wait for answers of the endpoint."""
     queued: bool = False
     """Whether the endpoint says that many requests wait inside it."""
     settled: bool = False
@@ -142,7 +148,7 @@ class LimitState:
 
 def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     """Return the limit after another sample; it has another `version` if it is another one. `most` bounds it."""
-    state = replace(state, limit=min(state.limit, most))
+    state = replace(state, limit=min(state.limit, most), beside_chats=sample.chats > 0)
     if sample.refused and state.deaf <= 0:
         return _after_refusals(state, sample)
     state = replace(state, deaf=max(0.0, state.deaf - sample.seconds))
@@ -191,7 +197,8 @@ def _compared(state: LimitState, rate: float, most: int) -> LimitState:
 
 def _enough(state: LimitState) -> float:
     """Return the answers that a measurement rests on."""
-    return max(LEAST_ANSWERS * (2 if state.factor <= LEAST_FACTOR else 1), 0.9 * state.limit)
+    times = 4 if state.beside_chats else 2 if state.factor <= LEAST_FACTOR else 1
+    return max(LEAST_ANSWERS * times, 0.9 * state.limit)
 
 
 def _is_hopeless(state: LimitState, rate: float) -> bool:
@@ -242,14 +249,15 @@ def _search_again(state: LimitState, rate: float) -> LimitState:
 def _try(state: LimitState, most: int) -> LimitState:
     """Begin the next try from the limit that is known as good."""
     good, refused_at = state.good, state.refused_at
+    factor = min(state.factor, FACTOR_BESIDE_CHATS) if state.beside_chats else state.factor
     if state.up and good >= most:
         state = replace(state, up=False, limited_by=LimitedBy.BOUND)
     if not state.up:
-        lower = min(good - 1, round(good / state.factor))
+        lower = min(good - 1, round(good / factor))
         return _at(state, lower) if lower >= 1 else _at(replace(state, up=True, rest=2), good)
     if state.queued:
         return _at(replace(state, rest=2, limited_by=LimitedBy.ENGINE), good)
-    higher = max(good + 1, round(good * state.factor))
+    higher = max(good + 1, round(good * factor))
     if refused_at > good:
         # Near what was refused it goes up by little.
         higher = min(higher, max(good + max(1, good // 16), round(0.9 * refused_at)))

@@ -70,8 +70,12 @@ class LearnedLimits:
     limit.
     """
 
-    def __init__(self, store: LimitStore, endpoints: Iterable[Endpoint], on_limit: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, store: LimitStore, endpoints: Iterable[Endpoint], on_limit: Callable[[str, int], None], interactive: bool = False
+    ) -> None:
+        """`interactive`: people wait for the requests of this process."""
         self._store = store
+        self._interactive = interactive
         self._on_limit = on_limit
         self.ask_engine: Callable[[str], Awaitable[EngineLoad]] | None = None
         self._fixed: dict[str, Limit] = {}
@@ -150,7 +154,9 @@ class LearnedLimits:
                 await self._read(name, auto)
 
     async def _report(self, name: str, auto: "_Auto") -> None:
-        turn = await self._store.observe(name, auto.observed.take(auto.state.version), auto.state)
+        counts = auto.observed.take(auto.state.version)
+        counts.chats = int(self._interactive and counts.flying > 0)
+        turn = await self._store.observe(name, counts, auto.state)
         state = turn.state
         if turn.sample is not None:
             sample = await self._with_engine(name, auto, turn) if turn.ask_engine else turn.sample

@@ -30,7 +30,7 @@ class LocalLimitStore:
         if ask:
             kept.asked_at = now
         in_flight = counts.flying / seconds
-        sample = Sample(seconds, in_flight, counts.finished, counts.work, counts.busy, counts.refused)
+        sample = Sample(seconds, in_flight, counts.finished, counts.work, counts.busy, counts.refused, chats=counts.chats)
         return Turn(kept.state, 0, sample, ask)
 
     async def decide(self, endpoint: str, revision: int, state: LimitState) -> bool:

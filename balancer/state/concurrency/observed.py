@@ -23,6 +23,8 @@ class Counts:
     work: float = 0.0
     busy: float = 0.0
     refused: int = 0
+    chats: int = 0
+    """1 from a process that people wait for, if it had requests in flight."""
 
 
 class Observed:

@@ -31,14 +31,14 @@ class RedisLimitStore:
         """Report."""
         args = (
             counts.version, f"{counts.flying:.6f}", counts.finished, f"{counts.work:.6f}", f"{counts.busy:.6f}", counts.refused,
-            int(PERIOD * 1000), int(ASK_ENGINE_EVERY * 1000), KEPT,
+            counts.chats, int(PERIOD * 1000), int(ASK_ENGINE_EVERY * 1000), KEPT,
         )  # fmt: skip
         state, revision, whole, *sums, ask = await self._scripts.run("observe", (keys.limit(endpoint),), args)
         known = read_limit(state) if state else first
         if not whole:
             return Turn(known, int(revision))
-        seconds, flying, finished, work, busy, refused = (float(each) for each in sums)
-        sample = Sample(seconds, flying / seconds, round(finished), work, busy, round(refused))
+        seconds, flying, finished, work, busy, refused, chats = (float(each) for each in sums)
+        sample = Sample(seconds, flying / seconds, round(finished), work, busy, round(refused), chats=round(chats))
         return Turn(known, int(revision), sample, bool(ask))
 
     async def decide(self, endpoint: str, revision: int, state: LimitState) -> bool:

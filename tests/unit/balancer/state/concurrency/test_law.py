@@ -90,6 +90,14 @@ def test_one_burst_of_refusals_halves_the_limit_once() -> None:
     assert (state.limit, state.version, state.limited_by) == (32, 1, LimitedBy.REFUSALS)
 
 
+def test_beside_chats_tries_go_less_far() -> None:
+    known = LimitState(40, good=40, rate=100.0, best=100.0, settled=True, up=True)
+    answers = {"finished": 200, "work": 200.0, "busy": 80.0}
+    for chats, limit in ((0, 80), (1, 45)):
+        state = next_limit(known, Sample(0.5, in_flight=40.0, chats=chats, **answers), most=1024)
+        assert state.limit == limit
+
+
 def test_the_bound_says_so() -> None:
     clients = Closed(Plant(512), most=48).run(WARM)
     assert (max(limit for _, limit in clients.limits), clients.state.limited_by) == (48, LimitedBy.BOUND)
