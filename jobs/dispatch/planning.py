@@ -12,7 +12,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from balancer.routing import BalancingStrategy, Candidate, pick
-from jobs.dispatch.sizing import MAX_SHARD, EndpointLoad, JobNeed, ReturnedRange, credit, lines_within_bytes, shard_size
+from jobs.dispatch.sizing import (
+    MAX_SHARD,
+    EndpointLoad,
+    JobNeed,
+    ReturnedRange,
+    credit,
+    least_worth,
+    lines_within_bytes,
+    shard_size,
+)
 
 __all__ = ["EndpointLoad", "JobNeed", "Plan", "Planned", "plan"]
 
@@ -68,7 +77,7 @@ def plan(
     while waiting and len(shards) < most:
         index = min(waiting, key=lambda i: (*_turn(waiting[i], urgent), i))
         need = waiting.pop(index)
-        endpoint = _choose(strategy, need, state, now_turns, demand)
+        endpoint = _choose(strategy, need, state, now_turns, workers, demand)
         if endpoint is None:
             continue
         shard, rest = _cut(need, endpoint, state, workers, demand)
@@ -113,15 +122,17 @@ def _turn(need: JobNeed, urgent: Collection[str]) -> tuple[int, float, int]:
     return -need.priority, deadline, min((need.open_at(endpoint) for endpoint in need.endpoints), default=0)
 
 
-def _has_room(load: EndpointLoad, need: JobNeed, fleet_pace: float, demand: _Demand) -> bool:
+def _has_room(load: EndpointLoad, need: JobNeed, fleet_pace: float, workers: int, demand: _Demand) -> bool:
     own = need.open_at(load.name)
     if own >= lines_within_bytes(load, need):
         return False
-    allowed = credit(load, demand.lines[load.name], fleet_pace)
-    if load.open_lines < allowed:
+    lines = demand.lines[load.name]
+    allowed, worth = credit(load, lines, fleet_pace), least_worth(load, need, fleet_pace, workers, lines)
+    if load.open_lines + worth <= allowed:
         return True
     beyond = load.open_lines < allowed + load.max_concurrency and not load.probing
-    return beyond and own < allowed * demand.share(need, load.name)
+    fair = allowed * demand.share(need, load.name)
+    return beyond and own < fair and (own + worth <= fair or own <= fair / 2)
 
 
 def _choose(
@@ -129,6 +140,7 @@ def _choose(
     need: JobNeed,
     state: Mapping[str, EndpointLoad],
     turns: Mapping[str, float],
+    workers: int,
     demand: _Demand,
 ) -> str | None:
     serving = [load for load in state.values() if load.name in need.endpoints]
@@ -136,7 +148,7 @@ def _choose(
     if not tier:
         return None
     fleet_pace = _fleet_pace(tier)
-    free = [load for load in tier if _has_room(load, need, fleet_pace, demand)]
+    free = [load for load in tier if _has_room(load, need, fleet_pace, workers, demand)]
     if strategy is BalancingStrategy.WEIGHTED and len({load.weight for load in tier}) > 1:
         # Shares are kept by line: an endpoint that is behind is waited for, as long as it makes progress. (With equal
         # weights there is nothing to wait for: each takes what it can.)

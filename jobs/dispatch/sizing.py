@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-__all__ = ["EndpointLoad", "JobNeed", "ReturnedRange", "credit", "lines_within_bytes", "shard_size"]
+__all__ = ["EndpointLoad", "JobNeed", "ReturnedRange", "credit", "least_worth", "lines_within_bytes", "shard_size"]
 
 CREDIT_SECONDS = 4.0
 """Work that an endpoint holds beyond what is in flight."""
@@ -136,24 +136,44 @@ def lines_within_bytes(load: EndpointLoad, need: JobNeed) -> float:
     return load.max_concurrency + math.floor(ahead)
 
 
+def least_worth(load: EndpointLoad, need: JobNeed, fleet_pace: float, workers: int = 1, demand: int | None = None) -> int:
+    """Return the lines for which an endpoint is given another shard: half of what the next one would have.
+
+    If every line that ends were followed by another at once, shards would soon have no more than a few, and the processes, which
+    run a number of shards at a time, too few lines to fill the endpoint's slots.
+    """
+    return math.ceil(_usual_size(load, need, fleet_pace, workers, demand) / 2)
+
+
 def shard_size(load: EndpointLoad, need: JobNeed, fleet_pace: float, workers: int = 1, demand: int | None = None) -> int:
     """Return how many lines the next shard of `need` for `load` has, with `workers` processes to share the work.
 
     `demand` counts the lines that all jobs still have for this endpoint (left out: this job's). A job that is given lines beyond
     the credit (see `jobs.dispatch.planning`) gets at most `max_concurrency` of them, in one shard for each process.
     """
+    allowed = credit(load, need.remaining if demand is None else demand, fleet_pace)
+    smallest = _smallest(load, need, workers)
+    room = max(allowed - load.open_lines, smallest)
+    if allowed - load.open_lines < least_worth(load, need, fleet_pace, workers, demand):
+        beyond = allowed + load.max_concurrency - load.open_lines
+        room = min(beyond, max(smallest, math.ceil(load.max_concurrency / workers)))
+    sizes = (_usual_size(load, need, fleet_pace, workers, demand), _by_bytes(load, need), room)
+    return max(1, int(min(sizes)))
+
+
+def _usual_size(load: EndpointLoad, need: JobNeed, fleet_pace: float, workers: int, demand: int | None) -> int:
+    """Return the size of a shard for an endpoint that has room for it."""
     shards = max(MIN_SHARDS, 2 * workers)
     allowed = credit(load, need.remaining if demand is None else demand, fleet_pace)
     share = load.pace / fleet_pace if fleet_pace and load.pace else 1.0
     guided = math.ceil(need.remaining * share / (2 * shards))
-    smallest = max(1, load.max_concurrency // (2 * shards), int(load.pace * LEAST_SECONDS), need.total // MAX_PARTS)
-    wanted = max(math.ceil(allowed / shards), smallest)
-    room = max(allowed - load.open_lines, smallest)
-    if load.open_lines >= allowed:
-        beyond = allowed + load.max_concurrency - load.open_lines
-        room = min(beyond, max(smallest, math.ceil(load.max_concurrency / workers)))
-    sizes = (max(guided, smallest), wanted, MAX_SHARD, _by_bytes(load, need), need.remaining, room)
-    return max(1, int(min(sizes)))
+    smallest = _smallest(load, need, workers)
+    return min(max(guided, smallest), max(math.ceil(allowed / shards), smallest), MAX_SHARD, need.remaining)
+
+
+def _smallest(load: EndpointLoad, need: JobNeed, workers: int) -> int:
+    shards = max(MIN_SHARDS, 2 * workers)
+    return max(1, load.max_concurrency // (2 * shards), int(load.pace * LEAST_SECONDS), need.total // MAX_PARTS)
 
 
 def _by_bytes(load: EndpointLoad, need: JobNeed) -> float:

@@ -306,3 +306,19 @@ def test_the_tail_is_cut_finely() -> None:
 def test_small_jobs_come_to_their_end(total: int) -> None:
     fleet = [Simulated("a", 0.2, slots=4), Simulated("b", 0.2, slots=1, weight=3.0)]
     simulate(WEIGHTED, total, fleet)
+
+
+def test_lines_that_end_one_by_one_are_not_followed_by_shards_of_a_few() -> None:
+    """A slow endpoint of few slots: each line that ends leaves room for one, and a shard for each would soon be all there are."""
+    slow, job = EndpointLoad("a", max_concurrency=16, latency=0.2), need(10_000)
+    sizes, open_lines = [], 0
+    for _ in range(2000):
+        job = replace(job, open_lines={"a": open_lines})
+        planned = plan(WEIGHTED, [job], [replace(slow, open_lines=open_lines)], {})
+        for shard in planned.shards:
+            sizes.append(shard.end - shard.first)
+            open_lines += sizes[-1]
+            job = replace(job, cursor=shard.end)
+        open_lines -= 1
+    assert min(sizes) >= 40, sizes
+    assert open_lines >= 2 * slow.max_concurrency
