@@ -5,10 +5,11 @@ from typing import Any
 
 import orjson
 
+from balancer.state.slots.fair_queue import BACKGROUND
 from jobs.dispatch.waiting import Waiting
 from jobs.states import FINAL, JobStatus, PauseReason
 
-__all__ = ["BACKGROUND", "NANO", "BadLine", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
+__all__ = ["NANO", "BadLine", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
 
 Fields = dict[str, str]
 NANO = 1_000_000_000
@@ -115,10 +116,6 @@ class Tokens:
     completion: int = 0
     cached: int = 0
     reasoning: int = 0
-
-
-BACKGROUND = -1000
-"""The priority of jobs that take only what no other wants: below any that can be given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import orjson
 
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Scripts
+from balancer.state.slots.fair_queue import BACKGROUND
 from jobs import keys
 from jobs.access.refusals import Refusal, Refused
 from jobs.access.spending import spending_periods
@@ -16,7 +17,7 @@ from jobs.errors import InvalidRequest, NotFound
 from jobs.ids import is_job_id, new_job_id
 from jobs.intake.files import ids_after
 from jobs.intake.requests import NewJob
-from jobs.records import BACKGROUND, NANO, Job, decode_fields, to_nano
+from jobs.records import NANO, Job, decode_fields, to_nano
 from jobs.states import JobStatus, PauseReason
 from jobs.storage.durability import make_durable
 from jobs.storage.lock import Lock

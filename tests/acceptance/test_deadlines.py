@@ -44,7 +44,7 @@ async def test_a_background_job_takes_only_what_no_other_wants(cluster: Cluster)
         before = await done_lines(node, background)
         job = await ended(node, job)
         meanwhile = await done_lines(node, background) - before
-        assert meanwhile < 0.25 * 400, "what was in flight, and what the job left idle"
+        assert meanwhile < 0.35 * 400, "what was in flight, and what the job left idle"
         await check_each_once(node, job, names)
         await under_way(node, background, before + meanwhile + 100)
         await node.service.cancel(background.id)

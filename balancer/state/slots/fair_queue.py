@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-__all__ = ["ONE_FLOW", "FairQueue", "Flow"]
+__all__ = ["BACKGROUND", "ONE_FLOW", "FairQueue", "Flow"]
 
 
 class Flow(NamedTuple):
@@ -17,6 +17,8 @@ class Flow(NamedTuple):
     priority: float = 0
 
 
+BACKGROUND = -1000
+"""The priority of flows that take only what no other wants."""
 ONE_FLOW = Flow()
 """The flow of requests that belong to no job: first come, first served."""
 
@@ -36,6 +38,12 @@ class FairQueue:
 
     def __len__(self) -> int:
         return self._size
+
+    @property
+    def is_background(self) -> bool:
+        """Whether all that wait or hold slots take only what no other wants."""
+        flows = [*self._waiting, *self.held]
+        return bool(flows) and all(flow.priority <= BACKGROUND for flow in flows)
 
     def take(self, flow: Flow) -> None:
         """Count a slot as held by `flow`."""

@@ -39,8 +39,9 @@ AT_HAND_SHARE = 4
 """It keeps one more for each so many in flight, so that room is there for a rise of the load too."""
 KEEP_AT_HAND = 10.0
 """Seconds after the last request for which it does."""
-INTERACTIVE_WEIGHT = 8
-"""How many times more an interactive process counts than a bulk one where slots are short: people wait for it."""
+INTERACTIVE_WEIGHT, BULK_WEIGHT, BACKGROUND_WEIGHT = 256, 32, 1
+"""By which what a process wants counts where slots are short: people wait for interactive ones, nothing for those that have only
+lines of background jobs."""
 SETTLE = 0.002
 """Seconds in which changes are gathered into one question."""
 UNKNOWN = -1
@@ -247,7 +248,8 @@ class SharedSlots:
         gauge.allowed = min(gauge.allowed, held)
         gauge.asked = gauge.wanted
         gauge.known = True
-        weight = INTERACTIVE_WEIGHT if self._interactive else 1
+        weight = BACKGROUND_WEIGHT if gauge.waiters.is_background else BULK_WEIGHT
+        weight = INTERACTIVE_WEIGHT if self._interactive else weight
         args = (self._process, held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000), gauge.in_use, weight)
         return "slots", (keys.slots(name), keys.slot_turns(name), keys.limit(name)), (*args, int(gauge.finds_itself))
 

@@ -5,7 +5,7 @@
 -- KEYS: 1 slots hash: process -> "allowed:wanted:expires_ms:in_use:weight", 2 sorted set of the processes that wait for their first slot, by
 --       the time (ms) they began to, 3 limit hash, whose field 'limit' goes before ARGV[4]
 -- ARGV: 1 process, 2 held now and not to be taken away, 3 wanted (held included), 4 the endpoint's limit, 5 time to live (ms), 6 in use now,
---       7 weight: people wait for the requests of a heavier one, 8 1: the limit finds itself
+--       7 weight, 256 if people wait for its requests, 8 1: the limit finds itself
 -- Returns {what the process may have in flight from now on, never less than what it holds; up to where it may begin more, which is
 -- what would be fair, and less for one that was silent for so long that others have been given what it holds; what others use;
 -- the limit}.
@@ -78,7 +78,7 @@ if wanted + wanted_others > limit then
   end
   target = math.min(wanted, math.max(share, limit - wanted_others))
 end
-if ARGV[8] == '1' and weight > 1 then
+if ARGV[8] == '1' and weight >= 256 then
   -- A limit that finds itself is no promise: people don't wait until bulk requests have ended, which others give back for them now.
   room = math.max(room, target)
 end
