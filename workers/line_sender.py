@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from balancer.fleet.sending import asking
-from balancer.fleet.slot import Slot
+from balancer.fleet.slot import Slot, SlotLapsed
 from balancer.outcome import Failure, Outcome
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
 from balancer.state.health import Circuit
@@ -136,11 +137,11 @@ class LineSender:
         """
         outcome: Outcome | None = None
         while isinstance(place, Place):
-            if place.slot.has_lapsed:
-                place.slot.release()
+            try:
+                outcome = await self._send_to(place, line)
+            except SlotLapsed:
                 place = await self.place_for(line)
                 continue
-            outcome = await self._send_to(place, line)
             if outcome.failure is None:
                 return outcome
             line.attempts.failed(place.target, outcome.failure)
@@ -184,8 +185,10 @@ class LineSender:
         if slot is None:
             self._hedges.give_back()
             return None
-        with slot:
+        with slot, suppress(SlotLapsed):
             return await self._fleet.send(slot, line.path, asking(line.body, target.model), self._owner)
+        self._hedges.give_back()
+        return None
 
     def another_endpoint(self) -> str:
         """Return the endpoint whose queue the waiting lines go to: another usable one, if there is one."""

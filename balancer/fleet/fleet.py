@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
 from balancer.fleet.endpoint_connection import EndpointConnection
-from balancer.fleet.slot import Slot
+from balancer.fleet.slot import Slot, SlotLapsed
 from balancer.fleet.stream_upstream import answer_of
 from balancer.fleet.streaming import StreamReading, failure_of
 from balancer.fleet.watch import Signs, Watch
@@ -142,7 +142,8 @@ class Fleet:
     ) -> Outcome:
         """Send one request to the slot's endpoint and say what came of it; never raises for anything that the endpoint does.
 
-        Cancelled, it aborts the request; `slot.abandoned` says then what it has used, as far as that can be guessed.
+        Raises SlotLapsed, with nothing sent, if the slot may be another process's by now. Cancelled, it aborts the request;
+        `slot.abandoned` says then what it has used, as far as that can be guessed.
 
         The slot stays the caller's. Its rate limits, the health and the usage of `owner` (the id of an API key, or nothing) learn
         of the outcome. `api_key` replaces the endpoint's own for this request alone. `repeated` says that the request has failed
@@ -159,7 +160,11 @@ class Fleet:
         slot.sent = True
         version = self.limits.begin(slot.endpoint)
         try:
-            outcome = await self._outcome(line, call, api_key)
+            outcome = await self._outcome(line, call, api_key, slot)
+        except SlotLapsed:
+            self.limits.end(slot.endpoint, version, None)
+            slot.sent = False
+            raise
         except asyncio.CancelledError:
             self.limits.end(slot.endpoint, version, None)
             slot.abandoned = _abandoned(line, call, body)
@@ -180,12 +185,13 @@ class Fleet:
         if self.usage is not None:
             self.usage.record(line.endpoint, outcome, owner)
 
-    async def _outcome(self, line: EndpointConnection, call: Call, api_key: str | None) -> Outcome:
+    async def _outcome(self, line: EndpointConnection, call: Call, api_key: str | None, slot: Slot) -> Outcome:
         name = line.endpoint.name
         started = time.perf_counter()
         line.signs.begin()
         try:
-            response = await self._client.send(line.request(call.path, api_key), call.body, self._timeout, call.stream)
+            request = line.request(call.path, api_key)
+            response = await self._client.send(request, call.body, self._timeout, call.stream, slot.check)
             line.signs.alive()
         except HttpError as exc:
             return Outcome(name, time.perf_counter() - started, failure=failure_of(exc), model=call.model)

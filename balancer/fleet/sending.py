@@ -11,7 +11,7 @@ from typing import Any
 
 from balancer.fleet.fleet import CHAT_PATH, Fleet
 from balancer.fleet.sent import Sent
-from balancer.fleet.slot import Slot
+from balancer.fleet.slot import Slot, SlotLapsed
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.results import ChatChunk
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
@@ -70,9 +70,12 @@ class Sender:
         try:
             while (chosen := await self._next_slot(way)) is not None:
                 slot, target = chosen
-                with slot:
-                    body = self._asking(request, target)
-                    outcome = await self._fleet.send(slot, CHAT_PATH, body, request.owner, request.api_key)
+                try:
+                    with slot:
+                        body = self._asking(request, target)
+                        outcome = await self._fleet.send(slot, CHAT_PATH, body, request.owner, request.api_key)
+                except SlotLapsed:
+                    continue
                 self._take_in(outcome, way, target)
                 if outcome.failure is None:
                     break

@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from balancer.errors import BalancerError
 from balancer.outcome import NO_USAGE, Outcome
 from balancer.state.slots.fair_queue import Flow
 
@@ -10,7 +11,11 @@ if TYPE_CHECKING:
     from balancer.state.rate_limits import RateLimits
     from balancer.state.slots import Slots
 
-__all__ = ["Slot"]
+__all__ = ["Slot", "SlotLapsed"]
+
+
+class SlotLapsed(BalancerError):
+    """Nothing was sent: the slot's lease was over, so that others may have been given it."""
 
 
 class Slot:
@@ -39,11 +44,10 @@ class Slot:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
 
-    @property
-    def has_lapsed(self) -> bool:
-        """Whether others may have been given the slot, since the process was frozen for longer than its lease. A request that has
-        not been sent needs another one then."""
-        return self._slots.has_lapsed(self.endpoint)
+    def check(self) -> None:
+        """Raise SlotLapsed if others may have been given the slot, since the process was frozen for longer than its lease."""
+        if self._slots.has_lapsed(self.endpoint):
+            raise SlotLapsed(f"the lease of a slot at {self.endpoint} was over before its request was sent")
 
     def account(self, outcome: Outcome) -> None:
         """Correct the rate limits by what the request really used, where that is known."""

@@ -2,7 +2,7 @@
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -123,10 +123,18 @@ class HttpClient(ABC):
     """Sends requests. Cancelling the task that waits aborts its request: the connection is closed at once."""
 
     @abstractmethod
-    async def send(self, request: PreparedRequest, body: bytes, timeout: float, in_gulps: bool = False) -> HttpAnswer:
+    async def send(
+        self,
+        request: PreparedRequest,
+        body: bytes,
+        timeout: float,
+        in_gulps: bool = False,
+        before_sending: Callable[[], None] = lambda: None,
+    ) -> HttpAnswer:
         """Return the whole answer, which has to be there within `timeout` seconds. Raises HttpError.
 
-        `in_gulps` says that it comes in many small pieces, which may be read together.
+        `in_gulps` says that it comes in many small pieces, which may be read together. `before_sending` is called when there is a
+        connection, right before the request goes out; what it raises is raised, and nothing is sent.
         """
 
     @abstractmethod

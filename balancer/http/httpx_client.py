@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -25,7 +25,15 @@ class HttpxClient(HttpClient):
         self._in_flight: dict[str, set[asyncio.Task[Any]]] = defaultdict(set)
         self._aborted: dict[asyncio.Task[Any], str] = {}
 
-    async def send(self, request: PreparedRequest, body: bytes, timeout: float, in_gulps: bool = False) -> HttpAnswer:
+    async def send(
+        self,
+        request: PreparedRequest,
+        body: bytes,
+        timeout: float,
+        in_gulps: bool = False,
+        before_sending: Callable[[], None] = lambda: None,
+    ) -> HttpAnswer:
+        before_sending()
         async with self.stream(request, body, timeout) as stream:
             return HttpAnswer(stream.status, stream.headers, await read_whole(stream, self._max_answer_bytes))
 

@@ -6,7 +6,7 @@ and no more, and closes a connection the moment that its request is not wanted a
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from balancer.http.addresses import Addresses
@@ -37,12 +37,21 @@ class PooledClient(HttpClient):
         self._addresses = Addresses()
         self._in_flight: dict[str, set[Connection]] = defaultdict(set)
 
-    async def send(self, request: PreparedRequest, body: bytes, timeout: float, in_gulps: bool = False) -> HttpAnswer:
+    async def send(
+        self,
+        request: PreparedRequest,
+        body: bytes,
+        timeout: float,
+        in_gulps: bool = False,
+        before_sending: Callable[[], None] = lambda: None,
+    ) -> HttpAnswer:
         connection = self._take_idle(request.origin) or await self._open(request.origin)
         in_flight = self._in_flight[request.group]
         in_flight.add(connection)
         try:
-            return await connection.send(self._message(request, body), timeout, self._max_answer_bytes, in_gulps)
+            message = self._message(request, body)
+            before_sending()
+            return await connection.send(message, timeout, self._max_answer_bytes, in_gulps)
         finally:
             in_flight.discard(connection)
             self._keep(request.origin, connection)

@@ -106,7 +106,7 @@ async def test_equal_endpoints_share_equally(cluster: Cluster, strategy: str) ->
     endpoints = {name: {"endpoint": {"max_concurrency": 8}, "latency": 0.05} for name in ("a", "b")}
     models = await run_over(cluster, 1000, endpoints, strategy=strategy)
     for model in models:
-        assert model.stats["completed"] / 1000 == pytest.approx(0.5, abs=0.1)
+        assert model.stats["completed"] / 1000 == pytest.approx(0.5, abs=0.07)
 
 
 async def test_requests_a_minute_are_kept_across_processes(cluster: Cluster) -> None:
@@ -136,6 +136,5 @@ async def test_a_worker_that_was_frozen_takes_no_more_than_is_left(cluster: Clus
         before = model.stats["completed"]
         frozen.handle.send_signal(signal.SIGCONT)
         await until(lambda: model.stats["completed"] > before + 1000, what="a thousand more answers")
-        # One request may have been between the look at its slot and its sending when the process was stopped.
-        assert model.stats["max_in_flight"] <= 65
+        assert model.stats["max_in_flight"] <= 64
         await node.service.cancel(job.id)

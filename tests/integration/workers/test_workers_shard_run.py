@@ -10,7 +10,7 @@ from worker_bench import Worker, mock
 
 from api_roadbalancer.mock import Behaviour
 from balancer.endpoint import Endpoint, Price
-from balancer.fleet.slot import Slot
+from balancer.http import HttpAnswer
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.state.health import HealthPolicy
 from balancer.state.slots.fair_queue import Flow
@@ -21,7 +21,6 @@ from tests.job_bench import new_job
 from tests.waiting import until
 from workers import line_sender
 from workers.run_context import Ending, ShardEnd
-from workers.shard_run import ShardRun
 
 
 async def test_all_lines_of_a_good_shard_end_in_its_part(worker: Worker) -> None:
@@ -67,21 +66,29 @@ async def test_a_line_of_a_process_that_was_frozen_is_sent_on_a_slot_that_still_
 ) -> None:
     await worker.start(mock("a", max_concurrency=2))
     job, shard = await worker.shard(6)
-    slots, run_safely, send = worker.fleet.slots, ShardRun._run_safely, worker.fleet.send
-    lapsed_at_sending: list[bool] = []
+    slots, http = worker.fleet.slots, worker.fleet._client
+    send, frozen = http.send, [False, True] * 6
 
-    async def frozen_before(*args: Any) -> None:
-        slots._gauges["a"].valid_until = 0.0  # type: ignore[attr-defined]
-        await run_safely(*args)
+    async def frozen_while_sending(*args: Any) -> HttpAnswer:
+        """The process is stopped for longer than the lease when there is a connection, and all but the bytes has been made."""
+        *others, before_sending = args
+        is_stopped = frozen.pop()
 
-    async def noted(slot: Slot, *args: Any, **options: Any) -> Outcome:
-        lapsed_at_sending.append(slot.has_lapsed)
-        return await send(slot, *args, **options)
+        def late() -> None:
+            gauge = slots._gauges["a"]  # type: ignore[attr-defined]
+            held_until = gauge.valid_until
+            gauge.valid_until = 0.0 if is_stopped else held_until
+            try:
+                before_sending()
+            finally:
+                gauge.valid_until = held_until
 
-    monkeypatch.setattr(ShardRun, "_run_safely", frozen_before)
-    monkeypatch.setattr(worker.fleet, "send", noted)
+        return await send(*others, late)
+
+    monkeypatch.setattr(http, "send", frozen_while_sending)
     assert (await worker.run(job, shard).run()).ending is Ending.LAST
-    assert lapsed_at_sending == [False] * 6
+    assert not frozen, "six were not sent, and the same six on other slots"
+    assert worker.servers["a"].simulation.tally.requests == 6
     assert worker.nothing_is_held()
 
 
