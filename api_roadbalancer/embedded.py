@@ -24,7 +24,7 @@ from balancer.errors import SharedStateUnavailable
 __all__ = ["EmbeddedRedis", "embedded_folder", "free_port", "is_free", "private_folder", "write_private"]
 
 LOWEST_PORT, PORTS = 10_240, 22_000
-"""Below what Linux (32768), the BSDs and Windows (49152) give to outgoing connections."""
+"""Below the ephemeral ports of Linux (32768), the BSDs and Windows (49152)."""
 START_SECONDS = 30.0
 """Seconds that the server may take to read its data."""
 STOP_SECONDS = 20.0
@@ -167,8 +167,8 @@ def _is_alive(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of this machine that is free now: none of those that systems give to outgoing connections, one of which would
-    have it before the server that it is for."""
+    """Return a port that is free now, outside of the range of outgoing connections: one of those could take it before its server
+    listens."""
     while not is_free("127.0.0.1", port := LOWEST_PORT + secrets.randbelow(PORTS)):
         pass
     return port

@@ -23,7 +23,8 @@ __all__ = [
     "fleet_table",
     "job_line",
     "job_view",
-    "late_because", "limited_by",
+    "lateness",
+    "limited_by",
     "money",
     "spent",
     "state_of",
@@ -70,7 +71,7 @@ def job_line(job: Job, rate: float | None = None) -> str:
     ledger = job.ledger
     parts = [state_of(job), f"{ledger.completed:,} done", f"{ledger.failed:,} failed"]
     left = ledger.total - ledger.done
-    if late := late_because(job):
+    if late := lateness(job):
         parts.append(late)
     if rate is not None and left and not job.paused:
         parts += [f"{rate:,.1f} lines/s", f"ETA {duration(left / rate) if rate > 0 else '?'}"]
@@ -80,8 +81,8 @@ def job_line(job: Job, rate: float | None = None) -> str:
     return " · ".join([*parts, _projected(projection)] if projection and left else parts)
 
 
-def late_because(job: Job, now: float | None = None) -> str:
-    """Say that a job can't be done within its window, and when it is going to be done, as far as can be told; "" if it can."""
+def lateness(job: Job, now: float | None = None) -> str:
+    """Describe how late a job will be by the current estimate; "" if it is in time."""
     if job.late_at is None or job.is_final:
         return ""
     needed = job.late_at - (time.time() if now is None else now)
@@ -89,7 +90,7 @@ def late_because(job: Job, now: float | None = None) -> str:
 
 
 def cached_share(job: Job) -> str:
-    """Say which part of a job's prompts its endpoints had in their caches, as far as they tell; "" if none does."""
+    """Return the share of a job's prompt tokens that endpoints reported as cached; "" if none."""
     return f" ({job.tokens.cached / job.tokens.prompt:.0%} cached)" if job.tokens.cached else ""
 
 
@@ -137,7 +138,7 @@ def fleet_table(endpoints: Sequence[EndpointState], shares: dict[str, int] | Non
 
 
 def limited_by(endpoint: EndpointState) -> str:
-    """Say in a few words what bounds the requests in flight at an endpoint: the work there is, or what has set its limit."""
+    """Describe what bounds the requests in flight at an endpoint: the work available, or what set its limit."""
     if not endpoint.in_flight:
         return "no work"
     if endpoint.in_flight < 0.8 * endpoint.limit.value:

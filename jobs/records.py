@@ -122,8 +122,8 @@ class Tokens:
 class Job:
     """One submitted input file. Times are seconds since the epoch, None for what has not happened.
 
-    `priority` is `BACKGROUND` for jobs that take only what no other wants. One that is short of time `is_urgent`; `late_at` is
-    when one that can't be done within its window is going to be done, as far as can be told.
+    `priority` is `BACKGROUND` for jobs that take only idle capacity. `is_urgent`: the job would miss its deadline with an even
+    share of the fleet. `late_at` is when a job that can't meet its deadline is estimated to be done.
 
     With `ordered` its lines are sent in the order that its input file has (see jobs.intake.prefix_order): shards, parts and the
     cursor count places in that order, results the lines of the input.

@@ -21,7 +21,7 @@ from api_roadbalancer.progress import (
     fleet_table,
     job_line,
     job_view,
-    late_because,
+    lateness,
     limited_by,
     spent,
     state_of,
@@ -71,7 +71,7 @@ def submit(
             listed = "\n".join(f"  {bad.message}" for bad in errors[:20])
             raise InvalidRequest(f"{source} can't be used; nothing was sent:\n{listed}")
         job = await node.service.submit(request)
-        if late := late_because(job):
+        if late := lateness(job):
             print(f"{job.id} is {late}", file=sys.stderr)
         return job.id
 

@@ -1,4 +1,4 @@
-"""A model server's cache of prompts that begin alike: blocks of text, each known by all that stands before it, the oldest go."""
+"""A simulated prefix cache: blocks of prompts, hashed with all that precedes them, evicted by least recent use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The fleet: sends requests to endpoints, and shares their slots, health and rate limits."""
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -41,6 +42,8 @@ __all__ = ["CHAT_PATH", "Fleet"]
 
 CHAT_PATH = "/chat/completions"
 MODELS_TIMEOUT = 5.0
+ENGINE_TIMEOUT = 1.0
+"""Seconds that an engine may take to report its load: the limits of all endpoints wait for it."""
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +80,7 @@ class Fleet:
         self.health = state.health
         self.rate_limits = state.rate_limits
         self.limits = state.limits
-        self.limits.ask_engine = self.engine_load
+        self.limits.ask_engine = functools.partial(self.engine_load, timeout=ENGINE_TIMEOUT)
         self.usage = state.usage
 
     async def __aenter__(self) -> "Fleet":

@@ -25,10 +25,20 @@ def answer_of(adapter: Adapter, call: Call, response: HttpAnswer) -> Answer:
             builder.add(chunk)
     except StreamFault as exc:
         return Answer(b"", translation.used_so_far(), exc.failure)
+    except RecursionError:
+        return _invalid("a stream whose chunks are nested too deep", response)
     if not (translation.ended or builder.is_finished):
         failure = Failure(FailureKind.CONNECTION, "the stream broke off", response.status)
         return Answer(b"", translation.used_so_far(), failure)
-    completion = builder.completion()
+    try:
+        completion = builder.completion()
+        body = orjson.dumps(completion)
+    except (RecursionError, orjson.JSONEncodeError):
+        return _invalid("a stream whose chunks are nested too deep", response)
     if not completion["choices"]:
-        return Answer(b"", failure=Failure(FailureKind.INVALID_RESPONSE, "a stream without a chunk", response.status))
-    return Answer(orjson.dumps(completion), usage_of(completion.get("usage")), parsed=completion)
+        return _invalid("a stream without a chunk", response)
+    return Answer(body, usage_of(completion.get("usage")), parsed=completion)
+
+
+def _invalid(problem: str, response: HttpAnswer) -> Answer:
+    return Answer(b"", failure=Failure(FailureKind.INVALID_RESPONSE, problem, response.status))

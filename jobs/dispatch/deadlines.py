@@ -18,8 +18,8 @@ MARGIN = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """`urgent` jobs go before their equals. `late` has, for each that can't be done in time, the seconds that it is going to need
-    from now on, as far as can be told."""
+    """`urgent` jobs go before others of their priority. `late` maps each job that can't meet its deadline to the estimated
+    seconds until it is done."""
 
     urgent: frozenset[str] = frozenset()
     late: dict[str, float] = field(default_factory=dict)
@@ -30,7 +30,7 @@ def outlook(needs: Iterable[JobNeed], loads: Sequence[EndpointLoad]) -> Outlook:
     urgent: set[str] = set()
     late: dict[str, float] = {}
     before = 0.0
-    """Lines of jobs that go before, of a higher priority or an earlier deadline."""
+    """Lines of the jobs before this one: of a higher priority, or with an earlier deadline."""
     ordered = sorted(needs, key=lambda need: (-need.priority, need.seconds_left))
     for need in ordered:
         work, pace = _work(need), _pace(need, loads)

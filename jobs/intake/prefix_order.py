@@ -1,9 +1,9 @@
 """The order in which lines with a common prefix are neighbours, found while an input streams by.
 
 Model servers keep the work of prompts that begin alike (blocks of tokens, hashed from the start), as long as such prompts come
-soon after each other. What the prompts of two lines have in common is told by hashes of their first bytes, cut at a few lengths,
-so that a system prompt, a document below it and examples below that nest. The order sorts by these hashes: a permutation of the
-lines.
+soon after each other. The prefix that two prompts share is found with hashes of their first bytes at a few lengths, so that
+groups nest: a system prompt, documents below it, examples below those. The order is a permutation of the lines, sorted by these
+hashes.
 """
 
 import mmap
@@ -30,7 +30,7 @@ LEAST_SHARED = 0.05
 LEAD = 16
 """Lines by which the first line of a group goes ahead of the others."""
 MOST_GROUPS = 200_000
-"""Groups that are told apart (some 40 MB); lines of further ones are told apart by their first cut alone."""
+"""Groups that are kept (some 40 MB). Beyond, lines are grouped by the hash of their first cut alone."""
 BUFFER = 1024 * 1024
 
 _HASH = 4

@@ -148,7 +148,7 @@ class LimitState:
 
 def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     """Return the limit after another sample; it has another `version` if it is another one. `most` bounds it."""
-    state = replace(state, limit=min(state.limit, most), beside_chats=sample.chats > 0)
+    state = replace(state, limit=min(state.limit, most), good=min(state.good, most), beside_chats=sample.chats > 0)
     if sample.refused and state.deaf <= 0:
         return _after_refusals(state, sample)
     state = replace(state, deaf=max(0.0, state.deaf - sample.seconds))

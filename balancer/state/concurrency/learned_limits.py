@@ -15,7 +15,7 @@ from balancer.state.concurrency.observed import Counts, Observed, is_refusal
 __all__ = ["PERIOD", "LearnedLimits", "Limit", "LimitStore", "Turn"]
 
 PERIOD = 0.5
-"""Seconds between two samples; a refusal is told at once."""
+"""Seconds between two samples. Refusals are reported immediately."""
 ASK_ENGINE_EVERY = 2.0
 """Seconds between asking an engine how much waits inside it."""
 READ_EVERY = 2.0
@@ -64,10 +64,9 @@ class LimitStore(Protocol):
 
 
 class LearnedLimits:
-    """Reports what is seen, decides when it is this process's turn, and tells the slots. Use on one event loop.
+    """Reports samples, decides when it is this process's turn, and resizes the slots. Use on one event loop.
 
-    `ask_engine` is asked what waits inside an endpoint, and None if that is not to be had. `on_limit` is called with each new
-    limit.
+    `ask_engine` reads the load that an endpoint reports; None leaves it out. `on_limit` is called with each new limit.
     """
 
     def __init__(
@@ -185,7 +184,7 @@ class LearnedLimits:
         if state.limit != auto.state.limit:
             log.debug("%s: limit %d -> %d (%s)", name, auto.state.limit, state.limit, state.limited_by)
         auto.state = state
-        auto.observed.counts.version = state.version
+        auto.observed.change_version(state.version)
         self._on_limit(name, min(state.limit, auto.most))
 
     def _failed(self, error: Exception) -> None:

@@ -61,6 +61,11 @@ class Observed:
         taken, self.counts = self.counts, Counts(version)
         return taken
 
+    def change_version(self, version: int) -> None:
+        """Drop what was counted under another version of the limit; requests in flight are counted under any."""
+        if version != self.counts.version:
+            self.counts = Counts(version, flying=self.counts.flying)
+
     def _pass(self) -> None:
         now = self._clock()
         self.counts.flying += self.in_flight * (now - self._at)

@@ -5,13 +5,16 @@
 -- KEYS: 1 slots hash: process -> "allowed:wanted:expires_ms:in_use:weight", 2 sorted set of the processes that wait for their first slot, by
 --       the time (ms) they began to, 3 limit hash, whose field 'limit' goes before ARGV[4]
 -- ARGV: 1 process, 2 held now and not to be taken away, 3 wanted (held included), 4 the endpoint's limit, 5 time to live (ms), 6 in use now,
---       7 weight, 256 if people wait for its requests, 8 1: the limit finds itself
+--       7 weight, 256 if people wait for its requests, 8 the most that a learned limit may be, 0 for a configured limit
 -- Returns {what the process may have in flight from now on, never less than what it holds; up to where it may begin more, which is
 -- what would be fair, and less for one that was silent for so long that others have been given what it holds; what others use;
 -- the limit}.
 local me, held, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local ttl, weight = tonumber(ARGV[5]), tonumber(ARGV[7] or '1')
-local limit = tonumber(ARGV[8] == '1' and redis.call('HGET', KEYS[3], 'limit') or ARGV[4])
+local limit, most = tonumber(ARGV[4]), tonumber(ARGV[8])
+if most > 0 then
+  limit = math.min(most, tonumber(redis.call('HGET', KEYS[3], 'limit') or limit))
+end
 local PATIENCE = 500 -- ms without a question after which nobody stands back for a process that waits: it may be dead
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -78,7 +81,7 @@ if wanted + wanted_others > limit then
   end
   target = math.min(wanted, math.max(share, limit - wanted_others))
 end
-if ARGV[8] == '1' and weight >= 256 then
+if most > 0 and weight >= 256 then
   -- A limit that finds itself is no promise: people don't wait until bulk requests have ended, which others give back for them now.
   room = math.max(room, target)
 end

@@ -143,3 +143,24 @@ async def test_people_do_not_wait_for_the_slots_of_a_job(store: RedisLimitStore,
     assert await chats.acquire(E), "all eight are the job's, and none of its requests has ended"
     await chats.aclose()
     await bulk.aclose()
+
+
+async def test_a_limit_that_was_learned_under_a_higher_bound_is_not_used_whole(store: RedisLimitStore, redis: AsyncRedis) -> None:
+    await store.decide(E, 0, LimitState(100, 1))
+    shared = SharedSlots(Scripts(redis, *FOLDERS), "p1", [Endpoint("http://e/v1", name=E, max_concurrency=AutoConcurrency(2, 3))])
+    shared.start()
+    for _ in range(3):
+        assert await shared.acquire(E)
+    shared.announce(E, 10)
+    await shared.refresh()
+    assert not shared.try_acquire(E)
+    await shared.aclose()
+
+
+async def test_answers_that_come_while_a_limit_changes_do_not_count_for_the_new_one(process: Open) -> None:
+    limits = process()
+    version = limits.begin(E)
+    limits.end(E, version, ANSWER)
+    limits._auto[E].observed.change_version(version + 1)
+    counts = limits._auto[E].observed.counts
+    assert (counts.version, counts.finished, counts.work) == (version + 1, 0, 0.0)

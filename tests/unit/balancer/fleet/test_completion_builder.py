@@ -131,6 +131,13 @@ def test_a_stream_that_is_no_answer_is_a_failure(body: bytes, kind: FailureKind)
     assert answer.failure is not None and answer.failure.kind is kind
 
 
+def test_a_stream_that_is_nested_too_deep_is_a_failure() -> None:
+    deep = b'{"a":' * 900 + b"1" + b"}" * 900
+    chunk = b'data: {"choices": [{"index": 0, "delta": {"content": "x", "odd": ' + deep + b'}, "finish_reason": "stop"}]}\n\n'
+    answer = answer_of(adapter_for("openai"), CALL, HttpAnswer(200, SSE, chunk * 2 + b"data: [DONE]\n\n"))
+    assert answer.failure is not None and answer.failure.kind is FailureKind.INVALID_RESPONSE
+
+
 def test_a_refusal_in_place_of_a_stream_is_read_as_ever() -> None:
     refused = HttpAnswer(404, {}, b'{"error": {"message": "no such model", "code": "model_not_found"}}')
     answer = answer_of(adapter_for("openai"), CALL, refused)

@@ -98,6 +98,13 @@ def test_beside_chats_tries_go_less_far() -> None:
         assert state.limit == limit
 
 
+def test_a_bound_that_has_been_lowered_holds_from_the_next_sample_on() -> None:
+    state = LimitState(600, good=512, rate=1000.0, best=1000.0, settled=True, up=True)
+    for _ in range(30):
+        state = next_limit(state, Sample(0.5, in_flight=64.0, finished=100, work=50.0, busy=100.0), most=64)
+        assert state.limit <= 64
+
+
 def test_the_bound_says_so() -> None:
     clients = Closed(Plant(512), most=48).run(WARM)
     assert (max(limit for _, limit in clients.limits), clients.state.limited_by) == (48, LimitedBy.BOUND)
