@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["PATIENCE", "until"]
+__all__ = ["PATIENCE", "until", "until_blocking"]
 
 PATIENCE = 30.0
 """Seconds after which a condition is taken for never coming true."""
@@ -23,3 +23,13 @@ async def until(condition: Callable[[], Awaitable[Any]] | Callable[[], Any], sec
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:g} s in vain for {what or condition}")
         await asyncio.sleep(0.005)
+
+
+def until_blocking(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> Any:
+    """Wait as `until` does, in a thread that may be held up."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what or condition}")
+        time.sleep(0.005)
+    return answer

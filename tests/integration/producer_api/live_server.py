@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +19,7 @@ from jobs.results.formats import request_id
 from jobs.storage import object_store
 from producer_api.context import Limits
 from producer_api.server import make_server
+from tests.waiting import until_blocking
 from workers.messages import celery_wake
 
 PATIENCE_S = 20.0
@@ -37,7 +37,7 @@ class LiveServer:
 
     def start(self) -> "LiveServer":
         self._thread.start()
-        until(lambda: self.server.started or not self._thread.is_alive())
+        until_blocking(lambda: self.server.started or not self._thread.is_alive())
         assert self.server.started
         return self
 
@@ -150,12 +150,3 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     assert set(body["error"]) == {"message", "type", "param", "code"}
     error: dict[str, Any] = body["error"]
     return error
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait for a condition to hold and return what it gave."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-    return found

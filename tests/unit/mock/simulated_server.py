@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from api_roadbalancer.mock import MockServer
+from tests.waiting import until
 
 PATIENCE_S = 10.0
 
@@ -45,9 +46,3 @@ class Running:
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.server.port)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
-from simulated_server import until
 
 from api_roadbalancer.mock import Behaviour, serve
 from api_roadbalancer.mock.listener import Listener
+from tests.waiting import until
 
 
 class Greeter(asyncio.Protocol):

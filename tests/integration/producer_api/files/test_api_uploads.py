@@ -6,9 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 import redis as sync_redis
-from live_server import LiveServer, StartServer, batch_line, batch_lines, error_of, until
+from live_server import LiveServer, StartServer, batch_line, batch_lines, error_of
 
 from producer_api.context import Limits
+from tests.waiting import until_blocking
 
 BOUNDARY = "b0undary"
 
@@ -143,8 +144,8 @@ def test_a_client_that_goes_away_leaves_nothing(
     begun = part("purpose", purpose) + part("file", batch_line("a", pad="x" * 4000) * 3000, "a.jsonl")[:-2]
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(head.encode() + begun)
-        until(lambda: [path for path in store_folder.rglob("*") if path.is_file() and path.stat().st_size > 0])
-    until(lambda: not stored(store_folder))
+        until_blocking(lambda: [path for path in store_folder.rglob("*") if path.is_file() and path.stat().st_size > 0])
+    until_blocking(lambda: not stored(store_folder))
     assert http.get("/v1/files").json()["data"] == []
     with sync_redis.Redis.from_url(redis_url) as client_of_redis:
         assert client_of_redis.keys("rb:file*") == []

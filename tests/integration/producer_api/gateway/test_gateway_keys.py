@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from live_server import PATIENCE_S, LiveServer, StartServer, until
+from live_server import PATIENCE_S, LiveServer, StartServer
 
 from balancer.endpoint import Price
 from balancer.routing.model_routes import ModelRoutes
@@ -17,6 +17,7 @@ from balancer.state.redis_connection import AsyncRedis
 from jobs.access import KeyStore, Limits
 from jobs.access.store import KeyOrder
 from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Script
+from tests.waiting import until_blocking
 
 OPENAI = FAKE_PROVIDERS["openai"]
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -144,7 +145,7 @@ async def test_usage_is_counted_for_the_key_and_shown_to_it_alone(client: Any, g
         )
         return sorted(row["requests"] for row in answer.json()["data"])
 
-    await asyncio.to_thread(until, lambda: requests("the-admins-secret") == [1, 2])
+    await asyncio.to_thread(until_blocking, lambda: requests("the-admins-secret") == [1, 2])
     assert requests(mine.api_key) == [2]
     assert requests(other.api_key) == [1]
 
@@ -161,7 +162,7 @@ async def test_a_caller_that_wants_to_see_no_tokens_pays_for_them_all_the_same(c
         ).json()
         return answer["total"]["tokens"]["total"]  # type: ignore[no-any-return]
 
-    await asyncio.to_thread(until, lambda: tokens() == 19)
+    await asyncio.to_thread(until_blocking, lambda: tokens() == 19)
 
 
 async def test_files_of_another_key_are_not_there(gateway: LiveServer, client: Any) -> None:
@@ -272,7 +273,7 @@ async def test_the_account_and_the_key_agree_on_streams_that_are_not_counted(
             ]
             return bool(found["requests"])
 
-        await asyncio.to_thread(until, account)
+        await asyncio.to_thread(until_blocking, account)
     assert (found["tokens"]["output"], found["guessed_requests"]) == (usage[1], 1)
     assert found["tokens"]["input"] == pytest.approx(usage[0], abs=20)
     nano = 3000 * found["tokens"]["input"] + 15000 * found["tokens"]["output"]

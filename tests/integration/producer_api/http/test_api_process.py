@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from live_server import PATIENCE_S, batch_line, until
+from live_server import PATIENCE_S, batch_line
+
+from tests.waiting import until_blocking
 
 MEGABYTE = 1024 * 1024
 UPLOAD_BYTES = 60 * MEGABYTE
@@ -35,7 +37,7 @@ def process(redis_url: str, store_folder: Path) -> Iterator[tuple[psutil.Process
     child = subprocess.Popen([sys.executable, "-c", PROGRAM, redis_url, str(store_folder), str(port)])
     url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: child.poll() is not None or _answers(url))
+        until_blocking(lambda: child.poll() is not None or _answers(url))
         yield psutil.Process(child.pid), url
     finally:
         child.terminate()
@@ -80,9 +82,9 @@ def test_a_terminated_server_finishes_what_it_began(process: tuple[psutil.Proces
     )
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
         client.sendall(head + b"%x\r\n%b\r\n" % (10, body[:10]))
-        until(lambda: any(c.status == "ESTABLISHED" for c in server.net_connections()))
+        until_blocking(lambda: any(c.status == "ESTABLISHED" for c in server.net_connections()))
         server.send_signal(signal.SIGTERM)
-        until(lambda: not _answers(url))
+        until_blocking(lambda: not _answers(url))
         client.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body) - 10, body[10:]))
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
     assert server.wait(PATIENCE_S) in (0, -signal.SIGTERM)

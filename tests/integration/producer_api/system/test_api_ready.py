@@ -5,11 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from live_server import LiveServer, StartServer, error_of, until
+from live_server import LiveServer, StartServer, error_of
 
 from api_roadbalancer.embedded import EmbeddedRedis
 from balancer.outcome import Failure, FailureKind, Outcome
 from jobs.node import Node
+from tests.waiting import until_blocking
 
 
 def ready(server: LiveServer) -> httpx.Response:
@@ -33,10 +34,10 @@ def test_a_server_with_redis_and_endpoints_is_ready_and_says_so_to_everybody(sta
 async def test_one_healthy_endpoint_is_enough_and_none_is_too_few(server: LiveServer, node: Node) -> None:
     for name in ("one", "two"):
         await node.fleet.health.check_failed(Outcome(name, 0.1, failure=Failure(FailureKind.CONNECTION, "refused")))
-    await asyncio.to_thread(until, lambda: ready(server).status_code == 503)
+    await asyncio.to_thread(until_blocking, lambda: ready(server).status_code == 503)
     assert await asyncio.to_thread(refusal, server) == "none of 2 endpoints is healthy"
     await node.fleet.health.check_passed("two")
-    await asyncio.to_thread(until, lambda: ready(server).status_code == 200)
+    await asyncio.to_thread(until_blocking, lambda: ready(server).status_code == 200)
 
 
 def test_without_endpoints_it_is_not_ready(start: StartServer) -> None:
