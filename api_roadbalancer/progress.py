@@ -90,8 +90,11 @@ def lateness(job: Job, now: float | None = None) -> str:
 
 
 def cached_share(job: Job) -> str:
-    """Return the share of a job's prompt tokens that endpoints reported as cached; "" if none."""
-    return f" ({job.tokens.cached / job.tokens.prompt:.0%} cached)" if job.tokens.cached else ""
+    """Return the share of a job's prompt tokens that endpoints reported as cached, and what that saved; "" if none."""
+    if not job.tokens.cached:
+        return ""
+    saved = f", saved ${job.saved:,.4f}" if job.saved >= 0.0001 else ""
+    return f" ({job.tokens.cached / job.tokens.prompt:.0%} cached{saved})"
 
 
 def state_of(job: Job) -> str:

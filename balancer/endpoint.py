@@ -9,10 +9,12 @@ __all__ = ["AutoConcurrency", "Endpoint", "Price", "covers", "default_name", "is
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What an endpoint charges, in USD per million tokens."""
+    """What an endpoint charges, in USD per million tokens. `cached` is for those of the prompt that it has in its cache; None if
+    they cost what others do."""
 
     input: float
     output: float
+    cached: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

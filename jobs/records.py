@@ -128,10 +128,11 @@ class Job:
     With `ordered` its lines are sent in the order that its input file has (see jobs.intake.prefix_order): shards, parts and the
     cursor count places in that order, results the lines of the input.
 
-    `cost` is in USD, without the `unpriced` lines whose price is unknown; at `max_cost` the job is `paused` (None: no cap, not
-    paused). `waiting` says what keeps its lines from being finished, None while they are. `shares` are lines by the endpoint that
-    answered. With `names_no_model` some lines leave the model to the endpoint. `owner` is the id of the API key that it was made
-    with, "" where there was none; `request_digest` tells the request that made it from others with the same idempotency key.
+    `cost` is in USD, without the `unpriced` lines whose price is unknown; without the endpoints' caches it were `saved` more. At
+    `max_cost` the job is `paused` (None: no cap, not paused). `waiting` says what keeps its lines from being finished, None while
+    they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
+    `owner` is the id of the API key that it was made with, "" where there was none; `request_digest` tells the request that made
+    it from others with the same idempotency key.
     """
 
     id: str
@@ -151,6 +152,7 @@ class Job:
     metadata: dict[str, str] | None = None
     tokens: Tokens = Tokens()
     cost: float = 0.0
+    saved: float = 0.0
     unpriced: int = 0
     max_cost: float | None = None
     paused: PauseReason | None = None
@@ -207,6 +209,7 @@ class Job:
             metadata=orjson.loads(fields.get("metadata") or "null"),
             tokens=Tokens(*(count(f"{kind}_tokens") for kind in ("prompt", "completion", "cached", "reasoning"))),
             cost=count("cost_nano") / NANO,
+            saved=count("saved_nano") / NANO,
             unpriced=count("unpriced"),
             max_cost=count("max_cost_nano") / NANO if "max_cost_nano" in fields else None,
             paused=PauseReason(fields["paused"]) if fields.get("paused") else None,

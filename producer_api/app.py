@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from balancer.configuration import Configuration
 from balancer.fleet.checks import Checks
+from balancer.fleet.prompt_prefixes import PromptPrefixes
 from balancer.fleet.sending import Sender
 from balancer.routing import PATIENCE, FailoverRules
 from jobs.access import Access
@@ -56,7 +57,8 @@ def create_app(
         async with open_node(configuration, redis_url, wake, interactive=True) as node:
             cancellations = Cancellations(node.service)
             checks = Checks(node.fleet, configuration.health_check.interval)
-            sender = Sender(node.fleet, _rules(configuration), QUEUE_WAIT, suspects=lambda: checks.suspects)
+            prefixes = PromptPrefixes() if configuration.prefix_affinity else None
+            sender = Sender(node.fleet, _rules(configuration), QUEUE_WAIT, suspects=lambda: checks.suspects, prefixes=prefixes)
             if configuration.health_check.enabled:
                 # The workers' janitor checks too, where there are workers; here it saves callers from being the probes.
                 checks.start()

@@ -14,6 +14,7 @@ from balancer.fleet.slot import Slot
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.routing import Attempts, GiveUp, Target
 from balancer.runtime.loop import end_tasks
+from balancer.usage.pricing import saving_of
 from jobs.dispatch.lease_table import FinishedLine
 from jobs.dispatch.waiting import after_failures
 from jobs.intake.line_index import read_places
@@ -284,7 +285,9 @@ class ShardRun:
             result = error_line(self.shard.job_id, line.input_number, line.custom_id, failure.kind, failure.message)
         # What was refused before it used a token costs nothing, whether the endpoint's price is known or not.
         cost = 0.0 if failed and outcome.usage == NO_USAGE else outcome.cost
-        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost))
+        endpoint = self._context.fleet.endpoints.get(outcome.endpoint)
+        saved = saving_of(outcome.usage, endpoint, outcome.model) if endpoint is not None else 0.0
+        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost, saved))
 
     def _keep(self, line: FinishedLine) -> None:
         if not self.lost:

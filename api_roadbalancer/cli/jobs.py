@@ -217,6 +217,7 @@ def _as_dict(job: Job) -> dict[str, object]:
         "tokens": {"input": job.tokens.prompt, "output": job.tokens.completion},
         "cost": job.cost,
         "unpriced_lines": job.unpriced,
+        "saved_by_cache": job.saved,
         "max_cost": job.max_cost,
         "paused": job.paused,
         "waiting": asdict(job.waiting) if job.waiting else None,

@@ -168,4 +168,5 @@ def _price(params: LiteLLMParams) -> Price | None:
     given = (params.input_cost_per_token, params.output_cost_per_token)
     if given == (None, None):
         return None
-    return Price(*((cost or 0.0) * PER_MILLION for cost in given))
+    into, out, cached = (*given, params.cache_read_input_token_cost)
+    return Price((into or 0.0) * PER_MILLION, (out or 0.0) * PER_MILLION, None if cached is None else cached * PER_MILLION)

@@ -40,6 +40,7 @@ class LiteLLMParams(_Open):
     drop_params: bool | None = None
     input_cost_per_token: Cost | None = None
     output_cost_per_token: Cost | None = None
+    cache_read_input_token_cost: Cost | None = None
 
 
 class LiteLLMEntry(_Open):

@@ -116,6 +116,7 @@ def _build(read: _Read, given: dict[str, Any], source: str, endpoints_from: str,
         require_keys=checked.require_keys,
         health_check=checked.health_check.value(),
         most_hedges=checked.hedge.max,
+        prefix_affinity=checked.prefix_affinity,
         redis_url=checked.redis_url,
         store=checked.store,
         api_keys=api_keys,
@@ -164,6 +165,7 @@ def dump_configuration(configuration: Configuration) -> str:
         "require_keys": configuration.require_keys,
         "health_check": asdict(configuration.health_check),
         "hedge": {"max": configuration.most_hedges},
+        "prefix_affinity": configuration.prefix_affinity,
         "redis_url": configuration.redis_url,
         "store": configuration.store,
         "endpoints": endpoints,
@@ -174,6 +176,8 @@ def dump_configuration(configuration: Configuration) -> str:
 
 def _endpoint_settings(endpoint: Endpoint) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(endpoint).items() if value not in (None, {}, "")}
+    if endpoint.price is not None:
+        settings["price"] = {name: value for name, value in asdict(endpoint.price).items() if value is not None}
     if isinstance(endpoint.max_concurrency, AutoConcurrency):
         settings["max_concurrency"] = {"auto": asdict(endpoint.max_concurrency)}
     return settings

@@ -37,6 +37,7 @@ class PriceEntry(_Strict):
 
     input: Annotated[float, Field(ge=0)]
     output: Annotated[float, Field(ge=0)]
+    cached: Annotated[float, Field(ge=0)] | None = None
 
 
 class EndpointEntry(EndpointFields, _Strict):
@@ -61,7 +62,7 @@ class EndpointEntry(EndpointFields, _Strict):
         for path, reason in (*option_problems(provider, self.options), *model_problems(models)):
             raise ConfigurationError("", path, reason)
         fields = {name: getattr(self, name) for name in EndpointFields.model_fields}
-        price = Price(self.price.input, self.price.output) if self.price else None
+        price = Price(self.price.input, self.price.output, self.price.cached) if self.price else None
         name = self.name or default_name(url.rstrip("/"))
         return Endpoint(url, **fields, name=name, provider=provider, models=dict(models), price=price, options=dict(self.options))
 
@@ -102,6 +103,7 @@ class ConfigurationFile(_Strict):
     max_answer_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = MAX_ANSWER_BYTES  # Redis takes up to 512 MB at once
     health_check: HealthCheckEntry = HealthCheckEntry()
     hedge: HedgeEntry = HedgeEntry()
+    prefix_affinity: bool = True
     require_keys: bool = False
     redis_url: str | None = None
     store: Annotated[str, Field(min_length=1)] = "./data"

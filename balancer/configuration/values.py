@@ -25,8 +25,9 @@ class HealthCheck:
 class Configuration:
     """Everything that can be set. `redis_url` None means an embedded server; no endpoints means a simulated one.
 
-    `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. `notes` say what stands in a file of
-    LiteLLM's, but can't be honoured: each with its path and the reason.
+    `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. With `prefix_affinity`, the gateway
+    keeps chats that begin alike at one endpoint. `notes` say what stands in a file of LiteLLM's, but can't be honoured: each with
+    its path and the reason.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -35,6 +36,7 @@ class Configuration:
     retry_count: int = 2
     fallback_on_failure: bool = True
     most_hedges: float = 0.02
+    prefix_affinity: bool = True
     health_check: HealthCheck = HealthCheck()
     redis_url: str | None = None
     store: str = "./data"

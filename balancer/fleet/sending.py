@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from balancer.fleet.fleet import CHAT_PATH, Fleet
+from balancer.fleet.prompt_prefixes import PromptPrefixes
 from balancer.fleet.sent import Sent
 from balancer.fleet.slot import Slot, SlotLapsed
 from balancer.outcome import Failure, FailureKind, Outcome
@@ -42,7 +43,7 @@ class Sender:
 
     `queue_wait` bounds the seconds that a request waits for slots (None: the wait is over when a slot is free). `draining` and
     `suspects` are looked at each time: endpoints that get nothing more, and those that are not used before a check has passed.
-    `on_outcome` is called with the outcome of every attempt.
+    `on_outcome` is called with the outcome of every attempt. With `prefixes`, requests that begin alike are kept together.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Sender:
         draining: Collection[str] = (),
         suspects: Callable[[], Collection[str]] = tuple,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
+        prefixes: PromptPrefixes | None = None,
     ) -> None:
         self._fleet = fleet
         self._rules = rules
@@ -60,6 +62,7 @@ class Sender:
         self._draining = draining
         self._suspects = suspects
         self._on_outcome = on_outcome
+        self._prefixes = prefixes
         self._turns: Mapping[str, float] = {}
         self._rng = random.Random()
 
@@ -108,7 +111,8 @@ class Sender:
                 return
 
     def _way(self, request: ChatRequest, sent: Sent) -> "_Way":
-        return _Way(request, Attempts(self._fleet.catalog.routes.models_for(request.body)), sent)
+        prefix = self._prefixes.of(request.body, len(self._fleet.endpoints)) if self._prefixes is not None else None
+        return _Way(request, Attempts(self._fleet.catalog.routes.models_for(request.body), prefix), sent)
 
     def _asking(self, request: ChatRequest, target: Target) -> Mapping[str, Any]:
         body = asking(request.body, target.model)

@@ -26,7 +26,8 @@ class Attempts:
     `tried` are the targets of this round, which ends when none is left, `rounds` how many have ended, `waited` the seconds spent
     between them. `pauses` are the seconds for which endpoints have asked to be left alone in this round. `hopeless` targets would
     refuse the request in any round. `failures` counts the attempts that failed but may go well another time; a refused
-    request excludes the endpoint; it is not counted.
+    request excludes the endpoint; it is not counted. `prefix` is a hash of the beginning of the prompt, None where that is not to
+    matter.
     """
 
     __slots__ = (
@@ -37,14 +38,16 @@ class Attempts:
         "last",
         "models",
         "pauses",
+        "prefix",
         "rounds",
         "too_small",
         "tried",
         "waited",
     )
 
-    def __init__(self, models: tuple[str | None, ...]) -> None:
+    def __init__(self, models: tuple[str | None, ...], prefix: int | None = None) -> None:
         self.models = models
+        self.prefix = prefix
         # Nothing is made before the first failure: most requests have none, and the garbage collector counts every container.
         self.asked: tuple[Target, ...] = ()
         self.tried: frozenset[Target] = frozenset()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import Failure, FailureKind
+from balancer.routing.affinity import keeper
 from balancer.routing.attempts import Attempts, Target
-from balancer.routing.strategy import BalancingStrategy, Candidate, pick
+from balancer.routing.strategy import BalancingStrategy, Candidate, pick, shares
 from balancer.state.health import Circuit, Health
 
 __all__ = ["PATIENCE", "FailoverRules", "GiveUp", "Go", "Option", "Wait", "backoff", "decide"]
@@ -118,7 +119,11 @@ def decide(
         if not options:
             return GiveUp(_not_served(attempts.models), final=False)
         usable = [option for option in options if _is_usable(option, rules)]
-        return _best(usable, rules, turns, rng) if usable else _without_usable(attempts, options, options, rules, turns, rng)
+        return (
+            _best(usable, attempts.prefix, rules, turns, rng)
+            if usable
+            else _without_usable(attempts, options, options, rules, turns, rng)
+        )
     return _after_failures(attempts, options, rules, turns, rng)
 
 
@@ -142,11 +147,14 @@ def _after_failures(
         return _without_usable(attempts, left, fresh, rules, turns, rng)
     if not attempts.rounds:
         usable = _reserving(usable, attempts, most - attempts.failures)
-    return _best(usable, rules, turns, rng)
+    return _best(usable, attempts.prefix, rules, turns, rng)
 
 
-def _best(usable: Sequence[Option], rules: FailoverRules, turns: Mapping[str, float], rng: random.Random) -> Go:
-    """Pick by the strategy among those of the lowest rank: an earlier model, then `home`, then a lower tier."""
+def _best(
+    usable: Sequence[Option], prefix: int | None, rules: FailoverRules, turns: Mapping[str, float], rng: random.Random
+) -> Go:
+    """Pick the keeper of the prefix, else by the strategy, among those of the lowest rank: an earlier model, then `home`, then a
+    lower tier."""
     best = usable
     if len(usable) > 1:
         ranks = [(o.position, o.endpoint.name != rules.home, o.endpoint.priority) for o in usable]
@@ -157,6 +165,10 @@ def _best(usable: Sequence[Option], rules: FailoverRules, turns: Mapping[str, fl
     if len(best) == 1:
         return Go(best[0].target, turns)
     candidates = [Candidate(o.endpoint.name, o.endpoint.weight, o.load, o.slots) for o in best]
+    if prefix is not None and (weights := shares(rules.strategy, candidates)):
+        kept_at = keeper(prefix, candidates, weights)
+        if kept_at is not None:
+            return Go(Target(kept_at, best[0].model), turns)
     picked = pick(rules.strategy, candidates, turns, rng=rng)
     return Go(Target(picked.name, best[0].model), picked.turns)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["BalancingStrategy", "Candidate", "Pick", "pick"]
+__all__ = ["BalancingStrategy", "Candidate", "Pick", "pick", "shares"]
 
 
 DIGITS = 6
@@ -70,6 +70,18 @@ def pick(
             chosen = max(weights, key=lambda name: round(earned[name], DIGITS))
     earned[chosen] -= cost
     return Pick(chosen, earned)
+
+
+def shares(strategy: BalancingStrategy, candidates: Sequence[Candidate]) -> list[float]:
+    """Return what share of many requests each candidate should have, in any unit; nothing for a strategy that says where each
+    single one goes."""
+    match strategy:
+        case BalancingStrategy.WEIGHTED:
+            return [candidate.weight for candidate in candidates]
+        case BalancingStrategy.LEAST_CONNECTIONS:
+            return [float(candidate.capacity) for candidate in candidates]
+        case _:
+            return []
 
 
 def _weights(strategy: BalancingStrategy, candidates: Sequence[Candidate]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Computes the cost of a request. Beyond some size a whole request costs more per token."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
@@ -10,7 +11,7 @@ from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
 from balancer.usage.rates import NANO, RateTable, flat_table
 
-__all__ = ["cost_of", "nano_cost_of"]
+__all__ = ["cost_of", "nano_cost_of", "saving_of"]
 
 DAY = 86400
 """Seconds; prices change at most once in it, at midnight UTC, but for those that depend on the time of day."""
@@ -42,7 +43,7 @@ def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str) -> int | None:
     price = endpoint.price
     tariff: Tariff | None
     if price is not None:
-        tariff = _own_table(price.input, price.output)
+        tariff = _own_table(price.input, price.output, price.cached)
     elif endpoint.provider in IN_THE_LIBRARY:
         tariff = _library_tariff(endpoint.provider, endpoint.url, model, int(time.time()) // DAY)
     else:
@@ -50,9 +51,19 @@ def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str) -> int | None:
     return None if tariff is None else tariff.nano_cost(usage)
 
 
+def saving_of(usage: Usage, endpoint: Endpoint, model: str) -> float:
+    """Return what a request cost less than without the endpoint's cache, in USD: negative where writing to the cache cost more
+    than reading saved, 0 where the price is not known."""
+    if not (usage.cached or usage.cache_write):
+        return 0.0
+    paid = nano_cost_of(usage, endpoint, model)
+    without = nano_cost_of(replace(usage, cached=0, cache_write=0, cache_write_hour=0), endpoint, model)
+    return 0.0 if paid is None or without is None else (without - paid) / NANO
+
+
 @lru_cache(maxsize=TARIFFS_KEPT)
-def _own_table(input_price: float, output_price: float) -> RateTable:
-    return flat_table(input_price, output_price)
+def _own_table(input_price: float, output_price: float, cached_price: float | None) -> RateTable:
+    return flat_table(input_price, output_price, cached_price)
 
 
 @lru_cache(maxsize=TARIFFS_KEPT)

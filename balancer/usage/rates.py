@@ -63,7 +63,9 @@ class RateTable:
         return None if femto is None else (femto + FEMTO_PER_NANO // 2) // FEMTO_PER_NANO
 
 
-def flat_table(input_price: float, output_price: float) -> RateTable:
-    """Return the table of two prices in USD per million tokens, exact to their ninth decimal."""
+def flat_table(input_price: float, output_price: float, cached_price: float | None = None) -> RateTable:
+    """Return the table of prices in USD per million tokens, exact to their ninth decimal. Cached input costs what other input
+    does unless it has a price."""
     into, out = round(input_price * FEMTO_PER_MTOK), round(output_price * FEMTO_PER_MTOK)
-    return RateTable(((-1, Rates(into, out, into, into, out)),))
+    cached = into if cached_price is None else round(cached_price * FEMTO_PER_MTOK)
+    return RateTable(((-1, Rates(into, out, cached, into, out)),))

@@ -32,7 +32,7 @@ QUEUE_LEASE = 8.0
 @dataclass(frozen=True, slots=True)
 class FinishedLine:
     """A line that has come to its end: its number, the line for the output or the error file, its tokens, the endpoint that
-    answered, and what that cost in USD (None: unknown)."""
+    answered, what that cost in USD (None: unknown), and how much less than without the endpoint's cache."""
 
     number: int
     result: bytes
@@ -40,6 +40,7 @@ class FinishedLine:
     usage: Usage
     endpoint: str = ""
     cost: float | None = None
+    saved: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class ShardTable:
             for line in lines:
                 u = line.usage
                 cost = "-" if line.cost is None else to_nano(line.cost)
-                spent = f"{u.prompt}:{u.completion}:{u.cached}:{u.reasoning}:{cost}"
+                spent = f"{u.prompt}:{u.completion}:{u.cached}:{u.reasoning}:{cost}:{to_nano(line.saved)}"
                 args += [line.number, (b"1" if line.failed else b"0") + line.result, spent, line.endpoint]
             job_id, first = shard.job_id, shard.first
             script_keys = (keys.shard(job_id, first), keys.buffer(job_id, first), keys.job(job_id), keys.READY)

@@ -3,7 +3,7 @@
 -- KEYS: 1 shard record, 2 buffer, 3 job, 4 ready
 -- ARGV: 1 token, 2 member of leases, 3 today and 4 this month as the counters of spending name them,
 --       5.. in fours: line number, '0' or '1' (failed) and the result line as one string,
---       its "prompt:completion:cached:reasoning:cost" (tokens; billionths of a dollar, '-' if unknown), the endpoint or ''
+--       its "prompt:completion:cached:reasoning:cost:saved" (tokens; billionths of a dollar, the cost '-' if unknown), the endpoint or ''
 -- Returns 'go', 'stop' if the job is no longer in progress or is paused (the lines are kept all the same), or 'lost' if the shard
 -- is somebody else's now.
 -- include pausing
@@ -17,11 +17,13 @@ local function add(field, amount)
 end
 local new = 0
 local function tokens_and_cost(text)
-  local prompt, completion, cached, reasoning, cost = string.match(text, '^(%d+):(%d+):(%d+):(%d+):(%-?%d*)$')
+  local prompt, completion, cached, reasoning, cost, saved = string.match(text, '^(%d+):(%d+):(%d+):(%d+):(%-?%d*):(%-?%d+)$')
   if not prompt or (cost ~= '-' and not tonumber(cost)) then
     error('record: tokens and cost are unreadable: ' .. text)
   end
-  return {prompt_tokens = prompt, completion_tokens = completion, cached_tokens = cached, reasoning_tokens = reasoning}, cost
+  local sums = {prompt_tokens = prompt, completion_tokens = completion, cached_tokens = cached, reasoning_tokens = reasoning}
+  sums.saved_nano = saved
+  return sums, cost
 end
 -- All is read before anything is written: a script that fails in the middle leaves what it has written.
 local spent = {}
@@ -33,8 +35,8 @@ for i = 5, #ARGV, 4 do
     new = new + 1
     add('result_bytes', #ARGV[i + 1])
     add(string.byte(ARGV[i + 1]) == 48 and 'completed' or 'failed', 1)
-    local tokens, cost = unpack(spent[i])
-    for kind, count in pairs(tokens) do
+    local counts, cost = unpack(spent[i])
+    for kind, count in pairs(counts) do
       add(kind, count)
     end
     if cost == '-' then
@@ -57,7 +59,7 @@ if new > 0 then
     end
   end
   for field, sum in pairs(sums) do
-    if sum > 0 then
+    if sum ~= 0 then
       redis.call('HINCRBY', KEYS[3], field, string.format('%.0f', sum))
     end
   end

@@ -91,10 +91,12 @@ class JobTokens(BaseModel):
 
 
 class JobCost(BaseModel):
-    """What the finished lines cost, without the `unpriced_lines` whose price is unknown."""
+    """What the finished lines cost, without the `unpriced_lines` whose price is unknown. The endpoints' prefix caches saved
+    `saved_by_cache` USD of it."""
 
     usd: float
     unpriced_lines: int
+    saved_by_cache: float
 
 
 class JobProjection(BaseModel):
@@ -206,7 +208,7 @@ class JobObject(BaseModel):
             rate=rate,
             eta=round(left / rate, 1) if rate and not (job.is_final or job.ending or job.paused) else None,
             tokens=_tokens(job),
-            cost=JobCost(usd=job.cost, unpriced_lines=job.unpriced),
+            cost=JobCost(usd=job.cost, unpriced_lines=job.unpriced, saved_by_cache=job.saved),
             max_cost=job.max_cost,
             paused=JobPause(reason=job.paused, since=job.times.get("paused_at")) if job.paused else None,
             waiting=JobWaiting.of(job.waiting),

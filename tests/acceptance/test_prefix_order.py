@@ -95,12 +95,14 @@ async def test_a_cancelled_one_has_each_line_in_one_of_its_files(two_workers: Cl
 async def test_servers_find_most_prompts_begun_before(cluster: Cluster) -> None:
     """Each of two servers keeps five of the twenty documents."""
     for name in ("a", "b"):
-        await cluster.start_model(name, {"max_concurrency": 4}, latency=0.01, cache_blocks=30, prefill=0.002)
+        settings = {"max_concurrency": 4, "price": {"input": 1.0, "output": 1.0, "cached": 0.1}}
+        await cluster.start_model(name, settings, latency=0.01, cache_blocks=30, prefill=0.002)
     cluster.write_config()
     await cluster.start_worker()
     async with cluster.node() as node:
         ordered, shuffled = [await ended(node, await submit(node, order=order)) for order in ("auto", "input")]
     assert cached_share(ordered) > 0.7 > 0.4 > cached_share(shuffled)
+    assert ordered.saved == pytest.approx(ordered.tokens.cached * 0.9 / 1e6)
 
 
 def cached_share(job: Job) -> float:

@@ -15,7 +15,7 @@ from balancer.endpoint import Endpoint, Price
 from balancer.outcome import NO_USAGE, Usage
 from balancer.usage import pricing
 from balancer.usage.price_library import LibraryTariff, table_of, tariff_of
-from balancer.usage.pricing import cost_of, nano_cost_of
+from balancer.usage.pricing import cost_of, nano_cost_of, saving_of
 from balancer.usage.rates import NANO, RateTable
 
 DAY = date(2026, 3, 1)
@@ -156,6 +156,21 @@ def test_an_answer_without_a_count_of_tokens_costs_nobody_knows_what() -> None:
 def test_more_cached_than_there_is_has_no_price_where_it_matters() -> None:
     assert cost_of(Usage(10, 1, cached=8, cache_write=3), OPENAI, "gpt-5.4-mini") is None
     assert cost_of(Usage(10, 1, cached=8, cache_write=3), replace(OPENAI, price=Price(1.0, 1.0)), "m") == 11e-6
+
+
+def test_what_a_cache_saved_is_the_difference_that_it_made() -> None:
+    own = replace(OPENAI, price=Price(1.0, 2.0, cached=0.25))
+    assert cost_of(Usage(1000, 10, cached=800), own, "m") == pytest.approx((200 + 800 * 0.25 + 20) / 1e6)
+    assert saving_of(Usage(1000, 10, cached=800), own, "m") == pytest.approx(800 * 0.75 / 1e6)
+    assert saving_of(Usage(1000, 10), own, "m") == 0.0
+    assert saving_of(Usage(1000, 10, cached=800), replace(OPENAI, price=Price(1.0, 2.0)), "m") == 0.0
+    assert saving_of(Usage(1000, 10, cached=800), Endpoint("http://gpu1:8000/v1"), "m") == 0.0
+
+
+def test_writing_to_a_cache_may_cost_more_than_it_saved() -> None:
+    anthropic = Endpoint("https://api.anthropic.com/v1", provider="anthropic")
+    assert saving_of(Usage(10_000, 10, cache_write=9_000), anthropic, "claude-opus-4-5") < 0.0
+    assert saving_of(Usage(10_000, 10, cached=9_000), anthropic, "claude-opus-4-5") > 0.0
 
 
 def test_a_cost_in_dollars_gives_the_nanodollars_back() -> None:
