@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import FastAPI
 
 from balancer.configuration import Configuration
 from balancer.fleet.checks import Checks
@@ -16,12 +16,9 @@ from jobs.access.exposure import Door
 from jobs.access.memory import keys_were_seen, remember_keys
 from jobs.dispatch.queueing import Wake
 from jobs.node import open_node
-from producer_api.access.callers import add_access_handlers, admin_only
+from producer_api.access.callers import add_access_handlers
 from producer_api.access.key_auth import KeyAuth
 from producer_api.context import ApiContext, Limits
-from producer_api.files import batches, files
-from producer_api.files.wire import ErrorEnvelope
-from producer_api.gateway import chat, models, responses, sessions
 from producer_api.gateway.chat_errors import add_chat_error_handlers
 from producer_api.http.body_timeout import BodyTimeout
 from producer_api.http.documentation import add_documentation
@@ -29,16 +26,13 @@ from producer_api.http.errors import add_error_handlers
 from producer_api.http.openapi import describe
 from producer_api.http.request_id import RequestId
 from producer_api.http.security_headers import SecurityHeaders
-from producer_api.jobs import jobs
 from producer_api.jobs.cancelling import Cancellations
-from producer_api.system import metrics, system, usage
+from producer_api.routes import all_routes
 
 __all__ = ["create_app"]
 
 QUEUE_WAIT = 30.0
 """Seconds that an interactive request waits for a slot before it is answered 429."""
-OPENAI_PREFIXES = ("/v1", "")
-"""OpenAI's paths stand with and without the version; the documentation shows the first."""
 
 
 def create_app(
@@ -80,10 +74,9 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        responses={"default": {"model": ErrorEnvelope, "description": "Every error has this shape."}},
     )
     app.state.stopping = stopping
-    _add_routes(app)
+    app.router.routes.extend(all_routes())
     add_documentation(app)
     add_error_handlers(app)
     add_access_handlers(app)
@@ -104,21 +97,3 @@ def _rules(configuration: Configuration) -> FailoverRules:
         configuration.fallback_on_failure,
         spill=True,
     )
-
-
-def _add_routes(app: FastAPI) -> None:
-    for prefix in OPENAI_PREFIXES:
-        # Beside FastAPI's own route, which documents it: its handling of parameters costs as much as the rest of the request.
-        app.router.add_route(f"{prefix}/chat/completions", chat.chat_completions, ["POST"], include_in_schema=False)
-    for prefix in OPENAI_PREFIXES:
-        for module in (chat, responses, files, batches, models):  # the most frequent first: routes are tried in turn
-            app.include_router(module.router, prefix=prefix, include_in_schema=bool(prefix))
-    ours = APIRouter(prefix="/api/v1")
-    ours.include_router(jobs.router)
-    ours.include_router(system.router, dependencies=[Depends(admin_only)])
-    ours.include_router(sessions.router)
-    ours.include_router(usage.router)
-    app.include_router(ours)
-    app.include_router(system.health_router)
-    # Both tell of all keys' jobs.
-    app.include_router(metrics.router, dependencies=[Depends(admin_only)])

@@ -1,7 +1,7 @@
 """Celery's thread pool, with a soft stop.
 
 Celery's own threads pool raises on a soft or cold stop (it has no `terminate_job`, its results no `terminate`), so that running
-tasks end in errors. Here a terminated task's shard hands back what is left. Chosen with `-P custom`.
+tasks end in errors. Here a terminated task's shard hands back what is left.
 """
 
 from typing import Any

@@ -8,6 +8,7 @@ that standard output and standard error are added to), `descriptors` (the soft a
 the process id, and when the process has ended with its exit code, each on a line.
 """
 
+import gc
 import os
 import resource
 import runpy
@@ -27,7 +28,16 @@ __all__ = ["PREFORKED", "Prefork", "PreforkedProcess"]
 
 PREFORKED = ("api_roadbalancer", "api_roadbalancer.mock")
 """Packages that are run with `python -m`."""
-IMPORTED = ("workers.main", "api_roadbalancer.cli.main", "api_roadbalancer.mock.__main__", "producer_api", "flower.command")
+IMPORTED = (
+    "workers.main",
+    "celery.worker.components",
+    "celery.apps.worker",
+    "api_roadbalancer.cli.main",
+    "api_roadbalancer.mock.__main__",
+    "balancer.usage.price_library",
+    "producer_api",
+    "flower.command",
+)
 ENDED = 20.0
 """Seconds that the end of a killed process is waited for."""
 
@@ -126,6 +136,9 @@ def serve(path: str) -> None:
     inherited = set(os.environ)
     for module in IMPORTED:
         import_module(module)
+    # What is here for good stays in memory that the children share: their garbage collectors don't touch it.
+    gc.collect()
+    gc.freeze()
     set_by_imports = {name: value for name, value in os.environ.items() if name not in inherited}
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)

@@ -1,0 +1,44 @@
+"""The routes of the API. Nothing in them is a single app's, and building them takes half a second of CPU, so that all apps of a
+process share them."""
+
+import functools
+
+from fastapi import APIRouter, Depends
+from starlette.routing import BaseRoute
+
+from producer_api.access.callers import admin_only
+from producer_api.files import batches, files
+from producer_api.files.wire import ErrorEnvelope
+from producer_api.gateway import chat, models, responses, sessions
+from producer_api.jobs import jobs
+from producer_api.system import metrics, system, usage
+
+__all__ = ["all_routes"]
+
+OPENAI_PREFIXES = ("/v1", "")
+"""OpenAI's paths stand with and without the version; the documentation shows the first."""
+
+
+@functools.cache
+def all_routes() -> tuple[BaseRoute, ...]:
+    """Return the routes in the order in which they are tried."""
+    api = APIRouter(
+        redirect_slashes=False,
+        responses={"default": {"model": ErrorEnvelope, "description": "Every error has this shape."}},
+    )
+    for prefix in OPENAI_PREFIXES:
+        # Beside FastAPI's own route, which documents it: its handling of parameters costs as much as the rest of the request.
+        api.add_route(f"{prefix}/chat/completions", chat.chat_completions, ["POST"], include_in_schema=False)
+    for prefix in OPENAI_PREFIXES:
+        for module in (chat, responses, files, batches, models):  # the most frequent first
+            api.include_router(module.router, prefix=prefix, include_in_schema=bool(prefix))
+    ours = APIRouter(prefix="/api/v1")
+    ours.include_router(jobs.router)
+    ours.include_router(system.router, dependencies=[Depends(admin_only)])
+    ours.include_router(sessions.router)
+    ours.include_router(usage.router)
+    api.include_router(ours)
+    api.include_router(system.health_router)
+    # Both tell of all keys' jobs.
+    api.include_router(metrics.router, dependencies=[Depends(admin_only)])
+    return tuple(api.routes)
