@@ -19,6 +19,7 @@ class ProviderServer:
     `refused` the reasons of those that were not. Use as a context manager."""
 
     def __init__(self, speaker: FakeProvider, answer: Script | Reply | Answering = Script(), port: int = 0) -> None:  # noqa: B008
+        speaker.prepare()
         self.speaker = speaker
         self.answer = answer
         self.heard: list[Heard] = []

@@ -37,6 +37,9 @@ class AnthropicFakeProvider(FakeProvider):
     provider = "anthropic"
     counts = ("prompt", "completion", "cached", "reasoning", "cache_write")
 
+    def prepare(self) -> None:
+        _validator("Message")
+
     def endpoint(self, address: str, **settings: Any) -> Endpoint:
         return Endpoint(f"{address}/v1", provider=self.provider, api_key=KEY, **settings)
 

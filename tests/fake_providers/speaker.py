@@ -139,6 +139,9 @@ class FakeProvider(ABC):
     counts: Sequence[str] = ("prompt", "completion", "cached", "reasoning")
     """The fields of Usage that this format tells."""
 
+    def prepare(self) -> None:
+        """Load what takes long, before a server starts."""
+
     @abstractmethod
     def endpoint(self, address: str, **settings: Any) -> Endpoint:
         """Return an endpoint at a server's address (`http://127.0.0.1:1234`), with KEY and whatever the adapter needs."""
