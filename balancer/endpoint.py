@@ -32,7 +32,8 @@ class Endpoint:
     `models` maps the names that users ask for to the names that the endpoint knows; the first is for requests that name none.
     A name that ends in `*` stands for all that begin so, which are sent as they are. Empty means that the endpoint itself is
     asked. `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too.
-    `max_concurrency` bounds the requests in flight, by a number or as far as the endpoint gets more done with more of them.
+    `max_concurrency` bounds the requests in flight, by a number or as far as the endpoint gets more done with more of them;
+    `reserve` of these are kept for interactive requests.
     `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
     `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; with `stream_upstream`
     it is asked for streams even where the caller wants whole answers. `options` are the provider's own settings (see its
@@ -48,6 +49,7 @@ class Endpoint:
     models: dict[str, str] = field(default_factory=dict)
     api_key: str | None = field(default=None, repr=False)
     max_concurrency: int | AutoConcurrency = AutoConcurrency()
+    reserve: int = 0
     priority: int = 0
     rpm: int | None = None
     tpm: int | None = None

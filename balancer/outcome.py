@@ -160,7 +160,8 @@ class Outcome:
     `latency` is in seconds, `cost` in USD (None: the price is not known), `model` the upstream name that was asked for.
     `parsed` is the body read, where an answer has been. `repeated`: the request had failed there before. `guessed`: the
     endpoint has not reported all of the usage. `abandoned`: the reader of a stream left before its end. `too_many`: it was
-    refused since the endpoint takes no more at once, and the endpoint's limit has learned from it.
+    refused since the endpoint takes no more at once, and the endpoint's limit has learned from it. `used_up_for`: seconds until
+    the endpoint's rate limit leaves something again, where this answer was the last that it let pass.
     """
 
     endpoint: str
@@ -177,3 +178,4 @@ class Outcome:
     guessed: bool = False
     abandoned: bool = False
     too_many: bool = False
+    used_up_for: float = 0.0

@@ -28,7 +28,7 @@ from jobs.results.endings import Endings
 from jobs.storage.object_store import ObjectStoreError
 from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
-from workers.hedging import HedgeBudget
+from workers.hedging import Hedging
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
 from workers.run_context import Ending, RunContext, ShardEnd
@@ -135,7 +135,7 @@ class Engine:
                 recorder,
                 RetryPolicy(),
                 random.Random(),
-                HedgeBudget(self._configuration.most_hedges),
+                Hedging(self._configuration.most_hedges),
             )
             self._endings = Endings(node.service.assembly, node.service.jobs)
             janitor = _janitor(node, self._endings)

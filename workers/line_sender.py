@@ -49,6 +49,8 @@ class Line:
     """Where it is now."""
     sent_at: float = 0.0
     """Since when, by the loop's clock."""
+    hedged_at: str = ""
+    """The endpoint that it was sent to as well, "" if it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class LineSender:
         self._owner = job.owner
         self._flow = Flow(job.id, job.priority + URGENT if job.is_urgent else job.priority)
         self._fleet = context.fleet
-        self._hedges = context.hedges
+        self._hedging = context.hedging
         self._may_hedge = job.max_cost is None
         self._rng = context.rng
         self._rules = FailoverRules(
@@ -153,27 +155,37 @@ class LineSender:
         endpoint, model = place.target.endpoint, place.target.model
         repeated = line.number in self.passes or line.attempts.has_asked(endpoint)
         line.endpoint, line.sent_at = endpoint, asyncio.get_running_loop().time()
-        self._hedges.requests += 1
+        self._hedging.budget.requests += 1
         with place.slot:
             body = asking(line.body, model)
             outcome = await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
+            if outcome.failure is None:
+                self._hedging.answered(endpoint, outcome.latency, outcome.usage.completion)
             if outcome.too_many:
                 await asyncio.sleep(AFTER_TOO_MANY)
             return outcome
+
+    def is_late(self, line: Line) -> bool:
+        """Whether a line that is in flight takes longer than usual."""
+        usual = self._fleet.health[line.endpoint].latency if line.endpoint in self._fleet.endpoints else None
+        return bool(line.endpoint) and is_late(_seconds_since(line.sent_at), usual)
+
+    def is_overdue(self, line: Line) -> bool:
+        """Whether a line that is late takes longer than the longest answer that it allows."""
+        most = line.body.get("max_completion_tokens") or line.body.get("max_tokens")
+        return self._hedging.is_overdue(line.endpoint, _seconds_since(line.sent_at), most)
 
     def hedge_for(self, line: Line) -> Target | None:
         """Return where else to send a line that is late, if slots stand idle there and hedges are left to the process.
 
         `send_hedge` is to follow. Never under a cap on the job's cost.
         """
-        seconds = asyncio.get_running_loop().time() - line.sent_at
-        usual = self._fleet.health[line.endpoint].latency if line.endpoint in self._fleet.endpoints else None
-        if not self._may_hedge or not line.endpoint or not is_late(seconds, usual):
+        if not self._may_hedge:
             return None
         others = [option for option in self._all_options(line.attempts.models) if option.endpoint.name != line.endpoint]
         idle = [option for option in others if option.health.circuit is Circuit.CLOSED and option.has_room]
         decision = decide(Attempts(line.attempts.models), idle, self._rules, {}, self._rng) if idle else None
-        return decision.target if isinstance(decision, Go) and self._hedges.take() else None
+        return decision.target if isinstance(decision, Go) and self._hedging.budget.take(self.is_overdue(line)) else None
 
     async def send_hedge(self, line: Line, target: Target) -> Outcome | None:
         """Send a line to a second endpoint; None if there was no slot for it after all."""
@@ -183,11 +195,11 @@ class LineSender:
         except TimeoutError:
             slot = None
         if slot is None:
-            self._hedges.give_back()
+            self._hedging.budget.give_back()
             return None
         with slot, suppress(SlotLapsed):
             return await self._fleet.send(slot, line.path, asking(line.body, target.model), self._owner)
-        self._hedges.give_back()
+        self._hedging.budget.give_back()
         return None
 
     def another_endpoint(self) -> str:
@@ -195,3 +207,7 @@ class LineSender:
         others = [option for option in self._all_options((None,)) if option.endpoint.name != self._home]
         decision = decide(Attempts((None,)), others, self._rules, {}, self._rng)
         return decision.target.endpoint if isinstance(decision, Go) else self._home
+
+
+def _seconds_since(sent_at: float) -> float:
+    return asyncio.get_running_loop().time() - sent_at

@@ -9,7 +9,7 @@ from balancer.fleet.fleet import Fleet
 from jobs.dispatch.lease_table import ShardTable
 from jobs.records import Shard
 from jobs.storage.object_store import ObjectStore
-from workers.hedging import HedgeBudget
+from workers.hedging import Hedging
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
 
@@ -50,6 +50,6 @@ class RunContext:
     recorder: Recorder
     policy: RetryPolicy
     rng: random.Random
-    hedges: HedgeBudget
+    hedging: Hedging
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the line that runs alone."""

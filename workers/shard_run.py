@@ -245,8 +245,11 @@ class ShardRun:
         while not await self._is_the_end_of_the_job():
             await asyncio.sleep(LOOK_AGAIN)
         while not (self._stopped or self._runs_alone):
-            for task, line in list(self._in_flight.items()):
-                if line is not None and line.number not in self._hedges and (target := self._sender.hedge_for(line)):
+            late = [(task, line) for task, line in self._in_flight.items() if line is not None and self._sender.is_late(line)]
+            # A line that is simply long has its turn when no other is left.
+            for task, line in sorted(late, key=lambda each: not self._sender.is_overdue(each[1])):
+                if line.number not in self._hedges and (target := self._sender.hedge_for(line)):
+                    line.hedged_at = target.endpoint
                     self._hedges[line.number] = self._begin(self._run_hedge(line, target, task), None)
             await asyncio.sleep(LOOK_EVERY)
 
@@ -268,6 +271,7 @@ class ShardRun:
             if self._hedges.get(line.number) is asyncio.current_task():
                 del self._hedges[line.number]
         if outcome is None or outcome.failure is not None or line.number in self._results:
+            line.hedged_at = ""
             return
         log.info(
             "line %d of %s: %s answered before %s", line.input_number + 1, self.shard.job_id, outcome.endpoint, line.endpoint
@@ -279,7 +283,9 @@ class ShardRun:
     def _record(self, line: Line, outcome: Outcome) -> None:
         failed = outcome.failure is not None
         if outcome.body:
-            result = answer_line(self.shard.job_id, line.input_number, line.custom_id, outcome)
+            loser = line.hedged_at if outcome.endpoint == line.endpoint else line.endpoint
+            hedge = (outcome.endpoint, loser) if line.hedged_at else None
+            result = answer_line(self.shard.job_id, line.input_number, line.custom_id, outcome, hedge)
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
             result = error_line(self.shard.job_id, line.input_number, line.custom_id, failure.kind, failure.message)

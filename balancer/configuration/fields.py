@@ -164,6 +164,7 @@ class EndpointFields(Checked):
     temperature: Temperature | None = None
     api_key: ApiKey | None = None
     max_concurrency: Concurrency = AutoConcurrency()
+    reserve: Annotated[int, Field(ge=0, le=MOST_CONCURRENCY)] = 0
     priority: int = 0
     rpm: Count | None = None
     tpm: Count | None = None

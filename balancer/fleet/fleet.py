@@ -17,6 +17,7 @@ from balancer.fleet.endpoint_connection import EndpointConnection
 from balancer.fleet.slot import Slot, SlotLapsed
 from balancer.fleet.stream_upstream import answer_of
 from balancer.fleet.streaming import StreamReading, failure_of
+from balancer.fleet.used_up import used_up_for
 from balancer.fleet.watch import Signs, Watch
 from balancer.http import (
     MAX_ANSWER_BYTES,
@@ -214,6 +215,7 @@ class Fleet:
             parsed=answer.parsed,
             model=call.model,
             cost=cost_of(answer.usage, line.endpoint, call.model),
+            used_up_for=used_up_for(response.headers),
         )
 
     async def stream(

@@ -46,16 +46,18 @@ def error_line(job_id: str, number: int, custom_id: str, code: str, message: str
     return one_line(line)
 
 
-def answer_line(job_id: str, number: int, custom_id: str, outcome: Outcome) -> bytes:
-    """Make an output line around the endpoint's own body, which is put in as it came."""
+def answer_line(job_id: str, number: int, custom_id: str, outcome: Outcome, hedge: tuple[str, str] | None = None) -> bytes:
+    """Make an output line around the endpoint's own body, which is put in as it came. `hedge` names the endpoint whose answer it
+    is and the one that was slower, where a request was sent to two."""
     identifier = request_id(job_id, number)
     return one_line(
-        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null}'
+        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null%b}'
         % (
             identifier.encode(),
             orjson.dumps(custom_id),
             outcome.status or 0,
             orjson.dumps(outcome.request_id or identifier),
             outcome.body,
+            b"" if hedge is None else b',"hedge":' + orjson.dumps({"won": hedge[0], "lost": hedge[1]}),
         )
     )

@@ -139,7 +139,7 @@ class FakeProvider(ABC):
     counts: Sequence[str] = ("prompt", "completion", "cached", "reasoning")
     """The fields of Usage that this format tells."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 (most have nothing to load)
         """Load what takes long, before a server starts."""
 
     @abstractmethod

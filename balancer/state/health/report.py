@@ -64,7 +64,8 @@ class Seen:
             elif failure.one_model or failure.kind is FailureKind.MODEL_NOT_FOUND:
                 self._show(failure)
             self.run = self.repeated_run = self.timeouts = 0
-            return False
+            self.limited_for = max(self.limited_for, outcome.used_up_for)
+            return outcome.used_up_for > 0
         self._show(failure)
         if outcome.too_many and failure.retry_after is None:
             return False

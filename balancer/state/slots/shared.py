@@ -251,7 +251,7 @@ class SharedSlots:
         weight = BACKGROUND_WEIGHT if gauge.waiters.is_background else BULK_WEIGHT
         weight = INTERACTIVE_WEIGHT if self._interactive else weight
         args = (self._process, held, gauge.asked, gauge.limit, int(SLOT_LEASE * 1000), gauge.in_use, weight)
-        return "slots", (keys.slots(name), keys.slot_turns(name), keys.limit(name)), (*args, gauge.most)
+        return "slots", (keys.slots(name), keys.slot_turns(name), keys.limit(name)), (*args, gauge.most, gauge.reserve)
 
 
 class _Gauge:
@@ -261,6 +261,7 @@ class _Gauge:
         self.limit = endpoint.first_limit
         self.most = endpoint.max_concurrency.max if isinstance(endpoint.max_concurrency, AutoConcurrency) else 0
         """The most that a learned limit may be; 0 for a configured one."""
+        self.reserve = endpoint.reserve
         self.at_hand = at_hand
         self.used_at = 0.0
         self.others = 0

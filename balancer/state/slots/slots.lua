@@ -2,10 +2,11 @@
 -- The sum of what all processes are allowed never exceeds the limit; a process that stopped asking is forgotten when its
 -- time is over. Where more is wanted than there is, each gets its share in proportion to what it wants times its weight, but at
 -- least one; with more processes than slots they take turns, in the order in which they came to wait.
--- KEYS: 1 slots hash: process -> "allowed:wanted:expires_ms:in_use:weight", 2 sorted set of the processes that wait for their first slot, by
---       the time (ms) they began to, 3 limit hash, whose field 'limit' goes before ARGV[4]
--- ARGV: 1 process, 2 held now and not to be taken away, 3 wanted (held included), 4 the endpoint's limit, 5 time to live (ms), 6 in use now,
---       7 weight, 256 if people wait for its requests, 8 the most that a learned limit may be, 0 for a configured limit
+-- KEYS: 1 slots hash: process -> "allowed:wanted:expires_ms:in_use:weight", 2 sorted set of the processes that wait for their
+--       first slot, by the time (ms) they began to, 3 limit hash, whose field 'limit' goes before ARGV[4]
+-- ARGV: 1 process, 2 held now and not to be taken away, 3 wanted (held included), 4 the endpoint's limit, 5 time to live (ms),
+--       6 in use now, 7 weight, 256 if people wait for its requests, 8 the most that a learned limit may be, 0 for a configured
+--       limit, 9 slots that are kept for processes whose requests people wait for
 -- Returns {what the process may have in flight from now on, never less than what it holds; up to where it may begin more, which is
 -- what would be fair, and less for one that was silent for so long that others have been given what it holds; what others use;
 -- the limit}.
@@ -19,6 +20,7 @@ local PATIENCE = 500 -- ms without a question after which nobody stands back for
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local allowed_others, wanted_others, waiting, before_me, had, used_others = 0, 0, 0, 0, 0, 0
+local interactive = 0
 local sharing = {{wanted = wanted, pull = wanted * weight, me = true}}
 local since = tonumber(redis.call('ZSCORE', KEYS[2], me) or now)
 local all = redis.call('HGETALL', KEYS[1])
@@ -34,6 +36,9 @@ for i = 1, #all, 2 do
     wanted_others = wanted_others + wants
     sharing[#sharing + 1] = {wanted = tonumber(wants), pull = wants * (tonumber(heavy) or 1)}
     used_others = used_others + uses
+    if tonumber(heavy) == 256 then
+      interactive = interactive + allowed
+    end
     if allowed == '0' and wants ~= '0' and expires - ttl > now - PATIENCE then
       waiting = waiting + 1
       if tonumber(redis.call('ZSCORE', KEYS[2], all[i]) or now) < since then
@@ -41,6 +46,10 @@ for i = 1, #all, 2 do
       end
     end
   end
+end
+local limit_of_all = limit
+if weight < 256 then
+  limit = math.max(1, limit - math.max(0, tonumber(ARGV[9] or '0') - interactive))
 end
 -- Shares go by pull; whoever would get more than it wants gets what it wants, and the rest is shared among the others.
 local function share_of_mine()
@@ -98,4 +107,4 @@ if allowed == 0 and wanted > 0 then
 else
   redis.call('ZREM', KEYS[2], me)
 end
-return {allowed, math.min(target, math.max(room, 0)), used_others, limit}
+return {allowed, math.min(target, math.max(room, 0)), used_others, limit_of_all}

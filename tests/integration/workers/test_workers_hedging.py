@@ -15,13 +15,15 @@ async def test_stragglers_are_answered_by_an_idle_endpoint_and_taken_back_from_t
     job, shard = await worker.shard(4)
     async with asyncio.timeout(10):
         assert (await worker.run(job, shard).run()).ending is Ending.LAST
-    assert {line["custom_id"] for _, line in (await worker.results(job)).values()} == {"c0", "c1", "c2", "c3"}
+    lines = [line for _, line in (await worker.results(job)).values()]
+    assert {line["custom_id"] for line in lines} == {"c0", "c1", "c2", "c3"}
+    assert [line["hedge"] for line in lines] == [{"won": "b", "lost": "a"}] * 4
     job = await worker.bench.jobs.get(job.id)
     assert (job.ledger.completed, job.shares) == (4, {"b": 4})
     assert set(worker.servers["b"].simulation.tally.seen_keys.values()) == {1}
     await until(lambda: worker.servers["a"].simulation.in_flight.now == 0, 1.0)
     assert worker.nothing_is_held()
-    assert (worker.context.hedges.requests, worker.context.hedges.hedges) == (4, 4)
+    assert (worker.context.hedging.budget.requests, worker.context.hedging.budget.hedges) == (4, 4)
 
 
 async def test_an_answer_that_comes_first_after_all_ends_the_hedge(worker: Worker) -> None:
@@ -33,6 +35,7 @@ async def test_an_answer_that_comes_first_after_all_ends_the_hedge(worker: Worke
         assert (await worker.run(job, shard).run()).ending is Ending.LAST
     job = await worker.bench.jobs.get(job.id)
     assert (job.ledger.completed, job.shares) == (4, {"a": 4})
+    assert {"won": "a", "lost": "b"} in [line.get("hedge") for _, line in (await worker.results(job)).values()]
     assert worker.servers["b"].simulation.tally.requests > 0
     await until(lambda: worker.servers["b"].simulation.in_flight.now == 0, 1.0)
     assert worker.nothing_is_held()
@@ -47,6 +50,7 @@ async def test_a_hedge_that_fails_changes_nothing(worker: Worker) -> None:
         assert (await worker.run(job, shard).run()).ending is Ending.LAST
     job = await worker.bench.jobs.get(job.id)
     assert (job.ledger.completed, job.shares, job.retries) == (4, {"a": 4}, 0)
+    assert not [line for _, line in (await worker.results(job)).values() if "hedge" in line]
 
 
 async def test_there_are_no_more_hedges_than_allowed(worker: Worker) -> None:
@@ -68,4 +72,4 @@ async def test_there_are_none_under_a_cap_and_none_without_a_second_endpoint_tha
     capped, shard = await worker.shard(4, max_cost=5.0)
     assert (await worker.run(capped, shard).run()).ending is Ending.LAST
     assert worker.servers["b"].simulation.tally.requests == 0
-    assert worker.context.hedges.hedges == 0
+    assert worker.context.hedging.budget.hedges == 0

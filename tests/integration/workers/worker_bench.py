@@ -14,7 +14,7 @@ from jobs.intake.files import Upload
 from jobs.records import Job, Shard
 from jobs.results.records import Source
 from tests.job_bench import Bench, input_line, new_job
-from workers.hedging import HedgeBudget
+from workers.hedging import Hedging
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
 from workers.run_context import RunContext
@@ -58,7 +58,7 @@ class Worker:
             self.recorder,
             POLICY,
             random.Random(1),
-            HedgeBudget(self.most_hedges),
+            Hedging(self.most_hedges),
         )
 
     async def close(self) -> None:

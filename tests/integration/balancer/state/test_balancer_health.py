@@ -227,6 +227,7 @@ async def test_the_latency_is_a_moving_average_of_full_answers(board: Open) -> N
         (bad(FailureKind.RATE_LIMIT, 429, 0.7), 0.7),
         (bad(FailureKind.RATE_LIMIT, 429), DEFAULT_RATE_LIMIT_PAUSE),
         (bad(FailureKind.OVERLOADED, 503, 0.3), 0.3),
+        (Outcome(E, 0.1, 200, b"{}", used_up_for=0.4), 0.4),
     ],
 )
 async def test_an_endpoint_that_asks_for_a_pause_gets_it(board: Open, outcome: Outcome, pause: float) -> None:

@@ -23,8 +23,9 @@ async def start(redis: AsyncRedis) -> AsyncIterator[StartProcess]:
     """Starts simulated processes; they end with the test."""
     started: list[SharedSlots] = []
 
-    def start_process(limit: int, scripts: Scripts | None = None) -> SharedSlots:
-        process = SharedSlots(scripts or Scripts(redis, LUA), f"process-{len(started)}", [endpoint(limit)])
+    def start_process(limit: int, scripts: Scripts | None = None, reserve: int = 0, interactive: bool = False) -> SharedSlots:
+        name = f"process-{len(started)}"
+        process = SharedSlots(scripts or Scripts(redis, LUA), name, [endpoint(limit, reserve)], interactive)
         process.start()
         started.append(process)
         return process

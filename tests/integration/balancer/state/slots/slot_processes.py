@@ -15,8 +15,8 @@ NAME = "e"
 StartProcess = Callable[..., SharedSlots]
 
 
-def endpoint(limit: int) -> Endpoint:
-    return Endpoint("http://gpu1:8000/v1", name=NAME, max_concurrency=limit)
+def endpoint(limit: int, reserve: int = 0) -> Endpoint:
+    return Endpoint("http://gpu1:8000/v1", name=NAME, max_concurrency=limit, reserve=reserve)
 
 
 def kill(process: SharedSlots) -> None:

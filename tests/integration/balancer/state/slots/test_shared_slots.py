@@ -92,6 +92,28 @@ async def test_a_latecomer_gets_its_share_as_requests_end(start: StartProcess, p
     assert min(shares) >= 0.5 * sum(shares) / processes
 
 
+async def test_slots_that_are_reserved_are_at_hand_for_chats_only(start: StartProcess) -> None:
+    worker, api = start(8, reserve=3), start(8, reserve=3, interactive=True)
+    lines = [asyncio.create_task(worker.acquire(NAME)) for _ in range(12)]
+    await until(lambda: worker.in_use(NAME) == 5)
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            assert await api.acquire(NAME)
+    await until(lambda: worker.load(NAME) == 8)
+    assert worker.in_use(NAME) == 5, "chats that use what is reserved for them take nothing from lines"
+    for _ in range(5):
+        worker.release(NAME)
+    await until(lambda: worker.in_use(NAME) == 5)
+    for task in lines:
+        task.cancel()
+    await asyncio.gather(*lines, return_exceptions=True)
+
+
+async def test_a_reserve_of_everything_leaves_lines_one_slot(start: StartProcess) -> None:
+    async with asyncio.timeout(5):
+        assert await start(2, reserve=5).acquire(NAME)
+
+
 async def test_slots_of_a_dead_process_come_back_with_its_lease(start: StartProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "SLOT_LEASE", 0.4)
     dead, living = start(4), start(4)

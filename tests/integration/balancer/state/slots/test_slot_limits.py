@@ -116,7 +116,7 @@ def test_the_script_never_allows_more_than_the_limit(redis_url: str, limit: int,
         def question(process: int, wants: int, ended: int) -> None:
             held = max(0, min(allowed.get(process, 0), wants) - ended)
             wants = max(min(wants, limit), held)
-            args = [f"p{process}", held, wants, limit, 10_000, held, 8 if process % 2 else 1, 0]
+            args = [f"p{process}", held, wants, limit, 10_000, held, 8 if process % 2 else 1, 0, 0]
             answer = int(ask(keys=[keys.slots(NAME), keys.slot_turns(NAME)], args=args)[0])
             assert answer >= held
             allowed[process], wanted[process] = answer, wants
