@@ -15,6 +15,7 @@ from balancer.state.slots.fair_queue import Flow
 from jobs.records import Job
 from workers.hedging import SLOT_PATIENCE, is_late
 from workers.run_context import RunContext
+from workers.shared_prefix import cache_marked
 
 __all__ = ["Line", "LineSender", "Place"]
 
@@ -49,6 +50,8 @@ class Line:
     """Where it is now."""
     sent_at: float = 0.0
     """Since when, by the loop's clock."""
+    shares_prefix: bool = False
+    """Whether it begins like one of its neighbours."""
     hedged_at: str = ""
     """The endpoint that it was sent to as well, "" if it was not."""
 
@@ -152,18 +155,23 @@ class LineSender:
 
     async def _send_to(self, place: Place, line: Line) -> Outcome:
         """Send a line, and give its slot back."""
-        endpoint, model = place.target.endpoint, place.target.model
+        endpoint = place.target.endpoint
         repeated = line.number in self.passes or line.attempts.has_asked(endpoint)
         line.endpoint, line.sent_at = endpoint, asyncio.get_running_loop().time()
         self._hedging.budget.requests += 1
         with place.slot:
-            body = asking(line.body, model)
+            body = self._asking(line, place.target)
             outcome = await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
             if outcome.failure is None:
                 self._hedging.answered(endpoint, outcome.latency, outcome.usage.completion)
             if outcome.too_many:
                 await asyncio.sleep(AFTER_TOO_MANY)
             return outcome
+
+    def _asking(self, line: Line, target: Target) -> Mapping[str, Any]:
+        endpoint = self._fleet.endpoints.get(target.endpoint)
+        marks = line.shares_prefix and endpoint is not None and endpoint.cache
+        return asking(cache_marked(line.body) if marks else line.body, target.model)
 
     def is_late(self, line: Line) -> bool:
         """Whether a line that is in flight takes longer than usual."""
@@ -198,7 +206,7 @@ class LineSender:
             self._hedging.budget.give_back()
             return None
         with slot, suppress(SlotLapsed):
-            return await self._fleet.send(slot, line.path, asking(line.body, target.model), self._owner)
+            return await self._fleet.send(slot, line.path, self._asking(line, target), self._owner)
         self._hedging.budget.give_back()
         return None
 

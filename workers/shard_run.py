@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from typing import Any
 
 import orjson
@@ -25,6 +25,7 @@ from workers.hedging import LOOK_EVERY
 from workers.line_sender import Line, LineSender, Place
 from workers.retrying import after_a_pass
 from workers.run_context import Ending, RunContext, ShardEnd
+from workers.shared_prefix import prefix_of
 
 __all__ = ["ShardRun"]
 
@@ -147,12 +148,8 @@ class ShardRun:
 
     async def _feed(self) -> None:
         """Begin each line as soon as there is a slot for it."""
-        store, shard = self._context.objects, self.shard
-        async for number, input_number, raw in read_places(store, self._job, shard.first, shard.end):
-            if number in self._results:
-                continue
-            line = self._parse(number, input_number, raw)
-            if number == self.shard.blamed and self.shard.lost >= LOST_TO_BLAME:
+        async for line in self._lines():
+            if line.number == self.shard.blamed and self.shard.lost >= LOST_TO_BLAME:
                 self._blame(line)
                 self._announce(-1)
                 continue
@@ -170,8 +167,28 @@ class ShardRun:
                 await self._run_alone(line, place)
             else:
                 task = self._begin(self._run_safely(line, place), line, place.slot)
-                if number == self.shard.first and self._job.ordered:
+                if line.number == self.shard.first and self._job.ordered:
                     await asyncio.wait([task], timeout=self._time_to_read())
+
+    async def _lines(self) -> AsyncIterator[Line]:
+        """Yield the lines that are not finished. Where prompts are kept only if marked, each line knows whether it begins
+        like the one before or after it."""
+        shard, before = self.shard, None
+        compares = any(endpoint.cache for endpoint in self._context.fleet.endpoints.values())
+        async for number, input_number, raw in read_places(self._context.objects, self._job, shard.first, shard.end):
+            if number in self._results:
+                continue
+            line = self._parse(number, input_number, raw)
+            if not compares:
+                yield line
+                continue
+            if before is not None:
+                if prefix_of(before.body) == prefix_of(line.body):
+                    before.shares_prefix = line.shares_prefix = True
+                yield before
+            before = line
+        if before is not None:
+            yield before
 
     def _time_to_read(self) -> float:
         """Return the seconds for which the first line of an ordered shard goes ahead: until its prompt has been read, others that

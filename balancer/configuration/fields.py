@@ -170,3 +170,4 @@ class EndpointFields(Checked):
     tpm: Count | None = None
     drop_params: bool = False
     stream_upstream: bool = False
+    cache: bool = False

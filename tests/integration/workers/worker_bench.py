@@ -72,14 +72,18 @@ class Worker:
         self, lines: int, endpoint: str = "a", models: Sequence[str] = ("m",), max_cost: float | None = None
     ) -> tuple[Job, Shard]:
         """Open a job of so many lines and claim it all as one shard."""
-        content = b"".join(with_model(input_line(n), models[n % len(models)]) for n in range(lines))
+        content = [with_model(input_line(n), models[n % len(models)]) for n in range(lines)]
+        return await self.shard_of(content, endpoint, max_cost)
+
+    async def shard_of(self, lines: Sequence[bytes], endpoint: str = "a", max_cost: float | None = None) -> tuple[Job, Shard]:
+        """Open a job of these lines and claim it all as one shard."""
 
         async def once() -> AsyncIterator[bytes]:
-            yield content
+            yield b"".join(lines)
 
         record = await self.bench.files.add(Upload("in.jsonl"), once())
         job = await self.bench.jobs.open(new_job(self.bench.job_id(), record, max_cost=max_cost))
-        return job, await self.bench.claim(await self.bench.cut(job, 0, lines, endpoint))
+        return job, await self.bench.claim(await self.bench.cut(job, 0, len(lines), endpoint))
 
     def run(self, job: Job, shard: Shard, waits: int = 0) -> ShardRun:
         return ShardRun(shard, job, waits, self.context)

@@ -1,0 +1,47 @@
+"""Which part of a request is marked to be kept."""
+
+from typing import Any
+
+import pytest
+
+from workers.shared_prefix import MARK, cache_marked, prefix_of
+
+USER = {"role": "user", "content": "Hi"}
+TEXT = {"type": "text", "text": "Be brief."}
+
+
+def system(content: Any) -> dict[str, Any]:
+    return {"role": "system", "content": content}
+
+
+def test_the_prefix_is_what_the_model_is_told_before_its_user_speaks() -> None:
+    later = system("Stop.")
+    body = {"tools": ["t"], "messages": [system("a"), {"role": "developer", "content": "b"}, USER, later]}
+    assert prefix_of(body) == (["t"], body["messages"][:2])
+    assert prefix_of({"messages": [USER]}) == (None, [])
+    assert prefix_of({}) == (None, ())
+
+
+@pytest.mark.parametrize("content", ["Be brief.", [TEXT], [{"type": "text", "text": "x"}, TEXT]])
+def test_the_last_part_of_the_last_system_message_is_marked(content: Any) -> None:
+    body = {"messages": [system("first"), system(content), USER]}
+    marked = cache_marked(body)["messages"]
+    assert marked[0] == system("first") and marked[2] == USER
+    assert marked[1]["content"][-1] == {**TEXT, "cache_control": MARK}
+    assert len(marked[1]["content"]) == (len(content) if isinstance(content, list) else 1)
+    assert body["messages"][1] == system(content), "the line itself is left as it was"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [USER],
+        [],
+        [system([])],
+        [system([{**TEXT, "cache_control": MARK}]), system("second"), USER],
+        [system(None), USER],
+    ],
+)
+def test_a_request_with_marks_of_its_own_or_without_a_system_message_is_left_alone(messages: list[Any]) -> None:
+    body = {"messages": messages}
+    assert cache_marked(body) is body

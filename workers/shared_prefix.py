@@ -1,0 +1,41 @@
+"""Marks what lines share with their neighbours for endpoints that keep prompts only where they are told to (Anthropic's).
+
+Writing to the cache costs 1.25 times the input price and reading a tenth of it, so that it pays from two lines on. Prompts that
+are too short to be kept are charged as if they had no mark. The format:
+https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["cache_marked", "prefix_of"]
+
+MARK = {"type": "ephemeral"}
+
+
+def prefix_of(body: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
+    """Return what a request tells the model before its user speaks: its tools, and its first system messages."""
+    messages = body.get("messages") or ()
+    told = 0
+    while told < len(messages) and messages[told].get("role") in ("system", "developer"):
+        told += 1
+    return body.get("tools"), messages[:told]
+
+
+def cache_marked(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a request whose last system message ends in a mark, unless it has marks of its own there or no system message."""
+    _, told = prefix_of(body)
+    if not told:
+        return body
+    last = dict(told[-1])
+    content = last.get("content")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else _parts(last)
+    if not parts or any("cache_control" in part for message in told for part in _parts(message)):
+        return body
+    last["content"] = [*parts[:-1], {**parts[-1], "cache_control": MARK}]
+    return {**body, "messages": [*told[:-1], last, *body["messages"][len(told) :]]}
+
+
+def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
+    content = message.get("content")
+    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else ()
