@@ -28,6 +28,38 @@ settings.load_profile("project")
 ssl.create_default_context = functools.lru_cache(ssl.create_default_context)  # type: ignore[assignment]
 
 
+MIXED_BY = 0.85
+"""Share of a process's other tests among which its waiting ones are spread: what is left to the end is short."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the tests that wait for processes evenly over those that compute, where several processes share them (pytest-xdist
+    gives each an equal part of the list, from its beginning)."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes == 1:
+        return
+    waiting = [item for item in items if "acceptance" in item.path.parts]
+    others = [item for item in items if "acceptance" not in item.path.parts]
+    bounds = [len(others) * number // processes for number in range(processes + 1)]
+    parts = [(waiting[number::processes], others[bounds[number] : bounds[number + 1]]) for number in range(processes)]
+    items[:] = [item for part in parts for item in _mixed(*part)]
+
+
+def _mixed(waiting: list[pytest.Item], others: list[pytest.Item]) -> list[pytest.Item]:
+    """Put some of `waiting` between the modules of `others`; within one, fixtures are shared."""
+    mixed: list[pytest.Item] = []
+    placed, before = 0, None
+    for number, item in enumerate(others):
+        due = round(len(waiting) * min(1.0, number / (MIXED_BY * len(others))))
+        if item.path != before and due > placed:
+            mixed += waiting[placed:due]
+            placed = due
+        mixed.append(item)
+        before = item.path
+    return mixed + waiting[placed:]
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real server."""

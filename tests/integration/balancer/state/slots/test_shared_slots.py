@@ -103,7 +103,7 @@ async def test_slots_that_are_reserved_are_at_hand_for_chats_only(start: StartPr
     assert worker.in_use(NAME) == 5, "chats that use what is reserved for them take nothing from lines"
     for _ in range(5):
         worker.release(NAME)
-    await until(lambda: worker.in_use(NAME) == 5)
+    await until(lambda: worker.in_use(NAME) > 0, what="lines to go on")
     for task in lines:
         task.cancel()
     await asyncio.gather(*lines, return_exceptions=True)
