@@ -10,6 +10,7 @@ import mmap
 import struct
 import tempfile
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import IO, Any
@@ -31,12 +32,15 @@ LEAD = 16
 """Lines by which the first line of a group goes ahead of the others."""
 MOST_GROUPS = 200_000
 """Groups that are kept (some 40 MB). Beyond, lines are grouped by the hash of their first cut alone."""
+MOST_KNOWN = 16 * 1024 * 1024
+"""Bytes of prompts' beginnings that are kept to find their groups at once."""
+BLOCK = 65_536
+"""Lines that are gathered in memory."""
 BUFFER = 1024 * 1024
 
 _HASH = 4
 """Bytes of a hash."""
-_TAKEN = struct.Struct("<IIQ")
-"""One line as it came: its group, its length, and where it begins."""
+_COUNT = struct.Struct("<I")
 
 
 class PrefixOrder:
@@ -45,10 +49,14 @@ class PrefixOrder:
 
     def __init__(self) -> None:
         self._groups: dict[bytes, int] = {}
-        self._sizes = array("L")
-        self._lines = 0
+        self._sizes: Counter[int] = Counter()
         self._depth = len(CUTS)
-        self._buffer = bytearray()
+        self._reach = CUTS[-1][1]
+        self._known: dict[bytes, int] = {}
+        """Groups by the beginning of a prompt itself, as long as the last cut that counts."""
+        self._block = _Block()
+        self._full = SAMPLE
+        """Lines in the block after which there is something to do."""
         self._stack = ExitStack()
         self._taken: IO[bytes] | None = None
         self._given_up = False
@@ -63,47 +71,62 @@ class PrefixOrder:
         """Take in the next line, which begins at byte `offset` of the kept file."""
         if self._given_up:
             return
+        start = line.find(b'"messages"')
+        begin = line[start : start + self._reach]
+        group = None if tools else self._known.get(begin)
+        if group is None:
+            group = self._group_of(line, tools)
+            if not tools and len(begin) == self._reach and len(self._known) * self._reach < MOST_KNOWN:
+                self._known[begin] = group
+        block = self._block
+        block.groups.append(group)
+        block.lengths.append(len(line))
+        block.offsets.append(offset)
+        if len(block.groups) == self._full:
+            self._spill()
+            if self._full == SAMPLE:
+                self._look_at_sample()
+
+    def _group_of(self, line: bytes, tools: Any) -> int:
         key = _key(line, tools, self._depth)
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= MOST_GROUPS:
                 key = key[:_HASH]
             group = self._groups.setdefault(key, len(self._groups))
-            if group == len(self._sizes):
-                self._sizes.append(0)
-        self._sizes[group] += 1
-        self._buffer += _TAKEN.pack(group, len(line), offset)
-        self._lines += 1
-        if self._lines == SAMPLE:
-            self._depth = self._useful_depth()
-            if not self._depth:
-                self._give_up()
-        if len(self._buffer) >= BUFFER:
-            self._spill()
+        return group
+
+    def _look_at_sample(self) -> None:
+        """Go on with the cuts at which lines of the sample begin alike; without any, not at all."""
+        self._depth = self._useful_depth()
+        if not self._depth:
+            self._give_up()
+            return
+        self._reach, self._full = CUTS[self._depth - 1][1], BLOCK
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the order: an `ENTRY` for each line. Blocks for the sorting."""
+        self._spill()
         if self._given_up or not self._useful_depth():
             return
-        self._spill()
         assert self._taken is not None
-        size = self._lines * ENTRY.size
+        size = self._sizes.total() * ENTRY.size
         ordered = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         ordered.truncate(size)
         places = self._first_places()
         with mmap.mmap(ordered.fileno(), size) as sorted_:
-            self._taken.seek(0)
-            number = 0
-            while content := self._taken.read(BUFFER):
-                for group, length, offset in _TAKEN.iter_unpack(content):
-                    ENTRY.pack_into(sorted_, places[group] * ENTRY.size, number, length, offset)
-                    places[group] += 1
+            number, put = 0, ENTRY.pack_into
+            for block in self._blocks():
+                for group, length, offset in zip(block.groups, block.lengths, block.offsets, strict=True):
+                    place = places[group]
+                    places[group] = place + 1
+                    put(sorted_, place * ENTRY.size, number, length, offset)
                     number += 1
             self._let_first_lines_lead(sorted_, places)
             for start in range(0, size, BUFFER):
                 yield sorted_[start : start + BUFFER]
 
-    def _let_first_lines_lead(self, entries: mmap.mmap, ends: "array[int]") -> None:
+    def _let_first_lines_lead(self, entries: mmap.mmap, ends: list[int]) -> None:
         """Move the first line of each large group before the last lines of the large one before it: while its prompt is being
         read, others that begin alike would find nothing."""
         before = 0
@@ -116,9 +139,9 @@ class PrefixOrder:
                 entries[place : place + ENTRY.size] = leader
             before = size
 
-    def _first_places(self) -> "array[int]":
+    def _first_places(self) -> list[int]:
         """Return where each group begins: groups that begin alike beside each other."""
-        places, place = array("L", bytes(self._sizes.itemsize * len(self._sizes))), 0
+        places, place = [0] * len(self._groups), 0
         for _, group in sorted(self._groups.items()):
             places[group] = place
             place += self._sizes[group]
@@ -126,7 +149,7 @@ class PrefixOrder:
 
     def _useful_depth(self) -> int:
         """Return the last cut up to which enough lines begin like another one; 0 if there is none."""
-        useful = 0
+        useful, all_lines = 0, self._sizes.total()
         for depth in range(1, self._depth + 1):
             lines: dict[bytes, int] = {}
             for key, group in self._groups.items():
@@ -134,20 +157,51 @@ class PrefixOrder:
                     begins = key[: depth * _HASH]
                     lines[begins] = lines.get(begins, 0) + self._sizes[group]
             # One prefix that all lines share is warm whatever their order.
-            if len(lines) > 1 and sum(count - 1 for count in lines.values()) >= LEAST_SHARED * self._lines:
+            if len(lines) > 1 and sum(count - 1 for count in lines.values()) >= LEAST_SHARED * all_lines:
                 useful = depth
         return useful
 
     def _spill(self) -> None:
+        """Write the block to a temporary file."""
         if self._taken is None:
-            self._taken = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (likewise)
-        self._taken.write(self._buffer)
-        self._buffer.clear()
+            self._taken = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
+        block, self._block = self._block, _Block()
+        self._sizes.update(block.groups)
+        block.write(self._taken)
+
+    def _blocks(self) -> Iterator["_Block"]:
+        assert self._taken is not None
+        self._taken.seek(0)
+        while block := _Block.read(self._taken):
+            yield block
 
     def _give_up(self) -> None:
         self._given_up = True
         self._groups.clear()
-        self._buffer.clear()
+        self._known.clear()
+        self._sizes.clear()
+
+
+class _Block:
+    """Lines as they came: the group, the length and the place of each."""
+
+    def __init__(self) -> None:
+        self.groups, self.lengths, self.offsets = array("I"), array("I"), array("Q")
+
+    def write(self, file: IO[bytes]) -> None:
+        file.write(_COUNT.pack(len(self.groups)))
+        for column in (self.groups, self.lengths, self.offsets):
+            file.write(column.tobytes())
+
+    @classmethod
+    def read(cls, file: IO[bytes]) -> "_Block | None":
+        """Return the next block; None at the end."""
+        if not (head := file.read(_COUNT.size)):
+            return None
+        block, count = cls(), _COUNT.unpack(head)[0]
+        for column in (block.groups, block.lengths, block.offsets):
+            column.frombytes(file.read(count * column.itemsize))
+        return block
 
 
 def _key(line: bytes, tools: Any, depth: int) -> bytes:
