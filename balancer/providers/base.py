@@ -70,13 +70,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """What a server's own counters say: the requests that run and wait there, and, in numbers that only rise, the work done and
-    the requests that were put back for want of memory. None where it does not say."""
+    """What a server's own counters say: the requests that run and wait there, in numbers that only rise the work done and the
+    requests that were put back for want of memory, and the share of that memory that is in use. None where it does not say."""
 
     running: float | None = None
     waiting: float | None = None
     work: float | None = None
     preemptions: float | None = None
+    memory: float | None = None
 
 
 class Translation(ABC):

@@ -12,8 +12,8 @@ from jobs.dispatch.sizing import EndpointLoad, JobNeed
 
 __all__ = ["Outlook", "outlook"]
 
-MARGIN = 0.8
-"""Share of the time left in which a job has to be done with its even share: paces are estimates, and change."""
+SPARE = 0.2
+"""Share of its window that a job is to have left when it is done: paces are estimates, and change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def outlook(needs: Iterable[JobNeed], loads: Sequence[EndpointLoad]) -> Outlook:
             first, shared = (before + work) / pace, _shared_work(need, ordered) / pace
             if first > need.seconds_left:
                 late[need.job_id] = first
-            elif shared > MARGIN * need.seconds_left:
+            elif shared > need.seconds_left - SPARE * max(need.window, need.seconds_left):
                 urgent.add(need.job_id)
         if need.job_id not in late:
             before += work

@@ -28,6 +28,8 @@ _WORK = re.compile(
 """Counters that rise while an engine works: with each token, each prompt, each step."""
 
 _PREEMPTIONS = re.compile(rb"^vllm:num_preemptions_total(?:\{[^\n]*\})?[ \t]+([^\s]+)", re.MULTILINE)
+_MEMORY = re.compile(rb"^vllm:(?:kv|gpu)_cache_usage_perc(?:\{[^\n]*\})?[ \t]+([^\s]+)", re.MULTILINE)
+"""The share of an engine's key-value cache that requests hold, from 0 to 1; `gpu_` before vLLM 0.11."""
 
 
 class VLLMAdapter(OpenAIAdapter):
@@ -53,7 +55,9 @@ class VLLMAdapter(OpenAIAdapter):
 
     def load(self, body: bytes) -> EngineLoad:
         """Read the server's metrics, all its engines together."""
-        return EngineLoad(*(_sum_of(metric, body) for metric in (_RUNNING, _WAITING, _WORK, _PREEMPTIONS)))
+        counts = (_sum_of(metric, body) for metric in (_RUNNING, _WAITING, _WORK, _PREEMPTIONS))
+        shares = [share for share in map(_number, _MEMORY.findall(body)) if _is_count(share)]
+        return EngineLoad(*counts, memory=max(shares, default=None))
 
 
 def _refuse_files(messages: Any) -> None:

@@ -48,6 +48,8 @@ QUEUED_SHARE = 0.5
 """Share of the limit that waits inside the engine from which no higher one is tried. A short queue there costs nothing, and keeps
 it busy."""
 AFTER_PREEMPTION = 0.85
+MEMORY_IN_USE = 0.95
+"""Share of the engine's memory from which no higher limit is tried: it would preempt requests."""
 
 
 class LimitedBy(StrEnum):
@@ -72,7 +74,8 @@ class Sample:
     `in_flight` is the mean over the time. `finished` counts the answers to requests that were sent under the present limit,
     `work` is their sum of work (tokens, or any other unit), `busy` the sum of the seconds that they took. `refused` counts those
     under this limit that were refused for being too many. `waiting` (requests) and `preempted` (since the last sample) are what
-    the engine says, if it does. `chats` counts reports of processes that people wait for.
+    the engine says, and `memory` the share of its memory in use, if it does. `chats` counts reports of processes that people wait
+    for.
     """
 
     seconds: float
@@ -83,6 +86,7 @@ class Sample:
     refused: int = 0
     waiting: float | None = None
     preempted: int = 0
+    memory: float | None = None
     chats: int = 0
 
     def __add__(self, later: "Sample") -> "Sample":
@@ -97,6 +101,7 @@ class Sample:
             self.refused + later.refused,
             later.waiting,
             self.preempted + later.preempted,
+            later.memory,
             later.chats,
         )
 
@@ -132,7 +137,7 @@ class LimitState:
     beside_chats: bool = False
     """Whether people wait for answers of the endpoint."""
     queued: bool = False
-    """Whether the endpoint says that many requests wait inside it."""
+    """Whether the endpoint says that many requests wait inside it, or that its memory is full."""
     settled: bool = False
     """Whether the requests in flight have come to the limit, so that those sent from now on measure it."""
     limited_by: LimitedBy = LimitedBy.START
@@ -155,7 +160,8 @@ def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     if sample.preempted:
         return _after_preemption(state)
     if sample.waiting is not None:
-        state = replace(state, queued=sample.waiting > QUEUED_SHARE * state.limit)
+        is_full = sample.memory is not None and sample.memory > MEMORY_IN_USE
+        state = replace(state, queued=is_full or sample.waiting > QUEUED_SHARE * state.limit)
     seen = state.seen + sample
     state = replace(state, seen=seen, filled=seen.in_flight >= FILLED * state.limit)
     if state.filled and seen.busy:

@@ -53,6 +53,8 @@ class EngineLoad(Protocol):
     def waiting(self) -> float | None: ...
     @property
     def preemptions(self) -> float | None: ...
+    @property
+    def memory(self) -> float | None: ...
 
 
 class LimitStore(Protocol):
@@ -176,7 +178,7 @@ class LearnedLimits:
             return turn.sample
         waiting = None if load.waiting is None or waited is None else min(load.waiting, waited)
         rise = 0.0 if load.preemptions is None or preemptions is None else load.preemptions - preemptions
-        return replace(turn.sample, waiting=waiting, preempted=max(0, round(rise)))
+        return replace(turn.sample, waiting=waiting, preempted=max(0, round(rise)), memory=load.memory)
 
     def _set(self, name: str, auto: "_Auto", state: LimitState) -> None:
         if self._auto.get(name) is not auto:

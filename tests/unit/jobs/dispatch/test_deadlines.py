@@ -46,6 +46,13 @@ def test_the_outlook(needs: list[JobNeed], urgent: set[str], late: set[str]) -> 
     assert (found.urgent, found.late.keys()) == (urgent, late)
 
 
+def test_a_job_is_urgent_until_a_fifth_of_its_window_is_safe() -> None:
+    """However near its end: one that is only just in time with its share would be done in the last moment."""
+    half_done = replace(need("a", 500, 15), window=30.0)
+    assert outlook([half_done, need("b", 2000, 3600)], [FAST]).urgent == {"a"}
+    assert outlook([replace(half_done, total=400), need("b", 2000, 3600)], [FAST]).urgent == set()
+
+
 def test_without_a_measured_pace_nothing_is_said() -> None:
     found = outlook([need("a", 10**9, 1)], [replace(FAST, latency=None)])
     assert not found.urgent and not found.late

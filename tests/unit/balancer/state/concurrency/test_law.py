@@ -71,8 +71,11 @@ def test_nothing_is_learned_while_slots_are_free() -> None:
     assert (state.limit, state.filled, state.limited_by) == (32, False, LimitedBy.START)
 
 
-def test_no_higher_limit_is_tried_while_most_requests_wait_inside_the_engine() -> None:
-    queued = Sample(0.5, in_flight=32.0, finished=32, work=32.0, busy=32.0, waiting=28.0)
+@pytest.mark.parametrize("engine", [{"waiting": 28.0}, {"waiting": 0.0, "memory": 0.97}])
+def test_no_higher_limit_is_tried_while_most_requests_wait_inside_the_engine_or_its_memory_is_full(
+    engine: dict[str, float],
+) -> None:
+    queued = Sample(0.5, in_flight=32.0, finished=32, work=32.0, busy=32.0, **engine)  # type: ignore[arg-type]
     state = LimitState(32, up=True)
     for _ in range(20):
         state = next_limit(state, queued, most=1024)
@@ -120,6 +123,7 @@ samples = st.builds(
     refused=st.integers(0, 100),
     waiting=st.none() | st.floats(0, 5000),
     preempted=st.integers(0, 10),
+    memory=st.none() | st.floats(0, 1),
 )
 
 
