@@ -55,9 +55,9 @@ class VLLMAdapter(OpenAIAdapter):
 
     def load(self, body: bytes) -> EngineLoad:
         """Read the server's metrics, all its engines together."""
-        counts = (_sum_of(metric, body) for metric in (_RUNNING, _WAITING, _WORK, _PREEMPTIONS))
+        running, waiting, work, preemptions = (_sum_of(metric, body) for metric in (_RUNNING, _WAITING, _WORK, _PREEMPTIONS))
         shares = [share for share in map(_number, _MEMORY.findall(body)) if _is_count(share)]
-        return EngineLoad(*counts, memory=max(shares, default=None))
+        return EngineLoad(running, waiting, work, preemptions, max(shares, default=None))
 
 
 def _refuse_files(messages: Any) -> None:

@@ -45,6 +45,19 @@ def test_how_much_waits(metrics: str, load: float | None) -> None:
     assert ADAPTER.load(metrics.encode()).waiting == load
 
 
+@pytest.mark.parametrize(
+    ("metrics", "share"),
+    [
+        ('vllm:kv_cache_usage_perc{engine="0"} 0.25\nvllm:kv_cache_usage_perc{engine="1"} 0.97\n', 0.97),  # the fullest counts
+        ("vllm:gpu_cache_usage_perc 0.5\n", 0.5),
+        ("vllm:kv_cache_usage_perc NaN\n", None),
+        ("", None),
+    ],
+)
+def test_how_much_of_its_memory_is_in_use(metrics: str, share: float | None) -> None:
+    assert ADAPTER.load(metrics.encode()).memory == share
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.binary(max_size=80).map(lambda tail: b"vllm:num_requests_waiting" + tail))
 def test_any_metrics_are_a_sensible_number_or_none(metrics: bytes) -> None:
