@@ -13,10 +13,10 @@ __all__ = ["chat", "streamed_chat"]
 PATH = "/chat/completions"
 
 
-async def chat(fleet: Fleet, endpoint: str, body: Mapping[str, Any], owner: str = "") -> Outcome:
+async def chat(fleet: Fleet, endpoint: str, body: Mapping[str, Any], owner: str = "", api_key: str | None = None) -> Outcome:
     """Send a chat and return what came of it."""
     with await slot_at(fleet, endpoint, body) as slot:
-        return await fleet.send(slot, PATH, body, owner)
+        return await fleet.send(slot, PATH, body, owner, api_key)
 
 
 async def streamed_chat(fleet: Fleet, endpoint: str, body: Mapping[str, Any], owner: str = "") -> tuple[list[ChatChunk], Outcome]:

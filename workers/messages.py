@@ -1,20 +1,22 @@
 """The Celery app and the message of a shard.
 
-A message names a shard and its token, and nothing of the lines. The lease table is the truth.
+A message names a shard and its token, and nothing of the lines. The lease table is the truth. Celery is imported where it is
+used: most commands publish nothing, and would start a tenth of a second later for it.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-
-from celery import Celery
-from kombu import Queue
-from kombu.exceptions import OperationalError
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from balancer.configuration import Configuration
 from balancer.state.redis_connection import CONNECT_TIMEOUT
 from jobs.dispatch.queueing import Wake, queue_name
 from jobs.errors import QueueUnavailable
 from jobs.records import Shard
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 __all__ = ["SHARD_TASK", "celery_wake", "make_celery", "message", "wake_through"]
 
@@ -25,8 +27,11 @@ VISIBILITY_TIMEOUT = 3600
 """Seconds after which Celery delivers an unacknowledged message again; a lease mends things long before that."""
 
 
-def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> Celery:
+def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> "Celery":
     """Return a Celery app on `redis_url` with a queue for each endpoint, set for at-least-once delivery."""
+    from celery import Celery
+    from kombu import Queue
+
     queues = [queue_name(name) for name in endpoints]
     app = Celery("roadbalancer", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(
@@ -69,13 +74,20 @@ def broker_url(redis_url: str) -> str:
 
 def celery_wake(configuration: Configuration, redis_url: str) -> Wake:
     """Return what publishes shards on `redis_url`, in the queues of the configured endpoints."""
-    return wake_through(make_celery(redis_url, (endpoint.name for endpoint in configuration.endpoints)))
+    names = [endpoint.name for endpoint in configuration.endpoints]
+    return _wake_through(functools.cache(lambda: make_celery(redis_url, names)))
 
 
-def wake_through(app: Celery) -> Wake:
+def wake_through(app: "Celery") -> Wake:
     """Return what publishes shards through a Celery app: one message for each, in its endpoint's queue."""
+    return _wake_through(lambda: app)
 
+
+def _wake_through(app_of: "Callable[[], Celery]") -> Wake:
     def publish(shards: Sequence[Shard]) -> None:
+        from kombu.exceptions import OperationalError
+
+        app = app_of()
         try:
             with app.producer_pool.acquire(block=True) as producer:
                 for shard in shards:

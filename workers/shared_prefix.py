@@ -15,9 +15,11 @@ MARK = {"type": "ephemeral"}
 
 def prefix_of(body: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
     """Return what a request tells the model before its user speaks: its tools, and its first system messages."""
-    messages = body.get("messages") or ()
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return body.get("tools"), ()
     told = 0
-    while told < len(messages) and messages[told].get("role") in ("system", "developer"):
+    while told < len(messages) and _role(messages[told]) in ("system", "developer"):
         told += 1
     return body.get("tools"), messages[:told]
 
@@ -34,6 +36,10 @@ def cache_marked(body: Mapping[str, Any]) -> Mapping[str, Any]:
         return body
     last["content"] = [*parts[:-1], {**parts[-1], "cache_control": MARK}]
     return {**body, "messages": [*told[:-1], last, *body["messages"][len(told) :]]}
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, Mapping) else None
 
 
 def _parts(message: Mapping[str, Any]) -> Sequence[Any]:

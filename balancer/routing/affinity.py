@@ -36,8 +36,8 @@ def keeper(prefix: int, candidates: Sequence[Candidate], weights: Sequence[float
 
 
 def _uniform(prefix: int, name: str) -> float:
-    """Return a number between 0 and 1, always the same one for a prefix and an endpoint."""
+    """Return a number between 0 and 1, and neither, always the same one for a prefix and an endpoint."""
     mixed = (crc32(name.encode()) ^ prefix) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
     mixed ^= mixed >> 32
     mixed = mixed * 0xD6E8FEB86659FD93 & 0xFFFFFFFFFFFFFFFF
-    return ((mixed >> 11) + 0.5) / (1 << 53)
+    return ((mixed >> 12) + 0.5) / (1 << 52)

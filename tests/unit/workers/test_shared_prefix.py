@@ -22,6 +22,12 @@ def test_the_prefix_is_what_the_model_is_told_before_its_user_speaks() -> None:
     assert prefix_of({}) == (None, ())
 
 
+@pytest.mark.parametrize("messages", [None, "Hi", {"role": "system"}, [None], ["system"], [{"role": ["system"]}]])
+def test_whatever_a_line_holds_it_has_a_prefix(messages: Any) -> None:
+    tools, told = prefix_of({"messages": messages})
+    assert tools is None and len(told) == 0
+
+
 @pytest.mark.parametrize("content", ["Be brief.", [TEXT], [{"type": "text", "text": "x"}, TEXT]])
 def test_the_last_part_of_the_last_system_message_is_marked(content: Any) -> None:
     body = {"messages": [system("first"), system(content), USER]}

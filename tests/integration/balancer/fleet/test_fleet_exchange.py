@@ -1,5 +1,6 @@
 """The fleet against a server that misbehaves on demand."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -14,6 +15,8 @@ from balancer.state.health import Circuit, HealthPolicy
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.shared_state import state_on
 from tests import fleet_calls
+from tests.raw_server import serve_raw
+from tests.waiting import until
 
 Start = Callable[..., Awaitable[MockServer]]
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -70,6 +73,24 @@ async def test_a_good_answer_has_its_tokens(start: Start, fleet: MakeFleet) -> N
     assert outcome.failure is None
     assert outcome.usage.prompt > 0 and outcome.usage.completion > 0 and 0 < outcome.latency < 2
     assert b"\n" not in outcome.body
+
+
+async def test_an_answer_that_uses_a_limit_up_rests_the_endpoint_unless_the_key_was_the_callers(fleet: MakeFleet) -> None:
+    limit = b"x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1.5s\r\n"
+    answer = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}'
+
+    async def answer_with_limit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+            await reader.readexactly(int(length.partition(b":")[2]))
+            writer.write(b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (limit, len(answer), answer))
+
+    async with serve_raw(answer_with_limit) as url:
+        asked = await fleet(Endpoint(url, name="e", models={"m": "m"}))
+        assert (await fleet_calls.chat(asked, "e", BODY, api_key="sk-callers-own")).used_up_for == 0.0
+        assert (await fleet_calls.chat(asked, "e", BODY)).used_up_for == 1.5
+        await until(lambda: asked.health["e"].limited_for > 0)
+        assert asked.health["e"].circuit is Circuit.CLOSED
 
 
 async def test_checks_learn_the_models_and_share_them(start: Start, fleet: MakeFleet) -> None:
