@@ -16,9 +16,9 @@ from rich.live import Live
 
 from api_roadbalancer.cli.common import WIDE, MaxCost
 from api_roadbalancer.cli.processes import Config
-from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_on
+from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_on, rows_of
 from api_roadbalancer.cli.up import default_workers, worker_child
-from api_roadbalancer.local_files import digest_of, errors_path, read_chunks, write_whole
+from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import (
     Rate,
@@ -34,6 +34,7 @@ from api_roadbalancer.progress import (
 from api_roadbalancer.result_files import check_place, refuse_foreign
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Supervisor
+from api_roadbalancer.tables import is_table_output, table_chunks
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload
@@ -60,10 +61,22 @@ KEPT_SECONDS = 10 * 365 * 86400
 
 
 def run(
-    source: Annotated[Path, typer.Argument(metavar="IN.jsonl", help="Requests: OpenAI batch lines or shorthand, one a line.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="Requests, OpenAI batch lines or shorthand; or a table (.csv, .tsv, .jsonl, .txt)."),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Results; errors go beside it. IN.results.jsonl if left out.")
+        Path | None,
+        typer.Option("--out", "-o", help="Results; errors go beside it. IN.results.jsonl, or IN.answers.csv for a table."),
     ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", help="Ask this about each row of a table: 'Translate: {column}'.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEMPLATE", help="System message for each row (with --prompt).")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Field of each request, such as max_tokens=40 (with --prompt).")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Rows with their answers as flat JSON objects (with --prompt).")] = False,
     endpoint: Annotated[
         list[str] | None, typer.Option("--endpoint", "-e", metavar="URL", help="Send the requests there; may be repeated.")
     ] = None,
@@ -87,8 +100,13 @@ def run(
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
     endpoints = NamedEndpoints.of(endpoint or [], model, api_key_env)
-    out = out or default_out(source)
-    request = RunRequest(source, out, window, workers or default_workers(), config, max_cost, force, endpoints)
+    rows = rows_of(source, prompt, system, field or [])
+    if plain and rows is None:
+        raise InvalidRequest("--plain goes with --prompt, for the rows of a table")
+    out = out or default_out(source, rows is not None)
+    if rows is None and is_table_output(out):
+        raise InvalidRequest(f"{out}: rows come out where rows go in; use --prompt with a table, or name a .jsonl file with -o")
+    request = RunRequest(source, out, window, workers or default_workers(), config, max_cost, force, endpoints, rows, plain)
     check_place(request.out, source)
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)
     live = console.is_terminal and not no_progress
@@ -147,7 +165,7 @@ class _Run:
 
     async def _find_or_open(self, node: Node) -> Job:
         """Find the job of this very input and output, or open it. One that was cancelled or has expired is begun anew."""
-        digest = await asyncio.to_thread(digest_of, self._request.source)
+        digest = await asyncio.to_thread(self._request.digest)
         known: list[str] = []
         identity = f"{self._request.source.absolute()}\n{self._request.out.absolute()}\n{digest}"
         for round_number in range(1000):
@@ -156,10 +174,10 @@ class _Run:
             try:
                 job = await node.service.jobs.get(known[-1])
             except NotFound:
-                refuse_foreign(self._request.out, known, self._request.force)
+                self._refuse_foreign(known)
                 return await self._open(node, key)
             if not job.is_final:
-                refuse_foreign(self._request.out, known, self._request.force)
+                self._refuse_foreign(known)
             if job.status in (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING):
                 done = job.ledger.completed + job.ledger.failed
                 if not job.is_final and not job.ending:
@@ -168,6 +186,11 @@ class _Run:
                     self._print(f"going on with {job.id}: {done:,} of {job.ledger.total:,} lines are done")
                 return job
         raise InvalidRequest("this input has been cancelled a thousand times; name another output")
+
+    def _refuse_foreign(self, known: list[str]) -> None:
+        """Refuse to replace a file that holds no results of the jobs `known`. Rows don't say whose they are, and are written at
+        the end of a job only: what is there before is another's."""
+        refuse_foreign(self._request.out, [] if self._request.writes_rows else known, self._request.force)
 
     async def _with_cap(self, node: Node, job: Job) -> Job:
         """Give a job that is under way the cap of this request. Without one it keeps its own."""
@@ -178,7 +201,7 @@ class _Run:
     async def _open(self, node: Node, key: str) -> Job:
         file_id = f"file-{key}"
         upload = Upload(self._request.source.name, form=Form.SHORTHAND, file_id=file_id, ttl=KEPT_SECONDS)
-        file = await node.service.files.add(upload, read_chunks(self._request.source))
+        file = await node.service.files.add(upload, self._request.chunks())
         if file.errors:
             await node.service.files.delete(file_id)
             raise _Refused(file.errors)
@@ -242,6 +265,11 @@ class _Run:
 
     async def _write(self, node: Node, job: Job) -> None:
         """Write the user's files; one that would be empty is not there."""
+        out, rows = self._request.out, self._request.rows
+        if rows is not None and self._request.writes_rows:
+            files = [await node.service.output(job, kind) for kind in ("output", "error")]
+            await write_whole(out, table_chunks(rows.table, out, job.id, *files))
+            return
         for kind, path in (("output", self._request.out), ("error", errors_path(self._request.out))):
             content = await node.service.output(job, kind)
             if content is not None:
@@ -265,7 +293,7 @@ class _Run:
             soft_wrap=True,
         )
         self._console.print(f"results    {self._request.out}", highlight=False, soft_wrap=True)
-        if job.error_file_id:
+        if job.error_file_id and not self._request.writes_rows:
             self._console.print(f"errors     {errors_path(self._request.out)}", highlight=False, soft_wrap=True)
         self._print(f"job        {job.id}")
         option = f" --config {self._request.config}" if self._request.config else ""

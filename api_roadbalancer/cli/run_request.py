@@ -1,22 +1,30 @@
 """The arguments of `run`, and the command line that continues a paused run."""
 
 import shlex
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import orjson
+
+from api_roadbalancer.local_files import digest_of, read_chunks
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import dollars, job_line
+from api_roadbalancer.tables import RowRequests, Table, check_columns, is_table, is_table_output
 from jobs.cost.projection import sufficient_cap
+from jobs.errors import InvalidRequest
 from jobs.records import Job
 
-__all__ = ["RunRequest", "default_out", "how_to_go_on"]
+__all__ = ["RunRequest", "default_out", "how_to_go_on", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD).
 
-    With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones.
+    With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones. `rows`
+    make the requests where the input is a table; with `plain`, rows come out as JSON objects.
     """
 
     source: Path
@@ -27,21 +35,64 @@ class RunRequest:
     max_cost: float | None
     force: bool = False
     endpoints: NamedEndpoints | None = None
+    rows: RowRequests | None = None
+    plain: bool = False
+
+    @property
+    def writes_rows(self) -> bool:
+        """Whether the output holds the input's rows with their answers, rather than results in OpenAI's format."""
+        return self.rows is not None and (self.plain or is_table_output(self.out))
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the requests."""
+        return read_chunks(self.source) if self.rows is None else self.rows.chunks()
+
+    def digest(self) -> str:
+        """Return a digest of the requests: of the input, and of what is made of it."""
+        return digest_of(self.source) + (self.rows.digest() if self.rows is not None else "")
 
     def command(self, max_cost: float) -> str:
         """Return the command line that goes on with another cap."""
-        named = ["-o", str(self.out)] if self.out != default_out(self.source) else []
+        named = ["-o", str(self.out)] if self.out != default_out(self.source, self.rows is not None) else []
         settings = ["--config", str(self.config)] if self.config else []
         forced = ["--force"] if self.force else []
         endpoints = self.endpoints.words() if self.endpoints else []
         cap = ["--max-cost", f"{max_cost:.12g}"]
-        words = ["roadbalancer", "run", str(self.source), *named, *forced, *settings, *endpoints, *cap]
+        rows = [*self.rows.words(), *(["--plain"] if self.plain else [])] if self.rows is not None else []
+        words = ["roadbalancer", "run", str(self.source), *rows, *named, *forced, *settings, *endpoints, *cap]
         return shlex.join(words)
 
 
-def default_out(source: Path) -> Path:
-    """Return where the results of an input go by default: `in.jsonl` has `in.results.jsonl`."""
-    return source.with_name(f"{source.stem}.results.jsonl")
+def default_out(source: Path, has_rows: bool = False) -> Path:
+    """Return where the results of an input go by default: `in.jsonl` has `in.results.jsonl`, the rows of `in.csv` have
+    `in.answers.csv`."""
+    return source.with_name(f"{source.stem}.answers.csv" if has_rows else f"{source.stem}.results.jsonl")
+
+
+def rows_of(source: Path, prompt: str | None, system: str | None, fields: list[str]) -> RowRequests | None:
+    """Return what makes requests of an input that is a table; None for one that holds requests. Raises InvalidRequest."""
+    if prompt is None:
+        if is_table(source):
+            columns = ", ".join(Table(source).columns)
+            example = '--prompt "Translate into Korean: {text}"'
+            raise InvalidRequest(f"{source} is a table; say what to ask about a row, such as {example}. Its columns: {columns}")
+        if system is not None or fields:
+            raise InvalidRequest("--system and --field go with --prompt, for the rows of a table")
+        return None
+    table = Table(source)
+    check_columns(table)
+    return RowRequests(table, prompt, system, dict(map(_field, fields)))
+
+
+def _field(given: str) -> tuple[str, Any]:
+    """Read `NAME=VALUE`; the value is JSON, or else text."""
+    name, sign, value = given.partition("=")
+    if not sign or not name:
+        raise InvalidRequest(f"--field {given}: write NAME=VALUE, such as max_tokens=40")
+    try:
+        return name, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return name, value
 
 
 def how_to_go_on(request: RunRequest, job: Job) -> str:

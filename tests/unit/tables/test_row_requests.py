@@ -1,0 +1,71 @@
+"""What a template makes of rows."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from api_roadbalancer.tables import RowRequests, Table
+from jobs.errors import InvalidRequest
+
+ROWS = '{"text": "Hello", "n": 1, "a.b": null}\n{"text": "안녕", "n": [2], "a.b": "x"}\n'
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(ROWS)
+    return Table(path)
+
+
+async def requests(made: RowRequests) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in b"".join([chunk async for chunk in made.chunks()]).splitlines()]
+
+
+async def test_each_row_is_a_request(table: Table) -> None:
+    made = await requests(RowRequests(table, "Say {text} {n} times: {{{a.b}}}", "You are {n}.", {"max_tokens": 40, "model": "m"}))
+    assert [each["custom_id"] for each in made] == ["row-1", "row-2"]
+    assert made[0]["url"] == "/v1/chat/completions"
+    assert [each["body"]["messages"] for each in made] == [
+        [{"role": "system", "content": "You are 1."}, {"role": "user", "content": "Say Hello 1 times: {}"}],
+        [{"role": "system", "content": "You are [2]."}, {"role": "user", "content": "Say 안녕 [2] times: {x}"}],
+    ]
+    assert made[0]["body"]["max_tokens"] == 40 and made[0]["body"]["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("Say {txt}", r"--prompt names {txt}, which is no column of .*; there are: text, n, a.b"),
+        ("Say {}", "braces hold a column's name and nothing else"),
+        ("Say {text!r}", "braces hold a column's name and nothing else"),
+        ("Say {n:>9}", "braces hold a column's name and nothing else"),
+        ("Say {text", "write {{ and }} for braces themselves"),
+        ("Say }", "write {{ and }} for braces themselves"),
+    ],
+)
+def test_a_template_that_can_not_be_filled_is_refused_with_what_to_do(table: Table, prompt: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        RowRequests(table, prompt)
+
+
+async def test_a_row_without_a_column_that_the_prompt_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a"}\n{"other": "b"}\n')
+    with pytest.raises(InvalidRequest, match="row 2 has no 'text'"):
+        await requests(RowRequests(Table(path), "{text}"))
+
+
+def test_other_templates_or_fields_are_another_job(table: Table) -> None:
+    digests = {
+        RowRequests(table, "{text}").digest(),
+        RowRequests(table, "{n}").digest(),
+        RowRequests(table, "{text}", "").digest(),
+        RowRequests(table, "{text}", None, {"max_tokens": 1}).digest(),
+    }
+    assert len(digests) == 4
+    assert (
+        RowRequests(table, "{text}", None, {"a": 1, "b": 2}).digest()
+        == RowRequests(table, "{text}", None, {"b": 2, "a": 1}).digest()
+    )

@@ -1,0 +1,80 @@
+"""Rows with their answers."""
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from api_roadbalancer.tables import ANSWER_COLUMNS, Table, check_columns, table_chunks
+from balancer.outcome import Outcome
+from jobs.errors import InvalidRequest
+from jobs.results.formats import answer_line, error_line
+
+JOB = "batch_0123456789abcdef0123456789abcdef"
+
+
+def answer(number: int, text: str) -> bytes:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    body = {"model": "m", "choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
+    return answer_line(JOB, number, f"row-{number + 1}", Outcome("a", 0.1, 200, orjson.dumps(body))) + b"\n"
+
+
+async def pieces(content: bytes, size: int = 7) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "one", "n": {"a": 1}}\n{"text": "two"}\n{"text": "three", "n": 3}\n{"text": "four", "n": 4}\n')
+    return Table(path)
+
+
+async def written(table: Table, name: str) -> bytes:
+    output = answer(0, 'said "one",\nthen more') + answer(3, "said four")
+    refused = Outcome("a", 0.1, 400, b'{"error": {"message": "too long"}}')
+    errors = answer_line(JOB, 1, "row-2", refused) + b"\n"
+    chunks = table_chunks(table, Path(name), JOB, pieces(output), pieces(errors))
+    return b"".join([chunk async for chunk in chunks])
+
+
+async def test_a_csv_has_all_columns_of_the_input_and_those_of_the_answer(table: Table) -> None:
+    rows = list(csv.DictReader(io.StringIO((await written(table, "out.csv")).decode())))
+    assert list(rows[0]) == ["text", "n", *ANSWER_COLUMNS]
+    assert [row["text"] for row in rows] == ["one", "two", "three", "four"]
+    assert [row["answer"] for row in rows] == ['said "one",\nthen more', "", "", "said four"]
+    assert [row["error"] for row in rows] == ["", "too long", "not answered", ""]
+    assert (rows[0]["n"], rows[1]["n"], rows[0]["prompt_tokens"], rows[0]["model"]) == ('{"a":1}', "", "3", "m")
+
+
+async def test_flat_json_lines_keep_the_types_of_the_input(table: Table) -> None:
+    rows = [orjson.loads(line) for line in (await written(table, "out.jsonl")).splitlines()]
+    assert rows[0] == {
+        "text": "one",
+        "n": {"a": 1},
+        "answer": 'said "one",\nthen more',
+        "error": None,
+        "finish_reason": "stop",
+        "prompt_tokens": 3,
+        "completion_tokens": 2,
+        "model": "m",
+    }
+    assert (rows[1]["answer"], rows[1]["error"], rows[3]["answer"]) == (None, "too long", "said four")
+
+
+async def test_a_job_without_answers_has_rows_all_the_same(table: Table) -> None:
+    errors = error_line(JOB, 2, "row-3", "timeout", "no answer in time") + b"\n"
+    chunks = table_chunks(table, Path("out.jsonl"), JOB, None, pieces(errors))
+    rows = [orjson.loads(line) for line in b"".join([chunk async for chunk in chunks]).splitlines()]
+    assert [row["error"] for row in rows] == ["not answered", "not answered", "no answer in time", "not answered"]
+
+
+def test_a_column_with_the_name_of_one_of_an_answer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,answer\na,b\n")
+    with pytest.raises(InvalidRequest, match="has a column 'answer'"):
+        check_columns(Table(path))
