@@ -16,7 +16,7 @@ from rich.live import Live
 
 from api_roadbalancer.cli.common import WIDE, MaxCost
 from api_roadbalancer.cli.processes import Config
-from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_on, rows_of
+from api_roadbalancer.cli.run_request import RunRequest, how_to_go_on, place_of, rows_of
 from api_roadbalancer.cli.up import default_workers, worker_child
 from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.named_endpoints import NamedEndpoints
@@ -34,7 +34,7 @@ from api_roadbalancer.progress import (
 from api_roadbalancer.result_files import check_place, refuse_foreign
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Supervisor
-from api_roadbalancer.tables import is_table_output, table_chunks
+from api_roadbalancer.tables import table_chunks
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload
@@ -101,11 +101,7 @@ def run(
         raise InvalidRequest(f"there is no file {source}")
     endpoints = NamedEndpoints.of(endpoint or [], model, api_key_env)
     rows = rows_of(source, prompt, system, field or [])
-    if plain and rows is None:
-        raise InvalidRequest("--plain goes with --prompt, for the rows of a table")
-    out = out or default_out(source, rows is not None)
-    if rows is None and is_table_output(out):
-        raise InvalidRequest(f"{out}: rows come out where rows go in; use --prompt with a table, or name a .jsonl file with -o")
+    out = place_of(source, out, rows is not None, plain)
     request = RunRequest(source, out, window, workers or default_workers(), config, max_cost, force, endpoints, rows, plain)
     check_place(request.out, source)
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)

@@ -16,7 +16,10 @@ from jobs.cost.projection import sufficient_cap
 from jobs.errors import InvalidRequest
 from jobs.records import Job
 
-__all__ = ["RunRequest", "default_out", "how_to_go_on", "rows_of"]
+__all__ = ["RunRequest", "default_out", "how_to_go_on", "place_of", "rows_of"]
+
+OTHER_FORMATS = (".parquet", ".arrow", ".feather", ".xlsx", ".xls")
+"""Names that promise something else than what is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class RunRequest:
 
     def command(self, max_cost: float) -> str:
         """Return the command line that goes on with another cap."""
-        named = ["-o", str(self.out)] if self.out != default_out(self.source, self.rows is not None) else []
+        named = ["-o", str(self.out)] if self.out != default_out(self.source, self.rows is not None, self.plain) else []
         settings = ["--config", str(self.config)] if self.config else []
         forced = ["--force"] if self.force else []
         endpoints = self.endpoints.words() if self.endpoints else []
@@ -63,10 +66,26 @@ class RunRequest:
         return shlex.join(words)
 
 
-def default_out(source: Path, has_rows: bool = False) -> Path:
+def default_out(source: Path, has_rows: bool = False, plain: bool = False) -> Path:
     """Return where the results of an input go by default: `in.jsonl` has `in.results.jsonl`, the rows of `in.csv` have
-    `in.answers.csv`."""
-    return source.with_name(f"{source.stem}.answers.csv" if has_rows else f"{source.stem}.results.jsonl")
+    `in.answers.csv`, or `in.answers.jsonl` if they are plain."""
+    rows = f"{source.stem}.answers{'.jsonl' if plain else '.csv'}"
+    return source.with_name(rows if has_rows else f"{source.stem}.results.jsonl")
+
+
+def place_of(source: Path, out: Path | None, has_rows: bool, plain: bool) -> Path:
+    """Return where the results go. Raises InvalidRequest for a format that they can't have."""
+    if plain and not has_rows:
+        raise InvalidRequest("--plain goes with --prompt, for the rows of a table")
+    if out is None:
+        return default_out(source, has_rows, plain)
+    if out.suffix.lower() in OTHER_FORMATS:
+        raise InvalidRequest(f"{out}: results are written as .jsonl, and the rows of a table as .csv, .tsv or .jsonl")
+    if is_table_output(out) and not has_rows:
+        raise InvalidRequest(f"{out}: rows come out where rows go in; use --prompt with a table, or name a .jsonl file with -o")
+    if is_table_output(out) and plain:
+        raise InvalidRequest(f"{out}: --plain is for a .jsonl file; leave it out, or name one with -o")
+    return out
 
 
 def rows_of(source: Path, prompt: str | None, system: str | None, fields: list[str]) -> RowRequests | None:

@@ -61,6 +61,11 @@ async def test_rows_may_come_out_as_flat_json_or_in_openais_format(shell: Shell,
         ((*RUN, "--field", "max_tokens"), "--field max_tokens: write NAME=VALUE"),
         (("run", "in.jsonl", "--plain"), "--plain goes with --prompt"),
         (("run", "in.jsonl", "-o", "out.csv"), "out.csv: rows come out where rows go in"),
+        (
+            (*RUN, "-o", "out.parquet"),
+            "out.parquet: results are written as .jsonl, and the rows of a table as .csv, .tsv or .jsonl",
+        ),
+        ((*RUN, "-o", "out.csv", "--plain"), "out.csv: --plain is for a .jsonl file"),
         (("run", "in.jsonl", "--system", "x"), "--system and --field go with --prompt"),
     ],
 )
