@@ -8,12 +8,14 @@ aborted. The idea and its bound are those of Dean and Barroso, "The Tail at Scal
 from collections import defaultdict
 from typing import Any
 
-__all__ = ["LOOK_EVERY", "SLOT_PATIENCE", "AnswerPace", "HedgeBudget", "Hedging", "is_late"]
+__all__ = ["LOOK_EVERY", "MOST_FOR_A_LINE", "SLOT_PATIENCE", "AnswerPace", "HedgeBudget", "Hedging", "is_late"]
 
 LOOK_EVERY = 0.1
 """Seconds between looking for stragglers."""
 SLOT_PATIENCE = 1.0
 """Seconds that a hedge waits for the slot that stood idle when it was decided on."""
+MOST_FOR_A_LINE = 2
+"""Hedges that a line may have in all: one of them may be late itself."""
 TIMES_USUAL = 2.0
 """Times the usual latency after which a line is late."""
 AT_LEAST = 0.5

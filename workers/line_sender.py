@@ -13,7 +13,7 @@ from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp,
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
 from jobs.records import Job
-from workers.hedging import SLOT_PATIENCE, is_late
+from workers.hedging import MOST_FOR_A_LINE, SLOT_PATIENCE, is_late
 from workers.run_context import RunContext
 from workers.shared_prefix import cache_marked
 
@@ -52,8 +52,11 @@ class Line:
     """Since when, by the loop's clock."""
     shares_prefix: bool = False
     """Whether it begins like one of its neighbours."""
-    hedged_at: str = ""
-    """The endpoint that it was sent to as well, "" if it was not."""
+    hedges: tuple[str, ...] = ()
+    """The endpoints that it was sent to as well, without those that failed."""
+    hedge_count: int = 0
+    hedged_at: float = 0.0
+    """When it was last, by the loop's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +178,17 @@ class LineSender:
 
     def is_late(self, line: Line) -> bool:
         """Whether a line that is in flight takes longer than usual."""
-        usual = self._fleet.health[line.endpoint].latency if line.endpoint in self._fleet.endpoints else None
-        return bool(line.endpoint) and is_late(_seconds_since(line.sent_at), usual)
+        return bool(line.endpoint) and self._is_late(line.endpoint, line.sent_at)
+
+    def needs_hedge(self, line: Line) -> bool:
+        """Whether a late line is to be sent once more: it has no hedge yet, or one that is late itself."""
+        if line.hedge_count >= MOST_FOR_A_LINE:
+            return False
+        return not line.hedges or self._is_late(line.hedges[-1], line.hedged_at)
+
+    def _is_late(self, endpoint: str, sent_at: float) -> bool:
+        usual = self._fleet.health[endpoint].latency if endpoint in self._fleet.endpoints else None
+        return is_late(_seconds_since(sent_at), usual)
 
     def is_overdue(self, line: Line) -> bool:
         """Whether a line that is late takes longer than the longest answer that it allows."""
@@ -184,13 +196,15 @@ class LineSender:
         return self._hedging.is_overdue(line.endpoint, _seconds_since(line.sent_at), most)
 
     def hedge_for(self, line: Line) -> Target | None:
-        """Return where else to send a line that is late, if slots stand idle there and hedges are left to the process.
+        """Return where else to send a line that is late, if slots stand idle there and hedges are left to the process. It is
+        another endpoint than the one that it was sent to last.
 
         `send_hedge` is to follow. Never under a cap on the job's cost.
         """
         if not self._may_hedge:
             return None
-        others = [option for option in self._all_options(line.attempts.models) if option.endpoint.name != line.endpoint]
+        last = line.hedges[-1] if line.hedges else line.endpoint
+        others = [option for option in self._all_options(line.attempts.models) if option.endpoint.name != last]
         idle = [option for option in others if option.health.circuit is Circuit.CLOSED and option.has_room]
         decision = decide(Attempts(line.attempts.models), idle, self._rules, {}, self._rng) if idle else None
         return decision.target if isinstance(decision, Go) and self._hedging.budget.take(self.is_overdue(line)) else None

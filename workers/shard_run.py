@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Coroutine
 from typing import Any
 
@@ -57,7 +58,7 @@ class ShardRun:
         """Lines that failed everywhere, by their numbers, and the last failure of each."""
         self._in_flight: dict[asyncio.Task[None], Line | None] = {}
         """None for hedges."""
-        self._hedges: dict[int, asyncio.Task[None]] = {}
+        self._hedges: defaultdict[int, set[asyncio.Task[None]]] = defaultdict(set)
         """Those under way, by the numbers of their lines."""
         self._feeding: asyncio.Task[None] | None = None
         self._stopped = False
@@ -247,8 +248,7 @@ class ShardRun:
             sent = await self._sender.send(line, place)
             if isinstance(sent, Outcome):
                 self._record(line, sent)
-                if hedge := self._hedges.pop(line.number, None):
-                    hedge.cancel()
+                self._end_hedges(line)
             else:
                 self._failures[line.number] = (line, sent)
         except RedisError as exc:
@@ -265,9 +265,10 @@ class ShardRun:
             late = [(task, line) for task, line in self._in_flight.items() if line is not None and self._sender.is_late(line)]
             # A line that is simply long has its turn when no other is left.
             for task, line in sorted(late, key=lambda each: not self._sender.is_overdue(each[1])):
-                if line.number not in self._hedges and (target := self._sender.hedge_for(line)):
-                    line.hedged_at = target.endpoint
-                    self._hedges[line.number] = self._begin(self._run_hedge(line, target, task), None)
+                if self._sender.needs_hedge(line) and (target := self._sender.hedge_for(line)):
+                    line.hedges, line.hedged_at = (*line.hedges, target.endpoint), asyncio.get_running_loop().time()
+                    line.hedge_count += 1
+                    self._hedges[line.number].add(self._begin(self._run_hedge(line, target, task), None))
             await asyncio.sleep(LOOK_EVERY)
 
     async def _is_the_end_of_the_job(self) -> bool:
@@ -278,17 +279,16 @@ class ShardRun:
             return False
 
     async def _run_hedge(self, line: Line, target: Target, first: asyncio.Task[None]) -> None:
-        """Send a line a second time; whichever request is answered first ends the other one."""
+        """Send a line once more; whichever request is answered first ends the others."""
         try:
             outcome = await self._sender.send_hedge(line, target)
         except RedisError as exc:
             log.warning("a hedge came to nothing: %s", exc)
             return
-        finally:
-            if self._hedges.get(line.number) is asyncio.current_task():
-                del self._hedges[line.number]
+        if outcome is None:
+            line.hedge_count -= 1
         if outcome is None or outcome.failure is not None or line.number in self._results:
-            line.hedged_at = ""
+            line.hedges = tuple(endpoint for endpoint in line.hedges if endpoint != target.endpoint)
             return
         log.info(
             "line %d of %s: %s answered before %s", line.input_number + 1, self.shard.job_id, outcome.endpoint, line.endpoint
@@ -296,12 +296,18 @@ class ShardRun:
         self._failures.pop(line.number, None)
         self._record(line, outcome)
         first.cancel()
+        self._end_hedges(line)
+
+    def _end_hedges(self, line: Line) -> None:
+        for hedge in self._hedges.pop(line.number, ()):
+            if hedge is not asyncio.current_task():
+                hedge.cancel()
 
     def _record(self, line: Line, outcome: Outcome) -> None:
         failed = outcome.failure is not None
         if outcome.body:
-            loser = line.hedged_at if outcome.endpoint == line.endpoint else line.endpoint
-            hedge = (outcome.endpoint, loser) if line.hedged_at else None
+            loser = line.hedges[0] if line.hedges and outcome.endpoint == line.endpoint else line.endpoint
+            hedge = (outcome.endpoint, loser) if line.hedges else None
             result = answer_line(self.shard.job_id, line.input_number, line.custom_id, outcome, hedge)
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")

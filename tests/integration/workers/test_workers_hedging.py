@@ -26,6 +26,20 @@ async def test_stragglers_are_answered_by_an_idle_endpoint_and_taken_back_from_t
     assert (worker.context.hedging.budget.requests, worker.context.hedging.budget.hedges) == (4, 4)
 
 
+async def test_a_hedge_that_is_late_itself_is_followed_by_one_more(worker: Worker) -> None:
+    worker.most_hedges = 2.0
+    endpoints = (mock("a", max_concurrency=4), mock("b", max_concurrency=4), mock("c", max_concurrency=4, priority=1))
+    await worker.start(*endpoints, timeout=60.0, a={"fault": "hang"}, b={"fault": "hang"})
+    job, shard = await worker.shard(4)
+    async with asyncio.timeout(10):
+        assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    assert [line["hedge"] for _, line in (await worker.results(job)).values()] == [{"won": "c", "lost": "a"}] * 4
+    for name in "ab":
+        await until(lambda name=name: worker.servers[name].simulation.in_flight.now == 0, 1.0)
+    assert worker.nothing_is_held()
+    assert (worker.context.hedging.budget.requests, worker.context.hedging.budget.hedges) == (4, 8)
+
+
 async def test_an_answer_that_comes_first_after_all_ends_the_hedge(worker: Worker) -> None:
     worker.most_hedges = 1.0
     slow = {"latency": 1.6}
@@ -51,6 +65,7 @@ async def test_a_hedge_that_fails_changes_nothing(worker: Worker) -> None:
     job = await worker.bench.jobs.get(job.id)
     assert (job.ledger.completed, job.shares, job.retries) == (4, {"a": 4}, 0)
     assert not [line for _, line in (await worker.results(job)).values() if "hedge" in line]
+    assert worker.servers["b"].simulation.tally.requests <= 8, "at most two for a line"
 
 
 async def test_there_are_no_more_hedges_than_allowed(worker: Worker) -> None:
