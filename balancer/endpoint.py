@@ -36,8 +36,8 @@ class Endpoint:
     `reserve` of these are kept for interactive requests.
     `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
     `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; with `stream_upstream`
-    it is asked for streams even where the caller wants whole answers. With `cache`, what lines of a job have in common is marked
-    to be kept in the endpoint's cache, as Anthropic needs it. `options` are the provider's own settings (see its adapter).
+    it is asked for streams even where the caller wants whole answers. With `cache`, Anthropic's `cache_control` is added to
+    system messages that consecutive lines of a job share. `options` are the provider's own settings (see its adapter).
     """
 
     url: str

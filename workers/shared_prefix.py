@@ -1,4 +1,4 @@
-"""Marks what lines share with their neighbours for endpoints that keep prompts only where they are told to (Anthropic's).
+"""Adds `cache_control` to the system messages that consecutive lines of a job share, for Anthropic's prompt cache.
 
 Writing to the cache costs 1.25 times the input price and reading a tenth of it, so that it pays from two lines on. Prompts that
 are too short to be kept are charged as if they had no mark. The format:

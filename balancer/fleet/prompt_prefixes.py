@@ -1,4 +1,4 @@
-"""The prefix by which a chat is kept at an endpoint: long enough to tell it from most others, short enough to be shared."""
+"""Computes the prompt prefix that decides which endpoint a chat prefers."""
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ import orjson
 __all__ = ["PromptPrefixes"]
 
 LEAST_BYTES = 256
-"""Bytes of a prompt below which its cache is worth nothing: servers share blocks of 16 to 128 tokens."""
+"""Bytes below which a prefix is ignored: servers cache blocks of 16 to 128 tokens."""
 MOST_BYTES = 16_384
 """Bytes of a message that are hashed."""
 REMEMBERED = 1024
-"""The latest requests, among which a prefix is looked for."""
+"""Number of latest requests that are counted."""
 FEW = 32
-"""Requests with a prefix that one endpoint takes in any case."""
+"""Requests up to which a prefix is never common."""
 
 
 class PromptPrefixes:
-    """Chooses between what a chat is told first (tools and system messages) and that with the first message of its user.
+    """Hashes the prefix of a chat: its tools and leading system messages or, if these are common, the first user message as well.
 
-    One that more than an endpoint's share of the latest requests begin with is in every cache by then, so the longer one decides;
-    it stays the same while a conversation goes on.
+    A prefix is common if more than 1/n of the latest requests have it, n being the number of endpoints: it is then cached at all
+    of them, and the first user message tells conversations apart. Later messages don't change the prefix.
     """
 
     def __init__(self) -> None:
@@ -37,21 +37,21 @@ class PromptPrefixes:
             return None
         messages = [message for message in given if isinstance(message, Mapping)]
         tools = body.get("tools")
-        told, size = _add(0, 0, orjson.dumps(tools)) if tools else (0, 0)
-        place = 0
+        checksum, size = _update(0, 0, orjson.dumps(tools)) if tools else (0, 0)
+        leading = 0
         for message in messages:
             if message.get("role") not in ("system", "developer"):
                 break
-            told, size = _add(told, size, _content(message))
-            place += 1
-        if size >= LEAST_BYTES and not self._is_everywhere(told, endpoints):
-            return told
-        if place < len(messages):
-            told, size = _add(told, size, _content(messages[place]))
-        return told if size >= LEAST_BYTES else None
+            checksum, size = _update(checksum, size, _content(message))
+            leading += 1
+        if size >= LEAST_BYTES and not self._count_is_common(checksum, endpoints):
+            return checksum
+        if leading < len(messages):
+            checksum, size = _update(checksum, size, _content(messages[leading]))
+        return checksum if size >= LEAST_BYTES else None
 
-    def _is_everywhere(self, prefix: int, endpoints: int) -> bool:
-        """Remember that a request begins with a prefix; say whether more than an endpoint's share of the latest ones did."""
+    def _count_is_common(self, prefix: int, endpoints: int) -> bool:
+        """Count a request with this prefix; return whether more than 1/`endpoints` of the latest requests have it."""
         if len(self._latest) == REMEMBERED:
             oldest = self._latest.popleft()
             self._counts[oldest] -= 1
@@ -62,8 +62,8 @@ class PromptPrefixes:
         return self._counts[prefix] > max(FEW, len(self._latest) / endpoints)
 
 
-def _add(check: int, size: int, content: bytes) -> tuple[int, int]:
-    return crc32(content, check), size + len(content)
+def _update(checksum: int, size: int, content: bytes) -> tuple[int, int]:
+    return crc32(content, checksum), size + len(content)
 
 
 def _content(message: Mapping[str, Any]) -> bytes:

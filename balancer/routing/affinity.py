@@ -1,4 +1,4 @@
-"""Keeps requests that begin alike at one endpoint, whose prefix cache then holds what they share, unless it has its fill (pure).
+"""Prefix affinity: requests with the same prompt prefix prefer the same endpoint, for its prefix cache (pure).
 
 Weighted rendezvous hashing (Thaler and Ravishankar 1998; Schindelhauer and Schomaker 2005) with bounded loads (Mirrokni, Thorup
 and Zadimoghaddam 2018): every process comes to the same endpoint without asking another, and one that comes or goes moves only
@@ -20,7 +20,7 @@ FREE_SHARE = 0.25
 
 
 def keeper(prefix: int, candidates: Sequence[Candidate], weights: Sequence[float]) -> str | None:
-    """Return the endpoint that keeps a prefix, the next one if that has its fill; None if all of them have.
+    """Return the preferred endpoint of a prefix, the next one if its load is at its bound; None if all are at theirs.
 
     `prefix` is a hash of 32 bits; `weights` are the candidates' shares of the requests, in any unit.
     """
@@ -36,7 +36,7 @@ def keeper(prefix: int, candidates: Sequence[Candidate], weights: Sequence[float
 
 
 def _uniform(prefix: int, name: str) -> float:
-    """Return a number between 0 and 1, and neither, always the same one for a prefix and an endpoint."""
+    """Hash a prefix and an endpoint to a number in the open interval (0, 1)."""
     mixed = (crc32(name.encode()) ^ prefix) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
     mixed ^= mixed >> 32
     mixed = mixed * 0xD6E8FEB86659FD93 & 0xFFFFFFFFFFFFFFFF

@@ -26,8 +26,7 @@ class Attempts:
     `tried` are the targets of this round, which ends when none is left, `rounds` how many have ended, `waited` the seconds spent
     between them. `pauses` are the seconds for which endpoints have asked to be left alone in this round. `hopeless` targets would
     refuse the request in any round. `failures` counts the attempts that failed but may go well another time; a refused
-    request excludes the endpoint; it is not counted. `prefix` is a hash of the beginning of the prompt, None where that is not to
-    matter.
+    request excludes the endpoint; it is not counted. `prefix` is a hash of the prompt prefix, None for no affinity.
     """
 
     __slots__ = (

@@ -17,6 +17,13 @@ USAGE_METADATA = {
     "input_token_details": {"cache_read": 6},
     "output_token_details": {"reasoning": 3},
 }
+METADATA = {
+    "model_name": "m",
+    "model_provider": "roadbalancer",
+    "endpoint": "gpu1:8000",
+    "finish_reason": "stop",
+    "id": "c-1",
+}
 WHOLE = pytest.mark.parametrize("how", ["invoke", "ainvoke"])
 STREAMED = pytest.mark.parametrize("how", ["stream", "astream"])
 
@@ -29,14 +36,7 @@ async def test_an_answer_carries_text_usage_and_where_it_came_from(models: Model
 
     assert answer.content == "Good day"
     assert answer.usage_metadata == USAGE_METADATA
-    expected = {
-        "model_name": "m",
-        "model_provider": "roadbalancer",
-        "endpoint": "gpu1:8000",
-        "finish_reason": "stop",
-        "id": "c-1",
-    }
-    assert answer.response_metadata == expected
+    assert answer.response_metadata == METADATA
 
 
 @STREAMED
@@ -47,14 +47,7 @@ async def test_a_stream_adds_up_to_the_same_answer_with_usage_told_once(models: 
 
     assert answer.content == "Good day"
     assert answer.usage_metadata == USAGE_METADATA
-    expected = {
-        "model_name": "m",
-        "model_provider": "roadbalancer",
-        "endpoint": "gpu1:8000",
-        "finish_reason": "stop",
-        "id": "c-1",
-    }
-    assert answer.response_metadata == expected
+    assert answer.response_metadata == METADATA
     assert server.bodies[0]["stream"] is True
     assert server.bodies[0]["stream_options"] == {"include_usage": True}
 
