@@ -106,8 +106,10 @@ class PrefixOrder:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the order: an `ENTRY` for each line. Blocks for the sorting."""
+        if self._given_up:
+            return
         self._spill()
-        if self._given_up or not self._useful_depth():
+        if not self._useful_depth():
             return
         assert self._taken is not None
         size = self._sizes.total() * ENTRY.size
