@@ -10,7 +10,7 @@ PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
 CLIENTS := tests/clients/.venv
 
-.PHONY: unit setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
+.PHONY: unit setup run test side-by-side lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
 
 setup: $(VENV)/.ready
 
@@ -39,12 +39,15 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-# Side by side, since most tests wait for processes; then, alone, those that measure. Byte code is kept whatever the environment
-# says: the tests start hundreds of processes.
+# Side by side, since most tests wait for processes, and beside them what reads the code; then, alone, the tests that measure. Byte
+# code is kept whatever the environment says: the tests start hundreds of processes.
 test: export PYTHONDONTWRITEBYTECODE =
-test: lint types imports
+test:
+	$(MAKE) --no-print-directory -j 4 lint types imports side-by-side
+	$(BIN)/python -m pytest -q -m exclusive --durations=10
+
+side-by-side: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not exclusive" --durations=10
-	$(BIN)/python -m pytest -q -m exclusive
 
 # Pure code and single modules: seconds, and no server.
 unit: $(VENV)/.dev

@@ -220,7 +220,7 @@ class _Run:
         """Ask the endpoints what they serve, if the input names models: a wrong name is reported now, not after the last line."""
         if models:
             unknown = [name for name, endpoint in node.fleet.endpoints.items() if not endpoint.models]
-            await asyncio.gather(*(node.fleet.check(name) for name in unknown))
+            await asyncio.gather(*(node.fleet.prober.check(name) for name in unknown))
 
     async def _watch(self, node: Node, job: Job) -> Job | None:
         """Show the progress until the job has ended or rests at its cap, and return it; None if the user stopped it."""

@@ -10,7 +10,6 @@ import yaml
 from pydantic import ValidationError
 
 from balancer.configuration.environment import VARIABLES, environment, settings_from_environment
-from balancer.configuration.litellm import read_litellm
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import routes_as_settings, routes_of
 from balancer.configuration.schema import ConfigurationFile, EndpointEntry
@@ -94,6 +93,8 @@ def _read(path: Path, env: Mapping[str, str]) -> _Read:
     if "endpoints" in content:
         reason = "a file has either `endpoints` or LiteLLM's `model_list`; put both into one of the two"
         raise ConfigurationError(str(path), "model_list", reason)
+    from balancer.configuration.litellm import read_litellm  # its schema takes 0.1 s, which most files don't need
+
     litellm = read_litellm(content, env, str(path), ConfigurationFile.model_fields)
     return _Read(litellm.settings, litellm.endpoints, litellm.notes)
 

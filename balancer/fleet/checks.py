@@ -57,7 +57,7 @@ class Checks:
 
     async def _check(self, endpoint: str) -> None:
         try:
-            outcome = await self._fleet.check(endpoint)
+            outcome = await self._fleet.prober.check(endpoint)
         except Exception:
             # Whatever it was, the other endpoints are to be checked on.
             log.exception("the check of %s came to nothing", endpoint)

@@ -1,4 +1,4 @@
-"""The fleet: sends requests to endpoints, and shares their slots, health and rate limits."""
+"""The fleet: sends requests to endpoints, and reports their outcomes to slots, health, rate limits and usage."""
 
 import asyncio
 import functools
@@ -14,11 +14,12 @@ from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
 from balancer.fleet.endpoint_connection import EndpointConnection
+from balancer.fleet.prober import Prober
 from balancer.fleet.slot import Slot, SlotLapsed
 from balancer.fleet.stream_upstream import answer_of
 from balancer.fleet.streaming import StreamReading, failure_of
 from balancer.fleet.used_up import used_up_for
-from balancer.fleet.watch import Signs, Watch
+from balancer.fleet.watch import Watch
 from balancer.http import (
     MAX_ANSWER_BYTES,
     REQUEST_TIMEOUT,
@@ -28,7 +29,7 @@ from balancer.http import (
     PooledClient,
 )
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
-from balancer.providers import Answer, Call, Check, EngineLoad, RequestRefused, adapter_for
+from balancer.providers import Answer, Call, RequestRefused, adapter_for
 from balancer.results import ChatChunk
 from balancer.routing.model_catalog import ModelCatalog, upstream_model
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
@@ -42,7 +43,6 @@ from balancer.usage.token_guess import guessed_usage
 __all__ = ["CHAT_PATH", "Fleet"]
 
 CHAT_PATH = "/chat/completions"
-MODELS_TIMEOUT = 5.0
 ENGINE_TIMEOUT = 1.0
 """Seconds that an engine may take to report its load: the limits of all endpoints wait for it."""
 
@@ -70,18 +70,17 @@ class Fleet:
         self._client: HttpClient = (
             PooledClient(max_answer_bytes=max_answer_bytes) if transport is None else HttpxClient(transport, max_answer_bytes)
         )
-        self._watch = Watch(self)
-        self._lines = {e.name: EndpointConnection(e, adapter_for(e.provider)) for e in endpoints}
+        self._connections = {e.name: EndpointConnection(e, adapter_for(e.provider)) for e in endpoints}
         self._asked: dict[str, asyncio.Lock] = {}
-        self.queued: dict[str, float] = {}
-        """Requests that wait inside an endpoint, from any client, as its last check found; absent where it doesn't say."""
         self.endpoints = {e.name: e for e in endpoints}
         self.catalog = ModelCatalog(self.endpoints, routes)
+        self.prober = Prober(self.endpoints, self._connections, self._client, state, self.catalog, timeout)
+        self._watch = Watch(self.prober)
         self.slots = state.slots
         self.health = state.health
         self.rate_limits = state.rate_limits
         self.limits = state.limits
-        self.limits.ask_engine = functools.partial(self.engine_load, timeout=ENGINE_TIMEOUT)
+        self.limits.ask_engine = functools.partial(self.prober.engine_load, timeout=ENGINE_TIMEOUT)
         self.usage = state.usage
 
     async def __aenter__(self) -> "Fleet":
@@ -107,8 +106,11 @@ class Fleet:
 
     def with_defaults(self, endpoint: str, body: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a request with those of `defaults` that it does not say itself and that the endpoint takes."""
-        line = self._lines[endpoint]
-        return {**{name: value for name, value in defaults.items() if line.adapter.takes(line.endpoint, name)}, **body}
+        connection = self._connections[endpoint]
+        return {
+            **{name: value for name, value in defaults.items() if connection.adapter.takes(connection.endpoint, name)},
+            **body,
+        }
 
     def try_slot(self, endpoint: str) -> Slot | None:
         """Return a slot if one is at hand at an endpoint without rate limits."""
@@ -153,57 +155,57 @@ class Fleet:
         of the outcome. `api_key` replaces the endpoint's own for this request alone. `repeated` says that the request has failed
         there before, so that another failure of it is no news of the endpoint.
         """
-        line = self._lines[slot.endpoint]
+        connection = self._connections[slot.endpoint]
         try:
-            asked = await self._with_model(line.endpoint, body)
-            if line.endpoint.stream_upstream and path == CHAT_PATH:
+            asked = await self._with_model(connection.endpoint, body)
+            if connection.endpoint.stream_upstream and path == CHAT_PATH:
                 asked = {**asked, "stream": True}
-            call = line.adapter.call(line.endpoint, path, asked)
+            call = connection.adapter.call(connection.endpoint, path, asked)
         except RequestRefused as exc:
             return _refused(slot.endpoint, exc)
         slot.sent = True
         version = self.limits.begin(slot.endpoint)
         try:
-            outcome = await self._outcome(line, call, api_key, slot)
+            outcome = await self._outcome(connection, call, api_key, slot)
         except SlotLapsed:
             self.limits.end(slot.endpoint, version, None)
             slot.sent = False
             raise
         except asyncio.CancelledError:
             self.limits.end(slot.endpoint, version, None)
-            slot.abandoned = _abandoned(line, call, body)
-            self._report(line, slot.abandoned, owner, api_key)
+            slot.abandoned = _abandoned(connection, call, body)
+            self._report(connection, slot.abandoned, owner, api_key)
             slot.account(slot.abandoned)
             raise
         too_many = self.limits.end(slot.endpoint, version, outcome)
         if repeated or too_many:
             outcome = replace(outcome, repeated=repeated, too_many=too_many)
-        self._report(line, outcome, owner, api_key)
+        self._report(connection, outcome, owner, api_key)
         slot.account(outcome)
         return outcome
 
-    def _report(self, line: EndpointConnection, outcome: Outcome, owner: str, api_key: str | None) -> None:
+    def _report(self, connection: EndpointConnection, outcome: Outcome, owner: str, api_key: str | None) -> None:
         # A caller's own key that is refused says nothing about the endpoint, nor does a reader that leaves.
         if not (outcome.abandoned or (api_key and outcome.failure and not outcome.failure.counts_against_endpoint)):
             self.health.record(outcome)
         if self.usage is not None:
-            self.usage.record(line.endpoint, outcome, owner)
+            self.usage.record(connection.endpoint, outcome, owner)
 
-    async def _outcome(self, line: EndpointConnection, call: Call, api_key: str | None, slot: Slot) -> Outcome:
-        name = line.endpoint.name
+    async def _outcome(self, connection: EndpointConnection, call: Call, api_key: str | None, slot: Slot) -> Outcome:
+        name = connection.endpoint.name
         started = time.perf_counter()
-        line.signs.begin()
+        connection.signs.begin()
         try:
-            request = line.request(call.path, api_key)
+            request = connection.request(call.path, api_key)
             response = await self._client.send(request, call.body, self._timeout, call.stream, slot.check)
-            line.signs.alive()
+            connection.signs.alive()
         except HttpError as exc:
             return Outcome(name, time.perf_counter() - started, failure=failure_of(exc), model=call.model)
         finally:
-            line.signs.end()
-        answer = answer_of(line.adapter, call, response)
+            connection.signs.end()
+        answer = answer_of(connection.adapter, call, response)
         if answer.failure is not None:
-            answer = _without_key(answer, api_key or line.endpoint.api_key)
+            answer = _without_key(answer, api_key or connection.endpoint.api_key)
         return Outcome(
             endpoint=name,
             latency=time.perf_counter() - started,
@@ -214,7 +216,7 @@ class Fleet:
             failure=answer.failure,
             parsed=answer.parsed,
             model=call.model,
-            cost=cost_of(answer.usage, line.endpoint, call.model),
+            cost=cost_of(answer.usage, connection.endpoint, call.model),
             used_up_for=0.0 if api_key else used_up_for(response.headers),  # a caller's own key has limits of its own
         )
 
@@ -232,10 +234,10 @@ class Fleet:
         The slot stays the caller's. However it ends, also by closing the generator, `on_end` is called with the outcome, once;
         the rate limits, the health and the usage of `owner` learn of it too.
         """
-        line = self._lines[slot.endpoint]
+        connection = self._connections[slot.endpoint]
         try:
-            call = line.adapter.call(line.endpoint, path, await self._with_model(line.endpoint, body))
-            request = line.request(call.path, api_key)
+            call = connection.adapter.call(connection.endpoint, path, await self._with_model(connection.endpoint, body))
+            request = connection.request(call.path, api_key)
         except RequestRefused as exc:
             on_end(_refused(slot.endpoint, exc))
             return
@@ -243,8 +245,8 @@ class Fleet:
             on_end(Outcome(slot.endpoint, 0.0, failure=failure_of(exc)))
             return
         slot.sent = True
-        signs = line.signs
-        reading = StreamReading(slot.endpoint, line.adapter, call, body, self._timeout, self._max_answer_bytes, signs.alive)
+        signs = connection.signs
+        reading = StreamReading(slot.endpoint, connection.adapter, call, body, self._timeout, self._max_answer_bytes, signs.alive)
         signs.begin()
         version = self.limits.begin(slot.endpoint)
         try:
@@ -255,90 +257,10 @@ class Fleet:
             signs.end()
             outcome = reading.outcome()
             too_many = self.limits.end(slot.endpoint, version, outcome)
-            outcome = replace(outcome, cost=cost_of(outcome.usage, line.endpoint, call.model), too_many=too_many)
-            self._report(line, outcome, owner, api_key)
+            outcome = replace(outcome, cost=cost_of(outcome.usage, connection.endpoint, call.model), too_many=too_many)
+            self._report(connection, outcome, owner, api_key)
             slot.account(outcome)
             on_end(outcome)
-
-    async def check(self, endpoint: str) -> Outcome:
-        """Ask an endpoint for its models, as the active health check does, and share both answers; read how much waits there.
-
-        One that offers nothing to be asked for free is taken to be well.
-        """
-        line = self._lines[endpoint]
-        outcome, body = Outcome(endpoint, 0.0), b""
-        for check in line.checks:
-            outcome, body = await self._probe(line, check)
-            if outcome.failure is not None:
-                await self.health.check_failed(outcome)
-                return outcome
-        await self.health.check_passed(endpoint)
-        if outcome.status == 200:
-            await self._share_models(endpoint, line.adapter.models(body))
-        await self._read_load(line)
-        return outcome
-
-    async def _probe(self, line: EndpointConnection, check: Check, timeout: float = MODELS_TIMEOUT) -> tuple[Outcome, bytes]:
-        name = line.endpoint.name
-        started = time.perf_counter()
-        try:
-            answer = await self._client.send(line.check_request(check), b"", min(timeout, self._timeout))
-        except HttpError as exc:
-            return Outcome(name, time.perf_counter() - started, failure=failure_of(exc)), b""
-        # An endpoint without a model list is alive all the same; only failures inside it and a refused key count.
-        status = answer.status
-        problem: Failure | None = None
-        if status >= 500 or (status == 401 and line.endpoint.api_key):
-            kind = FailureKind.AUTHENTICATION if status == 401 else FailureKind.SERVER
-            problem = Failure(kind, f"HTTP {status} for GET {check.path}", status)
-        return Outcome(name, time.perf_counter() - started, status, failure=problem), answer.body
-
-    async def _read_load(self, line: EndpointConnection) -> None:
-        name = line.endpoint.name
-        waiting = (await self.engine_load(name)).waiting
-        if waiting is None:
-            self.queued.pop(name, None)
-        elif name in self.endpoints:
-            self.queued[name] = waiting
-
-    # ---- what the watch asks for ----
-
-    def signs(self) -> Mapping[str, Signs]:
-        """Return when each endpoint last gave a sign of life, of those that can be asked whether they are alive."""
-        return {name: line.signs for name, line in self._lines.items() if line.checks and name in self.endpoints}
-
-    def usual_latency(self, endpoint: str) -> float:
-        """Return the seconds that an answer of an endpoint takes on average, 0 before the first one."""
-        return self.health[endpoint].latency or 0.0
-
-    async def answers(self, endpoint: str, timeout: float) -> Failure | None:
-        """Ask an endpoint for the least that it can answer; return what is wrong."""
-        line = self._lines[endpoint]
-        outcome, _ = await self._probe(line, line.checks[0], timeout)
-        return outcome.failure
-
-    async def engine_load(self, endpoint: str, timeout: float = MODELS_TIMEOUT) -> EngineLoad:
-        """Ask an endpoint how much it has to do, and how far it is."""
-        line = self._lines.get(endpoint)
-        if line is None or line.adapter.load_check is None:
-            return EngineLoad()
-        outcome, body = await self._probe(line, line.adapter.load_check, timeout)
-        load = line.adapter.load(body) if outcome.status == 200 else EngineLoad()
-        if load.waiting is None:
-            why = outcome.failure.message if outcome.failure else f"HTTP {outcome.status}"
-            log.debug("%s does not say how much waits there: %s", endpoint, why)
-        return load
-
-    async def leave(self, endpoint: str, failure: Failure) -> None:
-        """Abort all requests of this process at an endpoint, and open its circuit."""
-        self._client.abort(endpoint, failure.message)
-        await self.health.check_failed(Outcome(endpoint, 0.0, failure=failure))
-
-    async def _share_models(self, endpoint: str, names: list[str]) -> None:
-        if names:
-            self.catalog.learn(endpoint, names)
-            with suppress(RedisError):  # the next check tells it again
-                await self._state.share_models(endpoint, names)
 
     async def refresh_models(self) -> None:
         """Read which models the endpoints without a list of their own serve, as the last check by any process found."""
@@ -347,13 +269,13 @@ class Fleet:
     async def _with_model(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Name a model where neither the request nor the endpoint's settings do: the first that the endpoint lists, which is
         asked for once."""
-        if body.get("model") or upstream_model(endpoint, None) or not self._lines[endpoint.name].adapter.lists_models:
+        if body.get("model") or upstream_model(endpoint, None) or not self._connections[endpoint.name].adapter.lists_models:
             return body
         name = endpoint.name
         if not self.catalog.has_asked(name):
             async with self._asked.setdefault(name, asyncio.Lock()):
                 if not self.catalog.has_asked(name):
-                    outcome = await self.check(name)
+                    outcome = await self.prober.check(name)
                     if outcome.status is not None and not self.catalog.has_asked(name):
                         self.catalog.learn(name, ())  # one that was not there is asked again when it is
         model = self.catalog.listed_default(name)
@@ -362,8 +284,8 @@ class Fleet:
     def add(self, endpoint: Endpoint) -> None:
         """Use another endpoint from now on."""
         self.catalog.forget(endpoint.name)
-        self.queued.pop(endpoint.name, None)
-        self._lines[endpoint.name] = EndpointConnection(endpoint, adapter_for(endpoint.provider))
+        self.prober.queued.pop(endpoint.name, None)
+        self._connections[endpoint.name] = EndpointConnection(endpoint, adapter_for(endpoint.provider))
         self.limits.add(endpoint)
         self.slots.add(endpoint)
         self.health.add(endpoint.name)
@@ -373,7 +295,7 @@ class Fleet:
     def remove(self, endpoint: str) -> None:
         """Use an endpoint no more. Its requests in flight end as they do."""
         del self.endpoints[endpoint]
-        self.queued.pop(endpoint, None)
+        self.prober.queued.pop(endpoint, None)
         self.limits.remove(endpoint)
         self.slots.remove(endpoint)
         self.health.remove(endpoint)
@@ -392,11 +314,11 @@ def _without_key(answer: Answer, key: str | None) -> Answer:
     return replace(answer, failure=failure, body=answer.body.replace(key.encode(), "…".encode()))
 
 
-def _abandoned(line: EndpointConnection, call: Call, body: Mapping[str, Any]) -> Outcome:
+def _abandoned(connection: EndpointConnection, call: Call, body: Mapping[str, Any]) -> Outcome:
     """Return the outcome of an aborted request: most services charge for its prompt."""
     usage = guessed_usage(body, NO_USAGE, 0, 0)
-    cost = cost_of(usage, line.endpoint, call.model)
-    return Outcome(line.endpoint.name, 0.0, usage=usage, model=call.model, cost=cost, guessed=True, abandoned=True)
+    cost = cost_of(usage, connection.endpoint, call.model)
+    return Outcome(connection.endpoint.name, 0.0, usage=usage, model=call.model, cost=cost, guessed=True, abandoned=True)
 
 
 def _refused(endpoint: str, error: RequestRefused) -> Outcome:

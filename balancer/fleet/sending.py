@@ -169,7 +169,7 @@ class Sender:
     def _options(self, way: "_Way") -> list[Option]:
         fleet, suspects, only = self._fleet, self._suspects(), way.request.only
         # Requests of other clients that wait inside an endpoint are load as well; only that strategy compares loads.
-        queued = fleet.queued if self._rules.strategy is BalancingStrategy.LEAST_CONNECTIONS else {}
+        queued = fleet.prober.queued if self._rules.strategy is BalancingStrategy.LEAST_CONNECTIONS else {}
         options = []
         for position, model in enumerate(way.attempts.models):
             for name, endpoint in fleet.endpoints.items():

@@ -194,7 +194,7 @@ class Janitor:
 
     async def _check(self, name: str) -> None:
         try:
-            outcome = await self._fleet.check(name)
+            outcome = await self._fleet.prober.check(name)
         except RedisError as exc:
             log.warning("janitor: the check of %s can't be shared (%s)", name, exc)
             return

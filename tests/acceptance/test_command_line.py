@@ -59,7 +59,7 @@ async def test_run_sends_to_the_endpoints_that_are_named_without_any_configurati
     shell.environment["GPU_KEY"] = "sk-of-the-gpus"
     shell.write("in.jsonl", prompts(40) + '{"prompt": "number 41", "model": "other"}\n')
     named = ["--endpoint", first.url, "--endpoint", second.url, "--model", "mine", "--api-key-env", "GPU_KEY"]
-    done = shell("run", "in.jsonl", *named)
+    done = shell("run", "in.jsonl", "--workers", "1", *named)
     assert done.returncode == 0, done.stderr
     bodies = [row["response"]["body"] for row in shell.rows("in.results.jsonl")]
     assert [body["model"] for body in bodies] == ["mine"] * 40 + ["other"]
@@ -99,7 +99,7 @@ async def test_force_replaces_a_foreign_file_and_results_of_the_same_job_need_no
     shell.configure(endpoints=[{"url": model.url, "name": "m"}])
     shell.write("in.jsonl", prompts(3))
     shell.write("out.jsonl", "my own words\n")
-    assert shell("run", "in.jsonl", "-o", "out.jsonl", "--force").returncode == 0
+    assert shell("run", "in.jsonl", "--workers", "1", "-o", "out.jsonl", "--force").returncode == 0
     assert len(shell.rows("out.jsonl")) == 3
     job_id = next(word for word in shell("list").stdout.split() if word.startswith("batch_"))
     assert shell("results", job_id, "-o", "out.jsonl").returncode == 0
@@ -145,7 +145,7 @@ async def test_a_worker_that_never_comes_up_ends_the_run_with_its_last_words(she
 async def test_what_a_run_keeps_can_be_read_by_the_user_alone(shell: Shell, model: ModelServer) -> None:
     shell.configure(endpoints=[{"url": model.url, "name": "m"}])
     shell.write("in.jsonl", prompts(3))
-    assert shell("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
+    assert shell("run", "in.jsonl", "--workers", "1", "-o", "out.jsonl").returncode == 0
     store = shell.folder / "store"
     readable = [path for path in (store, *store.rglob("*")) if path.stat().st_mode & 0o077]
     assert not [path for path in readable if path == store or path.is_file()], readable
@@ -158,7 +158,7 @@ async def test_run_with_failed_lines_says_so_and_writes_them_beside_the_output(s
     shell.configure(endpoints=[{"url": model.url, "name": "m"}])
     model.behave(fail_custom=["line-7"])
     shell.write("in.jsonl", prompts(9))
-    done = shell("run", "in.jsonl")
+    done = shell("run", "in.jsonl", "--workers", "1")
     assert done.returncode == 1, done.stderr
     assert "1 failed" in done.stderr
     assert len(shell.rows("in.results.jsonl")) == 8
@@ -184,20 +184,20 @@ async def test_run_that_was_killed_goes_on_where_it_was(shell: Shell, model: Mod
 async def test_run_that_is_interrupted_stops_within_ten_seconds_and_goes_on(shell: Shell, model: ModelServer) -> None:
     shell.configure(endpoints=[{"url": model.url, "name": "m", "max_concurrency": 4}])
     shell.write("in.jsonl", prompts(200))
-    running = shell.begin("run", "in.jsonl", "-o", "out.jsonl")
+    running = shell.begin("run", "in.jsonl", "--workers", "1", "-o", "out.jsonl")
     await until(lambda: model.stats["completed"] > 40, what="the run to be under way")
     told_at = time.monotonic()
     running.send_signal(signal.SIGINT)
     assert running.wait(15) == 130
     assert time.monotonic() - told_at < 10
-    assert shell("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
+    assert shell("run", "in.jsonl", "--workers", "1", "-o", "out.jsonl").returncode == 0
     assert len(shell.rows("out.jsonl")) == 200
     assert max(model.seen().values()) == 1, "lines in flight were given up although there was time"
 
 
 def test_without_any_endpoint_a_simulated_one_answers_and_says_so(shell: Shell) -> None:
     shell.write("in.jsonl", prompts(3))
-    done = shell("run", "in.jsonl")
+    done = shell("run", "in.jsonl", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert "SIMULATED" in done.stderr
 
@@ -241,7 +241,7 @@ FINE_INPUTS = [b"\xef\xbb\xbf" + GOOD.encode(), GOOD.replace("\n", "\r\n").encod
 async def test_harmless_oddities_of_a_file_are_fine(shell: Shell, model: ModelServer, content: bytes) -> None:
     shell.configure(endpoints=[{"url": model.url, "name": "m"}])
     shell.write("in.jsonl", content)
-    done = shell("run", "in.jsonl")
+    done = shell("run", "in.jsonl", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert [row["custom_id"] for row in shell.rows("in.results.jsonl")] == ["a"]
 

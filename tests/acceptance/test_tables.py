@@ -11,7 +11,7 @@ from tests.acceptance.cluster import Cluster, ModelServer
 from tests.acceptance.shell import Shell
 
 ROWS = 'id,text\n1,"Hello, you"\n2,Good day\n3,안녕\n'
-RUN = ("run", "in.csv", "--prompt", "Translate into Korean: {text}", "--field", "max_tokens=40")
+RUN = ("run", "in.csv", "--workers", "1", "--prompt", "Translate into Korean: {text}", "--field", "max_tokens=40")
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ async def test_checks_learn_the_models_and_share_them(start: Start, fleet: MakeF
     endpoints = (Endpoint(server.url, name="asked"), Endpoint("http://h/v1", name="listed", models={"own": "x"}))
     mine, other = await fleet(*endpoints), await fleet(*endpoints)
     assert other.catalog.serving("anything") == ["asked"]  # it has not said yet
-    assert (await mine.check("asked")).failure is None
+    assert (await mine.prober.check("asked")).failure is None
     await other.refresh_models()
     assert other.catalog.models() == {"llama": ["asked"], "gemini": ["asked"], "own": ["listed"]}
     assert (other.catalog.serving("llama"), other.catalog.serving("own"), other.catalog.serving("x")) == (
@@ -112,11 +112,11 @@ async def test_checks_learn_the_models_and_share_them(start: Start, fleet: MakeF
 async def test_a_failing_check_opens_the_circuit_and_a_passing_one_closes_it(start: Start, fleet: MakeFleet) -> None:
     port = free_port()
     mine = await fleet(Endpoint(f"http://127.0.0.1:{port}/v1", name="e"))
-    assert (await mine.check("e")).failure is not None
+    assert (await mine.prober.check("e")).failure is not None
     await mine.health.refresh()
     assert mine.health["e"].circuit is Circuit.OPEN
     server = await serve(Behaviour(), port=port)
-    assert (await mine.check("e")).failure is None
+    assert (await mine.prober.check("e")).failure is None
     await mine.health.refresh()
     assert mine.health["e"].circuit is Circuit.CLOSED
     await server.close()

@@ -24,5 +24,5 @@ async def test_what_a_check_means_for_the_circuit(status: int, key: str | None, 
     endpoint = Endpoint("http://h/v1", "e", api_key=key)
     transport = httpx.MockTransport(lambda request: httpx.Response(status, json={"data": []}))
     async with Fleet([endpoint], local_state([endpoint]), transport=transport) as fleet:
-        await fleet.check("e")
+        await fleet.prober.check("e")
         assert fleet.health["e"].circuit is circuit

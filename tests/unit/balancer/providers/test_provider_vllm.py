@@ -122,17 +122,17 @@ async def fleet(server: Server) -> Any:
 
 
 async def test_a_check_finds_the_models_and_the_queue(fleet: Fleet, server: Server) -> None:
-    outcome = await fleet.check("gpu")
+    outcome = await fleet.prober.check("gpu")
     assert (outcome.failure, outcome.status) == (None, 200)
     assert server.asked == ["/health", "/v1/models", "/metrics"]
     assert fleet.catalog.models() == {"m": ["gpu"]}
-    assert fleet.queued == {"gpu": 4.0}
+    assert fleet.prober.queued == {"gpu": 4.0}
 
 
 async def test_a_dead_engine_fails_the_check_though_the_models_are_listed(fleet: Fleet, server: Server) -> None:
-    await fleet.check("gpu")
+    await fleet.prober.check("gpu")
     server.answers["/health"] = httpx.Response(503)
-    outcome = await fleet.check("gpu")
+    outcome = await fleet.prober.check("gpu")
     assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.failure.status) == (FailureKind.SERVER, 503)
     assert "/health" in outcome.failure.message
@@ -141,15 +141,15 @@ async def test_a_dead_engine_fails_the_check_though_the_models_are_listed(fleet:
 
 async def test_a_refused_key_fails_the_check_though_the_engine_is_well(fleet: Fleet, server: Server) -> None:
     server.answers["/v1/models"] = httpx.Response(401, json={"error": "Unauthorized"})
-    outcome = await fleet.check("gpu")
+    outcome = await fleet.prober.check("gpu")
     assert outcome.failure is not None and outcome.failure.kind is FailureKind.AUTHENTICATION
 
 
 async def test_a_server_behind_a_proxy_that_shows_only_the_api_is_well(fleet: Fleet, server: Server) -> None:
     del server.answers["/health"], server.answers["/metrics"]
-    assert (await fleet.check("gpu")).failure is None
+    assert (await fleet.prober.check("gpu")).failure is None
     assert fleet.catalog.models() == {"m": ["gpu"]}
-    assert fleet.queued == {}
+    assert fleet.prober.queued == {}
 
 
 @pytest.mark.parametrize(
@@ -158,16 +158,16 @@ async def test_a_server_behind_a_proxy_that_shows_only_the_api_is_well(fleet: Fl
 async def test_metrics_that_do_not_come_change_nothing_but_the_queue(
     metrics: httpx.Response | httpx.HTTPError, fleet: Fleet, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "balancer.fleet.fleet")
-    await fleet.check("gpu")
+    caplog.set_level(logging.DEBUG, "balancer.fleet.prober")
+    await fleet.prober.check("gpu")
     server.answers["/metrics"] = metrics
-    assert (await fleet.check("gpu")).failure is None
-    assert fleet.queued == {}, "an old number would mislead"
+    assert (await fleet.prober.check("gpu")).failure is None
+    assert fleet.prober.queued == {}, "an old number would mislead"
     assert fleet.health["gpu"].usable
     assert [r.levelname for r in caplog.records if "how much waits" in r.getMessage()] == ["DEBUG"]
 
 
 async def test_an_endpoint_that_is_taken_away_has_no_queue(fleet: Fleet) -> None:
-    await fleet.check("gpu")
+    await fleet.prober.check("gpu")
     fleet.remove("gpu")
-    assert fleet.queued == {}
+    assert fleet.prober.queued == {}
