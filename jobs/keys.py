@@ -2,7 +2,7 @@
 
 __all__ = [
     "FILES", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED",
-    "buffer", "file", "files_of", "finalizer", "job", "jobs_of", "open_lines", "open_shards", "passes", "returned", "shard",
+    "buffer", "file", "files_of", "finalizer", "histories", "job", "jobs_of", "open_lines", "open_shards", "returned", "shard",
     "shard_member",
 ]  # fmt: skip
 
@@ -46,9 +46,9 @@ def returned(job_id: str) -> str:
     return f"rb:job:{job_id}:returned"
 
 
-def passes(job_id: str) -> str:
-    """Hash of line number -> the passes over the fleet that the line has failed, for those that wait for another."""
-    return f"rb:job:{job_id}:passes"
+def histories(job_id: str) -> str:
+    """Hash of line number -> what was tried for the line (see `jobs.results.history`), for those that wait."""
+    return f"rb:job:{job_id}:histories"
 
 
 def finalizer(job_id: str) -> str:

@@ -1,6 +1,7 @@
 """Sends the lines of one shard, each in a slot, with failover."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp,
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
 from jobs.records import Job
+from jobs.results.history import NO_HISTORY, LineHistory
 from workers.hedging import MOST_FOR_A_LINE, SLOT_PATIENCE, is_late
 from workers.run_context import RunContext
 from workers.shared_prefix import cache_marked
@@ -57,6 +59,18 @@ class Line:
     hedge_count: int = 0
     hedged_at: float = 0.0
     """When it was last, by the loop's clock."""
+    history: LineHistory = NO_HISTORY
+    """What was tried before this pass, and what has failed in it."""
+    requests: int = 0
+    """Those sent in this pass, with hedges."""
+
+    def tried(self, passes: int = 0) -> LineHistory:
+        """Return what has been tried by now, with the passes that it has failed."""
+        return LineHistory(passes, self.history.attempts + self.requests, self.history.failed)
+
+    def failed_at(self, endpoint: str, failure: Failure) -> None:
+        """Keep a request that failed."""
+        self.history = self.history.with_failed(endpoint, time.time(), failure.kind, failure.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +167,7 @@ class LineSender:
             if outcome.failure is None:
                 return outcome
             line.attempts.failed(place.target, outcome.failure)
+            line.failed_at(outcome.endpoint, outcome.failure)
             place = await self.place_for(line)
         return outcome if place.final and outcome is not None else place.failure
 
@@ -165,6 +180,7 @@ class LineSender:
         with place.slot:
             body = self._asking(line, place.target)
             outcome = await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
+            line.requests += 1
             if outcome.failure is None:
                 self._hedging.answered(endpoint, outcome.latency, outcome.usage.completion)
             if outcome.too_many:
@@ -220,7 +236,12 @@ class LineSender:
             self._hedging.budget.give_back()
             return None
         with slot, suppress(SlotLapsed):
-            return await self._fleet.send(slot, line.path, self._asking(line, target), self._owner)
+            line.requests += 1
+            outcome = await self._fleet.send(slot, line.path, self._asking(line, target), self._owner)
+            if outcome.failure is not None:
+                line.failed_at(outcome.endpoint, outcome.failure)
+            return outcome
+        line.requests -= 1
         self._hedging.budget.give_back()
         return None
 

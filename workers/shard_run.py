@@ -5,7 +5,7 @@ import functools
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from typing import Any
 
 import orjson
@@ -21,6 +21,7 @@ from jobs.dispatch.waiting import after_failures
 from jobs.intake.line_index import read_places
 from jobs.records import Job, Shard
 from jobs.results.formats import answer_line, error_line, line_number
+from jobs.results.history import LineHistory
 from jobs.storage import object_store
 from workers.hedging import LOOK_EVERY
 from workers.line_sender import Line, LineSender, Place
@@ -53,6 +54,8 @@ class ShardRun:
         self._waits = waits
         self._context = context
         self._results: dict[int, tuple[bool, bytes]] = {}
+        self._histories: Mapping[int, LineHistory] = {}
+        """What was tried before, by the numbers of the lines."""
         self._sender = LineSender(shard.endpoint, job, context)
         self._failures: dict[int, tuple[Line, Failure]] = {}
         """Lines that failed everywhere, by their numbers, and the last failure of each."""
@@ -106,7 +109,8 @@ class ShardRun:
         """Run the lines that are not finished yet. Raises RedisError, ObjectStoreError and OSError; what was recorded stays."""
         self._results = await self._context.shards.finished(self.shard)
         if self.shard.attempt:
-            self._sender.passes = await self._context.shards.failed_passes(self.shard)
+            self._histories = await self._context.shards.histories(self.shard)
+            self._sender.passes = {number: each.passes for number, each in self._histories.items() if each.passes}
         await self._send_lines()
         await self._context.recorder.wait_until_recorded(self)
         if self.lost:
@@ -233,14 +237,17 @@ class ShardRun:
     def _blame(self, line: Line) -> None:
         """Make an error line of one that its workers did not survive."""
         message = f"{self.shard.lost} workers were lost while this line was running; it is not sent again"
-        result = error_line(self.shard.job_id, line.input_number, line.custom_id, "worker_lost", message)
+        result = self._error_line(line, "worker_lost", message)
         self._keep(FinishedLine(line.number, result, True, NO_USAGE, cost=0.0))
 
     def _parse(self, number: int, input_number: int, raw: bytes) -> Line:
         entry = orjson.loads(raw)
         body = entry["body"]
         attempts = Attempts(self._context.fleet.catalog.routes.models_for(body))
-        return Line(number, input_number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
+        line = Line(number, input_number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
+        if number in self._histories:
+            line.history = self._histories[number]
+        return line
 
     async def _run_safely(self, line: Line, place: Place) -> None:
         """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
@@ -308,15 +315,18 @@ class ShardRun:
         if outcome.body:
             loser = line.hedges[0] if line.hedges and outcome.endpoint == line.endpoint else line.endpoint
             hedge = (outcome.endpoint, loser) if line.hedges else None
-            result = answer_line(self.shard.job_id, line.input_number, line.custom_id, outcome, hedge)
+            result = answer_line(self.shard.job_id, line.input_number, line.custom_id, outcome, line.tried(), hedge)
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
-            result = error_line(self.shard.job_id, line.input_number, line.custom_id, failure.kind, failure.message)
+            result = self._error_line(line, failure.kind, failure.message)
         # What was refused before it used a token costs nothing, whether the endpoint's price is known or not.
         cost = 0.0 if failed and outcome.usage == NO_USAGE else outcome.cost
         endpoint = self._context.fleet.endpoints.get(outcome.endpoint)
         saved = saving_of(outcome.usage, endpoint, outcome.model) if endpoint is not None else 0.0
         self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost, saved))
+
+    def _error_line(self, line: Line, code: str, message: str) -> bytes:
+        return error_line(self.shard.job_id, line.input_number, line.custom_id, code, message, line.tried())
 
     def _keep(self, line: FinishedLine) -> None:
         if not self.lost:
@@ -333,7 +343,8 @@ class ShardRun:
                 return None
         table, left = self._context.shards, self.shard.lines - self.done
         why = after_failures([failure for _, failure in self._failures.values()], time.time() + decision.countdown)
-        waiting = await table.send_to_wait(self.shard, self._sender.another_endpoint(), decision.waiting, decision.countdown, why)
+        tried = {number: self._failures[number][0].tried(passes) for number, passes in decision.waiting.items()}
+        waiting = await table.send_to_wait(self.shard, self._sender.another_endpoint(), tried, decision.countdown, why)
         log.info("%d lines of %s wait %.1f s", left, self.shard, decision.countdown)
         return ShardEnd(Ending.RETRY, waiting, decision.countdown) if waiting else ShardEnd(Ending.LOST)
 
@@ -341,7 +352,7 @@ class ShardRun:
         """Make error lines of those that have had their attempts."""
         for number in numbers:
             line, failure = self._failures.pop(number)
-            result = error_line(self.shard.job_id, line.input_number, line.custom_id, failure.kind, failure.message)
+            result = self._error_line(line, failure.kind, failure.message)
             self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
         await self._context.recorder.wait_until_recorded(self)
 

@@ -18,7 +18,9 @@ from jobs.storage.byte_streams import lines_of
 
 __all__ = ["ANSWER_COLUMNS", "check_columns", "is_table_output", "table_chunks"]
 
-ANSWER_COLUMNS = ("answer", "error", "finish_reason", "prompt_tokens", "completion_tokens", "model")
+ANSWER_COLUMNS = (
+    "answer", "error", "finish_reason", "prompt_tokens", "completion_tokens", "cost", "endpoint", "model", "attempts",
+)  # fmt: skip
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ROWS_AT_ONCE = 1000
 
@@ -97,6 +99,7 @@ def _answer_of(line: bytes | None) -> Row:
         found["error"] = "not answered"
         return found
     entry = orjson.loads(line)
+    found |= {name: entry.get(name) for name in ("cost", "endpoint", "attempts")}
     response = entry.get("response") or {}
     body = response.get("body") or {}
     error = entry.get("error") or (body.get("error") if isinstance(body, dict) else None)
@@ -105,11 +108,9 @@ def _answer_of(line: bytes | None) -> Row:
         return found
     choice = (body.get("choices") or [{}])[0]
     usage = body.get("usage") or {}
-    return {
-        "answer": (choice.get("message") or {}).get("content"),
-        "error": None,
-        "finish_reason": choice.get("finish_reason"),
-        "prompt_tokens": usage.get("prompt_tokens"),
-        "completion_tokens": usage.get("completion_tokens"),
-        "model": body.get("model"),
-    }
+    found["answer"] = (choice.get("message") or {}).get("content")
+    found["finish_reason"] = choice.get("finish_reason")
+    found["prompt_tokens"] = usage.get("prompt_tokens")
+    found["completion_tokens"] = usage.get("completion_tokens")
+    found["model"] = body.get("model")
+    return found

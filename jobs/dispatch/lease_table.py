@@ -18,6 +18,7 @@ from jobs.dispatch.waiting import Waiting
 from jobs.errors import ShardIncomplete
 from jobs.ids import new_token
 from jobs.records import Shard, to_nano
+from jobs.results.history import NO_HISTORY, LineHistory
 
 __all__ = ["LEASE", "QUEUE_LEASE", "Claim", "FinishedLine", "Order", "ShardTable"]
 
@@ -147,7 +148,7 @@ class ShardTable:
         job_id = shard.job_id
         script_keys = (
             keys.shard(job_id, shard.first), keys.buffer(job_id, shard.first), keys.LEASES, keys.open_shards(job_id),
-            keys.job(job_id), keys.returned(job_id), keys.passes(job_id),
+            keys.job(job_id), keys.returned(job_id), keys.histories(job_id),
         )  # fmt: skip
         answer = await self._scripts.run("commit", script_keys, (shard.token, _member(shard), shard.first))
         if answer[0] == b"incomplete":
@@ -163,11 +164,11 @@ class ShardTable:
         member = keys.shard_member(job_id, first)
         return bool(await self._scripts.run("give_back", script_keys, (token, member, first, only_if)))
 
-    async def failed_passes(self, shard: Shard) -> dict[int, int]:
-        """Return the passes that lines of a shard have failed so far, by number; those without any are left out."""
+    async def histories(self, shard: Shard) -> dict[int, LineHistory]:
+        """Return what has been tried for lines of a shard so far, by number; those without anything are left out."""
         numbers = range(shard.first, shard.end)
-        counts = await self._redis.hmget(keys.passes(shard.job_id), [str(number) for number in numbers])
-        return {number: int(count) for number, count in zip(numbers, counts, strict=True) if count}
+        kept = await self._redis.hmget(keys.histories(shard.job_id), [str(number) for number in numbers])
+        return {number: LineHistory.from_json(raw) for number, raw in zip(numbers, kept, strict=True) if raw}
 
     async def held_by(self, process: str) -> list[tuple[str, int]]:
         """Return the running shards (job, first line) that a worker process has claimed."""
@@ -187,18 +188,18 @@ class ShardTable:
         return bool(await self._scripts.run("give_back", script_keys, args))
 
     async def send_to_wait(
-        self, shard: Shard, endpoint: str, passes: Mapping[int, int], countdown: float, why: Waiting
+        self, shard: Shard, endpoint: str, histories: Mapping[int, LineHistory], countdown: float, why: Waiting
     ) -> Shard | None:
         """Lease a shard for its next attempt, `countdown` seconds from now, and return it; None if it is not ours.
 
-        `passes` counts for each waiting line the passes that it has failed; `why` is what the job is said to wait for.
+        `histories` has what was tried for each waiting line; `why` is what the job is said to wait for.
         """
-        attempt = max(passes.values(), default=shard.attempt)
+        attempt = max((history.passes for history in histories.values()), default=shard.attempt)
         waiting = replace(shard, endpoint=endpoint, attempt=attempt, token=new_token())
         job_id = shard.job_id
-        script_keys = (keys.shard(job_id, shard.first), keys.LEASES, keys.job(job_id), keys.passes(job_id))
+        script_keys = (keys.shard(job_id, shard.first), keys.LEASES, keys.job(job_id), keys.histories(job_id))
         lease = int((countdown + QUEUE_LEASE) * 1000)
-        counts = [part for pair in passes.items() if pair[1] for part in pair]
+        kept = [part for number, each in histories.items() if each != NO_HISTORY for part in (number, each.to_json())]
         args: list[str | int | bytes] = [
             shard.token,
             _member(shard),
@@ -207,7 +208,7 @@ class ShardTable:
             attempt,
             lease,
             why.to_json(),
-            *counts,
+            *kept,
         ]
         return waiting if await self._scripts.run("retry", script_keys, args) else None
 

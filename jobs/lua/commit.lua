@@ -1,5 +1,5 @@
 -- Closes a shard whose part has been written.
--- KEYS: 1 shard record, 2 buffer, 3 leases, 4 open set of the job, 5 job, 6 returned set of the job, 7 passes that lines have failed
+-- KEYS: 1 shard record, 2 buffer, 3 leases, 4 open set of the job, 5 job, 6 returned set of the job, 7 what was tried for lines that waited
 -- ARGV: 1 token, 2 member of leases, 3 first line
 -- Returns {'committed', 1 if nothing of the job is left to do else 0}, {'incomplete', lines recorded} or {'stale'}.
 local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end')

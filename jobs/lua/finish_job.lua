@@ -1,5 +1,5 @@
 -- Sets a job's end, once, and forgets what only a running job needs.
--- KEYS: 1 job, 2 ready, 3 open set, 4 returned set, 5 unfinished, 6 passes
+-- KEYS: 1 job, 2 ready, 3 open set, 4 returned set, 5 unfinished, 6 what was tried for lines
 -- ARGV: 1 job id, 2 status, 3 field of the time, 4 now (s), 5.. fields and values to set
 -- Returns 1 if this call ended it, else 0.
 local status = redis.call('HGET', KEYS[1], 'status')

@@ -3,6 +3,7 @@
 import orjson
 
 from balancer.outcome import Outcome
+from jobs.results.history import NO_HISTORY, LineHistory
 
 __all__ = ["answer_line", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
 
@@ -33,7 +34,7 @@ def one_line(line: bytes) -> bytes:
     return line.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in line else line
 
 
-def error_line(job_id: str, number: int, custom_id: str, code: str, message: str) -> bytes:
+def error_line(job_id: str, number: int, custom_id: str, code: str, message: str, history: LineHistory = NO_HISTORY) -> bytes:
     """Make the error file's line for a request that has no answer (OpenAI's shape: `response` null, `error` set)."""
     line = orjson.dumps(
         {
@@ -41,23 +42,39 @@ def error_line(job_id: str, number: int, custom_id: str, code: str, message: str
             "custom_id": custom_id,
             "response": None,
             "error": {"code": code, "message": message},
+            "line": number + 1,
+            **history.to_fields(),
         }
     )
     return one_line(line)
 
 
-def answer_line(job_id: str, number: int, custom_id: str, outcome: Outcome, hedge: tuple[str, str] | None = None) -> bytes:
-    """Make an output line around the endpoint's own body, which is put in as it came. `hedge` names the endpoint whose answer it
-    is and the one that was slower, where a request was sent to two."""
+def answer_line(
+    job_id: str,
+    number: int,
+    custom_id: str,
+    outcome: Outcome,
+    history: LineHistory = NO_HISTORY,
+    hedge: tuple[str, str] | None = None,
+) -> bytes:
+    """Make an output line around the endpoint's own body, which is put in as it came; beside it stand the endpoint, the requests
+    sent for it and its cost (USD, null where the price is not known). The answer may be a refusal: then it tells like an error
+    line what was tried. `hedge` names the endpoint whose answer it is and the one that was slower, where two were asked.
+    """
     identifier = request_id(job_id, number)
+    more: dict[str, object] = {"endpoint": outcome.endpoint, "attempts": history.attempts, "cost": outcome.cost}
+    if outcome.failure is not None:
+        more = {"line": number + 1, **more, "failed_attempts": history.to_fields()["failed_attempts"]}
+    if hedge is not None:
+        more["hedge"] = {"won": hedge[0], "lost": hedge[1]}
     return one_line(
-        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null%b}'
+        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null,%b'
         % (
             identifier.encode(),
             orjson.dumps(custom_id),
             outcome.status or 0,
             orjson.dumps(outcome.request_id or identifier),
             outcome.body,
-            b"" if hedge is None else b',"hedge":' + orjson.dumps({"won": hedge[0], "lost": hedge[1]}),
+            orjson.dumps(more)[1:],
         )
     )

@@ -181,7 +181,7 @@ class JobStore:
             keys.open_shards(job.id),
             keys.returned(job.id),
             keys.UNFINISHED,
-            keys.passes(job.id),
+            keys.histories(job.id),
         )
         ended = await self._scripts.run("finish_job", job_keys, (job.id, status, f"{status}_at", int(time.time()), *flat))
         await self.make_durable()

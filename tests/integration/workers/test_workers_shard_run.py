@@ -1,6 +1,7 @@
 """Runs of single shards."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -31,6 +32,7 @@ async def test_all_lines_of_a_good_shard_end_in_its_part(worker: Worker) -> None
     assert sorted(results) == list(range(100))
     failed, line = results[42]
     assert (failed, line["custom_id"], line["error"]) == (False, "c42", None)
+    assert (line["endpoint"], line["attempts"]) == ("a", 1)
     response = line["response"]
     assert isinstance(response, dict) and response["status_code"] == 200
     assert response["body"]["object"] == "chat.completion"
@@ -49,7 +51,9 @@ async def test_a_line_that_fails_is_sent_elsewhere_at_once(worker: Worker, fault
     await worker.start(mock("a"), mock("b"), a={"fault": fault})
     job, shard = await worker.shard(20)
     assert (await worker.run(job, shard).run()).ending is Ending.LAST
-    assert not any(failed for failed, _ in (await worker.results(job)).values())
+    results = await worker.results(job)
+    assert not any(failed for failed, _ in results.values())
+    assert sum(int(line["attempts"]) for _, line in results.values()) == 20 + worker.servers["a"].simulation.tally.requests
     assert worker.servers["b"].simulation.tally.completed == 20
     assert worker.nothing_is_held()
 
@@ -131,6 +135,13 @@ async def test_lines_that_had_their_attempts_become_error_lines(worker: Worker) 
     assert all(failed for failed, _ in results.values()) and len(results) == 3
     error = results[0][1]["error"]
     assert isinstance(error, dict) and error["code"] == "server_error"
+    tried = results[0][1]
+    failures = tried["failed_attempts"]
+    assert isinstance(failures, list)
+    assert (tried["line"], tried["endpoint"], tried["attempts"]) == (1, "a", len(failures)) and len(failures) >= 2
+    assert {(each["endpoint"], each["code"]) for each in failures} == {("a", "server_error")}
+    times = [each["at"] for each in failures]
+    assert times == sorted(times) and 0 <= time.time() - times[0] < 60
     job = await worker.bench.jobs.get(job.id)
     assert (job.ledger.failed, job.retries) == (3, 1)
 

@@ -12,6 +12,7 @@ from api_roadbalancer.tables import ANSWER_COLUMNS, Table, check_columns, table_
 from balancer.outcome import Outcome
 from jobs.errors import InvalidRequest
 from jobs.results.formats import answer_line, error_line
+from jobs.results.history import LineHistory
 
 JOB = "batch_0123456789abcdef0123456789abcdef"
 
@@ -19,7 +20,8 @@ JOB = "batch_0123456789abcdef0123456789abcdef"
 def answer(number: int, text: str) -> bytes:
     usage = {"prompt_tokens": 3, "completion_tokens": 2}
     body = {"model": "m", "choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
-    return answer_line(JOB, number, f"row-{number + 1}", Outcome("a", 0.1, 200, orjson.dumps(body))) + b"\n"
+    outcome = Outcome("gpu1", 0.1, 200, orjson.dumps(body), cost=0.25)
+    return answer_line(JOB, number, f"row-{number + 1}", outcome, LineHistory(attempts=2)) + b"\n"
 
 
 async def pieces(content: bytes, size: int = 7) -> AsyncIterator[bytes]:
@@ -61,9 +63,13 @@ async def test_flat_json_lines_keep_the_types_of_the_input(table: Table) -> None
         "finish_reason": "stop",
         "prompt_tokens": 3,
         "completion_tokens": 2,
+        "cost": 0.25,
+        "endpoint": "gpu1",
         "model": "m",
+        "attempts": 2,
     }
     assert (rows[1]["answer"], rows[1]["error"], rows[3]["answer"]) == (None, "too long", "said four")
+    assert (rows[1]["endpoint"], rows[1]["cost"], rows[1]["attempts"]) == ("a", None, 0)
 
 
 async def test_a_job_without_answers_has_rows_all_the_same(table: Table) -> None:

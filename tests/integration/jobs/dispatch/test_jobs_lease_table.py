@@ -10,6 +10,7 @@ from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE, Order
 from jobs.dispatch.planning import Planned
 from jobs.dispatch.waiting import Waiting
 from jobs.errors import ShardIncomplete
+from jobs.results.history import NO_HISTORY, LineHistory
 from tests.job_bench import Bench, finished, result_line
 
 WHY = Waiting("lines failed", 1e9)
@@ -231,7 +232,8 @@ async def test_a_retry_fences_the_old_worker_and_moves_the_lines(bench: Bench) -
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10, "a"))
     await bench.record(shard, range(3))
-    waiting = await bench.table.send_to_wait(shard, "b", {4: 1, 5: 2, 6: 0}, 30.0, WHY)
+    tried = {4: LineHistory(1, 3).with_failed("a", 1_795_000_000.0, "server_error", "HTTP 500"), 5: LineHistory(2, 2)}
+    waiting = await bench.table.send_to_wait(shard, "b", {**tried, 6: NO_HISTORY}, 30.0, WHY)
     assert waiting is not None and waiting.token != shard.token
     assert (await bench.jobs.get(job.id)).waiting == WHY
     assert (await bench.open_lines("a"), await bench.open_lines("b")) == (0, 7)
@@ -240,14 +242,14 @@ async def test_a_retry_fences_the_old_worker_and_moves_the_lines(bench: Bench) -
     assert not await bench.record(shard, range(3, 5))
     assert await bench.table.commit(shard) == (False, False)
     assert await bench.table.renew([shard]) == [Order.LOST]
-    assert await bench.table.send_to_wait(shard, "c", {4: 3}, 1.0, WHY) is None
+    assert await bench.table.send_to_wait(shard, "c", {4: LineHistory(3)}, 1.0, WHY) is None
     assert (await bench.table.claim(job.id, 0, 10, shard.token, "late")).reason == "stale"
     claimed = await bench.claim(waiting)
     assert (claimed.endpoint, claimed.attempt) == ("b", 2)
-    assert await bench.table.failed_passes(claimed) == {4: 1, 5: 2}
+    assert await bench.table.histories(claimed) == tried
     await bench.record(claimed, range(3, 10))
     assert await bench.table.commit(claimed) == (True, False)
-    assert await bench.table.failed_passes(claimed) == {}
+    assert await bench.table.histories(claimed) == {}
     assert (await bench.jobs.get(job.id)).retries == 1
     assert (await bench.jobs.get(job.id)).waiting is None, "a line has been finished since"
 
@@ -262,7 +264,7 @@ async def test_a_retry_at_the_same_endpoint_keeps_its_lines(bench: Bench) -> Non
 async def test_the_attempt_comes_back_with_the_range(bench: Bench) -> None:
     job = await bench.open_job()
     shard = await bench.claim(await bench.cut(job, 0, 10))
-    waiting = await bench.table.send_to_wait(shard, "a", {0: 3}, 1.0, WHY)
+    waiting = await bench.table.send_to_wait(shard, "a", {0: LineHistory(3)}, 1.0, WHY)
     assert waiting
     assert await bench.table.give_back(job.id, 0)
     again = await bench.claim(await bench.cut_again(job, 0, 10, "a", attempt=3))

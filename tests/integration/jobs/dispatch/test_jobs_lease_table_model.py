@@ -12,6 +12,7 @@ from jobs.dispatch.planning import Planned
 from jobs.dispatch.waiting import Waiting
 from jobs.errors import InvalidRequest, ShardIncomplete
 from jobs.records import Job, Shard
+from jobs.results.history import LineHistory
 from tests.job_bench import USAGE, Bench, finished
 
 WHY = Waiting("lines failed", 1e9)
@@ -149,7 +150,7 @@ class Play:
         if found := self.pick():
             _, known, shard = found
             endpoint, attempt = self.rng.choice("abc"), self.rng.randint(0, 4)
-            waiting = await self.bench.table.send_to_wait(shard, endpoint, {shard.first: attempt}, 5.0, WHY)
+            waiting = await self.bench.table.send_to_wait(shard, endpoint, {shard.first: LineHistory(attempt)}, 5.0, WHY)
             assert waiting
             known.token, known.endpoint, known.attempt, known.claimed = waiting.token, endpoint, attempt, False
             self.model.retries += 1
