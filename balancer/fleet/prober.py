@@ -49,12 +49,15 @@ class Prober:
     async def check(self, endpoint: str) -> Outcome:
         """Ask an endpoint for its models, as the active health check does, and share both answers; read how much waits there.
 
-        One that offers nothing to be asked for free is taken to be well.
+        One that offers nothing to be asked for free is taken to be well. What one answers that has been removed meanwhile, or
+        replaced, counts for nothing.
         """
         connection = self._connections[endpoint]
         outcome, body = Outcome(endpoint, 0.0), b""
         for check in connection.checks:
             outcome, body = await self._probe(connection, check)
+            if not self._uses(connection):
+                return outcome
             if outcome.failure is not None:
                 await self._health.check_failed(outcome)
                 return outcome
@@ -63,6 +66,10 @@ class Prober:
             await self._share_models(endpoint, connection.adapter.models(body))
         await self._read_load(endpoint)
         return outcome
+
+    def _uses(self, connection: EndpointConnection) -> bool:
+        name = connection.endpoint.name
+        return name in self._endpoints and self._connections[name] is connection
 
     async def _probe(self, connection: EndpointConnection, check: Check, timeout: float = PROBE_TIMEOUT) -> tuple[Outcome, bytes]:
         name = connection.endpoint.name

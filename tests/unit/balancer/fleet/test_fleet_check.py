@@ -1,5 +1,7 @@
 """What an active check makes of an answer."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -26,3 +28,30 @@ async def test_what_a_check_means_for_the_circuit(status: int, key: str | None, 
     async with Fleet([endpoint], local_state([endpoint]), transport=transport) as fleet:
         await fleet.prober.check("e")
         assert fleet.health["e"].circuit is circuit
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_what_an_endpoint_answers_that_has_been_removed_or_replaced_counts_for_nothing(status: int) -> None:
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        await answers.wait()
+        return httpx.Response(status, json={"data": [{"id": "old"}]})
+
+    endpoint = Endpoint("http://h/v1", "e")
+    async with Fleet([endpoint], local_state([endpoint]), transport=httpx.MockTransport(answer)) as fleet:
+        for replacement in (None, Endpoint("http://other/v1", "e")):
+            check = asyncio.create_task(fleet.prober.check("e"))
+            await asked.wait()
+            fleet.remove("e")
+            if replacement is not None:
+                fleet.add(replacement)
+            answers.set()
+            await check
+            if replacement is None:
+                assert "e" not in fleet.endpoints and not fleet.catalog.has_asked("e")
+                fleet.add(endpoint)
+            asked.clear()
+            answers.clear()
+        assert fleet.health["e"].circuit is Circuit.CLOSED and not fleet.catalog.has_asked("e")
