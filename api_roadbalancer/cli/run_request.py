@@ -1,24 +1,27 @@
 """The arguments of `run`, and the command line that continues a paused run."""
 
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from api_roadbalancer.bulk.run import BulkRequest
 from api_roadbalancer.local_files import digest_of, read_chunks
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import dollars, job_line
-from api_roadbalancer.tables import RowRequests, Table, check_columns, is_table, is_table_output
+from api_roadbalancer.tables import RowRequests, check_columns, is_table, is_table_output, open_table
 from jobs.cost.projection import sufficient_cap
 from jobs.errors import InvalidRequest
 from jobs.records import Job
 
-__all__ = ["RunRequest", "default_out", "how_to_go_on", "place_of", "rows_of"]
+__all__ = ["STDIN", "RunRequest", "Templates", "default_out", "how_to_go_on", "place_of"]
 
-OTHER_FORMATS = (".parquet", ".arrow", ".feather", ".xlsx", ".xls")
+STDIN = "-"
+
+OTHER_FORMATS = (".arrow", ".feather", ".xlsx", ".xls", ".json", ".gz", ".zst")
 """Names that promise something else than what is written."""
 
 
@@ -27,32 +30,41 @@ class RunRequest:
     """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD).
 
     With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones. `rows`
-    make the requests where the input is a table; with `plain`, rows come out as JSON objects.
+    make the requests where the input is a table; with `plain`, rows come out as JSON objects. With `is_stdin`, `source` holds what
+    came on standard input.
     """
 
     source: Path
     out: Path
     window: str
-    workers: int
+    workers: int | None
     config: Path | None
     max_cost: float | None
     force: bool = False
     endpoints: NamedEndpoints | None = None
     rows: RowRequests | None = None
     plain: bool = False
+    is_stdin: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the user calls the input."""
+        return STDIN if self.is_stdin else str(self.source)
 
     @property
     def writes_rows(self) -> bool:
         """Whether the output holds the input's rows with their answers, rather than results in OpenAI's format."""
         return self.rows is not None and (self.plain or is_table_output(self.out))
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the requests."""
-        return read_chunks(self.source) if self.rows is None else self.rows.chunks()
+    def bulk(self) -> BulkRequest:
+        """Return what is to be answered: the same job for the same input and output. Reads the whole input."""
+        digest = digest_of(self.source) if self.rows is None else self.rows.digest()
+        name = STDIN if self.is_stdin else str(self.source.absolute())
+        identity = f"{name}\n{self.out.absolute()}\n{digest}"
+        return BulkRequest(identity, self.source.name, self._chunks, self.window, self.max_cost, self.workers)
 
-    def digest(self) -> str:
-        """Return a digest of the requests: of the input, and of what is made of it."""
-        return digest_of(self.source) + (self.rows.digest() if self.rows is not None else "")
+    def _chunks(self) -> AsyncIterator[bytes]:
+        return read_chunks(self.source) if self.rows is None else self.rows.chunks()
 
     def command(self, max_cost: float) -> str:
         """Return the command line that goes on with another cap."""
@@ -62,7 +74,7 @@ class RunRequest:
         endpoints = self.endpoints.words() if self.endpoints else []
         cap = ["--max-cost", f"{max_cost:.12g}"]
         rows = [*self.rows.words(), *(["--plain"] if self.plain else [])] if self.rows is not None else []
-        words = ["roadbalancer", "run", str(self.source), *rows, *named, *forced, *settings, *endpoints, *cap]
+        words = ["roadbalancer", "run", self.name, *rows, *named, *forced, *settings, *endpoints, *cap]
         return shlex.join(words)
 
 
@@ -80,7 +92,7 @@ def place_of(source: Path, out: Path | None, has_rows: bool, plain: bool) -> Pat
     if out is None:
         return default_out(source, has_rows, plain)
     if out.suffix.lower() in OTHER_FORMATS:
-        raise InvalidRequest(f"{out}: results are written as .jsonl, and the rows of a table as .csv, .tsv or .jsonl")
+        raise InvalidRequest(f"{out}: results are written as .jsonl, and the rows of a table as .csv, .tsv, .parquet or .jsonl")
     if is_table_output(out) and not has_rows:
         raise InvalidRequest(f"{out}: rows come out where rows go in; use --prompt with a table, or name a .jsonl file with -o")
     if is_table_output(out) and plain:
@@ -88,19 +100,32 @@ def place_of(source: Path, out: Path | None, has_rows: bool, plain: bool) -> Pat
     return out
 
 
-def rows_of(source: Path, prompt: str | None, system: str | None, fields: list[str]) -> RowRequests | None:
-    """Return what makes requests of an input that is a table; None for one that holds requests. Raises InvalidRequest."""
-    if prompt is None:
-        if is_table(source):
-            columns = ", ".join(Table(source).columns)
-            example = '--prompt "Translate into Korean: {text}"'
-            raise InvalidRequest(f"{source} is a table; say what to ask about a row, such as {example}. Its columns: {columns}")
-        if system is not None or fields:
-            raise InvalidRequest("--system and --field go with --prompt, for the rows of a table")
-        return None
-    table = Table(source)
-    check_columns(table)
-    return RowRequests(table, prompt, system, dict(map(_field, fields)))
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """What is made of the rows of a table, as the command line says it."""
+
+    prompt: str | None = None
+    system: str | None = None
+    messages_column: str | None = None
+    image_column: str | None = None
+    fields: Sequence[str] = ()
+
+    def rows_of(self, source: Path) -> RowRequests | None:
+        """Return what makes requests of an input that is a table; None for one that holds requests. Raises InvalidRequest."""
+        if self.prompt is None and self.messages_column is None:
+            if is_table(source):
+                columns = ", ".join(open_table(source).columns)
+                example = '--prompt "Translate into Korean: {text}"'
+                raise InvalidRequest(
+                    f"{source} is a table; say what to ask about a row, such as {example}. Its columns: {columns}"
+                )
+            if self.system is not None or self.fields or self.image_column is not None:
+                raise InvalidRequest("--system, --field and --image-column go with --prompt, for the rows of a table")
+            return None
+        table = open_table(source)
+        check_columns(table)
+        fields = dict(map(_field, self.fields))
+        return RowRequests(table, self.prompt, self.system, fields, self.messages_column, self.image_column)
 
 
 def _field(given: str) -> tuple[str, Any]:

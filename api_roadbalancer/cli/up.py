@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from api_roadbalancer.bulk.run import default_workers, worker_child
 from api_roadbalancer.cli.processes import Config, LogLevel, set_log_level
 from api_roadbalancer.embedded import is_free
 from api_roadbalancer.session import Session, open_session
@@ -16,22 +17,10 @@ from api_roadbalancer.supervisor import Child, Supervisor
 from jobs.access.exposure import is_loopback, refuse_exposure
 from jobs.errors import InvalidRequest
 
-__all__ = ["default_workers", "up", "worker_child"]
+__all__ = ["up"]
 
 LOOK_EVERY = 0.5
 """Seconds between looks at whether a child fails to come up."""
-
-
-def default_workers() -> int:
-    """Return how many worker processes make sense here: one for each core, at most four."""
-    return max(1, min(4, os.cpu_count() or 1))
-
-
-def worker_child(session: Session, number: int, log_level: str = "") -> Child:
-    """Return a worker process of this session. Without a `log_level` it logs everything to a file of its own."""
-    log = None if log_level else session.run_folder / f"worker-{number}.log"
-    arguments = ["worker", "--config", str(session.settings_file()), "--name", f"worker-{number}"]
-    return Child(f"worker {number}", [*arguments, "--log-level", log_level or "INFO"], log)
 
 
 def up(

@@ -1,7 +1,22 @@
 """Tables in and out: rows become requests on their way into a job, and answers stand beside their rows on their way out."""
 
-from api_roadbalancer.tables.answers import ANSWER_COLUMNS, check_columns, is_table_output, table_chunks
-from api_roadbalancer.tables.reading import Table, is_table
+from api_roadbalancer.tables.answers import ANSWER_COLUMNS, answered_groups, check_columns
+from api_roadbalancer.tables.files import is_table, open_table
+from api_roadbalancer.tables.memory import table_of
 from api_roadbalancer.tables.requests import RowRequests
+from api_roadbalancer.tables.table import Row, Table
+from api_roadbalancer.tables.writing import is_table_output, table_chunks
 
-__all__ = ["ANSWER_COLUMNS", "RowRequests", "Table", "check_columns", "is_table", "is_table_output", "table_chunks"]
+__all__ = [
+    "ANSWER_COLUMNS",
+    "Row",
+    "RowRequests",
+    "Table",
+    "answered_groups",
+    "check_columns",
+    "is_table",
+    "is_table_output",
+    "open_table",
+    "table_chunks",
+    "table_of",
+]

@@ -1,59 +1,53 @@
 """Puts answers beside their rows: each column of the input, and those of the answer."""
 
 import asyncio
-import csv
-import io
-import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from api_roadbalancer.tables.reading import Row, Table
+from api_roadbalancer.tables.table import Row, Table
 from jobs.errors import InvalidRequest
 from jobs.results.formats import line_number
 from jobs.storage.byte_streams import lines_of
 
-__all__ = ["ANSWER_COLUMNS", "check_columns", "is_table_output", "table_chunks"]
+__all__ = ["ANSWER_COLUMNS", "answered_groups", "check_columns"]
 
-ANSWER_COLUMNS = (
-    "answer", "error", "finish_reason", "prompt_tokens", "completion_tokens", "cost", "endpoint", "model", "attempts",
-)  # fmt: skip
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-ROWS_AT_ONCE = 1000
-
-
-def is_table_output(path: Path) -> bool:
-    """Whether a file's name says that it is to hold rows."""
-    return path.suffix.lower() in SEPARATORS
+ANSWER_COLUMNS: dict[str, type] = {
+    "answer": str,
+    "error": str,
+    "finish_reason": str,
+    "prompt_tokens": int,
+    "completion_tokens": int,
+    "cost": float,
+    "endpoint": str,
+    "model": str,
+    "attempts": int,
+}
+"""What stands beside each row, and of which type it is where it is not None."""
 
 
 def check_columns(table: Table) -> None:
     """Raise InvalidRequest if a column of the input has the name of one of an answer."""
     for name in ANSWER_COLUMNS:
         if name in table.columns:
-            raise InvalidRequest(f"{table.path} has a column {name!r}, which the output has for the answers; rename it")
+            raise InvalidRequest(f"{table.name} has a column {name!r}, which the output has for the answers; rename it")
 
 
-async def table_chunks(
-    table: Table, path: Path, job_id: str, output: AsyncIterator[bytes] | None, errors: AsyncIterator[bytes] | None
-) -> AsyncIterator[bytes]:
-    """Yield the file of rows with their answers, in the order of the input: separated values if `path` says so, else a JSON
-    object a line. `output` and `errors` are the job's files. Memory: a few thousand rows."""
-    separator = SEPARATORS.get(path.suffix.lower())
-    if separator:
-        yield _separated([{name: name for name in _names(table)}], _names(table), separator)
+async def answered_groups(
+    table: Table, job_id: str, output: AsyncIterator[bytes] | None, errors: AsyncIterator[bytes] | None
+) -> AsyncIterator[tuple[Sequence[Row], list[Row]]]:
+    """Yield groups of rows with the columns of their answers, in the order of the input. `output` and `errors` are the job's
+    files. Memory: a few thousand rows."""
     answered, failed = _Lines(job_id, output), _Lines(job_id, errors)
-    rows, number = table.rows(), 0
-    while batch := await asyncio.to_thread(lambda: list(itertools.islice(rows, ROWS_AT_ONCE))):
-        joined = []
-        for row in batch:
-            line = await answered.at(number) or await failed.at(number)
-            joined.append({**row, **_answer_of(line)})
+    groups, number = table.groups(), 0
+    while (rows := await asyncio.to_thread(next, groups, None)) is not None:
+        answers = []
+        for _ in range(len(rows)):
+            answers.append(_answer_of(await answered.at(number) or await failed.at(number)))
             number += 1
-        yield _separated(joined, _names(table), separator) if separator else b"".join(orjson.dumps(row) + b"\n" for row in joined)
+        yield rows, answers
 
 
 class _Lines:
@@ -77,21 +71,6 @@ class _Lines:
         return None
 
 
-def _names(table: Table) -> Sequence[str]:
-    return (*table.columns, *ANSWER_COLUMNS)
-
-
-def _separated(rows: Sequence[Row], names: Sequence[str], separator: str) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
-    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
-    return text.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    return orjson.dumps(value).decode() if isinstance(value, dict | list) else value
-
-
 def _answer_of(line: bytes | None) -> Row:
     """Return the columns of an answer; those that it does not have are None."""
     found: Row = dict.fromkeys(ANSWER_COLUMNS)
@@ -100,17 +79,20 @@ def _answer_of(line: bytes | None) -> Row:
         return found
     entry = orjson.loads(line)
     found |= {name: entry.get(name) for name in ("cost", "endpoint", "attempts")}
-    response = entry.get("response") or {}
-    body = response.get("body") or {}
+    body = (entry.get("response") or {}).get("body") or {}
     error = entry.get("error") or (body.get("error") if isinstance(body, dict) else None)
     if error is not None:
         found["error"] = str(error.get("message") or error.get("code") if isinstance(error, dict) else error)
         return found
     choice = (body.get("choices") or [{}])[0]
     usage = body.get("usage") or {}
-    found["answer"] = (choice.get("message") or {}).get("content")
-    found["finish_reason"] = choice.get("finish_reason")
-    found["prompt_tokens"] = usage.get("prompt_tokens")
-    found["completion_tokens"] = usage.get("completion_tokens")
-    found["model"] = body.get("model")
+    found["answer"] = _text((choice.get("message") or {}).get("content"))
+    found["finish_reason"] = _text(choice.get("finish_reason"))
+    found["model"] = _text(body.get("model"))
+    for name in ("prompt_tokens", "completion_tokens"):
+        found[name] = usage.get(name) if isinstance(usage.get(name), int) else None
     return found
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()

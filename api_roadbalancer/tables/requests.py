@@ -1,73 +1,137 @@
 """Makes requests of rows, by templates over their columns."""
 
 import asyncio
+import base64
 import hashlib
-import itertools
-from collections.abc import AsyncIterator, Iterator
+import mimetypes
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from string import Formatter
 from typing import Any
 
 import orjson
 
-from api_roadbalancer.tables.reading import Row, Table
+from api_roadbalancer.tables.table import Row, Table
 from jobs.errors import InvalidRequest
 from jobs.intake.lines import CHAT_PATH
 
-__all__ = ["RowRequests"]
+__all__ = ["RowRequests", "text_of"]
 
-ROWS_AT_ONCE = 1000
+LARGEST_IMAGE = 5 * 1024 * 1024
+"""Bytes of an image file: a request may have 8 MB, and base64 adds a third."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowRequests:
-    """One chat request for each row of a table: `prompt` and `system` are templates with a column's name in braces, `fields` go
-    into each request as they are. Raises InvalidRequest for a template that can't be filled."""
+    """One chat request for each row of a table.
+
+    `prompt` and `system` are templates with a column's name in braces; instead of a prompt, `messages_column` may name the column
+    with the messages (a list, or JSON). `image_column` names one with an image's path or URL. `fields` go into each request as
+    they are. Raises InvalidRequest for what can't be filled.
+    """
 
     table: Table
-    prompt: str
+    prompt: str | None = None
     system: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    messages_column: str | None = None
+    image_column: str | None = None
 
     def __post_init__(self) -> None:
-        for option, template in (("--prompt", self.prompt), ("--system", self.system or "")):
-            for name in _columns_of(template, option):
-                if name not in self.table.columns:
-                    there = ", ".join(self.table.columns)
-                    raise InvalidRequest(
-                        f"{option} names {{{name}}}, which is no column of {self.table.path}; there are: {there}"
-                    )
+        if (self.prompt is None) == (self.messages_column is None):
+            raise InvalidRequest("rows need either a prompt or a column of messages: --prompt or --messages-column")
+        if self.image_column is not None and self.prompt is None:
+            raise InvalidRequest("--image-column goes with --prompt; messages have their images in them")
+        for option, name in self._named_columns():
+            if name not in self.table.columns:
+                there = ", ".join(self.table.columns)
+                raise InvalidRequest(f"{option} names {{{name}}}, which is no column of {self.table.name}; there are: {there}")
+
+    def _named_columns(self) -> Iterator[tuple[str, str]]:
+        for option, template in (("--prompt", self.prompt), ("--system", self.system)):
+            if template is not None:
+                yield from ((option, name) for name in _columns_of(template, option))
+        for option, column in (("--messages-column", self.messages_column), ("--image-column", self.image_column)):
+            if column is not None:
+                yield option, column
 
     def words(self) -> list[str]:
         """Return the words of the command line that say the same."""
-        system = ["--system", self.system] if self.system is not None else []
+        options = {
+            "--prompt": self.prompt,
+            "--system": self.system,
+            "--messages-column": self.messages_column,
+            "--image-column": self.image_column,
+        }
         fields = [f"{name}={orjson.dumps(value).decode()}" for name, value in self.fields.items()]
-        return ["--prompt", self.prompt, *system, *(word for each in fields for word in ("--field", each))]
+        said = [word for option, value in options.items() if value is not None for word in (option, value)]
+        return said + [word for each in fields for word in ("--field", each)]
 
     def digest(self) -> str:
-        """Return a digest of what makes requests of the rows (BLAKE2b, 32 hexadecimal digits)."""
-        content = orjson.dumps([self.prompt, self.system, self.fields], option=orjson.OPT_SORT_KEYS)
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+        """Return a digest of the requests (BLAKE2b, 32 hexadecimal digits): of the rows, and of what is made of them."""
+        made = [self.prompt, self.system, self.fields, self.messages_column, self.image_column]
+        content = [self.table.digest(), *made]
+        return hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the requests as batch lines, some hundreds of rows at a time. Memory: these."""
-        lines = self._lines()
-        while batch := await asyncio.to_thread(lambda: list(itertools.islice(lines, ROWS_AT_ONCE))):
-            yield b"".join(batch)
+        groups = self._lines()
+        while (lines := await asyncio.to_thread(next, groups, None)) is not None:
+            yield lines
 
     def _lines(self) -> Iterator[bytes]:
-        prompt, system = _parsed(self.prompt), _parsed(self.system) if self.system is not None else None
-        for number, row in enumerate(self.table.rows(), 1):
-            messages = [] if system is None else [{"role": "system", "content": self._filled(system, row, number)}]
-            messages.append({"role": "user", "content": self._filled(prompt, row, number)})
-            body = {**self.fields, "messages": messages}
-            yield orjson.dumps({"custom_id": f"row-{number}", "method": "POST", "url": CHAT_PATH, "body": body}) + b"\n"
+        prompt = _parsed(self.prompt) if self.prompt is not None else None
+        system = _parsed(self.system) if self.system is not None else None
+        number = 0
+        for rows in self.table.groups({name for _, name in self._named_columns()}):
+            lines = []
+            for row in rows:
+                number += 1
+                messages = [] if system is None else [{"role": "system", "content": self._filled(system, row, number)}]
+                messages += self._messages(row, number) if prompt is None else [self._user_message(prompt, row, number)]
+                body = {**self.fields, "messages": messages}
+                lines.append(orjson.dumps({"custom_id": f"row-{number}", "method": "POST", "url": CHAT_PATH, "body": body}))
+            lines.append(b"")
+            yield b"\n".join(lines)
 
-    def _filled(self, template: "list[tuple[str, str | None]]", row: Row, number: int) -> str:
+    def _user_message(self, prompt: Sequence[tuple[str, str | None]], row: Row, number: int) -> dict[str, Any]:
+        text = self._filled(prompt, row, number)
+        image = row.get(self.image_column) if self.image_column is not None else None
+        if not image:
+            return {"role": "user", "content": text}
+        url = {"url": self._image_url(str(image), number)}
+        return {"role": "user", "content": [{"type": "text", "text": text}, {"type": "image_url", "image_url": url}]}
+
+    def _image_url(self, image: str, number: int) -> str:
+        if image.startswith(("http://", "https://", "data:")):
+            return image
         try:
-            return "".join(text + ("" if name is None else _text(row[name])) for text, name in template)
+            content = Path(image).read_bytes()
+        except (OSError, ValueError) as exc:
+            raise InvalidRequest(f"{self.table.name}: row {number}: the image {image} can't be read ({exc})") from exc
+        if len(content) > LARGEST_IMAGE:
+            limit = f"{LARGEST_IMAGE // 2**20} MB"
+            raise InvalidRequest(f"{self.table.name}: row {number}: the image {image} is larger than {limit}; give its URL")
+        kind = mimetypes.guess_type(image)[0] or "image/png"
+        return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+    def _messages(self, row: Row, number: int) -> list[Any]:
+        value = row.get(self.messages_column or "")
+        if isinstance(value, str):
+            try:
+                value = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                value = None
+        if not isinstance(value, list):
+            raise InvalidRequest(f"{self.table.name}: row {number}: {self.messages_column!r} holds no list of messages")
+        return value
+
+    def _filled(self, template: Sequence[tuple[str, str | None]], row: Row, number: int) -> str:
+        try:
+            return "".join([text if name is None else text + text_of(row[name]) for text, name in template])
         except KeyError as exc:
-            raise InvalidRequest(f"{self.table.path}: row {number} has no {exc.args[0]!r}, which the prompt names") from exc
+            raise InvalidRequest(f"{self.table.name}: row {number} has no {exc.args[0]!r}, which the prompt names") from exc
 
 
 def _parsed(template: str) -> list[tuple[str, str | None]]:
@@ -88,8 +152,11 @@ def _columns_of(template: str, option: str) -> list[str]:
     return [name for _, name, _, _ in parts if name]
 
 
-def _text(value: Any) -> str:
-    """Return a value of a row as it stands in a prompt: text as it is, nothing for null, the rest as JSON."""
+def text_of(value: Any) -> str:
+    """Return a value of a row as it stands in a prompt: text as it is, nothing for null, numbers and structures as JSON, the rest
+    as Python writes it."""
     if isinstance(value, str):
         return value
-    return "" if value is None else orjson.dumps(value).decode()
+    if value is None:
+        return ""
+    return orjson.dumps(value, default=str).decode() if isinstance(value, bool | int | float | dict | list) else str(value)

@@ -1,59 +1,81 @@
-"""Reads tables row by row: CSV and TSV with a header, JSON lines, and plain text, each also compressed by gzip."""
+"""Tables in text files: CSV and TSV with a header, JSON, and plain text, each also compressed."""
 
 import csv
 import gzip
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import orjson
 
+from api_roadbalancer.local_files import digest_of
+from api_roadbalancer.tables.extra import pyarrow
+from api_roadbalancer.tables.table import Row, Table, in_groups
 from jobs.errors import InvalidRequest
 
-__all__ = ["Row", "Table", "is_table"]
+__all__ = ["SEPARATORS", "TEXT_COLUMN", "TextTable", "suffix_of"]
 
-Row = dict[str, Any]
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 TEXT_COLUMN = "text"
 """The one column of a text file, which has a row on each line."""
 LONGEST_FIELD = 64 * 1024 * 1024
 """Characters of a single field of a CSV file."""
+LARGEST_ARRAY = 256 * 1024 * 1024
+"""Bytes of a JSON array, which is read as a whole."""
+COMPRESSED = (".gz", ".zst")
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file's name says that it holds rows, and not requests."""
-    return _suffix(path) in (*SEPARATORS, ".txt")
+class TextTable(Table):
+    """A text file of rows, by its name .csv, .tsv, .txt, .json (an array of objects) or else an object a line.
 
-
-class Table:
-    """A file of rows, which may be read several times. Raises InvalidRequest, with the line, for what can't be read."""
+    Raises InvalidRequest, with the line, for what can't be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = str(path)
         csv.field_size_limit(LONGEST_FIELD)
-        first = next(self.rows(), None)
+        first = next(self._read(), None)
         if first is None:
             raise InvalidRequest(f"{path} has no rows")
         self.columns = tuple(first)
 
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows from the beginning."""
-        opened = gzip.open if self.path.suffix == ".gz" else open
+    def groups(self, columns: Collection[str] | None = None) -> Iterator[Sequence[Row]]:
+        return in_groups(self._read())
+
+    def digest(self) -> str:
+        return digest_of(self.path)
+
+    def _read(self) -> Iterator[Row]:
         try:
-            with opened(self.path, "rb") as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+            with self._opened() as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
                 yield from self._parsed(text)
         except UnicodeDecodeError as exc:
             raise InvalidRequest(f"{self.path} is not UTF-8 (byte {exc.start} of a block); save it as UTF-8") from exc
         except (gzip.BadGzipFile, EOFError) as exc:
             raise InvalidRequest(f"{self.path} is no whole gzip file: {exc}") from exc
+        except OSError as exc:
+            if self.path.suffix != ".zst" or exc.errno:
+                raise
+            raise InvalidRequest(f"{self.path} is no whole zstd file: {exc}") from exc
+
+    def _opened(self) -> IO[bytes]:
+        if self.path.suffix == ".gz":
+            return cast(IO[bytes], gzip.open(self.path, "rb"))
+        if self.path.suffix == ".zst":
+            return io.BufferedReader(pyarrow(self.path.name).input_stream(str(self.path), compression="zstd"))
+        return self.path.open("rb")
 
     def _parsed(self, text: io.TextIOWrapper) -> Iterator[Row]:
-        suffix = _suffix(self.path)
+        suffix = suffix_of(self.path)
         if suffix in SEPARATORS:
             yield from self._separated(text, SEPARATORS[suffix])
         elif suffix == ".txt":
             yield from ({TEXT_COLUMN: line.rstrip("\r\n")} for line in text if line.strip())
+        elif suffix == ".json":
+            yield from self._array(text)
         else:
             yield from self._objects(text)
 
@@ -82,11 +104,30 @@ class Table:
             try:
                 row = orjson.loads(line)
             except orjson.JSONDecodeError as exc:
-                raise InvalidRequest(f"{self.path}, line {number}: is not JSON ({exc})") from exc
-            if not isinstance(row, dict):
-                raise InvalidRequest(f"{self.path}, line {number}: is no JSON object, which a row has to be")
-            yield row
+                hint = "; is it a JSON array? name it .json" if number == 1 and line.lstrip().startswith("[") else ""
+                raise InvalidRequest(f"{self.path}, line {number}: is not JSON ({exc}){hint}") from exc
+            yield self._row(row, f"line {number}")
+
+    def _array(self, text: io.TextIOWrapper) -> Iterator[Row]:
+        content = "".join(itertools.islice(iter(lambda: text.read(2**20), ""), LARGEST_ARRAY // 2**20 + 1))
+        if len(content) > LARGEST_ARRAY:
+            limit = f"{LARGEST_ARRAY // 2**20} MB"
+            raise InvalidRequest(f"{self.path}: a JSON array may have {limit}; write an object a line (`jq -c '.[]'`) as .jsonl")
+        try:
+            entries = orjson.loads(content) if content.strip() else []
+        except orjson.JSONDecodeError as exc:
+            hint = "; is it an object a line? name it .jsonl" if exc.msg.startswith("unexpected content") else ""
+            raise InvalidRequest(f"{self.path}, line {exc.lineno}: is not JSON ({exc.msg}){hint}") from exc
+        if not isinstance(entries, list):
+            raise InvalidRequest(f"{self.path} holds no JSON array of rows, which a .json file has to")
+        yield from (self._row(entry, f"row {number}") for number, entry in enumerate(entries, 1))
+
+    def _row(self, row: Any, place: str) -> Row:
+        if not isinstance(row, dict):
+            raise InvalidRequest(f"{self.path}, {place}: is no JSON object, which a row has to be")
+        return row
 
 
-def _suffix(path: Path) -> str:
-    return Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
+def suffix_of(path: Path) -> str:
+    """Return the format that a file's name says, without that of its compression."""
+    return Path(path.stem if path.suffix in COMPRESSED else path.name).suffix.lower()

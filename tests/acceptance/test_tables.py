@@ -5,6 +5,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.acceptance.cluster import Cluster, ModelServer
@@ -53,6 +55,29 @@ async def test_rows_may_come_out_as_flat_json_or_in_openais_format(shell: Shell,
     assert [row["id"] for row in read(shell, "in.answers.csv")] == ["1", "2", "3"]
 
 
+async def test_parquet_goes_in_and_comes_out(shell: Shell, model: ModelServer) -> None:
+    rows = pa.table({"id": [3, 1, 2], "text": ["Hello", "Good day", "안녕"]})
+    pq.write_table(rows, shell.folder / "in.parquet")
+    arguments = (
+        "run",
+        "in.parquet",
+        "--workers",
+        "1",
+        "--prompt",
+        "Say {text}",
+        "--endpoint",
+        model.url,
+        "-o",
+        "answers.parquet",
+    )
+    ended = shell(*arguments)
+    assert ended.returncode == 0, ended.stderr
+    made = pq.read_table(shell.folder / "answers.parquet")
+    assert made.select(["id", "text"]).equals(rows)
+    assert all(f"Say {text}" in answer for text, answer in zip(*(made[n].to_pylist() for n in ("text", "answer")), strict=True))
+    assert set(made["attempts"].to_pylist()) == {1} and len(set(made["endpoint"].to_pylist())) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -61,12 +86,11 @@ async def test_rows_may_come_out_as_flat_json_or_in_openais_format(shell: Shell,
         ((*RUN, "--field", "max_tokens"), "--field max_tokens: write NAME=VALUE"),
         (("run", "in.jsonl", "--plain"), "--plain goes with --prompt"),
         (("run", "in.jsonl", "-o", "out.csv"), "out.csv: rows come out where rows go in"),
-        (
-            (*RUN, "-o", "out.parquet"),
-            "out.parquet: results are written as .jsonl, and the rows of a table as .csv, .tsv or .jsonl",
-        ),
+        ((*RUN, "-o", "out.xlsx"), "out.xlsx: results are written as .jsonl, and the rows of a table as .csv, .tsv, .parquet"),
+        (("run", "-", "--prompt", "{text}"), "standard input has no name to call the results by"),
+        (("run", "folder", "--prompt", "{text}"), "the folder folder has no file of rows"),
         ((*RUN, "-o", "out.csv", "--plain"), "out.csv: --plain is for a .jsonl file"),
-        (("run", "in.jsonl", "--system", "x"), "--system and --field go with --prompt"),
+        (("run", "in.jsonl", "--system", "x"), "--system, --field and --image-column go with --prompt"),
     ],
 )
 async def test_what_does_not_fit_together_is_refused_before_anything_is_sent(
@@ -74,6 +98,7 @@ async def test_what_does_not_fit_together_is_refused_before_anything_is_sent(
 ) -> None:
     shell.write("in.csv", ROWS)
     shell.write("in.jsonl", '{"prompt": "Hi"}\n')
+    (shell.folder / "folder").mkdir()
     ended = shell(*arguments)
     assert ended.returncode == 2
     assert said in ended.stderr

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from api_roadbalancer.tables import RowRequests, Table
+from api_roadbalancer.tables import RowRequests, Table, open_table
 from jobs.errors import InvalidRequest
 
 ROWS = '{"text": "Hello", "n": 1, "a.b": null}\n{"text": "안녕", "n": [2], "a.b": "x"}\n'
@@ -16,7 +16,7 @@ ROWS = '{"text": "Hello", "n": 1, "a.b": null}\n{"text": "안녕", "n": [2], "a.
 def table(tmp_path: Path) -> Table:
     path = tmp_path / "rows.jsonl"
     path.write_text(ROWS)
-    return Table(path)
+    return open_table(path)
 
 
 async def requests(made: RowRequests) -> list[dict[str, Any]]:
@@ -54,7 +54,37 @@ async def test_a_row_without_a_column_that_the_prompt_names_is_refused(tmp_path:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a"}\n{"other": "b"}\n')
     with pytest.raises(InvalidRequest, match="row 2 has no 'text'"):
-        await requests(RowRequests(Table(path), "{text}"))
+        await requests(RowRequests(open_table(path), "{text}"))
+
+
+async def test_messages_may_stand_in_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    hello = [{"role": "user", "content": "Hello"}]
+    path.write_bytes(orjson.dumps({"m": hello}) + b"\n" + orjson.dumps({"m": orjson.dumps(hello).decode()}) + b"\n")
+    made = await requests(RowRequests(open_table(path), messages_column="m", system="Be brief."))
+    system = {"role": "system", "content": "Be brief."}
+    assert [each["body"]["messages"] for each in made] == [[system, *hello]] * 2
+    path.write_text('{"m": "Hello"}\n')
+    with pytest.raises(InvalidRequest, match="row 1: 'm' holds no list of messages"):
+        await requests(RowRequests(open_table(path), messages_column="m"))
+
+
+async def test_images_go_in_by_path_or_url(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"jpeg")
+    rows = [{"image": str(tmp_path / "a.jpg")}, {"image": "https://h/b.png"}, {"image": None}]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    made = await requests(RowRequests(open_table(path), "What is it?", image_column="image"))
+    contents = [each["body"]["messages"][0]["content"] for each in made]
+    assert [each[1]["image_url"]["url"] for each in contents[:2]] == ["data:image/jpeg;base64,anBlZw==", "https://h/b.png"]
+    assert contents[0][0] == {"type": "text", "text": "What is it?"} and contents[2] == "What is it?"
+    path.write_text('{"image": "no-such.png"}\n')
+    with pytest.raises(InvalidRequest, match=r"row 1: the image no-such.png can't be read"):
+        await requests(RowRequests(open_table(path), "What is it?", image_column="image"))
+    (tmp_path / "large.png").write_bytes(bytes(6_000_000))
+    path.write_bytes(orjson.dumps({"image": str(tmp_path / "large.png")}))
+    with pytest.raises(InvalidRequest, match="is larger than 5 MB; give its URL"):
+        await requests(RowRequests(open_table(path), "What is it?", image_column="image"))
 
 
 def test_other_templates_or_fields_are_another_job(table: Table) -> None:

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from api_roadbalancer.tables import ANSWER_COLUMNS, Table, check_columns, table_chunks
+from api_roadbalancer.tables import ANSWER_COLUMNS, Table, check_columns, open_table, table_chunks
 from balancer.outcome import Outcome
 from jobs.errors import InvalidRequest
 from jobs.results.formats import answer_line, error_line
@@ -33,7 +35,7 @@ async def pieces(content: bytes, size: int = 7) -> AsyncIterator[bytes]:
 def table(tmp_path: Path) -> Table:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "one", "n": {"a": 1}}\n{"text": "two"}\n{"text": "three", "n": 3}\n{"text": "four", "n": 4}\n')
-    return Table(path)
+    return open_table(path)
 
 
 async def written(table: Table, name: str) -> bytes:
@@ -83,4 +85,32 @@ def test_a_column_with_the_name_of_one_of_an_answer_is_refused(tmp_path: Path) -
     path = tmp_path / "rows.csv"
     path.write_text("text,answer\na,b\n")
     with pytest.raises(InvalidRequest, match="has a column 'answer'"):
-        check_columns(Table(path))
+        check_columns(open_table(path))
+
+
+async def test_a_parquet_keeps_the_types_of_arrow_data(tmp_path: Path) -> None:
+    when = pa.array([1_700_000_000, None, 3, 4], pa.timestamp("s"))
+    source = pa.table({"when": when, "tags": [["a"], [], None, ["b", "c"]], "n": pa.array([1, 2, 3, 4], pa.int8())})
+    path = tmp_path / "rows.parquet"
+    pq.write_table(source, path)
+    made = pq.read_table(pa.BufferReader(await written(open_table(path), "out.parquet")))
+    assert made.select(source.column_names).equals(source.cast(pq.read_schema(path)))
+    assert made.column("answer").to_pylist() == ['said "one",\nthen more', None, None, "said four"]
+    assert made.column("attempts").type == pa.int64() and made.column("cost").to_pylist() == [0.25, None, None, 0.25]
+
+
+async def test_a_parquet_of_json_rows_has_the_types_of_all_their_values(tmp_path: Path) -> None:
+    rows = [{"i": 1, "f": 1, "s": "x", "b": True, "m": 1}, {"f": 1.5}, {"m": "two", "i": None}, {"b": False, "m": {"a": 1}}]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    made = pq.read_table(pa.BufferReader(await written(open_table(path), "out.parquet")))
+    assert made.select(["i", "f", "s", "b", "m"]).to_pydict() == {
+        "i": [1, None, None, None],
+        "f": [1.0, 1.5, None, None],
+        "s": ["x", None, None, None],
+        "b": [True, None, None, False],
+        "m": ["1", None, "two", '{"a":1}'],
+    }
+    path.write_bytes(orjson.dumps({"i": 2**63}))
+    with pytest.raises(InvalidRequest, match="the column 'i' does not fit into Parquet"):
+        await written(open_table(path), "out.parquet")

@@ -1,0 +1,204 @@
+"""Runs one set of requests to its end, with worker processes of its own: finds its job or opens it, and watches it."""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from api_roadbalancer.progress import Rate
+from api_roadbalancer.session import Session
+from api_roadbalancer.supervisor import Child, Supervisor
+from jobs.errors import InvalidRequest, NotFound
+from jobs.intake.checker import Form
+from jobs.intake.files import Upload
+from jobs.intake.lines import CHAT_PATH
+from jobs.node import Node
+from jobs.overview import EndpointState, endpoint_states
+from jobs.records import BadLine, Job
+from jobs.service import JobRequest
+from jobs.states import JobStatus
+
+__all__ = ["BulkRequest", "BulkRun", "Display", "default_workers", "worker_child"]
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the progress."""
+SHOWN_ERRORS = 20
+SETTLE_SECONDS = 10.0
+"""How long lines in flight of a paused job are waited for."""
+KEPT_SECONDS = 10 * 365 * 86400
+"""How long a one-shot job's files are kept, so that it can be found done."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRequest:
+    """What is to be answered: `chunks` yields the requests, the same ones each time. `identity` says which job this is, so that
+    it is found again; it changes with whatever makes it another. `filename` is the input's name for people.
+    """
+
+    identity: str
+    filename: str
+    chunks: Callable[[], AsyncIterator[bytes]]
+    window: str = "24h"
+    max_cost: float | None = None
+    workers: int | None = None
+
+
+class Display(Protocol):
+    """Tells people how a run is going."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+
+    def show(self, job: Job, rate: float, endpoints: Sequence[EndpointState]) -> None:
+        """Show the progress; `rate` is in lines per second."""
+
+
+class BulkRun:
+    """One run. Set `interrupted` to stop it; what is finished is kept."""
+
+    def __init__(
+        self,
+        request: BulkRequest,
+        session: Session,
+        supervisor: Supervisor,
+        display: Display,
+        check_place: Callable[[Sequence[str]], None] = lambda job_ids: None,
+    ) -> None:
+        """`check_place` may refuse (InvalidRequest) to begin, or to go on with, one of the jobs that it is given the ids of."""
+        self._request = request
+        self._session = session
+        self._supervisor = supervisor
+        self._display = display
+        self._check_place = check_place
+        self._paused_at: float | None = None
+        self.interrupted = asyncio.Event()
+        self.was_done = False
+        """Whether the job had ended before."""
+
+    async def go(self, node: Node) -> Job | None:
+        """Return the job when it has ended or rests at its cap, None if the run was interrupted.
+
+        Raises InvalidRequest for an input that can't be used, and ChildFailed if no worker comes up.
+        """
+        job = await self._find_or_open(node)
+        self.was_done = job.is_final
+        if job.is_final or job.paused:
+            return job
+        for number in range(1, (self._request.workers or default_workers()) + 1):
+            self._supervisor.start(worker_child(self._session, number))
+        return await self._watch(node, job)
+
+    async def _find_or_open(self, node: Node) -> Job:
+        """Find the job of this very request, or open it. One that was cancelled or has expired is begun anew."""
+        known: list[str] = []
+        for round_number in range(1000):
+            key = hashlib.sha256(f"{self._request.identity}\n{round_number}".encode()).hexdigest()[:32]
+            known.append(f"batch_{key}")
+            try:
+                job = await node.service.jobs.get(known[-1])
+            except NotFound:
+                self._check_place(known)
+                return await self._open(node, key)
+            if not job.is_final:
+                self._check_place(known)
+            if job.status in (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING):
+                done = job.ledger.completed + job.ledger.failed
+                if not job.is_final and not job.ending:
+                    job = await self._with_cap(node, job)
+                if not (job.is_final or job.ending or job.paused):
+                    self._display.say(f"going on with {job.id}: {done:,} of {job.ledger.total:,} lines are done")
+                return job
+        raise InvalidRequest("this input has been cancelled a thousand times; name another output")
+
+    async def _with_cap(self, node: Node, job: Job) -> Job:
+        """Give a job that is under way the cap of this request. Without one it keeps its own."""
+        if job.status is not JobStatus.IN_PROGRESS or self._request.max_cost in (None, job.max_cost):
+            return job
+        return await node.service.limit_cost(job.id, self._request.max_cost)
+
+    async def _open(self, node: Node, key: str) -> Job:
+        file_id = f"file-{key}"
+        upload = Upload(self._request.filename, form=Form.SHORTHAND, file_id=file_id, ttl=KEPT_SECONDS)
+        file = await node.service.files.add(upload, self._request.chunks())
+        if file.errors:
+            await node.service.files.delete(file_id)
+            raise _Refused(file.errors)
+        await self._learn_models(node, {model for model in file.models if model})
+        request = JobRequest(
+            file_id,
+            CHAT_PATH,
+            self._request.window,
+            job_id=f"batch_{key}",
+            output_ttl=KEPT_SECONDS,
+            max_cost=self._request.max_cost,
+        )
+        try:
+            errors = await node.service.check(request)
+        except InvalidRequest:
+            await node.service.files.delete(file_id)
+            raise
+        if errors:
+            await node.service.files.delete(file_id)
+            raise _Refused(errors)
+        return await node.service.submit(request)
+
+    async def _learn_models(self, node: Node, models: set[str]) -> None:
+        """Ask the endpoints what they serve, if the input names models: a wrong name is reported now, not after the last line."""
+        if models:
+            unknown = [name for name, endpoint in node.fleet.endpoints.items() if not endpoint.models]
+            await asyncio.gather(*(node.fleet.prober.check(name) for name in unknown))
+
+    async def _watch(self, node: Node, job: Job) -> Job | None:
+        """Show the progress until the job has ended or rests at its cap, and return it; None if the run is interrupted."""
+        rate = Rate()
+        while not job.is_final:
+            if self.interrupted.is_set():
+                return None
+            self._supervisor.check()
+            rests = await self._rests(node, job)
+            job = await node.service.jobs.get(job.id)
+            if rests and job.paused:
+                return job
+            self._display.show(job, rate(job.ledger.done), await endpoint_states(node))
+            if not job.is_final:
+                await _wait(self.interrupted, LOOK_EVERY)
+        return job
+
+    async def _rests(self, node: Node, job: Job) -> bool:
+        """Whether a job is paused and no worker has anything of it any more, or its lines in flight have had their time."""
+        if not job.paused:
+            self._paused_at = None
+            return False
+        self._paused_at = self._paused_at or time.monotonic()
+        return time.monotonic() - self._paused_at > SETTLE_SECONDS or not await node.service.held_by_workers(job)
+
+
+def default_workers() -> int:
+    """Return how many worker processes make sense here: one for each core, at most four."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+def worker_child(session: Session, number: int, log_level: str = "") -> Child:
+    """Return a worker process of this session. Without a `log_level` it logs everything to a file of its own."""
+    log = None if log_level else session.run_folder / f"worker-{number}.log"
+    arguments = ["worker", "--config", str(session.settings_file()), "--name", f"worker-{number}"]
+    return Child(f"worker {number}", [*arguments, "--log-level", log_level or "INFO"], log)
+
+
+class _Refused(InvalidRequest):
+    """The input has errors."""
+
+    def __init__(self, errors: tuple[BadLine, ...]) -> None:
+        shown = "\n".join(f"  {bad.message}" for bad in errors[:SHOWN_ERRORS])
+        more = f"\n  and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
+        super().__init__(f"the input can't be used; nothing was sent:\n{shown}{more}")
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
