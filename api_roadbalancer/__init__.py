@@ -1,4 +1,6 @@
-"""What users import: the load balancer (everything of `balancer`) and the command line beside it."""
+"""What users import: the load balancer (everything of `balancer`), bulk calls, and the command line beside them."""
+
+from typing import TYPE_CHECKING, Any
 
 from api_roadbalancer.name_clash import refuse_shadowed_packages
 
@@ -26,17 +28,25 @@ from balancer import (  # noqa: E402  (after the check, so that a clash is named
     get_client_with_fallback,
 )
 
+if TYPE_CHECKING:
+    from api_roadbalancer.bulk.answers import Answers
+    from api_roadbalancer.bulk.call import run
+    from jobs.errors import CapReached, InvalidRequest
+
 __all__ = [
+    "Answers",
     "AsyncLoadBalancer",
     "Attempt",
     "BalancerClosed",
     "BalancerError",
     "BalancingStrategy",
+    "CapReached",
     "ChatChunk",
     "ChatFailed",
     "ChatResult",
     "ConfigurationError",
     "Endpoint",
+    "InvalidRequest",
     "LoadBalancer",
     "Price",
     "SharedStateUnavailable",
@@ -46,4 +56,21 @@ __all__ = [
     "get_available_clients",
     "get_client",
     "get_client_with_fallback",
+    "run",
 ]
+
+_LOADED_WHEN_USED = {
+    "Answers": "api_roadbalancer.bulk.answers",
+    "CapReached": "jobs.errors",
+    "InvalidRequest": "jobs.errors",
+    "run": "api_roadbalancer.bulk.call",
+}
+"""The load balancer alone needs none of their modules, which take half a second."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LOADED_WHEN_USED[name]), name)

@@ -118,6 +118,7 @@ class Supervisor:
     def _spawn(self, child: Child) -> None:
         # -P: not from the current folder, where the user may have a `jobs.py` or `workers.py` of their own.
         command = [sys.executable, "-P", "-m", "api_roadbalancer", *child.arguments]
+        _close_pipe(child)
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(child.log.open("ab")) if child.log else None
             # Ctrl-C at the terminal is for this process, which then stops the children in order.
@@ -171,6 +172,14 @@ def _stop_all(children: Sequence[Child]) -> None:
             log.warning("%s did not stop in time and is killed", child.name)
             child.process.kill()
             child.process.wait()
+    for child in children:
+        _close_pipe(child)
+
+
+def _close_pipe(child: Child) -> None:
+    """Close this end of the pipe of a child that has ended, if it was started."""
+    if child.process and child.process.stdin:
+        child.process.stdin.close()
 
 
 def _last_lines(log: Path | None) -> list[str]:

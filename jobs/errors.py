@@ -3,13 +3,23 @@
 JobError
 ├── NotFound        no such job or file
 ├── InvalidRequest  what was asked can't be done; `param` names the field, `code` the kind
+├── CapReached      a job that rests at the cap on its cost
 ├── NotReady        results that are not there yet
 ├── QueueUnavailable the broker of the shards' queues can't be reached
 ├── ShardIncomplete recorded lines of a shard are gone (Redis has lost its last second)
 └── LedgerBroken    inputs != completed + failed + cancelled + expired: a bug, never hidden
 """
 
-__all__ = ["InvalidRequest", "JobError", "LedgerBroken", "NotFound", "NotReady", "QueueUnavailable", "ShardIncomplete"]
+__all__ = [
+    "CapReached",
+    "InvalidRequest",
+    "JobError",
+    "LedgerBroken",
+    "NotFound",
+    "NotReady",
+    "QueueUnavailable",
+    "ShardIncomplete",
+]
 
 
 class JobError(Exception):
@@ -32,6 +42,10 @@ class InvalidRequest(JobError):
         self.param = param
         self.code = code
         super().__init__(message)
+
+
+class CapReached(JobError):
+    """A job has spent what it may, and rests."""
 
 
 class NotReady(JobError):

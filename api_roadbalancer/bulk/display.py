@@ -54,6 +54,11 @@ class TerminalDisplay:
 class NoDisplay:
     """Shows nothing."""
 
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Do nothing."""
+        yield
+
     def say(self, text: str) -> None:
         """Print nothing."""
 

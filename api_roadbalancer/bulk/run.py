@@ -35,7 +35,8 @@ KEPT_SECONDS = 10 * 365 * 86400
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
     """What is to be answered: `chunks` yields the requests, the same ones each time. `identity` says which job this is, so that
-    it is found again; it changes with whatever makes it another. `filename` is the input's name for people.
+    it is found again; it changes with whatever makes it another, or else `digest` tells the requests apart. `filename` is the
+    input's name for people.
     """
 
     identity: str
@@ -44,6 +45,7 @@ class BulkRequest:
     window: str = "24h"
     max_cost: float | None = None
     workers: int | None = None
+    digest: str = ""
 
 
 class Display(Protocol):
@@ -102,6 +104,8 @@ class BulkRun:
             except NotFound:
                 self._check_place(known)
                 return await self._open(node, key)
+            if job.request_digest != self._request.digest:
+                raise InvalidRequest(f"this id has named {job.id}, which has other requests; give another id")
             if not job.is_final:
                 self._check_place(known)
             if job.status in (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING):
@@ -111,7 +115,7 @@ class BulkRun:
                 if not (job.is_final or job.ending or job.paused):
                     self._display.say(f"going on with {job.id}: {done:,} of {job.ledger.total:,} lines are done")
                 return job
-        raise InvalidRequest("this input has been cancelled a thousand times; name another output")
+        raise InvalidRequest("this job has been cancelled a thousand times; give it another name")
 
     async def _with_cap(self, node: Node, job: Job) -> Job:
         """Give a job that is under way the cap of this request. Without one it keeps its own."""
@@ -134,6 +138,7 @@ class BulkRun:
             job_id=f"batch_{key}",
             output_ttl=KEPT_SECONDS,
             max_cost=self._request.max_cost,
+            request_digest=self._request.digest,
         )
         try:
             errors = await node.service.check(request)

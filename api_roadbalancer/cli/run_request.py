@@ -30,8 +30,8 @@ class RunRequest:
     """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD).
 
     With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones. `rows`
-    make the requests where the input is a table; with `plain`, rows come out as JSON objects. With `is_stdin`, `source` holds what
-    came on standard input.
+    make the requests where the input is a table; with `plain`, rows come out as JSON objects. With `is_stdin`, `source` holds
+    what came on standard input.
     """
 
     source: Path

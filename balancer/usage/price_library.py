@@ -15,7 +15,7 @@ from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstra
 from balancer.outcome import Usage
 from balancer.usage.rates import FEMTO_PER_MTOK, NANO, Rates, RateTable
 
-__all__ = ["LibraryTariff", "table_of", "tariff_of"]
+__all__ = ["LibraryTariff", "is_sold", "table_of", "tariff_of"]
 
 _COMPANY = {"anthropic": "anthropic", "gemini": "google"}
 """Whose prices hold for a wire format wherever it is spoken. OpenAI's is spoken by everybody: there only the address tells."""
@@ -64,6 +64,11 @@ def tariff_of(provider: str, url: str, model: str, day: date) -> RateTable | Lib
     if _changes_within_a_day(found):
         return LibraryTariff(seller, found)
     return table_of(prices) or LibraryTariff(seller, found)
+
+
+def is_sold(provider: str, url: str) -> bool:
+    """Whether a service that the library knows answers at `url`."""
+    return _seller(get_snapshot(), provider, url) is not None
 
 
 def table_of(prices: ModelPrice) -> RateTable | None:

@@ -11,7 +11,7 @@ from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
 from balancer.usage.rates import NANO, RateTable, flat_table
 
-__all__ = ["cost_of", "nano_cost_of", "saving_of"]
+__all__ = ["cost_of", "has_no_price", "nano_cost_of", "saving_of"]
 
 DAY = 86400
 """Seconds; prices change at most once in it, at midnight UTC, but for those that depend on the time of day."""
@@ -49,6 +49,17 @@ def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str) -> int | None:
     else:
         return None
     return None if tariff is None else tariff.nano_cost(usage)
+
+
+def has_no_price(endpoint: Endpoint) -> bool:
+    """Whether nothing that an endpoint answers has a price: a server of one's own, for which none is configured."""
+    if endpoint.price is not None:
+        return False
+    if endpoint.provider not in IN_THE_LIBRARY:
+        return True
+    from balancer.usage.price_library import is_sold
+
+    return not is_sold(endpoint.provider, _plain(endpoint.url))
 
 
 def saving_of(usage: Usage, endpoint: Endpoint, model: str) -> float:

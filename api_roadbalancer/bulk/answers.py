@@ -1,0 +1,143 @@
+"""The answers of a bulk call, read from the job's files when they are asked for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from api_roadbalancer.local_files import write_whole
+from api_roadbalancer.progress import money
+from api_roadbalancer.tables import Row, Table, answered_groups, check_columns, table_chunks
+from api_roadbalancer.tables.extra import pyarrow
+from jobs.records import Job, Tokens
+from jobs.storage.object_store import ObjectStore, content_path
+
+__all__ = ["Answers"]
+
+T = TypeVar("T")
+
+
+class Answers:
+    """One answer for each row, in the order of the rows. Nothing of it is in memory before it is asked for."""
+
+    def __init__(self, data: Any, table: Table, job: Job, store: str) -> None:
+        self._data = data
+        self._table = table
+        self._job = job
+        self._store = store
+        self._answers: list[Row] | None = None
+
+    def __len__(self) -> int:
+        return self._job.ledger.total
+
+    def __repr__(self) -> str:
+        ledger = self._job.ledger
+        return f"<Answers {self.job_id}: {ledger.completed:,} of {ledger.total:,} rows completed, {money(self._job)}>"
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job, for `roadbalancer status` and the other commands."""
+        return self._job.id
+
+    @property
+    def cost(self) -> float | None:
+        """What it has cost (USD), without the rows whose price is not known (`unpriced`); None if that is none of them."""
+        return None if self.unpriced and not self._job.cost else self._job.cost
+
+    @property
+    def unpriced(self) -> int:
+        """Rows whose cost is not known."""
+        return self._job.unpriced
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens of all rows."""
+        return self._job.tokens
+
+    @property
+    def text(self) -> Any:
+        """The answers, as the input was: a Series for a data frame, a column for Arrow data, else a list. A row that failed has
+        None."""
+        return _like(self._data, [answer["answer"] for answer in self._all()])
+
+    @property
+    def errors(self) -> dict[int, str]:
+        """Why rows have no answer, by their positions (from 0)."""
+        return {number: answer["error"] for number, answer in enumerate(self._all()) if answer["error"] is not None}
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield each row's answer: `answer`, `error`, `finish_reason`, `prompt_tokens`, `completion_tokens`, `cost`, `endpoint`,
+        `model` and `attempts`."""
+        return iter(self._all())
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the rows with their answers as Parquet. Raises InvalidRequest if a column has the name of one of an answer."""
+        self._write(Path(path), ".parquet")
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows with their answers as CSV. Raises InvalidRequest if a column has the name of one of an answer."""
+        self._write(Path(path), ".csv")
+
+    def to_jsonl(self, path: str | Path) -> None:
+        """Write the rows with their answers, a JSON object a line. Raises InvalidRequest as the others do."""
+        self._write(Path(path), ".jsonl")
+
+    def to_pandas(self) -> Any:
+        """Return the answers as a data frame of pandas, with the index of the input if that was one."""
+        import pandas
+
+        index = self._data.index if type(self._data).__module__.startswith("pandas") else None
+        return pandas.DataFrame(self._all(), index=index)
+
+    def to_polars(self) -> Any:
+        """Return the answers as a data frame of polars."""
+        import polars
+
+        return polars.DataFrame(self._all(), infer_schema_length=None)
+
+    def to_arrow(self) -> Any:
+        """Return the answers as a `pyarrow.Table`."""
+        return pyarrow("to_arrow").Table.from_pylist(self._all())
+
+    def _all(self) -> list[Row]:
+        if self._answers is None:
+            self._answers = _finish(self._collected())
+        return self._answers
+
+    async def _collected(self) -> list[Row]:
+        return [answer async for _, answers in answered_groups(self._table, self.job_id, *self._files()) for answer in answers]
+
+    def _write(self, path: Path, suffix: str) -> None:
+        check_columns(self._table)
+        format_ = path.with_suffix(suffix)
+        _finish(write_whole(path, table_chunks(self._table, format_, self.job_id, *self._files())))
+
+    def _files(self) -> list[AsyncIterator[bytes] | None]:
+        objects = ObjectStore.open(self._store)
+        ids = (self._job.output_file_id, self._job.error_file_id)
+        return [objects.stream(content_path(file_id)) if file_id else None for file_id in ids]
+
+
+def _like(data: Any, values: list[Any]) -> Any:
+    """Return values as a column of the kind that `data` has."""
+    module = type(data).__module__.partition(".")[0]
+    if module == "pandas":
+        import pandas
+
+        return pandas.Series(values, index=data.index, dtype=object, name="answer")
+    if module == "polars":
+        import polars
+
+        return polars.Series("answer", values, dtype=polars.String)
+    if module == "pyarrow":
+        arrow = pyarrow("text")
+        return arrow.chunked_array([arrow.array(values, arrow.string())])
+    return values
+
+
+def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, also where a loop runs already, as in a notebook."""
+    run: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
+    with ThreadPoolExecutor(1, thread_name_prefix="roadbalancer") as pool:
+        return pool.submit(run, work).result()
