@@ -130,8 +130,18 @@ async def test_slots_of_a_dead_process_come_back_with_its_lease(start: StartProc
 async def test_a_dead_process_that_waited_holds_nobody_up(start: StartProcess) -> None:
     holder, dead, living = start(1), start(1), start(1)
     assert await holder.acquire(NAME)
+    refused, synchronise = asyncio.Event(), dead._synchronise
+
+    async def once(names: list[str]) -> None:
+        """Ask, and no more once it waits: a question that is on its way when the process dies may still be granted a slot."""
+        await synchronise(names)
+        if dead._gauges[NAME].asked == 1:
+            refused.set()
+            await asyncio.Event().wait()
+
+    dead._synchronise = once  # type: ignore[method-assign]
     waiting_dead = asyncio.create_task(dead.acquire(NAME))
-    await until(lambda: dead._gauges[NAME].valid_until > 0)
+    await refused.wait()
     kill(dead)
     waiting = asyncio.create_task(living.acquire(NAME))
     holder.release(NAME)
