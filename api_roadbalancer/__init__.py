@@ -73,4 +73,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_LOADED_WHEN_USED[name]), name)
+    try:
+        return getattr(import_module(_LOADED_WHEN_USED[name]), name)
+    except ModuleNotFoundError as exc:
+        message = f"roadbalancer.{name} needs {exc.name}: pip install 'roadbalancer[server]'"
+        raise ImportError(message, name=exc.name) from exc

@@ -131,6 +131,8 @@ class Job:
     `cost` is in USD, without the `unpriced` lines whose price is unknown; without the endpoints' caches it were `saved` more. At
     `max_cost` the job is `paused` (None: no cap, not paused). `waiting` says what keeps its lines from being finished, None while
     they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
+    In a `round` (its folder) in which lines are sent again, its places are those of these lines, and the results of `kept` others
+    stand beside; `earlier` tells of the rounds before: `ended_at`, `completed`, `failed`, `error_file_id`.
     `owner` is the id of the API key that it was made with, "" where there was none; `request_digest` tells the request that made
     it from others with the same idempotency key.
     """
@@ -167,7 +169,15 @@ class Job:
     ordered: bool = False
     owner: str = ""
     request_digest: str = ""
+    round: str = ""
+    kept: int = 0
+    earlier: tuple[dict[str, Any], ...] = ()
     times: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def places(self) -> int:
+        """How many lines there are to be sent in this round: what shards and the cursor count."""
+        return self.ledger.total - self.kept
 
     @property
     def asked_models(self) -> tuple[str, ...]:
@@ -199,7 +209,13 @@ class Job:
             window=fields["window"],
             created_at=count("created_at"),
             expires_at=count("expires_at"),
-            ledger=Ledger(count("total"), count("completed"), count("failed"), count("cancelled_lines"), count("expired_lines")),
+            ledger=Ledger(
+                count("total") + count("kept"),
+                count("completed"),
+                count("failed"),
+                count("cancelled_lines"),
+                count("expired_lines"),
+            ),
             cursor=count("cursor"),
             priority=count("priority"),
             is_urgent=fields.get("outlook") == "urgent",
@@ -221,9 +237,12 @@ class Job:
             output_file_id=fields.get("output_file") or None,
             error_file_id=fields.get("error_file") or None,
             output_ttl=_number(fields.get("output_ttl")),
-            ordered=fields.get("ordered") == "1",
+            ordered=fields.get("ordered") == "1" or bool(fields.get("round")),
             owner=fields.get("owner", ""),
             request_digest=fields.get("request_digest", ""),
+            round=fields.get("round", ""),
+            kept=count("kept"),
+            earlier=tuple(orjson.loads(fields.get("earlier") or "[]")),
             times={name: int(fields[name]) for name in TIMES if fields.get(name)},
         )
 

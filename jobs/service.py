@@ -21,6 +21,7 @@ from jobs.results.assembly import Assembly
 from jobs.results.lines import all_lines
 from jobs.results.reading import Results
 from jobs.results.records import Result
+from jobs.retry import Retry, RetrySelection
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
 
@@ -57,6 +58,7 @@ class JobService:
         self.dispatcher = Dispatcher(redis, fleet, self.shards, wake, strategy)
         self.assembly = Assembly(process, self.jobs, self.shards, self.files, objects)
         self.results = Results(objects, self.shards)
+        self._retry = Retry(self.jobs, self.files, objects)
 
     async def submit(self, request: JobRequest) -> Job:
         """Open a job on an uploaded file. An input with errors gives a job that has failed, with the errors in it.
@@ -113,6 +115,21 @@ class JobService:
         await self.assembly.end_if_done(job_id)
         await self.dispatcher.run()
         return await self.jobs.get(job.id)
+
+    async def retry(self, job_id: str, selection: RetrySelection, window: str = "") -> Job:
+        """Send lines of an ended job again; their results are merged with the others'. `window` is how long that may take, that
+        of the job if it is not given.
+
+        Raises NotFound, and InvalidRequest if there is nothing to be sent again or no endpoint could take it.
+        """
+        job = await self.jobs.get(job_id)
+        file = await self.files.get(job.input_file_id)
+        if errors := await self._errors_against_fleet(file, job.path):
+            raise InvalidRequest(errors[0].message, errors[0].param, errors[0].code)
+        if await self._retry.begin(job, selection, parse_window(window or job.window)):
+            await self.jobs.refresh_pause(job_id)
+            await self.dispatcher.run()
+        return await self.jobs.get(job_id)
 
     async def limit_cost(self, job_id: str, max_cost: float | None) -> Job:
         """Set the cap on what a job may cost (USD), or lift it (None); a job that was paused at its cap goes on.

@@ -364,7 +364,7 @@ class ShardRun:
             part += b"1" if failed else b"0"
             part += result
             part += b"\n"
-        path = object_store.part_path(self.shard.job_id, self.shard.first, self.shard.end)
+        path = object_store.part_path(self.shard.job_id, self.shard.first, self.shard.end, self._job.round)
         await self._context.objects.write(path, bytes(part))
         ours, last = await self._context.shards.commit(self.shard)
         if not ours:

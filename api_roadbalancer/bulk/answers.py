@@ -21,7 +21,9 @@ T = TypeVar("T")
 class Answers:
     """One answer for each row, in the order of the rows. Nothing of it is in memory before it is asked for."""
 
-    def __init__(self, data: Any, table: Table, job: Job, store: str) -> None:
+    def __init__(self, data: Any, table: Table, job: Job, store: str, again: Callable[[], Job] | None = None) -> None:
+        """`again` sends the rows that failed again and returns the job when it has ended."""
+        self._again = again
         self._data = data
         self._table = table
         self._job = job
@@ -70,6 +72,14 @@ class Answers:
         """Yield each row's answer: `answer`, `error`, `finish_reason`, `prompt_tokens`, `completion_tokens`, `cost`, `endpoint`,
         `model` and `attempts`."""
         return iter(self._all())
+
+    def retry(self) -> "Answers":
+        """Send the rows that failed again, and take their answers in; the others stay, and what was paid stays counted. Returns
+        itself. Nothing happens if none has failed."""
+        if self._again is not None and self._job.ledger.completed < self._job.ledger.total:
+            self._job = self._again()
+            self._answers = None
+        return self
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the rows with their answers as Parquet. Raises InvalidRequest if a column has the name of one of an answer."""

@@ -88,7 +88,17 @@ def run(
     )
     console = Console(stderr=True)
     display = TerminalDisplay(console, console.is_terminal or console.is_jupyter) if progress else NoDisplay()
-    call = _Call(request, Path(config) if config is not None else None, named, display)
+    settings = Path(config) if config is not None else None
+    job, store = _ended(_Call(request, settings, named, display))
+
+    def again() -> Job:
+        return _ended(_Call(replace(request, retries_failed=True), settings, named, display))[0]
+
+    return Answers(data, table, job, store, again)
+
+
+def _ended(call: "_Call") -> tuple[Job, str]:
+    """Return the job of a call that has ended, and the store. Raises as `run` does."""
     job, store = _on_own_loop(call)
     if job is None:
         raise KeyboardInterrupt("stopped; what is finished is kept, and the same call goes on from here")
@@ -96,7 +106,7 @@ def run(
         raise CapReached(f"{job.id} is paused at its cap; the same call with max_cost={sufficient_cap(job):.12g} goes on")
     if job.status is JobStatus.FAILED:
         raise InvalidRequest("; ".join(bad.message for bad in job.errors))
-    return Answers(data, table, job, store)
+    return job, store
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from jobs.intake.lines import CHAT_PATH
 from jobs.node import Node
 from jobs.overview import EndpointState, endpoint_states
 from jobs.records import BadLine, Job
+from jobs.retry import RetrySelection
 from jobs.service import JobRequest
 from jobs.states import JobStatus
 
@@ -28,6 +29,8 @@ LOOK_EVERY = 0.25
 SHOWN_ERRORS = 20
 SETTLE_SECONDS = 10.0
 """How long lines in flight of a paused job are waited for."""
+GOES_ON = (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING)
+"""A job in another state is begun anew, unless its lines are to be sent again."""
 KEPT_SECONDS = 10 * 365 * 86400
 """How long a one-shot job's files are kept, so that it can be found done."""
 
@@ -36,7 +39,7 @@ KEPT_SECONDS = 10 * 365 * 86400
 class BulkRequest:
     """What is to be answered: `chunks` yields the requests, the same ones each time. `identity` says which job this is, so that
     it is found again; it changes with whatever makes it another, or else `digest` tells the requests apart. `filename` is the
-    input's name for people.
+    input's name for people. With `retries_failed`, the lines that failed are sent again if the job has ended.
     """
 
     identity: str
@@ -46,6 +49,7 @@ class BulkRequest:
     max_cost: float | None = None
     workers: int | None = None
     digest: str = ""
+    retries_failed: bool = False
 
 
 class Display(Protocol):
@@ -86,6 +90,8 @@ class BulkRun:
         Raises InvalidRequest for an input that can't be used, and ChildFailed if no worker comes up.
         """
         job = await self._find_or_open(node)
+        if self._request.retries_failed and job.is_final and job.ledger.completed < job.ledger.total:
+            job = await node.service.retry(job.id, RetrySelection(), self._request.window)
         self.was_done = job.is_final
         if job.is_final or job.paused:
             return job
@@ -108,7 +114,7 @@ class BulkRun:
                 raise InvalidRequest(f"this id has named {job.id}, which has other requests; give another id")
             if not job.is_final:
                 self._check_place(known)
-            if job.status in (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING):
+            if job.status in GOES_ON or self._request.retries_failed:
                 done = job.ledger.completed + job.ledger.failed
                 if not job.is_final and not job.ending:
                     job = await self._with_cap(node, job)

@@ -36,10 +36,11 @@ from jobs.node import Node
 from jobs.overview import EndpointState, endpoint_states
 from jobs.records import Job
 from jobs.results.verify import verify_job
+from jobs.retry import RetrySelection
 from jobs.service import JobRequest
 from jobs.states import JobStatus
 
-__all__ = ["cancel", "endpoints", "list_jobs", "resume", "status", "submit", "verify"]
+__all__ = ["cancel", "endpoints", "list_jobs", "resume", "retry", "status", "submit", "verify"]
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a job that is watched."""
@@ -122,6 +123,26 @@ def resume(
 
     async def work(node: Node) -> Job:
         return await node.service.limit_cost(job_id, max_cost)
+
+    job = with_node(config, work)
+    print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")
+
+
+def retry(
+    job_id: JobId,
+    config: Config = None,
+    errors: Annotated[str, typer.Option(metavar="CODES", help="Only lines that failed with these codes, by comma.")] = "",
+    lines: Annotated[str, typer.Option(metavar="NUMBERS", help="These lines, failed or not: 5,9-20 (from 1).")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="All lines that failed, which is the default.")] = False,
+    window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m. That of the job, if left out.")] = "",
+) -> None:
+    """Send lines of a job that has ended again: those that failed. Their results are merged with the others'."""
+    if sum(map(bool, (errors, lines, failed))) > 1:
+        raise InvalidRequest("choose one of --failed, --errors and --lines")
+    selection = RetrySelection.of(errors, lines)
+
+    async def work(node: Node) -> Job:
+        return await node.service.retry(job_id, selection, window)
 
     job = with_node(config, work)
     print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")

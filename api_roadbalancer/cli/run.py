@@ -75,6 +75,9 @@ def run(
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
     max_cost: MaxCost = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Lines of text instead of a live display.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Once it is done: send the lines again that failed.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an output file that holds something else.")] = False,
 ) -> None:
     """Run a file of requests and write the results, in the order of the input. Run again: it goes on, or says that it is done.
@@ -92,7 +95,9 @@ def run(
             raise InvalidRequest(f"there is no file {source}")
         rows = templates.rows_of(source)
         out = place_of(source, out, rows is not None, plain)
-        request = RunRequest(source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin)
+        request = RunRequest(
+            source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin, retry_failed
+        )
         check_place(request.out, source)
         session = stack.enter_context(open_session(config, endpoints))
         supervisor = stack.enter_context(Supervisor())

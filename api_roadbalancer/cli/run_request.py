@@ -45,6 +45,7 @@ class RunRequest:
     rows: RowRequests | None = None
     plain: bool = False
     is_stdin: bool = False
+    retries_failed: bool = False
 
     @property
     def name(self) -> str:
@@ -61,7 +62,15 @@ class RunRequest:
         digest = digest_of(self.source) if self.rows is None else self.rows.digest()
         name = STDIN if self.is_stdin else str(self.source.absolute())
         identity = f"{name}\n{self.out.absolute()}\n{digest}"
-        return BulkRequest(identity, self.source.name, self._chunks, self.window, self.max_cost, self.workers)
+        return BulkRequest(
+            identity,
+            self.source.name,
+            self._chunks,
+            self.window,
+            self.max_cost,
+            self.workers,
+            retries_failed=self.retries_failed,
+        )
 
     def _chunks(self) -> AsyncIterator[bytes]:
         return read_chunks(self.source) if self.rows is None else self.rows.chunks()

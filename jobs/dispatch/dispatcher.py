@@ -40,7 +40,7 @@ TRIES = 20
 """Plans that may be overtaken before the rest is left to the other process."""
 
 JOB_FIELDS = (
-    "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "created_at", "expires_at", "outlook",
+    "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "in_progress_at", "expires_at", "outlook",
     "completed", "failed", "result_bytes",
 )  # fmt: skip
 
@@ -200,7 +200,7 @@ class Dispatcher:
                 await pipe.execute()
 
     def _need(self, job_id: str, record: list[Any], returned: list[bytes]) -> JobNeed | None:
-        status, cursor, total, size, models, no_model, priority, created_at, expires_at, known, *results = record
+        status, cursor, total, size, models, no_model, priority, began_at, expires_at, known, *results = record
         if status != b"in_progress":
             return None
         wanted: list[str | None] = list(orjson.loads(models))
@@ -216,7 +216,7 @@ class Dispatcher:
             line_bytes=int(size) / max(1, int(total)),
             priority=int(priority or 0),
             seconds_left=max(0.0, int(expires_at) - time.time()),
-            window=int(expires_at) - int(created_at),
+            window=int(expires_at) - int(began_at),
             outlook=(known or b"").decode(),
             result_bytes=_mean_result(*(int(count or 0) for count in results)),
         )

@@ -12,7 +12,7 @@ from jobs.storage import object_store
 from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import ObjectStore
 
-__all__ = ["LINES_PER_ENTRY", "IndexBuilder", "read_lines", "read_numbers", "read_places"]
+__all__ = ["LINES_PER_ENTRY", "IndexBuilder", "is_blank", "order_of", "read_lines", "read_numbers", "read_places"]
 
 LINES_PER_ENTRY = 64
 _ENTRY = struct.Struct("<Q")
@@ -67,22 +67,27 @@ async def read_places(store: ObjectStore, job: Job, first: int, end: int) -> Asy
             yield number, number, line
         return
     for start in range(first, end, AT_ONCE):
-        entries = await _entries(store, file_id, start, min(end, start + AT_ONCE))
+        entries = await _entries(store, order_of(job), start, min(end, start + AT_ONCE))
         ranges = [(offset, offset + length) for _, length, offset in entries]
         lines = await store.read_ranges(object_store.content_path(file_id), ranges)
         for place, ((number, *_), line) in enumerate(zip(entries, lines, strict=True), start):
             yield place, number, line
 
 
-async def read_numbers(store: ObjectStore, file_id: str, first: int, end: int) -> AsyncIterator[int]:
-    """Yield the numbers of the lines at the places `first` up to `end` of a file's order."""
+async def read_numbers(store: ObjectStore, job: Job, first: int, end: int) -> AsyncIterator[int]:
+    """Yield the numbers of the lines at the places `first` up to `end` of an ordered job."""
     for start in range(first, end, NUMBERS_AT_ONCE):
-        for number, *_ in await _entries(store, file_id, start, min(end, start + NUMBERS_AT_ONCE)):
+        for number, *_ in await _entries(store, order_of(job), start, min(end, start + NUMBERS_AT_ONCE)):
             yield number
 
 
-async def _entries(store: ObjectStore, file_id: str, first: int, end: int) -> list[tuple[int, int, int]]:
-    content = await store.read_range(object_store.order_path(file_id), first * ENTRY.size, end * ENTRY.size)
+def order_of(job: Job) -> str:
+    """Return where the order of an ordered job is: that of its input, or of its round."""
+    return object_store.round_order_path(job.round) if job.round else object_store.order_path(job.input_file_id)
+
+
+async def _entries(store: ObjectStore, path: str, first: int, end: int) -> list[tuple[int, int, int]]:
+    content = await store.read_range(path, first * ENTRY.size, end * ENTRY.size)
     return list(ENTRY.iter_unpack(content))
 
 

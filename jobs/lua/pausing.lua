@@ -3,7 +3,8 @@
 -- Returns the reason: 'max_cost', 'key_budget', 'key_revoked', or nil.
 local function update_pause(job, ready, id, day, month)
   local known = redis.call(
-    'HMGET', job, 'status', 'paused', 'max_cost_nano', 'cost_nano', 'completed', 'failed', 'total', 'owner', 'priority', 'turn')
+    'HMGET', job, 'status', 'paused', 'max_cost_nano', 'cost_nano', 'completed', 'failed', 'total', 'owner', 'priority', 'turn',
+    'kept')
   local function number(text)
     return tonumber(text or 0) or 0
   end
@@ -12,7 +13,7 @@ local function update_pause(job, ready, id, day, month)
   end
   local owner, reason = known[8] or '', nil
   -- With every line finished there is nothing left to pause: the shards need only be closed.
-  if number(known[5]) + number(known[6]) < number(known[7]) then
+  if number(known[5]) + number(known[6]) < number(known[7]) + number(known[11]) then
     if known[3] and number(known[4]) >= number(known[3]) then
       reason = 'max_cost'
     elseif owner ~= '' then

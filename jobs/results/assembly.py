@@ -13,6 +13,7 @@ from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError, LedgerBroken
 from jobs.ids import new_token
 from jobs.intake.files import BATCH_PURPOSE, DEFAULT_TTL, Files
+from jobs.intake.line_index import order_of
 from jobs.records import BadLine, FileRecord, Job, Ledger
 from jobs.results.reading import Results
 from jobs.results.records import Result, Source
@@ -20,7 +21,7 @@ from jobs.states import JobStatus
 from jobs.storage import object_store
 from jobs.storage.job_store import JobStore
 from jobs.storage.lock import Lock
-from jobs.storage.object_store import ObjectStore, part_range
+from jobs.storage.object_store import ObjectInfo, ObjectStore, part_range
 
 __all__ = ["Assembly", "output_file_id"]
 
@@ -79,7 +80,7 @@ class Assembly:
                 return False
         if job.ending:
             return True
-        return job.cursor >= job.ledger.total and not await self._shards.returned_of(job.id)
+        return job.cursor >= job.places and not await self._shards.returned_of(job.id)
 
     async def _end(self, job: Job, lock: Lock) -> bool:
         has_input = await self._has_input(job)
@@ -94,7 +95,7 @@ class Assembly:
             # A part is there, but not all of it.
             if not (damaged := await self._damaged_parts(job)):
                 raise
-            await self._store.delete(*(object_store.part_path(job.id, first, end) for first, end in damaged))
+            await self._store.delete(*(object_store.part_path(job.id, first, end, job.round) for first, end in damaged))
             raise
         ledger = _ledger(job, counts)
         if not ledger.balances:
@@ -111,7 +112,7 @@ class Assembly:
             seconds = int(time.time()) - job.created_at
             figures = (job.id, status, job.ledger.total, counts, seconds, job.cost, job.owner)
             log.info("job_ended id=%s status=%s total=%d %s seconds=%d cost=%.6f key=%s", *figures)
-            found = await self._store.folder(object_store.parts_folder(job.id))
+            found = await self._store.folder(job.round or object_store.parts_folder(job.id))
             await self._store.delete(*(entry.path for entry in found))
         return ended
 
@@ -137,10 +138,10 @@ class Assembly:
         return await self._finish(job, status, fields)
 
     async def _has_input(self, job: Job) -> bool:
-        paths = [object_store.content_path, object_store.index_path, *([object_store.order_path] if job.ordered else [])]
+        paths = [object_store.content_path(job.input_file_id), object_store.index_path(job.input_file_id)]
         try:
-            for path in paths:
-                await self._store.info(path(job.input_file_id))
+            for path in (*paths, *([order_of(job)] if job.ordered else [])):
+                await self._store.info(path)
         except FileNotFoundError:
             return False
         return True
@@ -148,18 +149,21 @@ class Assembly:
     async def _gaps(self, job: Job) -> list[tuple[int, int]]:
         """Return the ranges of lines that stand in no part."""
         gaps, position = [], 0
-        for first, end in sorted(part_range(entry.path) for entry in await self._store.folder(object_store.parts_folder(job.id))):
+        for first, end in sorted(part_range(entry.path) for entry in await self._parts(job)):
             if first > position:
                 gaps.append((position, first))
             position = max(position, end)
-        if position < job.ledger.total:
-            gaps.append((position, job.ledger.total))
+        if position < job.places:
+            gaps.append((position, job.places))
         return gaps
+
+    async def _parts(self, job: Job) -> list[ObjectInfo]:
+        return await self._store.folder(object_store.parts_folder(job.id, job.round))
 
     async def _damaged_parts(self, job: Job) -> list[tuple[int, int]]:
         """Return the ranges of parts that have other than one line for each of theirs."""
         damaged = []
-        for entry in await self._store.folder(object_store.parts_folder(job.id)):
+        for entry in await self._parts(job):
             first, end = part_range(entry.path)
             lines = 0
             async for chunk in self._store.stream(entry.path):

@@ -14,7 +14,7 @@ from jobs.dispatch.lease_table import ShardTable
 from jobs.errors import LedgerBroken
 from jobs.intake.line_index import read_numbers, read_places
 from jobs.records import Job
-from jobs.results.formats import error_line
+from jobs.results.formats import error_line, line_number
 from jobs.results.input_order import in_input_order
 from jobs.results.records import Result, Source
 from jobs.storage import object_store
@@ -34,8 +34,27 @@ class Results:
     def finished(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
         """Yield what is finished, by line number from `start` on; lines that aren't are passed over."""
         if job.ordered:
-            return in_input_order(job.id, self._finished_places(job), start)
+            return self._with_kept(job, in_input_order(job.id, self._finished_places(job), start), start)
         return self._finished_places(job, start)
+
+    async def _with_kept(self, job: Job, results: AsyncIterator[Result], start: int = 0) -> AsyncIterator[Result]:
+        """Merge the results of a round with those that it keeps; both come by line number."""
+        if not job.round:
+            async for result in results:
+                yield result
+            return
+        ahead = await anext(results, None)
+        async for lines in lines_of(self._store.stream(object_store.kept_path(job.round))):
+            for line in lines:
+                number = line_number(job.id, line[1:])
+                while ahead is not None and ahead.number < number:
+                    yield ahead
+                    ahead = await anext(results, None)
+                if number >= start:
+                    yield Result(number, line[1:], Source.FAILED if line[:1] == b"1" else Source.COMPLETED)
+        while ahead is not None:
+            yield ahead
+            ahead = await anext(results, None)
 
     async def _finished_places(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
         """Yield what is finished, by the numbers of the shards: those of the lines, or places in the job's order."""
@@ -51,7 +70,7 @@ class Results:
             async for result in self._read_part(job, first, end, position):
                 yield result
             position = end
-        async for result in self._from_buffers(job, buffers, position, job.ledger.total):
+        async for result in self._from_buffers(job, buffers, position, job.places):
             yield result
 
     async def first_unfinished(self, job: Job, start: int = 0) -> int:
@@ -82,9 +101,9 @@ class Results:
         finished = [(first, end) for first, end in await self._parts(job)]
         for first, _ in await self._buffers(job):
             finished += [(place, place + 1) for place in await self._shards.recorded(job.id, first)]
-        for first, end in [*sorted(finished), (job.ledger.total, job.ledger.total)]:
+        for first, end in [*sorted(finished), (job.places, job.places)]:
             if first > position:
-                async for number in read_numbers(self._store, job.input_file_id, position, first):
+                async for number in read_numbers(self._store, job, position, first):
                     if start <= number < lowest:
                         lowest = number
             position = max(position, end)
@@ -95,7 +114,9 @@ class Results:
 
         Raises LedgerBroken if there are such lines and the job was not stopped.
         """
-        return in_input_order(job.id, self._all_places(job)) if job.ordered else self._all_places(job)
+        if job.ordered:
+            return self._with_kept(job, in_input_order(job.id, self._all_places(job)))
+        return self._all_places(job)
 
     async def _all_places(self, job: Job) -> AsyncIterator[Result]:
         position = 0
@@ -104,7 +125,7 @@ class Results:
                 yield stopped
             yield result
             position = result.number + 1
-        async for stopped in self._stopped(job, position, job.ledger.total):
+        async for stopped in self._stopped(job, position, job.places):
             yield stopped
 
     async def _stopped(self, job: Job, first: int, end: int) -> AsyncIterator[Result]:
@@ -118,7 +139,7 @@ class Results:
             yield Result(place, error_line(job.id, number, custom_id, code, message), Source.STOPPED)
 
     async def _parts(self, job: Job) -> set[tuple[int, int]]:
-        found = await self._store.folder(object_store.parts_folder(job.id))
+        found = await self._store.folder(object_store.parts_folder(job.id, job.round))
         return {part_range(entry.path) for entry in found}
 
     async def _buffers(self, job: Job) -> list[tuple[int, int]]:
@@ -147,7 +168,7 @@ class Results:
 
     async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
         number = first
-        async for lines in lines_of(self._store.stream(object_store.part_path(job.id, first, end))):
+        async for lines in lines_of(self._store.stream(object_store.part_path(job.id, first, end, job.round))):
             for line in lines:
                 if number >= position:
                     yield Result(number, line[1:], Source.FAILED if line[:1] == b"1" else Source.COMPLETED)

@@ -167,6 +167,14 @@ class JobStore:
         job_keys = (keys.job(job.id), keys.READY, keys.returned(job.id))
         return bool(await self._scripts.run("reopen", job_keys, args))
 
+    async def begin_round(self, job: Job, fields: dict[str, str | int]) -> bool:
+        """Let an ended job go on with `fields` of its record, and say whether it does: not if it is under way meanwhile."""
+        flat = [part for pair in fields.items() for part in pair]
+        job_keys = (keys.job(job.id), keys.READY, keys.UNFINISHED)
+        began = await self._scripts.run("begin_round", job_keys, (job.id, job.round, *flat))
+        await self.make_durable()
+        return bool(began)
+
     async def set_waiting(self, job_id: str, why: Waiting) -> None:
         """Say why a job waits; it is forgotten when a line of it is finished."""
         if await self._redis.hget(keys.job(job_id), "status") is not None:

@@ -127,14 +127,29 @@ def index_path(file_id: str) -> str:
 JOBS_FOLDER = "jobs"
 
 
-def parts_folder(job_id: str) -> str:
-    """Where a job's parts are."""
-    return f"{JOBS_FOLDER}/{job_id}/parts"
+def round_folder(job_id: str, name: str) -> str:
+    """Where a round of a job is in which lines are sent again: what it keeps, its order, its parts (see jobs.retry)."""
+    return f"{JOBS_FOLDER}/{job_id}/rounds/{name}"
 
 
-def part_path(job_id: str, first: int, end: int) -> str:
+def kept_path(round_: str) -> str:
+    """Where the results are that a round keeps, as in a part."""
+    return f"{round_}/kept"
+
+
+def round_order_path(round_: str) -> str:
+    """Where the lines of a round are listed, in the form of an order."""
+    return f"{round_}/order"
+
+
+def parts_folder(job_id: str, round_: str = "") -> str:
+    """Where a job's parts are, those of its first round or of another one (its folder)."""
+    return f"{round_ or f'{JOBS_FOLDER}/{job_id}'}/parts"
+
+
+def part_path(job_id: str, first: int, end: int, round_: str = "") -> str:
     """Where the results of lines `first` up to `end` are: one line each, in order, `0` (completed) or `1` (failed) before it."""
-    return f"{parts_folder(job_id)}/{first:012d}-{end:012d}"
+    return f"{parts_folder(job_id, round_)}/{first:012d}-{end:012d}"
 
 
 def part_range(path: str) -> tuple[int, int]:

@@ -175,7 +175,7 @@ class Janitor:
         if late:
             log.warning("job %s has reached the end of its time (%s)", job.id, job.window)
             await self._jobs.stop(job.id, "expired")
-        if late or job.ending or job.cursor >= job.ledger.total:
+        if late or job.ending or job.cursor >= job.places:
             self._endings.begin(job.id)
 
     def _start_checks(self) -> None:

@@ -54,12 +54,15 @@ class Sweep:
     async def delete_orphan_parts(self) -> None:
         """Delete parts that were written after their job had ended, by workers that had lost it."""
         for job_id in await self._store.folders(object_store.JOBS_FOLDER):
+            round_ = ""
             try:
-                if not (await self._jobs.get(job_id)).is_final:
+                job = await self._jobs.get(job_id)
+                if not job.is_final:
                     continue
+                round_ = job.round
             except NotFound:
                 pass  # forgotten
-            found = await self._store.folder(object_store.parts_folder(job_id))
+            found = await self._store.folder(object_store.parts_folder(job_id, round_))
             if found:
                 log.info("%d parts of %s, which has ended, are deleted", len(found), job_id)
                 await self._store.delete(*(entry.path for entry in found))

@@ -11,6 +11,8 @@ from producer_api.files.wire import BatchCreate, BatchList, BatchObject
 from producer_api.http.json_body import JsonRoute
 from producer_api.http.openapi import errors
 from producer_api.jobs.idempotency import Repeats
+from producer_api.jobs.jobs import retried
+from producer_api.jobs.wire import JobRetry
 
 __all__ = ["router"]
 
@@ -62,3 +64,9 @@ async def get_batch(batch: OwnBatch) -> BatchObject:
 async def cancel_batch(batch: OwnBatch, api: Api) -> BatchObject:
     """Stop a batch. One that has ended stays as it is."""
     return BatchObject.of(await api.cancellations.cancel(batch.id))
+
+
+@router.post("/batches/{batch_id}/retry", summary="Send lines of an ended batch again")
+async def retry_batch(batch: OwnBatch, body: JobRetry, api: Api, caller: CurrentCaller) -> BatchObject:
+    """Send the lines that failed, or chosen ones, again; their results are merged with the others', in the order of the input."""
+    return BatchObject.of(await retried(api, batch, body, caller))

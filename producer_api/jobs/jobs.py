@@ -18,9 +18,9 @@ from producer_api.jobs.idempotency import Idempotency, Repeats
 from producer_api.jobs.inline_input import inline_lines, inline_upload
 from producer_api.jobs.progress_events import progress_events
 from producer_api.jobs.results import files_of, next_line, results_of
-from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject
+from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject, JobRetry
 
-__all__ = ["router"]
+__all__ = ["retried", "router"]
 
 router = APIRouter(
     prefix="/jobs",
@@ -82,6 +82,12 @@ async def cancel_job(job: OwnJob, api: Api) -> JobObject:
     return JobObject.of(await api.cancellations.cancel(job.id))
 
 
+@router.post("/{job_id}/retry", summary="Send lines of an ended job again")
+async def retry_job(job: OwnJob, body: JobRetry, api: Api, caller: CurrentCaller) -> JobObject:
+    """Send the lines that failed, or chosen ones, again; their results are merged with the others', in the order of the input."""
+    return JobObject.of(await retried(api, job, body, caller))
+
+
 @router.get(
     "/{job_id}/results",
     summary="Read results, also while the job runs",
@@ -112,6 +118,13 @@ async def watch_job(job: OwnJob, api: Api) -> StreamingResponse:
     events = progress_events(api.node.service.jobs, job, api.stopping)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+async def retried(api: ApiContext, job: Job, body: JobRetry, caller: Caller) -> Job:
+    """Return the job under way again. Raises InvalidRequest, Refused."""
+    await api.access.check_budget(caller)
+    caller.check_models(job.models)
+    return await api.node.service.retry(job.id, body.selection(), body.completion_window)
 
 
 async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller, repeats: Idempotency) -> Job:

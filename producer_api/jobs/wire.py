@@ -10,6 +10,7 @@ from jobs.cost.projection import project
 from jobs.dispatch.waiting import Waiting
 from jobs.intake.lines import CHAT_PATH
 from jobs.records import Job
+from jobs.retry import RetrySelection
 from jobs.service import MAX_PRIORITY
 from producer_api.files.wire import BatchError, Page, ends
 
@@ -67,6 +68,31 @@ class JobChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     max_cost: MaxCost | None
+
+
+class JobRetry(BaseModel):
+    """Which lines of an ended job to send again: all that failed, those with one of the error codes `errors`, or the lines of
+    `lines`, such as `5,9-20`. They have `completion_window` to be done, that of the job if it is left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    errors: list[str] = Field(default=[], max_length=100)
+    lines: str = Field(default="", max_length=10_000)
+    completion_window: str = ""
+
+    def selection(self) -> RetrySelection:
+        """Return the lines. Raises InvalidRequest."""
+        return RetrySelection.of(",".join(self.errors), self.lines)
+
+
+class JobRound(BaseModel):
+    """How a job had ended before lines of it were sent again: `sent_again` of them, after `completed` and `failed` ones."""
+
+    ended_at: int
+    completed: int
+    failed: int
+    sent_again: int
+    error_file_id: str | None
 
 
 class JobCounts(BaseModel):
@@ -189,6 +215,7 @@ class JobObject(BaseModel):
     metadata: dict[str, str] | None
     timestamps: JobTimes
     errors: list[BatchError]
+    earlier: list[JobRound]
     input_file_id: str
     output_file_id: str | None
     error_file_id: str | None
@@ -223,6 +250,7 @@ class JobObject(BaseModel):
             metadata=job.metadata,
             timestamps=_times(job),
             errors=[BatchError(**bad.as_dict()) for bad in job.errors],
+            earlier=[JobRound(**each) for each in job.earlier],
             input_file_id=job.input_file_id,
             output_file_id=job.output_file_id,
             error_file_id=job.error_file_id,
@@ -262,7 +290,7 @@ def _progress(job: Job) -> float:
 def _rate(job: Job, now: float) -> float | None:
     """Return the lines a second since the job began, None before there is anything to tell."""
     began = job.times.get("in_progress_at")
-    finished = job.ledger.completed + job.ledger.failed
+    finished = job.ledger.completed + job.ledger.failed - job.kept
     if began is None or not finished:
         return None
     until = job.times.get(f"{job.status}_at", now) if job.is_final else now

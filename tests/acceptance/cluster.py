@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,12 +186,13 @@ class Cluster:
             yield node
 
 
-async def submit(node: Node, ids: Iterable[str], model: str = "simulated", **request: Any) -> Job:
-    """Open a job of one short request for each id; the model servers count by the id."""
+async def submit(node: Node, ids: Iterable[str], model: str | Callable[[str], str] = "simulated", **request: Any) -> Job:
+    """Open a job of one short request for each id; the model servers count by the id. `model` may depend on it."""
 
     async def lines() -> AsyncIterator[bytes]:
         for custom_id in ids:
-            body = {"model": model, "messages": [{"role": "user", "content": f"about {custom_id}"}], "user": custom_id}
+            name = model if isinstance(model, str) else model(custom_id)
+            body = {"model": name, "messages": [{"role": "user", "content": f"about {custom_id}"}], "user": custom_id}
             yield orjson.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}) + b"\n"
 
     owner = request["caller"].id if "caller" in request else ""

@@ -165,6 +165,27 @@ async def test_run_with_failed_lines_says_so_and_writes_them_beside_the_output(s
     assert [row["custom_id"] for row in shell.rows("in.results.errors.jsonl")] == ["line-7"]
 
 
+async def test_failed_lines_are_sent_again_and_merged(shell: Shell, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    try:
+        model = await cluster.start_model("m", models="good")
+        endpoints = [{"url": model.url, "name": "m", "models": {"good": "good", "bad": "bad"}}]
+        shell.configure(endpoints=endpoints)
+        lines = [{"custom_id": f"q-{n}", "prompt": "x", "model": "bad" if n % 3 == 0 else "good"} for n in range(9)]
+        shell.write("in.jsonl", b"\n".join(map(orjson.dumps, lines)))
+        first = shell("run", "in.jsonl", "--workers", "1")
+        assert first.returncode == 1 and "6 of 9 lines completed" in first.stderr
+        model.behave(models=["good", "bad"])
+        second = shell("run", "in.jsonl", "--workers", "1", "--retry-failed")
+        assert second.returncode == 0, second.stderr
+        assert "9 of 9 lines completed" in second.stderr
+        assert [row["custom_id"] for row in shell.rows("in.results.jsonl")] == [f"q-{n}" for n in range(9)]
+        assert not (shell.folder / "in.results.errors.jsonl").exists()
+        assert model.stats["completed"] == 9
+    finally:
+        cluster.end()
+
+
 async def test_run_that_was_killed_goes_on_where_it_was(shell: Shell, model: ModelServer) -> None:
     shell.configure(endpoints=[{"url": model.url, "name": "m", "max_concurrency": 4}])
     shell.write("in.jsonl", prompts(300))

@@ -77,6 +77,10 @@ async def test_a_row_that_fails_is_none_and_says_why(model: ModelServer) -> None
     model.behave(models=["another"])
     answers = ask(["lamp", "chair"], model, model="m")
     assert answers.text == [None, None] and set(answers.errors) == {0, 1} and "m" in answers.errors[0]
+    model.behave(models=["*"])
+    retried = answers.retry()
+    assert "lamp" in retried.text[0] and retried.errors == {} and model.stats["completed"] == 2
+    assert retried.retry() is answers and model.stats["completed"] == 2, "nothing is left to be sent again"
     answers.to_csv("answers.csv")
     assert len(Path("answers.csv").read_text().splitlines()) == 3
 

@@ -85,6 +85,8 @@ class Stocked:
             return
         for name in set(case.path_parameters or ()):
             case.path_parameters[name] = self._make(name, label)
+        if label.endswith("/retry"):
+            case.body = {}
         if isinstance(case.body, dict) and "input_file_id" in case.body:
             known = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
             case.body = {**case.body, **{name: value for name, value in known.items() if name in case.body}}
@@ -97,8 +99,8 @@ class Stocked:
         if name == "file_id":
             return identifier
         identifier = create_batch(self._http, identifier)["id"]
-        if label.endswith("/events"):
-            # The stream of a job that has not ended does not end either.
+        if label.endswith(("/events", "/retry")):
+            # The stream of a job that has not ended does not end either, and only lines of one that has are sent again.
             self._http.post(f"/v1/batches/{identifier}/cancel").raise_for_status()
         return identifier
 

@@ -12,6 +12,7 @@ import pytest
 
 import api_roadbalancer
 import balancer
+import roadbalancer
 from balancer import AsyncLoadBalancer, BalancerClosed, ConfigurationError, Endpoint, LoadBalancer, Price, Usage, UsedAfterFork
 
 A, B = "http://a:8000/v1", "http://b:8000/v1"
@@ -53,8 +54,11 @@ def made(recorder: Recorder, *endpoints: Endpoint, **options: Any) -> LoadBalanc
 
 
 def test_the_same_names_are_imported_from_both_packages() -> None:
-    for name in api_roadbalancer.__all__:
+    assert set(balancer.__all__) <= set(api_roadbalancer.__all__)
+    for name in balancer.__all__:
         assert getattr(api_roadbalancer, name) is getattr(balancer, name)
+    for name in api_roadbalancer.__all__:
+        assert getattr(roadbalancer, name) is getattr(api_roadbalancer, name)
 
 
 def test_a_result_says_everything(recorder: Recorder) -> None:

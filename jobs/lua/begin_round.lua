@@ -1,0 +1,18 @@
+-- Begins a round of a job that has ended, in which some of its lines are sent again.
+-- KEYS: 1 job, 2 ready, 3 unfinished
+-- ARGV: 1 job id, 2 the round that has ended (its folder, '' for the first), 3.. fields and values of the record
+-- Returns 1, or 0 if the job is under way, or another round has begun meanwhile.
+local job = redis.call('HMGET', KEYS[1], 'status', 'round', 'priority')
+local ended = job[1] == 'completed' or job[1] == 'cancelled' or job[1] == 'expired'
+if not ended or (job[2] or '') ~= ARGV[2] then
+  return 0
+end
+redis.call('HDEL', KEYS[1], 'ending', 'completed_at', 'cancelled_at', 'cancelling_at', 'expired_at', 'finalizing_at', 'output_file',
+  'error_file', 'waiting', 'paused', 'paused_at', 'turn', 'outlook')
+redis.call('HSET', KEYS[1], 'status', 'in_progress', 'cursor', '0', 'cancelled_lines', '0', 'expired_lines', '0', unpack(ARGV, 3))
+redis.call('SADD', KEYS[3], ARGV[1])
+-- As a new job (see open_job): level with the one that has been served least in its priority.
+local floor = -1e12 * tonumber(job[3] or 0)
+local first = redis.call('ZRANGEBYSCORE', KEYS[2], floor, '(' .. string.format('%.0f', floor + 1e12), 'WITHSCORES', 'LIMIT', 0, 1)
+redis.call('ZADD', KEYS[2], first[2] or string.format('%.0f', floor), ARGV[1])
+return 1

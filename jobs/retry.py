@@ -1,0 +1,218 @@
+"""Sends lines of an ended job again, and merges their results with those of the others, in the order of the input.
+
+This is a round of the job: the lines stand in an order of its own (as that of jobs.intake.prefix_order), of which shards are cut
+anew, and the results of all other lines are kept in one file beside its parts. The job's record changes in one step; before it
+nothing of the job has changed, whatever stops this process.
+"""
+
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import orjson
+
+from jobs.errors import InvalidRequest
+from jobs.ids import new_token
+from jobs.intake.checker import BOM
+from jobs.intake.files import DEFAULT_TTL, Files
+from jobs.intake.line_index import is_blank
+from jobs.intake.prefix_order import ENTRY
+from jobs.records import FileRecord, Job
+from jobs.results.formats import line_number
+from jobs.states import JobStatus
+from jobs.storage import object_store
+from jobs.storage.byte_streams import gathered, lines_of
+from jobs.storage.job_store import JobStore
+from jobs.storage.object_store import ObjectStore
+
+__all__ = ["Retry", "RetrySelection"]
+
+CHUNK = 1024 * 1024
+SHOWN = 5
+_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
+
+Numbered = tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySelection:
+    """Which lines to send again: those of `ranges` (numbers from 1, both ends included), else those that failed, with `codes`
+    only those with one of these error codes."""
+
+    codes: frozenset[str] = frozenset()
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, codes: str = "", lines: str = "") -> "RetrySelection":
+        """Read codes by comma, and lines such as `5,9-20`. Raises InvalidRequest."""
+        ranges = []
+        for part in filter(None, (part.strip() for part in lines.split(","))):
+            match = _RANGE.fullmatch(part)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+            if not 1 <= first <= last:
+                raise InvalidRequest(f"lines are numbers from 1 and ranges of them, such as 5,9-20 (got {part!r})", "lines")
+            ranges.append((first, last))
+        return cls(frozenset(filter(None, (code.strip() for code in codes.split(",")))), tuple(ranges))
+
+    def has(self, number: int, failed: bool, code: str) -> bool:
+        """Whether the line `number` (from 0), which failed with `code` or did not, is to be sent again."""
+        if self.ranges:
+            return any(first <= number + 1 <= last for first, last in self.ranges)
+        return failed and (not self.codes or code in self.codes)
+
+
+@dataclass(slots=True)
+class _Round:
+    """What is counted while a round is written."""
+
+    lines: int = 0
+    bytes: int = 0
+    kept_completed: int = 0
+    kept_failed: int = 0
+    codes: Counter[str] = field(default_factory=Counter)
+    """Of the lines that failed."""
+
+
+class Retry:
+    """Begins rounds."""
+
+    def __init__(self, jobs: JobStore, files: Files, store: ObjectStore) -> None:
+        self._jobs = jobs
+        self._files = files
+        self._store = store
+
+    async def begin(self, job: Job, selection: RetrySelection, seconds: float) -> bool:
+        """Begin a round with the selected lines, which have `seconds` to be done; False if another one has begun meanwhile.
+
+        Raises InvalidRequest if the job has not ended, if its files are gone, or if no line is selected.
+        """
+        if not job.is_final or job.status is JobStatus.FAILED:
+            why = "is refused as a whole" if job.is_final else f"is {job.status}; wait for its end, or cancel it"
+            raise InvalidRequest(f"{job.id} {why}: none of its lines can be sent again", "batch_id", "not_ended")
+        folder = object_store.round_folder(job.id, f"{len(job.earlier) + 1}-{new_token()[:8]}")
+        counts = _Round()
+        try:
+            with tempfile.TemporaryFile() as order:
+                kept = self._kept(job, selection, order, counts)
+                await self._store.write_stream(object_store.kept_path(folder), gathered(kept, CHUNK))
+                if not counts.lines:
+                    raise InvalidRequest(_nothing_selected(job, selection, counts), "lines", "nothing_to_retry")
+                order.seek(0)
+                await self._store.write_stream(object_store.round_order_path(folder), _chunks(order))
+            began = await self._jobs.begin_round(job, await self._fields(job, folder, counts, seconds))
+        except BaseException:
+            await self._delete(folder)
+            raise
+        if not began:
+            await self._delete(folder)
+        return began
+
+    async def _delete(self, folder: str) -> None:
+        await self._store.delete(object_store.kept_path(folder), object_store.round_order_path(folder))
+
+    async def _fields(self, job: Job, folder: str, counts: _Round, seconds: float) -> dict[str, str | int]:
+        now = int(time.time())
+        before = {
+            "ended_at": job.times.get(f"{job.status}_at", now),
+            "completed": job.ledger.completed,
+            "failed": job.ledger.total - job.ledger.completed,
+            "sent_again": counts.lines,
+            "error_file_id": await self._keep_errors(job),
+        }
+        return {
+            "total": counts.lines,
+            "bytes": counts.bytes,
+            "kept": counts.kept_completed + counts.kept_failed,
+            "completed": counts.kept_completed,
+            "failed": counts.kept_failed,
+            "round": folder,
+            "earlier": orjson.dumps([*job.earlier, before]).decode(),
+            "in_progress_at": now,
+            "expires_at": now + int(seconds),
+        }
+
+    async def _keep_errors(self, job: Job) -> str | None:
+        """Keep the errors of the round that has ended in a file of their own, and return its id."""
+        if job.error_file_id is None:
+            return None
+        record = await self._files.get(job.error_file_id)
+        file_id = f"file-{new_token()}{new_token()}"[:37]
+        await self._store.write_stream(object_store.content_path(file_id), self._files.content(record))
+        now = int(time.time())
+        name = f"{job.id}_error_{len(job.earlier) + 1}.jsonl"
+        ttl = job.output_ttl or DEFAULT_TTL
+        await self._files.register(FileRecord(file_id, name, record.purpose, record.size, now, now + ttl, owner=job.owner))
+        return file_id
+
+    async def _kept(self, job: Job, selection: RetrySelection, order: IO[bytes], counts: _Round) -> AsyncIterator[bytes]:
+        """Yield the results that are kept, as parts have them, and write the order of the other lines."""
+        completed, failed = self._results(job, job.output_file_id), self._results(job, job.error_file_id)
+        heads = [await anext(completed, None), await anext(failed, None)]
+        number = -1
+        async for number, offset, length in self._input(job):
+            is_failed = heads[1] is not None and heads[1][0] == number
+            head = heads[is_failed]
+            if head is None or head[0] != number:
+                raise InvalidRequest(f"{job.id} has no result of line {number + 1}; was one of its files changed?")
+            heads[is_failed] = await anext(failed if is_failed else completed, None)
+            code = _code_of(head[1]) if is_failed else ""
+            counts.codes[code] += is_failed
+            if selection.has(number, is_failed, code):
+                counts.lines += 1
+                counts.bytes += length
+                order.write(ENTRY.pack(number, length, offset))
+                continue
+            counts.kept_failed += is_failed
+            counts.kept_completed += not is_failed
+            yield (b"1" if is_failed else b"0") + head[1] + b"\n"
+
+    async def _results(self, job: Job, file_id: str | None) -> AsyncIterator[Numbered]:
+        if file_id is None:
+            return
+        async for lines in lines_of(self._files.content(await self._files.get(file_id))):
+            for line in lines:
+                yield line_number(job.id, line), line
+
+    async def _input(self, job: Job) -> AsyncIterator[tuple[int, int, int]]:
+        """Yield the number, the offset and the length of each line of the input."""
+        number = offset = 0
+        try:
+            async for lines in lines_of(self._store.stream(object_store.content_path(job.input_file_id)), with_rest=True):
+                for line in lines:
+                    mark = len(BOM) if not offset and line.startswith(BOM) else 0
+                    if not is_blank(line):
+                        yield number, offset + mark, len(line) - mark
+                        number += 1
+                    offset += len(line) + 1
+        except FileNotFoundError as exc:
+            raise InvalidRequest(f"the input of {job.id} is gone: its lines can't be sent again", "batch_id") from exc
+
+
+def _code_of(line: bytes) -> str:
+    """Return the code of a failed line: that of the error, or what the endpoint's answer calls it."""
+    entry: dict[str, Any] = orjson.loads(line)
+    if error := entry.get("error"):
+        return str(error.get("code"))
+    response = entry.get("response") or {}
+    body = response.get("body")
+    error = body.get("error") if isinstance(body, dict) else None
+    code = (error.get("code") or error.get("type")) if isinstance(error, dict) else None
+    return str(code or response.get("status_code"))
+
+
+def _nothing_selected(job: Job, selection: RetrySelection, counts: _Round) -> str:
+    if selection.ranges:
+        return f"{job.id} has no such lines: it has {job.ledger.total:,}"
+    if not selection.codes:
+        return f"{job.id} has no failed lines"
+    there = ", ".join(f"{code} ({count:,})" for code, count in counts.codes.most_common(SHOWN) if count) or "none that failed"
+    return f"{job.id} has no failed lines with the code {', '.join(sorted(selection.codes))}; there are: {there}"
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
