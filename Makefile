@@ -10,7 +10,7 @@ PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
 CLIENTS := tests/clients/.venv
 
-.PHONY: unit setup run test side-by-side lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
+.PHONY: unit setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
 
 setup: $(VENV)/.ready
 
@@ -39,15 +39,13 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-# Side by side, since most tests wait for processes, and beside them what reads the code; then, alone, the tests that measure. Byte
-# code is kept whatever the environment says: the tests start hundreds of processes.
+# What reads the code; then tests side by side, since most wait for processes; then, alone, those that measure. Byte code is kept
+# whatever the environment says: the tests start hundreds of processes.
 test: export PYTHONDONTWRITEBYTECODE =
 test:
-	$(MAKE) --no-print-directory -j 4 lint types imports side-by-side
-	$(BIN)/python -m pytest -q -m exclusive --durations=10
-
-side-by-side: $(VENV)/.dev
+	$(MAKE) --no-print-directory -j 3 lint types imports
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not exclusive" --durations=10
+	$(BIN)/python -m pytest -q -m exclusive --durations=10
 
 # Pure code and single modules: seconds, and no server.
 unit: $(VENV)/.dev

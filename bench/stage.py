@@ -19,7 +19,6 @@ from api_roadbalancer.embedded import EmbeddedRedis, free_port
 from balancer.configuration import load_configuration
 from bench.processes import Process, start_process, until
 from bench.results import BenchmarkFailed
-from jobs.intake.lines import CHAT_PATH
 from jobs.node import Node, open_node
 from jobs.records import FileRecord, Job
 from jobs.service import JobRequest
@@ -156,7 +155,7 @@ def _client(port: int) -> httpx.AsyncClient:
 
 async def open_job(node: Node, file: FileRecord) -> Job:
     """Open a job on an uploaded file. Raises BenchmarkFailed if it is refused."""
-    job = await node.service.submit(JobRequest(file.id, CHAT_PATH))
+    job = await node.service.submit(JobRequest(file.id, next(iter(file.paths))))
     if job.status is JobStatus.FAILED:
         raise BenchmarkFailed(f"the job was refused: {job.errors[:1]}")
     return job

@@ -61,7 +61,7 @@ def submit(
 
     async def work(node: Node) -> str:
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
-        request = JobRequest(file.id, CHAT_PATH, window, priority, background, order, max_cost=max_cost)
+        request = JobRequest(file.id, next(iter(file.paths), CHAT_PATH), window, priority, background, order, max_cost=max_cost)
         try:
             errors = await node.service.check(request)
         except InvalidRequest:

@@ -6,7 +6,8 @@ import math
 from enum import Enum
 from typing import NamedTuple
 
-from api_roadbalancer.mock.completions import ChatRequest, completion, stream_events
+from api_roadbalancer.mock.completions import CHAT, ChatRequest, completion, stream_events
+from api_roadbalancer.mock.kinds import body_of
 from api_roadbalancer.mock.wire import Request, chunk, error_body, last_chunk, response, response_head
 
 __all__ = ["Answer", "Ending", "error", "overloaded", "rate_limited", "right_answer", "stream_answer"]
@@ -32,7 +33,8 @@ def right_answer(request: Request, chat: ChatRequest, created: int, gap: float) 
     """`gap` is between the chunks of a stream, and means nothing otherwise."""
     if chat.stream:
         return stream_answer(request, stream_events(chat, request.number, created), gap)
-    return Answer(200, [response(request, 200, completion(chat, request.number, created))], good=True)
+    made = completion if chat.kind == CHAT else body_of
+    return Answer(200, [response(request, 200, made(chat, request.number, created))], good=True)
 
 
 def stream_answer(request: Request, events: list[bytes], gap: float) -> Answer:

@@ -11,6 +11,7 @@ from api_roadbalancer.mock.answers import Answer, Ending, error, overloaded, rat
 from api_roadbalancer.mock.behaviour import Fault
 from api_roadbalancer.mock.completions import (
     CHARACTERS_PER_TOKEN,
+    CHAT,
     BadChatRequest,
     ChatRequest,
     filled_up,
@@ -19,6 +20,7 @@ from api_roadbalancer.mock.completions import (
     request_key,
 )
 from api_roadbalancer.mock.faults import draw_fault, faulty_answer
+from api_roadbalancer.mock.kinds import parse
 from api_roadbalancer.mock.prefix_cache import BLOCK
 from api_roadbalancer.mock.simulation import Simulation
 from api_roadbalancer.mock.wire import Channel, Request, error_body
@@ -35,6 +37,7 @@ class ChatExchange:
         "_channel",
         "_chat",
         "_key",
+        "_kind",
         "_loop",
         "_prompt",
         "_request",
@@ -44,7 +47,10 @@ class ChatExchange:
         "_timer",
     )
 
-    def __init__(self, simulation: Simulation, loop: asyncio.AbstractEventLoop, request: Request, channel: Channel) -> None:
+    def __init__(
+        self, simulation: Simulation, loop: asyncio.AbstractEventLoop, request: Request, channel: Channel, kind: str = CHAT
+    ) -> None:
+        self._kind = kind
         self._simulation = simulation
         self._tally = simulation.tally
         self._loop = loop
@@ -73,7 +79,7 @@ class ChatExchange:
             delay += behaviour.jitter * self._simulation.rng.random()
         if behaviour.slow_rate and self._simulation.rng.random() < behaviour.slow_rate:
             delay *= behaviour.slow_factor
-        if behaviour.cache_blocks:
+        if behaviour.cache_blocks and self._kind == CHAT:
             delay += self._prefill(payload)
         if behaviour.knee:
             delay *= max(1.0, self._simulation.in_flight.now / behaviour.knee) ** (1 + behaviour.decay)
@@ -115,7 +121,7 @@ class ChatExchange:
         if payload is _NOT_JSON:
             return error(self._request, 400, error_body("The body isn't valid JSON.", REFUSED))
         try:
-            chat = parse_chat(payload)
+            chat = parse_chat(payload) if self._kind == CHAT else parse(self._kind, payload)
         except BadChatRequest as exc:
             return error(self._request, 400, error_body(str(exc), REFUSED, param=exc.param))
         model = chat.model or self._simulation.default_model()
@@ -123,7 +129,7 @@ class ChatExchange:
             message = f"The model '{model}' does not exist."
             return error(self._request, 404, error_body(message, REFUSED, "model_not_found", "model"))
         self._chat = chat if chat.model else chat._replace(model=model)
-        if size := self._simulation.behaviour.answer_bytes:
+        if (size := self._simulation.behaviour.answer_bytes) and self._kind == CHAT:
             self._chat = filled_up(self._chat, size)
         return None
 

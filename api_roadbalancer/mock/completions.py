@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,17 +13,21 @@ __all__ = [
     "CHARACTERS_PER_TOKEN",
     "BadChatRequest",
     "ChatRequest",
+    "answer_words",
     "completion",
     "filled_up",
+    "model_of",
     "parse_chat",
     "prompt_text",
     "request_key",
     "stream_events",
+    "token_limit",
 ]
 
 QUOTED_WORDS = 8
 QUOTED_CHARACTERS = 200  # a word can be long
 CHARACTERS_PER_TOKEN = 4
+CHAT = "/chat/completions"
 
 
 class BadChatRequest(ValueError):
@@ -40,6 +46,9 @@ class ChatRequest(NamedTuple):
     stream: bool
     include_usage: bool
     cached_tokens: int | None = None  # None: the server has no cache
+    kind: str = CHAT  # the path below /v1
+    inputs: tuple[str, ...] = ()  # of other kinds
+    options: Mapping[str, Any] = MappingProxyType({})  # of other kinds
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -67,10 +76,10 @@ def parse_chat(payload: object) -> ChatRequest:
     if not isinstance(messages, list) or not messages:
         raise BadChatRequest("'messages' must be a list with at least one message.", "messages")
     prompt, characters = _read_messages(messages)
-    words, finish_reason = _answer(prompt, _token_limit(payload))
+    words, finish_reason = answer_words(prompt, token_limit(payload))
     options = payload.get("stream_options")
     return ChatRequest(
-        model=_model(payload),
+        model=model_of(payload),
         words=words,
         finish_reason=finish_reason,
         prompt_tokens=max(1, characters // CHARACTERS_PER_TOKEN),
@@ -149,7 +158,7 @@ def _text(content: object) -> str:
     return " ".join(text for text in texts if isinstance(text, str))
 
 
-def _answer(prompt: str, limit: int | None) -> tuple[list[str], str]:
+def answer_words(prompt: str, limit: int | None) -> tuple[list[str], str]:
     quoted = prompt[:QUOTED_CHARACTERS].split(None, QUOTED_WORDS)[:QUOTED_WORDS]
     words = ["Simulated", "answer", "to:", *(quoted or ["(nothing)"])]
     words[-1] = words[-1].rstrip() + "."
@@ -158,7 +167,7 @@ def _answer(prompt: str, limit: int | None) -> tuple[list[str], str]:
     return words, "stop"
 
 
-def _token_limit(payload: dict[str, Any]) -> int | None:
+def token_limit(payload: dict[str, Any]) -> int | None:
     for param in ("max_completion_tokens", "max_tokens"):
         limit = payload.get(param)
         if limit is None:
@@ -169,7 +178,7 @@ def _token_limit(payload: dict[str, Any]) -> int | None:
     return None
 
 
-def _model(payload: dict[str, Any]) -> str:
+def model_of(payload: dict[str, Any]) -> str:
     model = payload.get("model") or ""
     if not isinstance(model, str):
         raise BadChatRequest("'model' must be a string.", "model")

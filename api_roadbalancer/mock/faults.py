@@ -14,7 +14,8 @@ from api_roadbalancer.mock.answers import (
     stream_answer,
 )
 from api_roadbalancer.mock.behaviour import Behaviour, Fault
-from api_roadbalancer.mock.completions import ChatRequest, completion, stream_events
+from api_roadbalancer.mock.completions import CHAT, ChatRequest, completion, stream_events
+from api_roadbalancer.mock.kinds import body_of
 from api_roadbalancer.mock.wire import JSON, Request, error_body, response, response_head
 
 __all__ = ["draw_fault", "faulty_answer"]
@@ -64,7 +65,7 @@ def _error_answer(fault: Fault, behaviour: Behaviour, request: Request) -> Answe
 
 
 def _spoilt_body(fault: Fault, behaviour: Behaviour, request: Request, chat: ChatRequest, created: int) -> Answer:
-    body = completion(chat, request.number, created)
+    body = (completion if chat.kind == CHAT else body_of)(chat, request.number, created)
     half = len(body) // 2
     if fault is Fault.BROKEN_JSON:
         return Answer(200, [response(request, 200, BROKEN_JSON)])

@@ -11,6 +11,7 @@ import orjson
 
 from api_roadbalancer.mock.behaviour import BehaviourError
 from api_roadbalancer.mock.chat import ChatExchange
+from api_roadbalancer.mock.kinds import KINDS
 from api_roadbalancer.mock.simulation import Simulation
 from api_roadbalancer.mock.wire import Channel, Request, error_body, response
 
@@ -18,6 +19,7 @@ __all__ = ["Routes"]
 
 PREFIX = b"/v1"
 CHAT = b"/chat/completions"
+OTHERS = {kind.encode(): kind for kind in KINDS}
 MODEL = b"/models/"
 REFUSED = "invalid_request_error"
 
@@ -30,7 +32,7 @@ class Routes:
         self._simulation = simulation
         self._loop = loop
         self._pages: dict[bytes, dict[bytes, Page | None]] = {
-            CHAT: {b"POST": SERVED_OVER_TIME},
+            **{path: {b"POST": SERVED_OVER_TIME} for path in (CHAT, *OTHERS)},
             b"/models": {b"GET": self._models},
             b"/health": {b"GET": lambda request: (200, b"{}")},
             b"/mock/stats": {b"GET": self._stats},
@@ -44,8 +46,9 @@ class Routes:
     def start(self, request: Request, channel: Channel) -> ChatExchange | None:
         """Returns the exchange to cancel should the client go; None where the answer is already written."""
         path = request.path.removeprefix(PREFIX)
-        if path == CHAT and request.method == b"POST" and not request.too_large:
-            exchange = ChatExchange(self._simulation, self._loop, request, channel)
+        if (path == CHAT or path in OTHERS) and request.method == b"POST" and not request.too_large:
+            kind = OTHERS.get(path, CHAT.decode())
+            exchange = ChatExchange(self._simulation, self._loop, request, channel, kind)
             exchange.start()
             return exchange
         status, body, headers = self._page(path, request)

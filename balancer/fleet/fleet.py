@@ -30,6 +30,7 @@ from balancer.http import (
 )
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.providers import Answer, Call, RequestRefused, adapter_for
+from balancer.providers.kinds import CHAT_PATH
 from balancer.results import ChatChunk
 from balancer.routing.model_catalog import ModelCatalog, upstream_model
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
@@ -42,7 +43,6 @@ from balancer.usage.token_guess import guessed_usage
 
 __all__ = ["CHAT_PATH", "Fleet"]
 
-CHAT_PATH = "/chat/completions"
 ENGINE_TIMEOUT = 1.0
 """Seconds that an engine may take to report its load: the limits of all endpoints wait for it."""
 
@@ -157,6 +157,8 @@ class Fleet:
         """
         connection = self._connections[slot.endpoint]
         try:
+            if path not in connection.adapter.paths:
+                raise RequestRefused("url", f"{connection.endpoint.name} does not answer requests to {path}")
             asked = await self._with_model(connection.endpoint, body)
             if connection.endpoint.stream_upstream and path == CHAT_PATH:
                 asked = {**asked, "stream": True}

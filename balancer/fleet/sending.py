@@ -23,7 +23,7 @@ __all__ = ["ChatRequest", "ChatStream", "Sender", "asking"]
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """An OpenAI chat request, and on whose account it goes.
+    """An OpenAI request, for a chat or to another `path` (see balancer.providers.kinds), and on whose account it goes.
 
     `owner` is the id of the API key that it is counted for. `api_key` replaces the endpoint's own for this request alone, which
     then goes to none but the endpoints in `only`. `defaults` are fields that an endpoint gets if it takes them. `on_abandoned` is
@@ -36,6 +36,7 @@ class ChatRequest:
     only: frozenset[str] | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     on_abandoned: Callable[[Sent], None] | None = None
+    path: str = CHAT_PATH
 
 
 class Sender:
@@ -76,7 +77,7 @@ class Sender:
                 try:
                     with slot:
                         body = self._asking(request, target)
-                        outcome = await self._fleet.send(slot, CHAT_PATH, body, request.owner, request.api_key)
+                        outcome = await self._fleet.send(slot, request.path, body, request.owner, request.api_key)
                 except SlotLapsed:
                     continue
                 self._take_in(outcome, way, target)

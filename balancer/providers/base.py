@@ -1,7 +1,7 @@
 """The interface of a provider adapter."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ import orjson
 from balancer.endpoint import Endpoint
 from balancer.errors import BalancerError
 from balancer.outcome import NO_USAGE, Failure, Usage
+from balancer.providers.kinds import CHAT_PATH
 
 __all__ = ["Adapter", "Answer", "Call", "Check", "EngineLoad", "RequestRefused", "StreamFault", "Translation"]
 
@@ -105,6 +106,8 @@ class Translation(ABC):
 class Adapter(ABC):
     """Translates between OpenAI's chat format and an endpoint's own. Holds no state; one object serves all endpoints."""
 
+    paths: Collection[str] = (CHAT_PATH,)
+    """The kinds of requests that it can send (see `kinds`)."""
     check: Check | None = Check()
     """What an active check asks for; None: there is nothing that may be asked for free."""
     alive_check: Check | None = None

@@ -15,8 +15,9 @@ MOST_CHOICES = 64
 _TOKEN_LIMITS = ("max_completion_tokens", "max_tokens")
 
 
-def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `body` with the endpoint's model name, defaults and token cap; `body` itself where nothing changes.
+def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any], generates: bool = True) -> Mapping[str, Any]:
+    """Return `body` with the endpoint's model name and, if its answer is generated, its defaults and its token cap; `body` itself
+    where nothing changes.
 
     Raises RequestRefused for a model that is no name, and for limits that are no counts: what slipped past the cap as a text or a
     float would be paid.
@@ -28,6 +29,8 @@ def apply_endpoint(endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, 
     upstream = upstream_model(endpoint, model)
     if upstream is not None and upstream != model:
         changes["model"] = upstream
+    if not generates:
+        return {**body, **changes} if changes else body
     for name in _TOKEN_LIMITS:
         if body.get(name) is not None and not _is_count(body[name], LARGEST_TOKEN_LIMIT):
             raise RequestRefused(name, f"must be a whole number from 1 to {LARGEST_TOKEN_LIMIT:,}")

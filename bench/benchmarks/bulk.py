@@ -1,35 +1,24 @@
 """How many lines per second go from submission to durable results, beside what people use instead."""
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from bench.benchmarks.base import Benchmark
-from bench.environment import competitors_python
+from bench.contenders import CONTENDER_SECONDS, IN_FLIGHT, OURS, UNIT, WORKERS, Loop, check_count, end_all, roadbalancer, run_loop
 from bench.lines import InputFile
-from bench.processes import Process, until
-from bench.results import BenchmarkFailed, Figure, Target, at_least
-from bench.stage import ModelServer, Stage, completed, measured, open_job
-from jobs.intake.files import Upload
-from jobs.results.verify import verify_job
+from bench.processes import until
+from bench.results import BenchmarkFailed, Figure, at_least
+from bench.stage import ModelServer, Stage, measured
 
 __all__ = ["BENCHMARK"]
 
 LINE_BYTES = 400
-IN_FLIGHT = 100
-"""Requests at once, of Roadbalancer and of every loop."""
-WORKERS = 2
 CELERY_THREADS = 32
 """Of each of the two worker processes of plain Celery."""
-CONTENDER_SECONDS = 120.0
-"""How long one contender may take."""
-UNIT = "lines/s"
-OURS = "Roadbalancer, 2 workers"
 
 log = logging.getLogger(__name__)
 
@@ -54,42 +43,20 @@ async def _measure(quick: bool) -> list[Figure]:
     with Stage() as stage:
         server = await stage.model_server("m")
         source = InputFile(size.ours, LINE_BYTES).write(stage.folder / "in.jsonl")
-        figures = await _roadbalancer(stage, server, source, size.ours)
+        figures = await roadbalancer(stage, server, source, size.ours)
         figures.append(await _one_command(stage, server, source, size.ours))
         figures.append(await _celery(stage, server, source, size.celery))
         loops = (
-            _Loop("openai SDK, asyncio, 1 process", "openai_loop", size.openai, target=at_least(5)),
-            _Loop("bare aiohttp, 1 process", "aiohttp_loop", size.aiohttp, own_environment=True),
-            _Loop("bare httpx.AsyncClient, 1 process", "httpx_loop", size.httpx),
+            Loop("openai SDK, asyncio, 1 process", "openai_loop", size.openai, target=at_least(5)),
+            Loop("bare aiohttp, 1 process", "aiohttp_loop", size.aiohttp, own_environment=True),
+            Loop("bare httpx.AsyncClient, 1 process", "httpx_loop", size.httpx),
         )
         for loop in loops:
-            figures.append(await _run_loop(stage, server, source, loop))
+            figures.append(await run_loop(stage, server, source, loop))
     return figures
 
 
 BENCHMARK = Benchmark("bulk", "lines per second from submission to durable results, zero-latency server", _measure, 600.0)
-
-
-async def _roadbalancer(stage: Stage, server: ModelServer, source: Path, lines: int) -> list[Figure]:
-    """Workers are up and have answered nothing yet; the clock runs from the upload until the job is completed."""
-    log.info("roadbalancer, %d lines", lines)
-    stage.configure([("a", server), ("b", server)], slots=IN_FLIGHT // 2)
-    workers = await stage.workers(WORKERS)
-    async with stage.node() as node:
-        started = time.perf_counter()
-        file = await node.service.files.add(Upload(source.name), _chunks(source))
-        opened = time.perf_counter()
-        job = await completed(node, await open_job(node, file), CONTENDER_SECONDS)
-        ended = time.perf_counter()
-        verdict = await verify_job(node.service, node.objects, job)
-    if not verdict.holds:
-        raise BenchmarkFailed(f"the results are wrong: {verdict.problem}")
-    _end(workers)
-    note = f"{lines:,} lines, checked on the way in, output verified"
-    return [
-        Figure(OURS, lines / (ended - started), UNIT, note=note),
-        Figure("the same from the job's opening", lines / (ended - opened), UNIT, note="without the upload and its check"),
-    ]
 
 
 async def _one_command(stage: Stage, server: ModelServer, source: Path, lines: int) -> Figure:
@@ -104,7 +71,7 @@ async def _one_command(stage: Stage, server: ModelServer, source: Path, lines: i
     process = stage.start("roadbalancer run", "-m", "api_roadbalancer", "run", str(source), *options, grace=30.0)
     await process.finished(CONTENDER_SECONDS)
     seconds = time.perf_counter() - started
-    _check_count(out, lines)
+    check_count(out, lines)
     return Figure("`roadbalancer run`, everything", lines / seconds, UNIT, note=f"{seconds:.1f} s with start and stop")
 
 
@@ -125,53 +92,6 @@ async def _celery(stage: Stage, server: ModelServer, source: Path, lines: int) -
         found = await measured(publisher)
         if store.llen(RESULTS) != lines:
             raise BenchmarkFailed(f"plain Celery kept {store.llen(RESULTS)} results of {lines} lines")
-    _end(workers)
+    end_all(workers)
     note = f"a task each for {lines:,} lines, 2 × {CELERY_THREADS} threads, published at {lines / found['published']:,.0f}/s"
     return Figure("plain Celery, 2 workers", lines / found["seconds"], UNIT, at_least(8), OURS, note)
-
-
-@dataclass(frozen=True, slots=True)
-class _Loop:
-    """A client in the loop of bench/competitors/loop.py."""
-
-    name: str
-    module: str
-    lines: int
-    target: Target | None = None
-    own_environment: bool = False
-
-
-async def _run_loop(stage: Stage, server: ModelServer, source: Path, loop: _Loop) -> Figure:
-    log.info("%s, %d lines", loop.name, loop.lines)
-    interpreter: list[str] = []
-    if loop.own_environment:
-        try:
-            interpreter = [str(await competitors_python())]
-        except BenchmarkFailed as exc:
-            return Figure(loop.name, None, UNIT, loop.target, OURS, f"skipped: {exc}")
-    out = stage.folder / f"{loop.module}.jsonl"
-    arguments = [server.url, str(source), str(out), "--lines", str(loop.lines), "--in-flight", str(IN_FLIGHT)]
-    process = stage.start(loop.module, *interpreter, "-m", f"bench.competitors.{loop.module}", *arguments)
-    found = await measured(process)
-    _check_count(out, loop.lines)
-    note = f"{loop.lines:,} lines, {IN_FLIGHT} in flight"
-    return Figure(loop.name, loop.lines / found["seconds"], UNIT, loop.target, OURS, note)
-
-
-def _check_count(out: Path, lines: int) -> None:
-    with out.open("rb") as file:
-        found = sum(1 for _ in file)
-    if found != lines:
-        raise BenchmarkFailed(f"{out.name} has {found} results of {lines} lines")
-
-
-def _end(processes: list[Process]) -> None:
-    """End one contender's processes before the next one's turn."""
-    for process in processes:
-        process.end()
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, 1024 * 1024):
-            yield chunk

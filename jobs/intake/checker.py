@@ -7,7 +7,7 @@ from enum import Enum
 import orjson
 
 from jobs.intake.line_index import IndexBuilder, is_blank
-from jobs.intake.lines import MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
+from jobs.intake.lines import CHAT_PATH, MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
 from jobs.intake.prefix_order import PrefixOrder
 from jobs.intake.uniqueness import UniqueNames
 from jobs.records import BadLine
@@ -156,7 +156,8 @@ class Intake:
             kept.append(line + b"\n")
             self._kept += len(line) + 1
         self._index.add(offset)
-        self._order.add(line, checked.body.get("tools"), offset)
+        if checked.path == CHAT_PATH:
+            self._order.add(line, checked.body.get("tools"), offset)
         self._lines += 1
 
     def _remember(self, custom_id: str, models: tuple[str, ...], path: str) -> None:

@@ -5,9 +5,20 @@ from typing import Any
 
 import orjson
 
+from balancer.providers.kinds import KINDS
 from jobs.records import BadLine
 
-__all__ = ["CHAT_PATH", "MAX_LINE_BYTES", "PATHS", "InputLine", "LineRefused", "check_line", "expand_shorthand", "is_deep"]
+__all__ = [
+    "CHAT_PATH",
+    "MAX_LINE_BYTES",
+    "PATHS",
+    "InputLine",
+    "LineRefused",
+    "check_line",
+    "expand_shorthand",
+    "is_deep",
+    "missing_field",
+]
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """A longer line is refused, since a worker holds some dozens of them in memory."""
@@ -16,9 +27,10 @@ MAX_CUSTOM_ID = 512
 MAX_DEPTH = 200
 """Levels of a line's JSON: orjson reads 1,024 of them, but writes no more than 254."""
 CHAT_PATH = "/v1/chat/completions"
-PATHS = (CHAT_PATH,)
+EMBEDDINGS_PATH = "/v1/embeddings"
+PATHS = tuple(f"/v1{path}" for path in KINDS)
 """The API paths that a line may ask for."""
-_SHORTHAND = ("prompt", "messages")
+_SHORTHAND = ("prompt", "messages", "input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +93,21 @@ def check_line(entry: Any, number: int) -> InputLine:
     path = entry.get("url")
     if path not in PATHS:
         raise _refused("invalid_url", f"`url` must be {' or '.join(PATHS)}", number, "url")
-    return InputLine(custom_id, path, _check_body(entry.get("body"), number), entry["body"])
+    return InputLine(custom_id, path, _check_body(entry.get("body"), path, number), entry["body"])
 
 
-def _check_body(body: Any, number: int) -> tuple[str, ...]:
-    """Check a chat request and return the models that it names, "" alone if it names none."""
+def _check_body(body: Any, path: str, number: int) -> tuple[str, ...]:
+    """Check a request and return the models that it names, "" alone if it names none."""
     if not isinstance(body, dict):
         problem = "is missing" if body is None else "must be a JSON object"
         raise _refused("missing_required_parameter", f"`body` {problem}", number, "body")
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
-        raise _refused("invalid_value", "`body.messages` must be a list of messages that is not empty", number, "body.messages")
+    if path == CHAT_PATH:
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+            problem = "must be a list of messages that is not empty"
+            raise _refused("invalid_value", f"`body.messages` {problem}", number, "body.messages")
+    elif missing := missing_field(path, body):
+        raise _refused("missing_required_parameter", f"`body.{missing}` is missing or empty", number, f"body.{missing}")
     if body.get("stream"):
         raise _refused("invalid_value", "`body.stream` can't be true in a batch", number, "body.stream")
     model = body.get("model", "")
@@ -103,15 +119,25 @@ def _check_body(body: Any, number: int) -> tuple[str, ...]:
     return tuple(name for name in (model, *more) if name) or ("",)
 
 
-def expand_shorthand(entry: Any, number: int) -> Any:
-    """Make a whole line of `{"prompt": ...}` or `{"messages": [...]}`; other lines are returned as they are.
+def missing_field(path: str, body: dict[str, Any]) -> str | None:
+    """Return the first field that a request to `path` has to have and lacks, None if it has all."""
+    kind = KINDS[path.removeprefix("/v1")]
+    if kind.instead and all(body.get(name) for name in kind.instead):
+        return None
+    return next((name for name in kind.required if not body.get(name)), None)
 
-    Every other field of a shorthand line is a chat field. A missing custom_id becomes `line-N`. Raises LineRefused.
+
+def expand_shorthand(entry: Any, number: int) -> Any:
+    """Make a whole line of `{"prompt": ...}`, `{"messages": [...]}` or, for embeddings, `{"input": ...}`; other lines are
+    returned as they are.
+
+    Every other field of a shorthand line is a field of the request. A missing custom_id becomes `line-N`. Raises LineRefused.
     """
     if not isinstance(entry, dict) or "body" in entry or not any(name in entry for name in _SHORTHAND):
         return entry
-    body = {name: value for name, value in entry.items() if name not in ("custom_id", "prompt", "method", "url")}
-    if "prompt" in entry:
+    body = {name: value for name, value in entry.items() if name not in ("custom_id", "method", "url")}
+    if entry.get("url", CHAT_PATH) == CHAT_PATH and "prompt" in body:
+        del body["prompt"]
         if not isinstance(entry["prompt"], str) or "messages" in entry:
             problem = "must be a string" if "messages" not in entry else "and `messages` exclude each other"
             raise _refused("invalid_value", f"`prompt` {problem}", number, "prompt")
@@ -120,7 +146,7 @@ def expand_shorthand(entry: Any, number: int) -> Any:
     return {
         "custom_id": custom_id,
         "method": entry.get("method", "POST"),
-        "url": entry.get("url", CHAT_PATH),
+        "url": entry.get("url", EMBEDDINGS_PATH if "input" in body else CHAT_PATH),
         "body": body,
     }
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from balancer.providers.kinds import Kind
 from producer_api.http.openapi import errors
 
-__all__ = ["CHAT", "RESPONSES"]
+__all__ = ["CHAT", "RESPONSES", "passed_through"]
 
 _ERRORS = errors(400, 401, 403, 404, 413, 429, "4XX", 500, 502, 503, 504)
 _EVENTS: dict[str, Any] = {"text/event-stream": {}}
@@ -128,3 +129,31 @@ RESPONSES: dict[str, Any] = {
     },
 }
 """How the responses route is documented."""
+
+_TEXTS: dict[str, Any] = {
+    "anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}]
+}
+
+
+def passed_through(kind: Kind) -> dict[str, Any]:
+    """Return how the route of another kind is documented."""
+    request = {
+        "type": "object",
+        "required": list(kind.required),
+        "properties": {"model": {"type": "string"}, **{name: _TEXTS for name in kind.required}},
+        "additionalProperties": True,
+    }
+    example = {"model": "a-model", **{name: "Hello" for name in kind.required}}
+    answer = {
+        "type": "object",
+        "required": [kind.answer],
+        "properties": {kind.answer: {"type": "array", "items": {"type": "object"}}, "usage": {"type": "object"}},
+    }
+    content = {"schema": request, "examples": {"one": {"summary": "One text", "value": example}}}
+    return {
+        "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": content}}},
+        "responses": {
+            200: {"description": "The endpoint's answer.", "content": {"application/json": {"schema": answer}}},
+            **_ERRORS,
+        },
+    }

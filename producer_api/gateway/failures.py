@@ -18,6 +18,7 @@ _ANSWERS: dict[FailureKind, tuple[int, str]] = {
     FailureKind.OVERLOADED: (503, UNAVAILABLE),
     FailureKind.SERVER: (502, SERVER_ERROR),
     FailureKind.INVALID_RESPONSE: (502, SERVER_ERROR),
+    FailureKind.CHECK_FAILED: (502, SERVER_ERROR),
     FailureKind.ANSWER_TOO_LARGE: (502, SERVER_ERROR),
     # The endpoint's key and account are this server's affair, not the caller's.
     FailureKind.AUTHENTICATION: (502, SERVER_ERROR),

@@ -14,6 +14,7 @@ from balancer.outcome import Failure, FailureKind
 from balancer.providers.base import Adapter, Answer, Call, RequestRefused, StreamFault, Translation
 from balancer.providers.documents import with_files
 from balancer.providers.failures import unreadable
+from balancer.providers.kinds import CHAT_PATH, KINDS
 from balancer.providers.openai.answers import MOST_TOKENS, error_answer, one_line, openai_failure, stream_failure, usage_of
 from balancer.providers.openai.choices import wrong_in
 from balancer.providers.responses.adapter import is_responses_call, responses_answer, responses_call
@@ -22,12 +23,13 @@ from balancer.providers.settings import apply_endpoint
 
 __all__ = ["MOST_TOKENS", "OpenAIAdapter", "one_line", "openai_failure", "usage_of"]
 
-CHAT = "/chat/completions"
 END = b"[DONE]"
 
 
 class OpenAIAdapter(Adapter):
-    """OpenAI chat completions, and every server that speaks them."""
+    """OpenAI chat completions, and every server that speaks them; beside them embeddings and what else is in `kinds`."""
+
+    paths = tuple(KINDS)
 
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
         headers = {"content-type": "application/json"}
@@ -36,8 +38,8 @@ class OpenAIAdapter(Adapter):
         return headers
 
     def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
-        sent = apply_endpoint(endpoint, body)
-        if endpoint.options and path == CHAT and _wants_responses(endpoint):
+        sent = apply_endpoint(endpoint, body, KINDS[path].generates)
+        if endpoint.options and path == CHAT_PATH and _wants_responses(endpoint):
             return responses_call(endpoint, sent)
         messages = sent.get("messages")
         files = with_files(messages)
@@ -58,9 +60,10 @@ class OpenAIAdapter(Adapter):
         if status != 200:
             handed_on, failure = error_answer(status, headers, parsed, body)
             return Answer(handed_on, failure=failure)
-        if not isinstance(parsed, dict) or not isinstance(parsed.get("choices"), list) or parsed.get("error"):
-            return Answer(b"", failure=unreadable(status, body, parsed, "choices"))
-        if call.path == CHAT:
+        field = KINDS[call.path].answer
+        if not isinstance(parsed, dict) or not isinstance(parsed.get(field), list) or parsed.get("error"):
+            return Answer(b"", failure=unreadable(status, body, parsed, field))
+        if call.path == CHAT_PATH:
             for choice in parsed["choices"]:
                 if wrong := wrong_in(choice, "message"):
                     failure = Failure(FailureKind.INVALID_RESPONSE, f"a 200 answer in which {wrong} ({len(body)} bytes)", status)

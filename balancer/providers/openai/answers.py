@@ -70,8 +70,10 @@ def usage_of(usage: Any) -> Usage:
         return NO_USAGE
     prompt_details = usage.get("prompt_tokens_details")
     completion_details = usage.get("completion_tokens_details")
+    # Rankings tell the sum alone.
+    prompt = "prompt_tokens" if "prompt_tokens" in usage or "completion_tokens" in usage else "total_tokens"
     return Usage(
-        count_of(usage, "prompt_tokens"),
+        count_of(usage, prompt),
         count_of(usage, "completion_tokens"),
         count_of(prompt_details, "cached_tokens"),
         count_of(completion_details, "reasoning_tokens"),

@@ -43,6 +43,7 @@ def test_the_table_of_benchmarks_has_each_under_its_own_name() -> None:
         "tail",
         "concurrency",
         "prefix",
+        "embeddings",
     ]
     assert all(name == benchmark.name for name, benchmark in BENCHMARKS.items())
 
