@@ -41,6 +41,8 @@ class FailureKind(StrEnum):
     """The provider does not want to answer what the request holds."""
     CONTEXT_TOO_LONG = "context_length_exceeded"
     """The request is longer than the model can read."""
+    CHECK_FAILED = "check_failed"
+    """The answer does not pass the checks of its job."""
     FLEET_FULL = "fleet_full"
     """Every endpoint that serves the request is full for longer than it may wait."""
     UNAVAILABLE = "no_endpoint_available"
@@ -148,6 +150,9 @@ class Usage:
     reasoning: int = 0
     cache_write: int = 0
     cache_write_hour: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in Usage.__slots__))
 
 
 NO_USAGE = Usage()

@@ -131,6 +131,8 @@ class Job:
     `cost` is in USD, without the `unpriced` lines whose price is unknown; without the endpoints' caches it were `saved` more. At
     `max_cost` the job is `paused` (None: no cap, not paused). `waiting` says what keeps its lines from being finished, None while
     they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
+    `checks` is what its answers have to pass (see jobs.checks).
+
     In a `round` (its folder) in which lines are sent again, its places are those of these lines, and the results of `kept` others
     stand beside; `earlier` tells of the rounds before: `ended_at`, `completed`, `failed`, `error_file_id`.
     `owner` is the id of the API key that it was made with, "" where there was none; `request_digest` tells the request that made
@@ -171,6 +173,7 @@ class Job:
     request_digest: str = ""
     round: str = ""
     kept: int = 0
+    checks: str = ""
     earlier: tuple[dict[str, Any], ...] = ()
     times: dict[str, int] = field(default_factory=dict)
 
@@ -241,6 +244,7 @@ class Job:
             owner=fields.get("owner", ""),
             request_digest=fields.get("request_digest", ""),
             round=fields.get("round", ""),
+            checks=fields.get("checks", ""),
             kept=count("kept"),
             earlier=tuple(orjson.loads(fields.get("earlier") or "[]")),
             times={name: int(fields[name]) for name in TIMES if fields.get(name)},

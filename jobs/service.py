@@ -8,6 +8,7 @@ from balancer.routing import BalancingStrategy
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access.record import KeyRecord
 from jobs.access.store import KeyStore
+from jobs.checks import checks_of
 from jobs.cost.cap import check_cap, require_prices
 from jobs.dispatch.dispatcher import Dispatcher
 from jobs.dispatch.lease_table import ShardTable
@@ -101,6 +102,7 @@ class JobService:
         if file.purpose != BATCH_PURPOSE or file.lines is None:
             raise InvalidRequest(f"file {file.id} has the purpose {file.purpose!r}, not {BATCH_PURPOSE!r}", "input_file_id")
         request.caller.check_models(file.models)
+        self._check_recheck(request)
         request.caller.check_priority(request.priority)
         errors = file.errors or await self._errors_against_fleet(file, request.path)
         if request.max_cost is not None:
@@ -108,6 +110,12 @@ class JobService:
             if not errors:
                 require_prices(self._fleet, file.models)
         return NewJob(request, file, seconds, errors)
+
+    def _check_recheck(self, request: JobRequest) -> None:
+        if request.checks and (model := checks_of(request.checks).model):
+            request.caller.check_models([model])
+            if not self._fleet.catalog.serving(model):
+                raise InvalidRequest(f"no endpoint serves the model {model!r} of recheck", "recheck", "model_not_found")
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job; what is finished is kept. A job that has ended stays as it is. Raises NotFound."""

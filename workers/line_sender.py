@@ -4,15 +4,18 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import orjson
 
 from balancer.fleet.sending import asking
 from balancer.fleet.slot import Slot, SlotLapsed
-from balancer.outcome import Failure, Outcome
+from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
+from jobs.checks import checks_of
 from jobs.records import Job
 from jobs.results.history import NO_HISTORY, LineHistory
 from workers.hedging import MOST_FOR_A_LINE, SLOT_PATIENCE, is_late
@@ -63,10 +66,21 @@ class Line:
     """What was tried before this pass, and what has failed in it."""
     requests: int = 0
     """Those sent in this pass, with hedges."""
+    rechecks: int = 0
+    """How often it was asked again since its answer did not pass the job's checks."""
+    spent: tuple[Outcome, ...] = ()
+    """Its answers that did not pass."""
 
     def tried(self, passes: int = 0) -> LineHistory:
         """Return what has been tried by now, with the passes that it has failed."""
         return LineHistory(passes, self.history.attempts + self.requests, self.history.failed)
+
+    def with_spent(self, outcome: Outcome) -> Outcome:
+        """Return the last outcome with the usage and the cost of all answers."""
+        for each in self.spent:
+            cost = None if each.cost is None or outcome.cost is None else each.cost + outcome.cost
+            outcome = replace(outcome, usage=outcome.usage + each.usage, cost=cost)
+        return outcome
 
     def failed_at(self, endpoint: str, failure: Failure) -> None:
         """Keep a request that failed."""
@@ -95,6 +109,8 @@ class LineSender:
         self._fleet = context.fleet
         self._hedging = context.hedging
         self._may_hedge = job.max_cost is None
+        self._checks = checks_of(job.checks) if job.checks else None
+        self._most_rechecks = self._checks.attempts if self._checks is not None else 0
         self._rng = context.rng
         self._rules = FailoverRules(
             BalancingStrategy.LEAST_CONNECTIONS,
@@ -165,7 +181,13 @@ class LineSender:
                 place = await self.place_for(line)
                 continue
             if outcome.failure is None:
-                return outcome
+                outcome = self.checked(line, outcome)
+                if outcome.failure is None or line.rechecks >= self._most_rechecks:
+                    return line.with_spent(outcome)
+                line.rechecks += 1
+                line.spent = (*line.spent, outcome)
+                place = await self.place_for(line)
+                continue
             line.attempts.failed(place.target, outcome.failure)
             line.failed_at(outcome.endpoint, outcome.failure)
             place = await self.place_for(line)
@@ -186,6 +208,18 @@ class LineSender:
             if outcome.too_many:
                 await asyncio.sleep(AFTER_TOO_MANY)
             return outcome
+
+    def checked(self, line: Line, outcome: Outcome) -> Outcome:
+        """Return an answer as it is if it passes the job's checks; else as a failure, and have the line ask differently."""
+        fault = self._checks.fault(_body(outcome)) if self._checks is not None else None
+        if self._checks is None or fault is None:
+            return outcome
+        failure = Failure(FailureKind.CHECK_FAILED, f"the answer does not pass {fault.check!r}: {fault.message}")
+        line.failed_at(outcome.endpoint, failure)
+        line.body = self._checks.asked_again(line.body, _body(outcome), fault)
+        if self._checks.model:
+            line.attempts = Attempts((self._checks.model,))
+        return replace(outcome, failure=failure)
 
     def _asking(self, line: Line, target: Target) -> Mapping[str, Any]:
         endpoint = self._fleet.endpoints.get(target.endpoint)
@@ -250,6 +284,10 @@ class LineSender:
         others = [option for option in self._all_options((None,)) if option.endpoint.name != self._home]
         decision = decide(Attempts((None,)), others, self._rules, {}, self._rng)
         return decision.target.endpoint if isinstance(decision, Go) else self._home
+
+
+def _body(outcome: Outcome) -> Mapping[str, Any] | None:
+    return outcome.parsed if outcome.parsed is not None else orjson.loads(outcome.body)
 
 
 def _seconds_since(sent_at: float) -> float:

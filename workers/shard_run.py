@@ -294,6 +294,10 @@ class ShardRun:
             return
         if outcome is None:
             line.hedge_count -= 1
+        elif outcome.failure is None and line.number not in self._results:
+            outcome = self._sender.checked(line, outcome)
+            if outcome.failure is not None:
+                line.spent = (*line.spent, outcome)
         if outcome is None or outcome.failure is not None or line.number in self._results:
             line.hedges = tuple(endpoint for endpoint in line.hedges if endpoint != target.endpoint)
             return
@@ -301,7 +305,7 @@ class ShardRun:
             "line %d of %s: %s answered before %s", line.input_number + 1, self.shard.job_id, outcome.endpoint, line.endpoint
         )
         self._failures.pop(line.number, None)
-        self._record(line, outcome)
+        self._record(line, line.with_spent(outcome))
         first.cancel()
         self._end_hedges(line)
 

@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+from pydantic import BaseModel, ValidationError
+
 from api_roadbalancer.local_files import write_whole
 from api_roadbalancer.progress import money
 from api_roadbalancer.tables import Row, Table, answered_groups, check_columns, table_chunks
@@ -21,8 +24,20 @@ T = TypeVar("T")
 class Answers:
     """One answer for each row, in the order of the rows. Nothing of it is in memory before it is asked for."""
 
-    def __init__(self, data: Any, table: Table, job: Job, store: str, again: Callable[[], Job] | None = None) -> None:
-        """`again` sends the rows that failed again and returns the job when it has ended."""
+    def __init__(
+        self,
+        data: Any,
+        table: Table,
+        job: Job,
+        store: str,
+        again: Callable[[], Job] | None = None,
+        model: type[BaseModel] | None = None,
+        is_json: bool = False,
+    ) -> None:
+        """`again` sends the rows that failed again and returns the job when it has ended. With `is_json` answers are JSON, with
+        `model` objects of it."""
+        self._model = model
+        self._is_json = is_json or model is not None
         self._again = again
         self._data = data
         self._table = table
@@ -64,14 +79,33 @@ class Answers:
         return _like(self._data, [answer["answer"] for answer in self._all()])
 
     @property
+    def objects(self) -> list[Any]:
+        """The answers as objects of the schema's model, or as what their JSON says; None where a row failed."""
+        return [self._object(answer["answer"]) for answer in self._all()]
+
+    def _object(self, text: str | None) -> Any:
+        if text is None or not self._is_json:
+            return text
+        return self._model.model_validate_json(text) if self._model is not None else orjson.loads(text)
+
+    @property
+    def rows(self) -> list[Row]:
+        """What is known of each answer: `answer`, `error`, `finish_reason`, `prompt_tokens`, `completion_tokens`, `cost`,
+        `endpoint`, `model` and `attempts`."""
+        return self._all()
+
+    @property
     def errors(self) -> dict[int, str]:
         """Why rows have no answer, by their positions (from 0)."""
         return {number: answer["error"] for number, answer in enumerate(self._all()) if answer["error"] is not None}
 
-    def __iter__(self) -> Iterator[Row]:
-        """Yield each row's answer: `answer`, `error`, `finish_reason`, `prompt_tokens`, `completion_tokens`, `cost`, `endpoint`,
-        `model` and `attempts`."""
-        return iter(self._all())
+    def __iter__(self) -> Iterator[Any]:
+        """Yield each row's answer: an object if there is a schema, else a text; None where it failed."""
+        return (self._object(answer["answer"]) for answer in self._all())
+
+    def __getitem__(self, index: int) -> Any:
+        """Return the answer of one row, as iteration does."""
+        return self._object(self._all()[index]["answer"])
 
     def retry(self) -> "Answers":
         """Send the rows that failed again, and take their answers in; the others stay, and what was paid stays counted. Returns
@@ -116,7 +150,20 @@ class Answers:
         return self._answers
 
     async def _collected(self) -> list[Row]:
-        return [answer async for _, answers in answered_groups(self._table, self.job_id, *self._files()) for answer in answers]
+        groups = answered_groups(self._table, self.job_id, *self._files())
+        return [self._validated(answer) async for _, answers in groups for answer in answers]
+
+    def _validated(self, answer: Row) -> Row:
+        """Turn an answer into a failed row that fits the schema but not the model's own validators."""
+        if self._model is None or answer["answer"] is None:
+            return answer
+        try:
+            self._model.model_validate_json(answer["answer"])
+        except ValidationError as exc:
+            problem = exc.errors()[0]
+            place = ".".join(map(str, problem["loc"]))
+            return {**answer, "answer": None, "error": f"does not validate: {place}: {problem['msg']}"}
+        return answer
 
     def _write(self, path: Path, suffix: str) -> None:
         check_columns(self._table)

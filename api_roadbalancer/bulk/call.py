@@ -1,6 +1,8 @@
 """`run`: the bulk call from a program or a notebook."""
 
 import asyncio
+import hashlib
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from api_roadbalancer.bulk.answers import Answers
@@ -19,6 +22,7 @@ from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Supervisor
 from api_roadbalancer.tables import RowRequests, table_of
 from balancer.usage.pricing import has_no_price
+from jobs.checks import parse_checks
 from jobs.cost.projection import sufficient_cap
 from jobs.errors import CapReached, InvalidRequest
 from jobs.node import open_node
@@ -40,6 +44,9 @@ def run(
     messages_column: str | None = None,
     image_column: str | None = None,
     fields: Mapping[str, Any] | None = None,
+    schema: Any = None,
+    checks: Sequence[str | Mapping[str, Any]] = (),
+    recheck: Mapping[str, Any] | None = None,
     endpoints: Sequence[str] = (),
     model: str | None = None,
     api_key_env: str | None = None,
@@ -58,6 +65,11 @@ def run(
     column of messages instead, `image_column` one with an image's path or URL. `fields` go into each request, such as
     `{"max_tokens": 40}`.
 
+    With `schema` (a pydantic model, or a JSON schema) the endpoints are asked for JSON, and the answers are validated objects.
+    `checks` are what answers have to pass beside it, in order: `"not_empty"`, `{"finish_reason": "stop"}`, `{"regex": "..."}`,
+    `{"max_chars": 200}`. What does not pass is asked for again, by default twice and with the fault told:
+    `recheck={"attempts": 2, "feedback": True, "model": None}`.
+
     The requests go to `endpoints` (URLs, with the key in the environment variable `api_key_env`), or to those of the
     configuration file `config`, as on the command line. `model` is asked for. At `max_cost` (USD) CapReached is raised; all has
     to be done within `window` (`24h`, `30m`). `workers` are processes, one for each core (at most four) if not given.
@@ -74,17 +86,21 @@ def run(
     asked = dict(fields or {})
     if model is not None and not endpoints:
         asked["model"] = model
+    kept_checks = _kept_checks(schema, checks, recheck)
+    if schema is not None:
+        asked.setdefault("response_format", _response_format(schema))
     named = NamedEndpoints.of(endpoints, model if endpoints else None, api_key_env)
     requests = RowRequests(table, prompt, system, asked, messages_column, image_column)
     digest = requests.digest()
     request = BulkRequest(
-        f"id\n{id}" if id is not None else f"rows\n{digest}",
+        f"id\n{id}" if id is not None else f"rows\n{digest}{kept_checks}",
         f"{Path(table.name).name}.jsonl",
         requests.chunks,
         window,
         max_cost,
         workers,
-        digest if id is not None else "",
+        hashlib.sha256(f"{digest}{kept_checks}".encode()).hexdigest() if id is not None else "",
+        checks=kept_checks,
     )
     console = Console(stderr=True)
     display = TerminalDisplay(console, console.is_terminal or console.is_jupyter) if progress else NoDisplay()
@@ -94,7 +110,31 @@ def run(
     def again() -> Job:
         return _ended(_Call(replace(request, retries_failed=True), settings, named, display))[0]
 
-    return Answers(data, table, job, store, again)
+    return Answers(data, table, job, store, again, schema if _is_model(schema) else None, schema is not None)
+
+
+def _kept_checks(schema: Any, checks: Sequence[str | Mapping[str, Any]], recheck: Mapping[str, Any] | None) -> str:
+    said = [*([{"schema": _json_schema(schema)}] if schema is not None else []), *checks]
+    return parse_checks(said, {"feedback": True, **(recheck or {})} if said else recheck)
+
+
+def _response_format(schema: Any) -> dict[str, Any]:
+    described = _json_schema(schema)
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", str(described.get("title") or "answer"))[:64]
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": described}}
+
+
+def _json_schema(schema: Any) -> Mapping[str, Any]:
+    if isinstance(schema, Mapping):
+        return schema
+    if _is_model(schema):
+        described: Mapping[str, Any] = schema.model_json_schema()
+        return described
+    raise InvalidRequest(f"schema is a pydantic model or a JSON schema, not {schema!r}")
+
+
+def _is_model(schema: Any) -> bool:
+    return isinstance(schema, type) and issubclass(schema, BaseModel)
 
 
 def _ended(call: "_Call") -> tuple[Job, str]:

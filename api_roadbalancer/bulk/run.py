@@ -14,7 +14,6 @@ from api_roadbalancer.supervisor import Child, Supervisor
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload
-from jobs.intake.lines import CHAT_PATH
 from jobs.node import Node
 from jobs.overview import EndpointState, endpoint_states
 from jobs.records import BadLine, Job
@@ -40,6 +39,7 @@ class BulkRequest:
     """What is to be answered: `chunks` yields the requests, the same ones each time. `identity` says which job this is, so that
     it is found again; it changes with whatever makes it another, or else `digest` tells the requests apart. `filename` is the
     input's name for people. With `retries_failed`, the lines that failed are sent again if the job has ended.
+    `checks` is what answers have to pass (see jobs.checks).
     """
 
     identity: str
@@ -50,6 +50,7 @@ class BulkRequest:
     workers: int | None = None
     digest: str = ""
     retries_failed: bool = False
+    checks: str = ""
 
 
 class Display(Protocol):
@@ -139,12 +140,13 @@ class BulkRun:
         await self._learn_models(node, {model for model in file.models if model})
         request = JobRequest(
             file_id,
-            CHAT_PATH,
+            next(iter(file.paths)),
             self._request.window,
             job_id=f"batch_{key}",
             output_ttl=KEPT_SECONDS,
             max_cost=self._request.max_cost,
             request_digest=self._request.digest,
+            checks=self._request.checks,
         )
         try:
             errors = await node.service.check(request)

@@ -18,7 +18,7 @@ from api_roadbalancer.bulk.display import TerminalDisplay
 from api_roadbalancer.bulk.run import BulkRun
 from api_roadbalancer.cli.common import WIDE, MaxCost
 from api_roadbalancer.cli.processes import Config
-from api_roadbalancer.cli.run_request import STDIN, RunRequest, Templates, how_to_go_on, place_of
+from api_roadbalancer.cli.run_request import STDIN, RunRequest, Templates, checks_from_options, how_to_go_on, place_of
 from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import cached_share, duration, fleet_table, money
@@ -75,6 +75,16 @@ def run(
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
     max_cost: MaxCost = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Lines of text instead of a live display.")] = False,
+    schema: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON schema that each answer has to match; it is asked again if not.")
+    ] = None,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="not_empty, finish_reason=stop, max_chars=200, regex=...; may be repeated."),
+    ] = None,
+    recheck: Annotated[
+        int | None, typer.Option(metavar="N", help="How often to ask again after an answer that does not pass: 2.")
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Once it is done: send the lines again that failed.")
     ] = False,
@@ -84,6 +94,7 @@ def run(
 
     Exit code 0: all lines completed; 1: some failed (see the errors file), or --max-cost is reached; 2: bad usage or bad input.
     """
+    checks = checks_from_options(check or (), schema, recheck)
     templates = Templates(prompt, system, messages_column, image_column, field or ())
     endpoints = NamedEndpoints.of(endpoint or [], model, api_key_env)
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)
@@ -96,7 +107,7 @@ def run(
         rows = templates.rows_of(source)
         out = place_of(source, out, rows is not None, plain)
         request = RunRequest(
-            source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin, retry_failed
+            source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin, retry_failed, checks
         )
         check_place(request.out, source)
         session = stack.enter_context(open_session(config, endpoints))

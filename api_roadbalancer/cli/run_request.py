@@ -13,11 +13,12 @@ from api_roadbalancer.local_files import digest_of, read_chunks
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import dollars, job_line
 from api_roadbalancer.tables import RowRequests, check_columns, is_table, is_table_output, open_table
+from jobs.checks import parse_checks
 from jobs.cost.projection import sufficient_cap
 from jobs.errors import InvalidRequest
 from jobs.records import Job
 
-__all__ = ["STDIN", "RunRequest", "Templates", "default_out", "how_to_go_on", "place_of"]
+__all__ = ["STDIN", "RunRequest", "Templates", "checks_from_options", "default_out", "how_to_go_on", "place_of"]
 
 STDIN = "-"
 
@@ -46,6 +47,7 @@ class RunRequest:
     plain: bool = False
     is_stdin: bool = False
     retries_failed: bool = False
+    checks: str = ""
 
     @property
     def name(self) -> str:
@@ -61,7 +63,7 @@ class RunRequest:
         """Return what is to be answered: the same job for the same input and output. Reads the whole input."""
         digest = digest_of(self.source) if self.rows is None else self.rows.digest()
         name = STDIN if self.is_stdin else str(self.source.absolute())
-        identity = f"{name}\n{self.out.absolute()}\n{digest}"
+        identity = f"{name}\n{self.out.absolute()}\n{digest}{self.checks}"
         return BulkRequest(
             identity,
             self.source.name,
@@ -70,6 +72,7 @@ class RunRequest:
             self.max_cost,
             self.workers,
             retries_failed=self.retries_failed,
+            checks=self.checks,
         )
 
     def _chunks(self) -> AsyncIterator[bytes]:
@@ -137,15 +140,36 @@ class Templates:
         return RowRequests(table, self.prompt, self.system, fields, self.messages_column, self.image_column)
 
 
+def checks_from_options(checks: Sequence[str], schema: Path | None, recheck: int | None) -> str:
+    """Return the checks that `--check NAME[=VALUE]`, `--schema FILE` and `--recheck N` say (see jobs.checks). An answer that does
+    not pass is asked for again with the fault told. Raises InvalidRequest."""
+    said: list[Any] = []
+    if schema is not None:
+        try:
+            said.append({"schema": orjson.loads(schema.read_bytes())})
+        except (OSError, orjson.JSONDecodeError) as exc:
+            raise InvalidRequest(f"--schema {schema} can't be read as JSON: {exc}") from exc
+    for check in checks:
+        name, sign, value = check.partition("=")
+        said.append({name: _json_or_text(value) if name == "max_chars" else value} if sign else name)
+    if not said:
+        return parse_checks((), None if recheck is None else {"attempts": recheck})
+    return parse_checks(said, {"feedback": True, **({} if recheck is None else {"attempts": recheck})})
+
+
 def _field(given: str) -> tuple[str, Any]:
     """Read `NAME=VALUE`; the value is JSON, or else text."""
     name, sign, value = given.partition("=")
     if not sign or not name:
         raise InvalidRequest(f"--field {given}: write NAME=VALUE, such as max_tokens=40")
+    return name, _json_or_text(value)
+
+
+def _json_or_text(value: str) -> Any:
     try:
-        return name, orjson.loads(value)
+        return orjson.loads(value)
     except orjson.JSONDecodeError:
-        return name, value
+        return value
 
 
 def how_to_go_on(request: RunRequest, job: Job) -> str:

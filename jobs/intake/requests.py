@@ -14,7 +14,7 @@ class JobRequest:
     `background` one takes only what no other wants; at `max_cost` (USD) the
     job pauses. It belongs to the `caller`, who must be able to see the input. `order` is `auto`, or `input` to send the lines as
     they stand. `request_digest` is kept with the job, to tell a
-    repeat of the request that made it from another one."""
+    repeat of the request that made it from another one. `checks` is what its answers have to pass (see jobs.checks)."""
 
     input_file_id: str
     path: str
@@ -28,6 +28,7 @@ class JobRequest:
     max_cost: float | None = None
     caller: Caller = ANONYMOUS
     request_digest: str = ""
+    checks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

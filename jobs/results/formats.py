@@ -2,7 +2,7 @@
 
 import orjson
 
-from balancer.outcome import Outcome
+from balancer.outcome import FailureKind, Outcome
 from jobs.results.history import NO_HISTORY, LineHistory
 
 __all__ = ["answer_line", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
@@ -58,17 +58,21 @@ def answer_line(
     hedge: tuple[str, str] | None = None,
 ) -> bytes:
     """Make an output line around the endpoint's own body, which is put in as it came; beside it stand the endpoint, the requests
-    sent for it and its cost (USD, null where the price is not known). The answer may be a refusal: then it tells like an error
-    line what was tried. `hedge` names the endpoint whose answer it is and the one that was slower, where two were asked.
+    sent for it and its cost (USD, null where the price is not known). The answer may be a refusal, or not pass the job's checks:
+    then it tells like an error line what was tried. `hedge` names the endpoint whose answer it is and the slower one, where two
+    were asked.
     """
     identifier = request_id(job_id, number)
-    more: dict[str, object] = {"endpoint": outcome.endpoint, "attempts": history.attempts, "cost": outcome.cost}
+    error: dict[str, object] | None = None
+    if outcome.failure is not None and outcome.failure.kind is FailureKind.CHECK_FAILED:
+        error = {"code": outcome.failure.kind, "message": outcome.failure.message}
+    more: dict[str, object] = {"error": error, "endpoint": outcome.endpoint, "attempts": history.attempts, "cost": outcome.cost}
     if outcome.failure is not None:
-        more = {"line": number + 1, **more, "failed_attempts": history.to_fields()["failed_attempts"]}
+        more = {**more, "line": number + 1, "failed_attempts": history.to_fields()["failed_attempts"]}
     if hedge is not None:
         more["hedge"] = {"won": hedge[0], "lost": hedge[1]}
     return one_line(
-        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},"error":null,%b'
+        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":%b,"body":%b},%b'
         % (
             identifier.encode(),
             orjson.dumps(custom_id),

@@ -68,6 +68,8 @@ class JobStore:
         }
         if request.request_digest:
             fields["request_digest"] = request.request_digest
+        if request.checks:
+            fields["checks"] = request.checks
         if request.output_ttl:
             fields["output_ttl"] = request.output_ttl
         if request.max_cost is not None:

@@ -10,6 +10,7 @@ from producer_api.context import Api
 from producer_api.files.wire import BatchCreate, BatchList, BatchObject
 from producer_api.http.json_body import JsonRoute
 from producer_api.http.openapi import errors
+from producer_api.jobs.checks import kept_checks
 from producer_api.jobs.idempotency import Repeats
 from producer_api.jobs.jobs import retried
 from producer_api.jobs.wire import JobRetry
@@ -40,6 +41,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
         output_ttl=expiry.seconds if expiry else None,
         caller=caller,
         max_cost=body.max_cost,
+        checks=kept_checks(body.checks, body.recheck),
         job_id=repeats.job_id,
         request_digest=repeats.digest_of(body),
     )

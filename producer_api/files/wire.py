@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.records import BadLine, FileRecord, Job
+from producer_api.jobs.checks import CheckList, Recheck
 
 __all__ = [
     "LONGEST_TTL", "PURPOSES", "SHORTEST_TTL", "BatchCreate", "BatchError", "BatchList", "BatchObject", "ErrorEnvelope",
@@ -85,9 +86,10 @@ class OutputExpiry(BaseModel):
 
 
 class BatchCreate(BaseModel):
-    """What makes a batch. `priority`, `background`, `order` and `max_cost` are ours: those with a higher priority go first (-100
-    to 100), a background one takes only what no other wants, `order: input` sends the lines as they stand, and one that has cost
-    `max_cost` (USD) pauses, which /api/v1/jobs shows and changes."""
+    """What makes a batch. `priority`, `background`, `order`, `max_cost`, `checks` and `recheck` are ours: those with a higher
+    priority go first (-100 to 100), a background one takes only what no other wants, `order: input` sends the lines as they
+    stand, and one that has cost `max_cost` (USD) pauses, which /api/v1/jobs shows and changes; `checks` are what answers have to
+    pass, and `recheck` says how they are asked for again."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -100,6 +102,8 @@ class BatchCreate(BaseModel):
     background: bool = False
     order: Literal["auto", "input"] = "auto"
     max_cost: Annotated[float, Field(strict=True)] | None = None
+    checks: CheckList = []
+    recheck: Recheck | None = None
 
 
 class BatchError(BaseModel):

@@ -14,6 +14,7 @@ from producer_api.context import Api, ApiContext
 from producer_api.http.errors import ApiError
 from producer_api.http.json_body import JsonRoute
 from producer_api.http.openapi import errors
+from producer_api.jobs.checks import kept_checks
 from producer_api.jobs.idempotency import Idempotency, Repeats
 from producer_api.jobs.inline_input import inline_lines, inline_upload
 from producer_api.jobs.progress_events import progress_events
@@ -137,6 +138,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         order=body.order,
         metadata=body.metadata,
         max_cost=body.max_cost,
+        checks=kept_checks(body.checks, body.recheck),
         caller=caller,
         job_id=repeats.job_id,
         request_digest=repeats.digest_of(body),

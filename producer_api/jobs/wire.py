@@ -13,6 +13,7 @@ from jobs.records import Job
 from jobs.retry import RetrySelection
 from jobs.service import MAX_PRIORITY
 from producer_api.files.wire import BatchError, Page, ends
+from producer_api.jobs.checks import CheckList, Recheck
 
 __all__ = ["JobChange", "JobCreate", "JobList", "JobObject"]
 
@@ -43,6 +44,8 @@ class JobCreate(BaseModel):
     order: Literal["auto", "input"] = "auto"
     metadata: dict[str, str] | None = None
     max_cost: MaxCost | None = None
+    checks: CheckList = []
+    recheck: Recheck | None = None
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -56,6 +59,8 @@ class JobCreate(BaseModel):
             raise ValueError("give either requests (prompts, messages or requests, not empty) or input_file_id")
         if self.input_file_id is not None and self.defaults:
             raise ValueError(f"{sorted(self.defaults)[0]} can't be set for a file's lines; write it into them")
+        if self.endpoint != CHAT_PATH and (self.prompts or self.messages):
+            raise ValueError(f"prompts and messages are chats; give requests for {self.endpoint}")
         misplaced = sorted(LINE_FIELDS & self.defaults.keys())
         if misplaced:
             raise ValueError(f"{misplaced[0]} is no field of a job; see prompts, messages and requests")

@@ -186,6 +186,26 @@ async def test_failed_lines_are_sent_again_and_merged(shell: Shell, tmp_path: Pa
         cluster.end()
 
 
+async def test_embeddings_are_a_job_like_any_other(shell: Shell, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    try:
+        model = await cluster.start_model("m", latency=0.01)
+        lines = [{"input": f"text {n}"} for n in range(50)] + [{"input": ["one", "two"], "encoding_format": "base64"}]
+        shell.write("in.jsonl", b"\n".join(map(orjson.dumps, lines)))
+        done = shell("run", "in.jsonl", "--workers", "1", "--endpoint", model.url, "--model", "m")
+        assert done.returncode == 0, done.stderr
+        assert "51 of 51 lines completed" in done.stderr and "tokens 51 in" in done.stderr
+        bodies = [row["response"]["body"] for row in shell.rows("in.results.jsonl")]
+        assert all(len(body["data"][0]["embedding"]) == 8 for body in bodies[:50])
+        assert [type(each["embedding"]) for each in bodies[50]["data"]] == [str, str]
+        shell.write("mixed.jsonl", b'{"input": "text"}\n{"prompt": "Hi"}\n')
+        refused = shell("run", "mixed.jsonl", "--endpoint", model.url)
+        assert refused.returncode == 2
+        assert "line 2: `url` is /v1/chat/completions, but the batch's endpoint is /v1/embeddings" in refused.stderr
+    finally:
+        cluster.end()
+
+
 async def test_run_that_was_killed_goes_on_where_it_was(shell: Shell, model: ModelServer) -> None:
     shell.configure(endpoints=[{"url": model.url, "name": "m", "max_concurrency": 4}])
     shell.write("in.jsonl", prompts(300))

@@ -1,0 +1,30 @@
+"""The checks of a job on the wire (see jobs.checks)."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.checks import parse_checks
+
+__all__ = ["CheckList", "Recheck", "kept_checks"]
+
+
+class Recheck(BaseModel):
+    """How a request is asked again whose answer does not pass the checks: at most `attempts` times, with `feedback` telling the
+    model what was wrong, by another `model`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    attempts: Annotated[int, Field(strict=True, ge=0, le=10)] = 2
+    feedback: bool = False
+    model: str | None = None
+
+
+CheckList = Annotated[list[str | dict[str, Any]], Field(max_length=20)]
+"""What answers have to pass, in order: `"not_empty"`, or an object with one of `schema` (JSON schema of the answer's text),
+`finish_reason`, `regex`, `max_chars` and its value. An answer that does not is asked for again, and in the end a failed line."""
+
+
+def kept_checks(checks: list[str | dict[str, Any]], recheck: Recheck | None) -> str:
+    """Return checks as a job keeps them. Raises InvalidRequest."""
+    return parse_checks(checks, recheck.model_dump() if recheck is not None else None)
