@@ -31,11 +31,16 @@ from balancer import (  # noqa: E402  (after the check, so that a clash is named
 if TYPE_CHECKING:
     from api_roadbalancer.bulk.answers import Answers
     from api_roadbalancer.bulk.call import run
+    from api_roadbalancer.bulk.gathering import AsyncOpenAI, RequestFailed
+    from api_roadbalancer.bulk.gathering import map_texts as map
+    from api_roadbalancer.client import AsyncClient, ServerError
     from jobs.errors import CapReached, InvalidRequest
 
 __all__ = [
     "Answers",
+    "AsyncClient",
     "AsyncLoadBalancer",
+    "AsyncOpenAI",
     "Attempt",
     "BalancerClosed",
     "BalancerError",
@@ -49,6 +54,8 @@ __all__ = [
     "InvalidRequest",
     "LoadBalancer",
     "Price",
+    "RequestFailed",
+    "ServerError",
     "SharedStateUnavailable",
     "Usage",
     "UsedAfterFork",
@@ -56,16 +63,23 @@ __all__ = [
     "get_available_clients",
     "get_client",
     "get_client_with_fallback",
+    "map",
     "run",
 ]
 
 _LOADED_WHEN_USED = {
     "Answers": "api_roadbalancer.bulk.answers",
+    "AsyncClient": "api_roadbalancer.client",
+    "AsyncOpenAI": "api_roadbalancer.bulk.gathering",
+    "RequestFailed": "api_roadbalancer.bulk.gathering",
+    "ServerError": "api_roadbalancer.client",
+    "map": "api_roadbalancer.bulk.gathering",
     "CapReached": "jobs.errors",
     "InvalidRequest": "jobs.errors",
     "run": "api_roadbalancer.bulk.call",
 }
 """The load balancer alone needs none of their modules, which take half a second."""
+_CALLED_THERE = {"map": "map_texts"}
 
 
 def __getattr__(name: str) -> Any:
@@ -74,7 +88,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     try:
-        return getattr(import_module(_LOADED_WHEN_USED[name]), name)
+        return getattr(import_module(_LOADED_WHEN_USED[name]), _CALLED_THERE.get(name, name))
     except ModuleNotFoundError as exc:
         message = f"roadbalancer.{name} needs {exc.name}: pip install 'roadbalancer[server]'"
         raise ImportError(message, name=exc.name) from exc

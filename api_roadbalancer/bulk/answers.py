@@ -14,9 +14,11 @@ from api_roadbalancer.progress import money
 from api_roadbalancer.tables import Row, Table, answered_groups, check_columns, table_chunks
 from api_roadbalancer.tables.extra import pyarrow
 from jobs.records import Job, Tokens
+from jobs.results.formats import line_number
+from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import ObjectStore, content_path
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "read_lines_of"]
 
 T = TypeVar("T")
 
@@ -174,6 +176,20 @@ class Answers:
         objects = ObjectStore.open(self._store)
         ids = (self._job.output_file_id, self._job.error_file_id)
         return [objects.stream(content_path(file_id)) if file_id else None for file_id in ids]
+
+
+def read_lines_of(job: Job, store: str) -> list[tuple[int, bytes]]:
+    """Return all results of a job that has ended, each with its line's number; failed ones come last."""
+
+    async def collected() -> list[tuple[int, bytes]]:
+        objects = ObjectStore.open(store)
+        found = []
+        for file_id in filter(None, (job.output_file_id, job.error_file_id)):
+            async for lines in lines_of(objects.stream(content_path(file_id))):
+                found += [(line_number(job.id, line), line) for line in lines]
+        return found
+
+    return _finish(collected())
 
 
 def _like(data: Any, values: list[Any]) -> Any:

@@ -1,39 +1,19 @@
 """`run`: the bulk call from a program or a notebook."""
 
-import asyncio
 import hashlib
-import re
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-from rich.console import Console
-
 from api_roadbalancer.bulk.answers import Answers
-from api_roadbalancer.bulk.display import NoDisplay, TerminalDisplay
-from api_roadbalancer.bulk.run import BulkRequest, BulkRun
-from api_roadbalancer.named_endpoints import NamedEndpoints
-from api_roadbalancer.session import Session, open_session
-from api_roadbalancer.supervisor import Supervisor
+from api_roadbalancer.bulk.calls import Calls
+from api_roadbalancer.bulk.run import BulkRequest
+from api_roadbalancer.bulk.schemas import is_model, kept_checks, response_format
 from api_roadbalancer.tables import RowRequests, table_of
-from balancer.usage.pricing import has_no_price
-from jobs.checks import parse_checks
-from jobs.cost.projection import sufficient_cap
-from jobs.errors import CapReached, InvalidRequest
-from jobs.node import open_node
 from jobs.records import Job
-from jobs.states import JobStatus
-from workers.messages import celery_wake
 
 __all__ = ["run"]
-
-_ONE_AT_A_TIME = threading.Lock()
-"""Runs of one process follow each other: they share the store's server, and its workers know one configuration."""
 
 
 def run(
@@ -86,117 +66,25 @@ def run(
     asked = dict(fields or {})
     if model is not None and not endpoints:
         asked["model"] = model
-    kept_checks = _kept_checks(schema, checks, recheck)
+    kept = kept_checks(schema, checks, recheck)
     if schema is not None:
-        asked.setdefault("response_format", _response_format(schema))
-    named = NamedEndpoints.of(endpoints, model if endpoints else None, api_key_env)
+        asked.setdefault("response_format", response_format(schema))
+    calls = Calls.of(endpoints, model, api_key_env, config, progress)
     requests = RowRequests(table, prompt, system, asked, messages_column, image_column)
     digest = requests.digest()
     request = BulkRequest(
-        f"id\n{id}" if id is not None else f"rows\n{digest}{kept_checks}",
+        f"id\n{id}" if id is not None else f"rows\n{digest}{kept}",
         f"{Path(table.name).name}.jsonl",
         requests.chunks,
         window,
         max_cost,
         workers,
-        hashlib.sha256(f"{digest}{kept_checks}".encode()).hexdigest() if id is not None else "",
-        checks=kept_checks,
+        hashlib.sha256(f"{digest}{kept}".encode()).hexdigest() if id is not None else "",
+        checks=kept,
     )
-    console = Console(stderr=True)
-    display = TerminalDisplay(console, console.is_terminal or console.is_jupyter) if progress else NoDisplay()
-    settings = Path(config) if config is not None else None
-    job, store = _ended(_Call(request, settings, named, display))
+    job, store = calls.ended(request)
 
     def again() -> Job:
-        return _ended(_Call(replace(request, retries_failed=True), settings, named, display))[0]
+        return calls.ended(replace(request, retries_failed=True))[0]
 
-    return Answers(data, table, job, store, again, schema if _is_model(schema) else None, schema is not None)
-
-
-def _kept_checks(schema: Any, checks: Sequence[str | Mapping[str, Any]], recheck: Mapping[str, Any] | None) -> str:
-    said = [*([{"schema": _json_schema(schema)}] if schema is not None else []), *checks]
-    return parse_checks(said, {"feedback": True, **(recheck or {})} if said else recheck)
-
-
-def _response_format(schema: Any) -> dict[str, Any]:
-    described = _json_schema(schema)
-    name = re.sub(r"[^a-zA-Z0-9_-]", "_", str(described.get("title") or "answer"))[:64]
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": described}}
-
-
-def _json_schema(schema: Any) -> Mapping[str, Any]:
-    if isinstance(schema, Mapping):
-        return schema
-    if _is_model(schema):
-        described: Mapping[str, Any] = schema.model_json_schema()
-        return described
-    raise InvalidRequest(f"schema is a pydantic model or a JSON schema, not {schema!r}")
-
-
-def _is_model(schema: Any) -> bool:
-    return isinstance(schema, type) and issubclass(schema, BaseModel)
-
-
-def _ended(call: "_Call") -> tuple[Job, str]:
-    """Return the job of a call that has ended, and the store. Raises as `run` does."""
-    job, store = _on_own_loop(call)
-    if job is None:
-        raise KeyboardInterrupt("stopped; what is finished is kept, and the same call goes on from here")
-    if job.paused:
-        raise CapReached(f"{job.id} is paused at its cap; the same call with max_cost={sufficient_cap(job):.12g} goes on")
-    if job.status is JobStatus.FAILED:
-        raise InvalidRequest("; ".join(bad.message for bad in job.errors))
-    return job, store
-
-
-@dataclass(slots=True)
-class _Call:
-    """A run with Redis and workers of its own."""
-
-    request: BulkRequest
-    config: Path | None
-    endpoints: NamedEndpoints | None
-    display: TerminalDisplay | NoDisplay
-    stop: Callable[[], object] = lambda: None
-    """Call it from any thread."""
-
-    def go(self) -> tuple[Job | None, str]:
-        """Return the job, None if it was stopped, and the store that has its files."""
-        with ExitStack() as stack:
-            stack.enter_context(_ONE_AT_A_TIME)
-            session = stack.enter_context(open_session(self.config, self.endpoints))
-            supervisor = stack.enter_context(Supervisor())
-            if not session.configuration.endpoints:
-                self.display.say("No endpoint is configured: a SIMULATED one answers, with invented text.")
-            if self.endpoints is not None and self.request.max_cost is not None:
-                self._lift_a_cap_without_prices(session)
-            session.start_simulations(supervisor)
-            return asyncio.run(self._watched(session, supervisor)), session.configuration.store
-
-    def _lift_a_cap_without_prices(self, session: Session) -> None:
-        """Drop the cap where nothing can count against it: at servers of one's own that are named by their addresses alone."""
-        if all(has_no_price(endpoint) for endpoint in session.configuration.endpoints):
-            names = ", ".join(endpoint.name for endpoint in session.configuration.endpoints)
-            self.display.say(f"max_cost has no effect: {names} has no price; a configuration file can give it one")
-            self.request = replace(self.request, max_cost=None)
-
-    async def _watched(self, session: Session, supervisor: Supervisor) -> Job | None:
-        loop = asyncio.get_running_loop()
-        bulk = BulkRun(self.request, session, supervisor, self.display)
-        self.stop = lambda: loop.call_soon_threadsafe(bulk.interrupted.set)
-        configuration, redis_url = session.configuration, session.redis_url
-        async with open_node(configuration, redis_url, celery_wake(configuration, redis_url)) as node:
-            with self.display.opened():
-                return await bulk.go(node)
-
-
-def _on_own_loop(call: _Call) -> tuple[Job | None, str]:
-    """Run a call on a thread of its own: the caller's may have a loop that runs, as in a notebook."""
-    with ThreadPoolExecutor(1, thread_name_prefix="roadbalancer") as pool:
-        future = pool.submit(call.go)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            call.stop()
-            future.result()
-            raise
+    return Answers(data, table, job, store, again, schema if is_model(schema) else None, schema is not None)

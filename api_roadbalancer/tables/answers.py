@@ -12,7 +12,7 @@ from jobs.errors import InvalidRequest
 from jobs.results.formats import line_number
 from jobs.storage.byte_streams import lines_of
 
-__all__ = ["ANSWER_COLUMNS", "answered_groups", "check_columns"]
+__all__ = ["ANSWER_COLUMNS", "answer_of", "answered_groups", "check_columns"]
 
 ANSWER_COLUMNS: dict[str, type] = {
     "answer": str,
@@ -45,7 +45,7 @@ async def answered_groups(
     while (rows := await asyncio.to_thread(next, groups, None)) is not None:
         answers = []
         for _ in range(len(rows)):
-            answers.append(_answer_of(await answered.at(number) or await failed.at(number)))
+            answers.append(answer_of(await answered.at(number) or await failed.at(number)))
             number += 1
         yield rows, answers
 
@@ -71,7 +71,7 @@ class _Lines:
         return None
 
 
-def _answer_of(line: bytes | None) -> Row:
+def answer_of(line: bytes | None) -> Row:
     """Return the columns of an answer; those that it does not have are None."""
     found: Row = dict.fromkeys(ANSWER_COLUMNS)
     if line is None:

@@ -5,7 +5,7 @@ import orjson
 from balancer.outcome import FailureKind, Outcome
 from jobs.results.history import NO_HISTORY, LineHistory
 
-__all__ = ["answer_line", "error_line", "line_number", "one_line", "request_id", "result_prefix"]
+__all__ = ["answer_line", "error_line", "line_number", "number_in", "one_line", "request_id", "result_prefix"]
 
 
 def request_id(job_id: str, number: int) -> str:
@@ -21,6 +21,12 @@ def result_prefix(job_id: str) -> bytes:
 def line_number(job_id: str, line: bytes) -> int:
     """Read the number back from a line of a job's output or error file; `id` stands first in it."""
     start = len(result_prefix(job_id))
+    return int(line[start : line.index(b'"', start)])
+
+
+def number_in(line: bytes) -> int:
+    """Read the same from a line of whichever job of a server, whose ids are all of one length."""
+    start = len(result_prefix(f"batch_{'0' * 16}"))
     return int(line[start : line.index(b'"', start)])
 
 
