@@ -29,6 +29,14 @@ class ArrowRows(Sequence[Row]):
             self._rows = self.batch.to_pylist()
         return self._rows
 
+    def values(self, column: str) -> list[Any]:
+        """Return one column's values."""
+        values = self.batch.column(column)
+        # Texts come several times as fast by way of numpy.
+        if str(values.type) in ("string", "large_string"):
+            return list(values.to_numpy(zero_copy_only=False))
+        return list(values.to_pylist())
+
     def __len__(self) -> int:
         return int(self.batch.num_rows)
 

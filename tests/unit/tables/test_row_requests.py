@@ -1,12 +1,16 @@
 """What a template makes of rows."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from api_roadbalancer.tables import RowRequests, Table, open_table
+from api_roadbalancer.tables import RowRequests, Table, open_table, table_of
 from jobs.errors import InvalidRequest
 
 ROWS = '{"text": "Hello", "n": 1, "a.b": null}\n{"text": "안녕", "n": [2], "a.b": "x"}\n'
@@ -20,7 +24,7 @@ def table(tmp_path: Path) -> Table:
 
 
 async def requests(made: RowRequests) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in b"".join([chunk async for chunk in made.chunks()]).splitlines()]
+    return [orjson.loads(line) for line in b"".join([chunk async for chunk in made.chunks()])[:-1].split(b"\n")]
 
 
 async def test_each_row_is_a_request(table: Table) -> None:
@@ -85,6 +89,27 @@ async def test_images_go_in_by_path_or_url(tmp_path: Path) -> None:
     path.write_bytes(orjson.dumps({"image": str(tmp_path / "large.png")}))
     with pytest.raises(InvalidRequest, match="is larger than 5 MB; give its URL"):
         await requests(RowRequests(open_table(path), "What is it?", image_column="image"))
+
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from('",\\[]{}%'), max_size=20)
+
+
+@given(
+    texts=st.lists(TEXTS, min_size=1, max_size=5), before=TEXTS, system=TEXTS | st.none(), fields=st.dictionaries(TEXTS, TEXTS)
+)
+def test_whatever_stands_in_a_column_is_asked_as_it_is(
+    texts: list[str], before: str, system: str | None, fields: dict[str, str]
+) -> None:
+    fields.pop("messages", None)
+    escaped = before.replace("{", "{{").replace("}", "}}")
+    said = None if system is None else system.replace("{", "{{").replace("}", "}}")
+    in_memory, in_arrow = table_of([{"text": text} for text in texts]), table_of(pa.table({"text": texts}))
+    for table in (in_memory, in_arrow):
+        made = asyncio.run(requests(RowRequests(table, escaped + "{text}", said, fields)))
+        assert [each["custom_id"] for each in made] == [f"row-{n}" for n in range(1, len(texts) + 1)]
+        assert [each["body"]["messages"][-1]["content"] for each in made] == [before + text for text in texts]
+        assert all(len(each["body"]["messages"]) == 1 + (system is not None) for each in made)
+        assert all({name: each["body"][name] for name in fields} == fields for each in made)
 
 
 def test_other_templates_or_fields_are_another_job(table: Table) -> None:
