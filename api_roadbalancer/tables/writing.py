@@ -19,6 +19,8 @@ from jobs.errors import InvalidRequest
 __all__ = ["is_table_output", "table_chunks"]
 
 PARQUET = ".parquet"
+GROUP_ROWS, GROUP_BYTES = 65_536, 4 * 1024 * 1024
+"""Of a row group of a Parquet file, about."""
 
 
 def is_table_output(path: Path) -> bool:
@@ -99,6 +101,8 @@ class _Parquet(_Format):
         self._added = added
         self._file = _Drained()
         self._writer = parquet.ParquetWriter(self._file, self._schema)
+        self._held: list[Any] = []
+        self._size = self._count = 0
 
     def rows(self, rows: Sequence[Row], answers: Sequence[Row]) -> bytes:
         beside = self._arrow.RecordBatch.from_pylist(list(answers), self._added)
@@ -107,7 +111,17 @@ class _Parquet(_Format):
         else:
             columns = [self._column(rows, field) for field in list(self._schema)[: -len(self._added)]]
             batch = self._arrow.RecordBatch.from_arrays([*columns, *beside.columns], schema=self._schema)
-        self._writer.write_batch(batch)
+        self._held.append(batch)
+        self._count += batch.num_rows
+        self._size += batch.nbytes
+        return self._write_group() if self._count >= GROUP_ROWS or self._size >= GROUP_BYTES else b""
+
+    def _write_group(self) -> bytes:
+        """Write what is held as one row group: each costs memory until the end, and readers time."""
+        if self._held:
+            self._writer.write_table(self._arrow.Table.from_batches(self._held, self._schema), row_group_size=GROUP_ROWS)
+        self._held.clear()
+        self._size = self._count = 0
         return self._file.drain()
 
     def _column(self, rows: Sequence[Row], field: Any) -> Any:
@@ -120,8 +134,9 @@ class _Parquet(_Format):
             raise InvalidRequest(f"the column {field.name!r} does not fit into Parquet ({exc}); write .jsonl or .csv") from exc
 
     def end(self) -> bytes:
+        content = self._write_group()
         self._writer.close()
-        return self._file.drain()
+        return content + self._file.drain()
 
 
 def _types_of(table: Table) -> dict[str, type]:
