@@ -24,7 +24,9 @@ __all__ = ["KINDS", "body_of", "parse"]
 DIMENSIONS = 8
 MOST_DIMENSIONS = 4096
 MOST_INPUTS = 2048
-_NUMBERS = [(byte - 127.5) / 127.5 for byte in range(256)]
+PLACES = 65_521
+_NUMBERS = array("f", [(byte - 127.5) / 127.5 for byte in hashlib.shake_128(b"embeddings").digest(PLACES + MOST_DIMENSIONS)])
+"""Of which each embedding is a part: making 1,536 numbers anew takes a tenth of a millisecond."""
 
 KINDS = ("/completions", "/embeddings", "/moderations", "/score", "/rerank")
 
@@ -83,7 +85,8 @@ def _embeddings(request: ChatRequest) -> dict[str, Any]:
 
 
 def _vector(text: str, dimensions: int, packed: bool) -> list[float] | str:
-    numbers = array("f", map(_NUMBERS.__getitem__, hashlib.shake_128(text.encode()).digest(dimensions)))
+    start = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) % PLACES
+    numbers = _NUMBERS[start : start + dimensions]
     return base64.b64encode(numbers.tobytes()).decode() if packed else numbers.tolist()
 
 
