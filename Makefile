@@ -58,9 +58,10 @@ bench: $(VENV)/.dev
 test-endurance: $(VENV)/.dev
 	ENDURANCE=1 $(BIN)/python -m pytest -q --timeout 900 --durations=20 tests/endurance $(if $(ONLY),-k $(ONLY))
 
-# Against real vLLM servers, whatever they serve: make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1
+# Against real vLLM servers, whatever they serve: make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1, and one that was
+# started with `--runner pooling`: VLLM_POOLING_URL=http://host:8000/v1
 test-vllm: $(VENV)/.dev
-	VLLM_URLS=$(VLLM_URLS) $(BIN)/python -m pytest -q tests/vllm
+	VLLM_URLS=$(VLLM_URLS) VLLM_POOLING_URL=$(VLLM_POOLING_URL) $(BIN)/python -m pytest -q tests/vllm
 
 # LiteLLM's proxy with examples/litellm/config.yaml, and the handler in a program, against a LaaS on loopback. LiteLLM can't share an
 # environment with the newest openai SDK, so it has its own; the LaaS runs in the project's.
