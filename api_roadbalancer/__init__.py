@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from api_roadbalancer.bulk.answers import Answers
     from api_roadbalancer.bulk.call import run
     from api_roadbalancer.bulk.gathering import AsyncOpenAI, RequestFailed
-    from api_roadbalancer.bulk.gathering import map_texts as map
+    from api_roadbalancer.bulk.gathering import map_texts as map  # noqa: F401
     from api_roadbalancer.client import AsyncClient, ServerError
     from jobs.errors import CapReached, InvalidRequest
 
@@ -63,7 +63,6 @@ __all__ = [
     "get_available_clients",
     "get_client",
     "get_client_with_fallback",
-    "map",
     "run",
 ]
 
@@ -80,6 +79,7 @@ _LOADED_WHEN_USED = {
 }
 """The load balancer alone needs none of their modules, which take half a second."""
 _CALLED_THERE = {"map": "map_texts"}
+"""`map` is not in `__all__`, so that `import *` leaves Python's own in place."""
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from api_roadbalancer import __all__
 
 if TYPE_CHECKING:
     from api_roadbalancer import *  # noqa: F403
+    from api_roadbalancer import map as map
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "map"])

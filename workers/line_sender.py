@@ -75,9 +75,12 @@ class Line:
         """Return what has been tried by now, with the passes that it has failed."""
         return LineHistory(passes, self.history.attempts + self.requests, self.history.failed)
 
-    def with_spent(self, outcome: Outcome) -> Outcome:
+    def with_spent(self, last: Outcome) -> Outcome:
         """Return the last outcome with the usage and the cost of all answers."""
+        outcome = last
         for each in self.spent:
+            if each is last:
+                continue
             cost = None if each.cost is None or outcome.cost is None else each.cost + outcome.cost
             outcome = replace(outcome, usage=outcome.usage + each.usage, cost=cost)
         return outcome
@@ -191,7 +194,7 @@ class LineSender:
             line.attempts.failed(place.target, outcome.failure)
             line.failed_at(outcome.endpoint, outcome.failure)
             place = await self.place_for(line)
-        return outcome if place.final and outcome is not None else place.failure
+        return line.with_spent(outcome) if place.final and outcome is not None else place.failure
 
     async def _send_to(self, place: Place, line: Line) -> Outcome:
         """Send a line, and give its slot back."""

@@ -1,10 +1,11 @@
 """Jobs from the command line: submit, status, resume, cancel, list, verify; and the fleet."""
 
 import asyncio
+import hashlib
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from api_roadbalancer.cli.common import JobId, MaxCost, wide_console, with_node
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
-from api_roadbalancer.local_files import read_chunks
+from api_roadbalancer.local_files import digest_of, read_chunks
 from api_roadbalancer.progress import (
     Rate,
     fleet_table,
@@ -28,7 +29,7 @@ from api_roadbalancer.progress import (
     waiting_because,
 )
 from jobs.cost.projection import project
-from jobs.errors import InvalidRequest
+from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload
 from jobs.intake.lines import CHAT_PATH
@@ -54,14 +55,23 @@ def submit(
     background: Annotated[bool, typer.Option("--background", help="Take only what no other job wants.")] = False,
     order: Annotated[str, typer.Option(help="auto: lines that begin alike one after the other; input: as they stand.")] = "auto",
     max_cost: MaxCost = None,
+    name: Annotated[
+        str | None, typer.Option("--id", metavar="NAME", help="Name the job: the same name and file again is the same job.")
+    ] = None,
 ) -> None:
     """Submit a file as a job and print the job's id. Exit code 2 if the input can't be used."""
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
+    named = _named(name, source) if name is not None else None
 
     async def work(node: Node) -> str:
+        if named is not None and (known := await _found(node, *named)):
+            return known
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
-        request = JobRequest(file.id, next(iter(file.paths), CHAT_PATH), window, priority, background, order, max_cost=max_cost)
+        path = next(iter(file.paths), CHAT_PATH)
+        request = JobRequest(file.id, path, window, priority, background, order, max_cost=max_cost)
+        if named is not None:
+            request = replace(request, job_id=named[0], request_digest=named[1])
         try:
             errors = await node.service.check(request)
         except InvalidRequest:
@@ -77,6 +87,22 @@ def submit(
         return job.id
 
     print(with_node(config, work))
+
+
+def _named(name: str, source: Path) -> tuple[str, str]:
+    """Return the id of the job that `--id` names, and the digest of its input."""
+    return f"batch_{hashlib.sha256(f'id{name}'.encode()).hexdigest()[:32]}", digest_of(source)
+
+
+async def _found(node: Node, job_id: str, digest: str) -> str | None:
+    """Return the id of a job that was made before, None if there is none. Raises InvalidRequest if it has another input."""
+    try:
+        job = await node.service.jobs.get(job_id)
+    except NotFound:
+        return None
+    if job.request_digest != digest:
+        raise InvalidRequest(f"this --id has named {job_id}, which has another input; give another --id")
+    return job_id
 
 
 def status(

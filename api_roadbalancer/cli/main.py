@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from typing import NoReturn
+from importlib import metadata
+from typing import Annotated, NoReturn
 
 import typer
 from redis.exceptions import RedisError
@@ -29,6 +30,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"roadbalancer {metadata.version('roadbalancer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Bulk LLM generation over a fleet of endpoints. Start with: roadbalancer run IN.jsonl"""
+
+
 app.command("run")(run.run)
 app.command("up")(up.up)
 app.command("api")(processes.api)

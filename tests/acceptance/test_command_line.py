@@ -337,6 +337,11 @@ async def test_submit_status_results_cancel_list_verify_endpoints(serving: Clust
     submitted = shell("submit", "in.jsonl")
     assert submitted.returncode == 0, submitted.stderr
     job_id = submitted.stdout.strip()
+    named = [shell("submit", "in.jsonl", "--id", "mine") for _ in range(2)]
+    assert named[0].stdout == named[1].stdout != submitted.stdout, "the same name, the same job"
+    shell.write("other.jsonl", '{"prompt": "another"}')
+    refused = shell("submit", "other.jsonl", "--id", "mine")
+    assert refused.returncode == 2 and "has another input; give another --id" in refused.stderr
     followed = shell("results", job_id, "--follow")
     assert followed.returncode == 0, followed.stderr
     assert [orjson.loads(line)["custom_id"] for line in followed.stdout.splitlines()] == [f"line-{n}" for n in range(1, 51)]

@@ -78,6 +78,10 @@ def test_the_wheel_has_all_packages_and_nothing_else(environment: Path) -> None:
     assert any(name.endswith(".lua") for name in names) and "roadbalancer/py.typed" in names
 
 
+def test_the_version_is_told(environment: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, environment / "roadbalancer", "--version").stdout == "roadbalancer 0.1.0\n"
+
+
 async def test_a_table_is_answered_on_the_command_line(environment: Path, model: ModelServer, tmp_path: Path) -> None:
     (tmp_path / "prompts.csv").write_text("text\nHello\nGood day\n")
     options = ["--prompt", "Translate: {text}", "--endpoint", model.url, "-o", "answers.parquet"]
