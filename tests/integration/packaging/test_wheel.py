@@ -1,5 +1,6 @@
 """The wheel in an environment of its own, outside of the checkout; its dependencies are those of the test environment."""
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -113,3 +114,12 @@ async def test_the_library_needs_nothing_of_the_server(environment: Path, model:
     assert ended.stdout.startswith("True\n"), ended.stderr
     assert "needs" in ended.stdout and "pip install 'roadbalancer[server]'" in ended.stdout
     assert ended.returncode == 1 and "the commands need: pip install 'roadbalancer[server]'" in ended.stderr
+
+
+def test_the_lock_has_each_dependency_of_the_server() -> None:
+    """The tests' own environment may have what users' lacks."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["server"]]
+    names = {re.split(r"[\[=<>; ]", requirement, maxsplit=1)[0].lower() for requirement in wanted}
+    locked = {line.partition("==")[0].partition("[")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    assert names <= locked, sorted(names - locked)
