@@ -87,8 +87,9 @@ class Stocked:
             case.path_parameters[name] = self._make(name, label)
         if label.endswith("/retry"):
             case.body = {}
-        if isinstance(case.body, dict) and "checks" in case.body:
-            case.body = {name: value for name, value in case.body.items() if name not in ("checks", "recheck")}
+        if label == "POST /api/v1/jobs" and self._turns[label] % 4 == 1:
+            # It has so many fields that hardly any random body means something.
+            case.body = {"prompts": ["Hello"]}
         if isinstance(case.body, dict) and "input_file_id" in case.body:
             known = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
             case.body = {**case.body, **{name: value for name, value in known.items() if name in case.body}}
