@@ -38,7 +38,7 @@ class ServerError(BalancerError):
 
 @dataclass(frozen=True, slots=True)
 class RemoteJob:
-    """A job as the server last told of it: `raw` is all that it said."""
+    """A job in the state that the server last returned. `raw` is the whole JSON object."""
 
     id: str
     status: str
@@ -100,8 +100,8 @@ class AsyncClient:
             "checks": list(checks),
             "recheck": dict(recheck) if recheck is not None else None,
         }
-        said = {name: value for name, value in options.items() if value}
-        job = _job_of(await self._call("POST", "/api/v1/jobs", json=said))
+        body = {name: value for name, value in options.items() if value}
+        job = _job_of(await self._call("POST", "/api/v1/jobs", json=body))
         if job.status == "failed":
             raise InvalidRequest("; ".join(str(each["message"]) for each in job.raw["errors"][:SHOWN_ERRORS]))
         return job
@@ -116,8 +116,8 @@ class AsyncClient:
 
     async def retry(self, job: RemoteJob | str, errors: Sequence[str] = (), lines: str = "") -> RemoteJob:
         """Send lines of an ended job again: those that failed, with `errors` only those with these codes, or `lines`."""
-        said = {"errors": list(errors), "lines": lines}
-        return _job_of(await self._call("POST", f"{_path(job)}/retry", json=said))
+        body = {"errors": list(errors), "lines": lines}
+        return _job_of(await self._call("POST", f"{_path(job)}/retry", json=body))
 
     async def results(self, job: RemoteJob | str, follow: bool = False) -> AsyncIterator[Row]:
         """Yield the answers that are there, in the order of the rows: `row` (from 0), `answer`, `error`, `finish_reason`,

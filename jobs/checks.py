@@ -1,4 +1,4 @@
-"""Checks that answers of a job have to pass, and how a request is asked again whose answer doesn't (pure)."""
+"""Validates the answers of a job, and builds the request that is sent again after an invalid one (pure)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Choice = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why an answer is not taken: the name of the check, and what is wrong. `cut`: it was cut off at its limit of tokens."""
+    """Why an answer is rejected: the name of the check and a message. `cut`: the answer was truncated at its token limit."""
 
     check: str
     message: str
@@ -36,8 +36,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What an answer has to pass, in order, and how often it is asked for again. With `feedback` the model is told what was wrong
-    with its answer; `model` is asked instead of the first one, "" for the same."""
+    """The checks of a job, in order. After an answer that fails one, the request is sent again up to `attempts` times: with
+    `feedback` the rejected answer and the reason are added to its messages, and `model` replaces its model ("": the same)."""
 
     checks: tuple[Callable[[Choice], Fault | None], ...]
     attempts: int = DEFAULT_ATTEMPTS
@@ -45,7 +45,7 @@ class Checks:
     model: str = ""
 
     def fault(self, body: Mapping[str, Any] | None) -> Fault | None:
-        """Return what is wrong with an answer, None if it passes. Each of its choices has to."""
+        """Return the first check that one of the answer's choices fails, None if all choices pass."""
         for choice in _choices(body):
             for check in self.checks:
                 if fault := check(choice):
@@ -53,21 +53,21 @@ class Checks:
         return None
 
     def asked_again(self, body: Mapping[str, Any], answer: Mapping[str, Any] | None, fault: Fault) -> Mapping[str, Any]:
-        """Return the request to send after a fault: one that was cut off with twice the tokens, else one that tells the fault."""
+        """Return the request to send next: with twice the token limit if the answer was truncated, else with the reason added."""
         if fault.cut:
             return {**body, **{name: min(MOST_TOKENS, 2 * body[name]) for name in LIMITS if isinstance(body.get(name), int)}}
         text = _text(_choices(answer)[0])
         if not self.feedback:
             return body
-        told = [
+        feedback = [
             {"role": "assistant", "content": text or "(nothing)"},
             {"role": "user", "content": f"This answer can't be used: {fault.message}. Answer the request again."},
         ]
-        return {**body, "messages": [*body["messages"], *told]}
+        return {**body, "messages": [*body["messages"], *feedback]}
 
 
 def parse_checks(checks: Sequence[Any], recheck: Mapping[str, Any] | None = None) -> str:
-    """Return checks and how to ask again as they are kept with a job (JSON); "" without any check.
+    """Return checks and their retry settings as stored with a job (JSON); "" without any check.
 
     A check is a name, or an object with one name and its value: `{"schema": {...}}`, `{"finish_reason": "stop"}`, `"not_empty"`,
     `{"regex": "..."}`, `{"max_chars": 200}`. `recheck` has `attempts`, `feedback` and `model`. Raises InvalidRequest.
@@ -103,16 +103,16 @@ def checks_of(kept: str) -> Checks:
     return Checks(tuple(map(_check, checks)), attempts, feedback, model)
 
 
-def _check(said: Any) -> Callable[[Choice], Fault | None]:
-    name, value = (said, True) if isinstance(said, str) else next(iter(said.items())) if _is_pair(said) else ("", None)
+def _check(given: Any) -> Callable[[Choice], Fault | None]:
+    name, value = (given, True) if isinstance(given, str) else next(iter(given.items())) if _is_pair(given) else ("", None)
     maker = _MAKERS.get(name)
     if maker is None:
-        raise InvalidRequest(f"a check is one of {', '.join(_MAKERS)}, alone or with its value (got {said!r:.100})", "checks")
+        raise InvalidRequest(f"a check is one of {', '.join(_MAKERS)}, alone or with its value (got {given!r:.100})", "checks")
     return maker(value)
 
 
-def _is_pair(said: Any) -> bool:
-    return isinstance(said, dict) and len(said) == 1
+def _is_pair(given: Any) -> bool:
+    return isinstance(given, dict) and len(given) == 1
 
 
 def _schema(schema: Any) -> Callable[[Choice], Fault | None]:
@@ -156,7 +156,7 @@ def _not_empty(value: Any) -> Callable[[Choice], Fault | None]:
 
 
 def _regex(pattern: Any) -> Callable[[Choice], Fault | None]:
-    # The schema library's expressions stop by themselves where Python's may take for ever.
+    # The schema library limits backtracking; Python's `re` does not.
     validator = _validator({"type": "string", "pattern": pattern}, "regex")
 
     def check(choice: Choice) -> Fault | None:
@@ -195,7 +195,7 @@ def _validator(schema: Any, name: str) -> Any:
 
 
 def _nothing_else(uri: str) -> Any:
-    raise ValueError(f"a schema stands for itself; {uri} is not fetched")
+    raise ValueError(f"external references are not supported: {uri}")
 
 
 def _fault(name: str, message: str, choice: Choice) -> Fault:

@@ -47,7 +47,7 @@ def run(
 
     With `schema` (a pydantic model, or a JSON schema) the endpoints are asked for JSON, and the answers are validated objects.
     `checks` are what answers have to pass beside it, in order: `"not_empty"`, `{"finish_reason": "stop"}`, `{"regex": "..."}`,
-    `{"max_chars": 200}`. What does not pass is asked for again, by default twice and with the fault told:
+    `{"max_chars": 200}`. A request whose answer fails a check is sent again, twice by default, with the reason added to it:
     `recheck={"attempts": 2, "feedback": True, "model": None}`.
 
     The requests go to `endpoints` (URLs, with the key in the environment variable `api_key_env`), or to those of the

@@ -28,7 +28,7 @@ LINES_AT_ONCE = 1000
 
 
 class RequestFailed(BalancerError):
-    """A request of a job that has failed: `code` says how, `status` is that of the endpoint's answer if there was one."""
+    """A request that failed. `code` is the error's code, `status` the HTTP status of the endpoint's answer, if there was one."""
 
     def __init__(self, message: str, code: str, status: int | None = None) -> None:
         self.code = code
@@ -109,8 +109,9 @@ def _answer_of(entry: Mapping[str, Any]) -> "Mapping[str, Any] | RequestFailed":
     error = entry.get("error") or (body.get("error") if isinstance(body, dict) else None)
     if error is None and isinstance(body, dict):
         return body
-    told = error if isinstance(error, dict) else {"message": str(error)}
-    return RequestFailed(str(told.get("message")), str(told.get("code") or told.get("type")), response.get("status_code"))
+    details = error if isinstance(error, dict) else {"message": str(error)}
+    code = details.get("code") or details.get("type")
+    return RequestFailed(str(details.get("message")), str(code), response.get("status_code"))
 
 
 async def map_texts(

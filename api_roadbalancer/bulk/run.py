@@ -54,7 +54,7 @@ class BulkRequest:
 
 
 class Display(Protocol):
-    """Tells people how a run is going."""
+    """Displays the progress of a run."""
 
     def say(self, text: str) -> None:
         """Print a line."""

@@ -13,8 +13,8 @@ __all__ = ["is_model", "kept_checks", "response_format"]
 
 
 def kept_checks(schema: Any, checks: Sequence[str | Mapping[str, Any]], recheck: Mapping[str, Any] | None) -> str:
-    said = [*([{"schema": _json_schema(schema)}] if schema is not None else []), *checks]
-    return parse_checks(said, {"feedback": True, **(recheck or {})} if said else recheck)
+    all_checks = [*([{"schema": _json_schema(schema)}] if schema is not None else []), *checks]
+    return parse_checks(all_checks, {"feedback": True, **(recheck or {})} if all_checks else recheck)
 
 
 def response_format(schema: Any) -> dict[str, Any]:

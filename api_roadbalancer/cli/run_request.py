@@ -141,20 +141,22 @@ class Templates:
 
 
 def checks_from_options(checks: Sequence[str], schema: Path | None, recheck: int | None) -> str:
-    """Return the checks that `--check NAME[=VALUE]`, `--schema FILE` and `--recheck N` say (see jobs.checks). An answer that does
-    not pass is asked for again with the fault told. Raises InvalidRequest."""
-    said: list[Any] = []
+    """Return the checks of `--check NAME[=VALUE]`, `--schema FILE` and `--recheck N` (see jobs.checks).
+
+    A request whose answer fails a check is sent again with the reason added to it. Raises InvalidRequest.
+    """
+    listed: list[Any] = []
     if schema is not None:
         try:
-            said.append({"schema": orjson.loads(schema.read_bytes())})
+            listed.append({"schema": orjson.loads(schema.read_bytes())})
         except (OSError, orjson.JSONDecodeError) as exc:
             raise InvalidRequest(f"--schema {schema} can't be read as JSON: {exc}") from exc
     for check in checks:
         name, sign, value = check.partition("=")
-        said.append({name: _json_or_text(value) if name == "max_chars" else value} if sign else name)
-    if not said:
+        listed.append({name: _json_or_text(value) if name == "max_chars" else value} if sign else name)
+    if not listed:
         return parse_checks((), None if recheck is None else {"attempts": recheck})
-    return parse_checks(said, {"feedback": True, **({} if recheck is None else {"attempts": recheck})})
+    return parse_checks(listed, {"feedback": True, **({} if recheck is None else {"attempts": recheck})})
 
 
 def _field(given: str) -> tuple[str, Any]:

@@ -16,7 +16,7 @@ MEDIA_TOKENS = 1000
 """For an image, a sound or a document of whatever size. Images have 85 to 1,600 tokens at the providers."""
 _MEDIA = {"image_url", "input_image", "image", "input_audio", "file", "input_file", "document", "video_url"}
 _SCHEMAS = ("tools", "functions", "response_format")
-_SAID = ("messages", "prompt", "input", "query", "queries", "documents", "text_1", "text_2")
+_PROMPT_FIELDS = ("messages", "prompt", "input", "query", "queries", "documents", "text_1", "text_2")
 _LABELS = {"role", "type", "id", "tool_call_id", "index"}
 
 
@@ -24,7 +24,7 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
     """Guess the tokens of a request: all its text, that of its tools and schemas too, and a fixed number for each medium."""
     characters = sum(len(orjson.dumps(body[name])) for name in _SCHEMAS if body.get(name))
     media = 0
-    for text in _texts(body.get(name) for name in _SAID):
+    for text in _texts(body.get(name) for name in _PROMPT_FIELDS):
         if text is None:
             media += 1
         else:

@@ -13,7 +13,7 @@ __all__ = ["BENCHMARK"]
 FULL, QUICK = (12_000, 3_000), (600, 100)
 """Lines for Roadbalancer and for the loop."""
 DIMENSIONS = 1536
-TEXT = "the quick brown fox jumps over the lazy dog and goes on to the next town, where nobody has seen such a fox before. " * 2
+TEXT = "The quick brown fox jumps over the lazy dog. " * 5
 
 
 async def _measure(quick: bool) -> list[Figure]:
@@ -22,7 +22,7 @@ async def _measure(quick: bool) -> list[Figure]:
         server = await stage.model_server("m")
         source = _input(stage.folder / "in.jsonl", ours)
         figures = await roadbalancer(stage, server, source, ours)
-        sdk = Loop("openai SDK, asyncio, 1 process", "openai_embeddings_loop", loop, target=at_least(8))
+        sdk = Loop("openai SDK, asyncio, 1 process", "openai_loop", loop, target=at_least(8))
         figures.append(await run_loop(stage, server, source, sdk))
     return figures
 

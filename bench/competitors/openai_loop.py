@@ -1,4 +1,4 @@
-"""The OpenAI SDK in an asyncio loop."""
+"""The OpenAI SDK in an asyncio loop, for chats and for embeddings."""
 
 from typing import Any
 
@@ -14,7 +14,8 @@ class _Sdk:
         self._client = AsyncOpenAI(base_url=url, api_key="none")
 
     async def ask(self, body: dict[str, Any]) -> bytes:
-        answer = await self._client.chat.completions.create(**body)
+        create = self._client.embeddings.create if "input" in body else self._client.chat.completions.create
+        answer = await create(**body)
         return answer.model_dump_json().encode()  # type: ignore[no-any-return]
 
     async def aclose(self) -> None:

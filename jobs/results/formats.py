@@ -63,10 +63,10 @@ def answer_line(
     history: LineHistory = NO_HISTORY,
     hedge: tuple[str, str] | None = None,
 ) -> bytes:
-    """Make an output line around the endpoint's own body, which is put in as it came; beside it stand the endpoint, the requests
-    sent for it and its cost (USD, null where the price is not known). The answer may be a refusal, or not pass the job's checks:
-    then it tells like an error line what was tried. `hedge` names the endpoint whose answer it is and the slower one, where two
-    were asked.
+    """Make an output line around the endpoint's own body, which is put in unchanged; beside it stand the endpoint, the number of
+    requests sent for the line and its cost (USD, null where the price is not known). If the answer is a refusal, or fails a check
+    of the job, the line also has the failed attempts, as an error line does. `hedge` names the endpoint whose answer it is and
+    the slower one, where the request was sent to two.
     """
     identifier = request_id(job_id, number)
     error: dict[str, object] | None = None

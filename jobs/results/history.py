@@ -1,4 +1,4 @@
-"""What has been tried for a line so far: kept while it waits for another attempt, and told in its error line."""
+"""The attempts of a line: stored while it waits for its next attempt, and part of its error line."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -38,7 +38,7 @@ class LineHistory:
         return replace(self, failed=(*self.failed[1 - MOST_KEPT :], last))
 
     def to_fields(self) -> dict[str, Any]:
-        """Return what an error line tells."""
+        """Return the fields of an error line."""
         last = self.failed[-1].endpoint if self.failed else None
         return {"endpoint": last, "attempts": self.attempts, "failed_attempts": [asdict(each) for each in self.failed]}
 

@@ -1,11 +1,12 @@
 """Fixtures of the acceptance tests."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cluster import Cluster
+from tests.acceptance.cluster import Cluster, ModelServer
 from tests.acceptance.prefork import Prefork
 from tests.acceptance.shell import Shell
 
@@ -33,3 +34,23 @@ def cluster(tmp_path: Path, prefork: Prefork) -> Iterator[Cluster]:
 def shell(tmp_path: Path, prefork: Prefork) -> Shell:
     """Runs commands in the test's folder."""
     return Shell(tmp_path, prefork)
+
+
+@pytest.fixture
+def program_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of a program that is this process: empty, and without any configuration in the environment."""
+    for name in [name for name in os.environ if name.startswith(("LLM_", "ROADBALANCER_", "OPENAI_"))]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "program"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+async def model(tmp_path: Path, program_folder: Path) -> AsyncIterator[ModelServer]:
+    """A simulated model server, for a program that names it by its address."""
+    (tmp_path / "cluster").mkdir()
+    cluster = Cluster(tmp_path / "cluster")
+    yield await cluster.start_model("m", latency=0.02)
+    cluster.end()

@@ -1,7 +1,6 @@
 """Answers that have to pass checks: what does not is asked for again, priced, and never among the results."""
 
 import itertools
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -52,15 +51,12 @@ class Careless:
 
 
 @pytest.fixture
-def careless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name in [name for name in os.environ if name.startswith(("LLM_", "ROADBALANCER_", "OPENAI_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def careless(program_folder: Path) -> Any:
     answering = Careless()
     with ProviderServer(FAKE_PROVIDERS["openai"], answering) as server:
         endpoint = server.endpoint()
         entry = {"url": endpoint.url, "provider": "openai", "api_key": endpoint.api_key, "models": ["m"], "price": PRICE}
-        (tmp_path / "fleet.json").write_bytes(orjson.dumps({"endpoints": [{**entry, "name": "e", "max_concurrency": 16}]}))
+        (program_folder / "fleet.json").write_bytes(orjson.dumps({"endpoints": [{**entry, "name": "e", "max_concurrency": 16}]}))
         yield answering
 
 

@@ -1,7 +1,6 @@
 """`roadbalancer.run`, from a program."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import roadbalancer as rb
-from tests.acceptance.cluster import Cluster, ModelServer
+from tests.acceptance.cluster import ModelServer
 from tests.waiting import until_blocking
 
 PROMPT = "Describe {item} in a sentence."
@@ -26,18 +25,6 @@ rows = [{"item": f"thing {n}"} for n in range(int(sys.argv[2]))]
 answers = rb.run(rows, prompt="Describe {item}.", endpoints=[sys.argv[1]], workers=1, progress=False)
 print(answers, len(set(answers.text)), answers.errors)
 """
-
-
-@pytest.fixture
-async def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    (tmp_path / "cluster").mkdir()
-    cluster = Cluster(tmp_path / "cluster")
-    server = await cluster.start_model("m", latency=0.02)
-    for name in [name for name in os.environ if name.startswith(("LLM_", "ROADBALANCER_", "OPENAI_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    yield server
-    cluster.end()
 
 
 def ask(data: Any, server: ModelServer, **options: Any) -> rb.Answers:

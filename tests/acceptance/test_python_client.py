@@ -1,9 +1,7 @@
 """The client of a server, and requests that are gathered into jobs."""
 
 import asyncio
-import os
 from pathlib import Path
-from typing import Any
 
 import openai
 import pandas as pd
@@ -13,21 +11,8 @@ import roadbalancer as rb
 from tests.acceptance.cluster import Cluster, ModelServer
 
 
-@pytest.fixture
-async def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    (tmp_path / "cluster").mkdir()
-    cluster = Cluster(tmp_path / "cluster")
-    server = await cluster.start_model("m", latency=0.02)
-    for name in [name for name in os.environ if name.startswith(("LLM_", "ROADBALANCER_", "OPENAI_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    yield server
-    cluster.end()
-
-
 async def test_rows_are_submitted_to_a_server_and_their_answers_followed(cluster: Cluster, tmp_path: Path) -> None:
     model = await cluster.start_model("m", {"models": ["good", "bad"]}, latency=0.05, models="good")
-    cluster.start_redis()
     cluster.write_config()
     await cluster.start_worker()
     _, url = await cluster.start_api()

@@ -70,7 +70,7 @@ def usage_of(usage: Any) -> Usage:
         return NO_USAGE
     prompt_details = usage.get("prompt_tokens_details")
     completion_details = usage.get("completion_tokens_details")
-    # Rankings tell the sum alone.
+    # Rankings report the total only.
     prompt = "prompt_tokens" if "prompt_tokens" in usage or "completion_tokens" in usage else "total_tokens"
     return Usage(
         count_of(usage, prompt),
