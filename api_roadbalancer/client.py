@@ -82,6 +82,7 @@ class AsyncClient:
         model: str | None = None,
         checks: Sequence[str | Mapping[str, Any]] = (),
         recheck: Mapping[str, Any] | None = None,
+        dedupe: bool | None = None,
         max_cost: float | None = None,
         window: str = "24h",
     ) -> RemoteJob:
@@ -98,9 +99,10 @@ class AsyncClient:
             "completion_window": window,
             "max_cost": max_cost,
             "checks": list(checks),
+            "dedupe": dedupe,
             "recheck": dict(recheck) if recheck is not None else None,
         }
-        body = {name: value for name, value in options.items() if value}
+        body = {name: value for name, value in options.items() if value not in (None, [])}
         job = _job_of(await self._call("POST", "/api/v1/jobs", json=body))
         if job.status == "failed":
             raise InvalidRequest("; ".join(str(each["message"]) for each in job.raw["errors"][:SHOWN_ERRORS]))

@@ -9,7 +9,7 @@ from balancer.state.slots.fair_queue import BACKGROUND
 from jobs.dispatch.waiting import Waiting
 from jobs.states import FINAL, JobStatus, PauseReason
 
-__all__ = ["NANO", "BadLine", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
+__all__ = ["NANO", "BadLine", "DistinctRound", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
 
 Fields = dict[str, str]
 NANO = 1_000_000_000
@@ -36,7 +36,8 @@ class FileRecord:
 
     `models` has each model that the input names with the first line that names it ("" for lines without a model), and
     `paths` likewise each API path; `errors` has what the check found. `owner` is the id of an API key, "" where there was none.
-    With `ordered` there is an order of its lines in which those that begin alike are neighbours.
+    With `ordered` there is an order of its lines in which those that begin alike are neighbours. `repeats` counts the lines whose
+    request is the same as that of an earlier one and has the same answer (see jobs.intake.repeats).
     """
 
     id: str
@@ -51,6 +52,7 @@ class FileRecord:
     errors: tuple[BadLine, ...] = ()
     owner: str = ""
     ordered: bool = False
+    repeats: int = 0
 
     def to_fields(self) -> Fields:
         """Return the record as a Redis hash."""
@@ -66,6 +68,7 @@ class FileRecord:
             "errors": orjson.dumps([e.as_dict() for e in self.errors]).decode(),
             "owner": self.owner,
             "ordered": str(int(self.ordered)),
+            "repeats": str(self.repeats),
         }
 
     @classmethod
@@ -84,7 +87,20 @@ class FileRecord:
             errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),
             owner=fields.get("owner", ""),
             ordered=fields.get("ordered") == "1",
+            repeats=int(fields.get("repeats") or 0),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctRound:
+    """A job's first round, in which the same request is sent once: its folder, the path of the array of first lines (see
+    jobs.intake.repeats), how many lines are sent, and how many get the result of one of them. `bytes` is what is sent."""
+
+    folder: str
+    first_lines: str
+    lines: int
+    repeats: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +141,17 @@ class Job:
     `priority` is `BACKGROUND` for jobs that take only idle capacity. `is_urgent`: the job would miss its deadline with an even
     share of the fleet. `late_at` is when a job that can't meet its deadline is estimated to be done.
 
-    With `ordered` its lines are sent in the order that its input file has (see jobs.intake.prefix_order): shards, parts and the
-    cursor count places in that order, results the lines of the input.
+    With `ordered` its lines are sent in another order than that of the input (see jobs.intake.line_order): shards, parts and the
+    cursor count places in it, results the lines of the input. With `groups_prefixes`, lines that begin alike are neighbours.
 
     `cost` is in USD, without the `unpriced` lines whose price is unknown; without the endpoints' caches it were `saved` more. At
     `max_cost` the job is `paused` (None: no cap, not paused). `waiting` says what keeps its lines from being finished, None while
     they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
     `checks` is what its answers have to pass (see jobs.checks).
 
-    In a `round` (its folder) in which lines are sent again, its places are those of these lines, and the results of `kept` others
-    stand beside; `earlier` tells of the rounds before: `ended_at`, `completed`, `failed`, `error_file_id`.
+    In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
+    result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
+    `completed`, `failed`, `error_file_id`.
     `owner` is the id of the API key that it was made with, "" where there was none; `request_digest` tells the request that made
     it from others with the same idempotency key.
     """
@@ -169,10 +186,13 @@ class Job:
     error_file_id: str | None = None
     output_ttl: int | None = None
     ordered: bool = False
+    groups_prefixes: bool = False
     owner: str = ""
     request_digest: str = ""
     round: str = ""
     kept: int = 0
+    repeats: int = 0
+    first_lines: str = ""
     checks: str = ""
     earlier: tuple[dict[str, Any], ...] = ()
     times: dict[str, int] = field(default_factory=dict)
@@ -180,7 +200,7 @@ class Job:
     @property
     def places(self) -> int:
         """How many lines there are to be sent in this round: what shards and the cursor count."""
-        return self.ledger.total - self.kept
+        return self.ledger.total - self.kept - self.repeats
 
     @property
     def asked_models(self) -> tuple[str, ...]:
@@ -213,7 +233,7 @@ class Job:
             created_at=count("created_at"),
             expires_at=count("expires_at"),
             ledger=Ledger(
-                count("total") + count("kept"),
+                count("total") + count("kept") + count("repeats"),
                 count("completed"),
                 count("failed"),
                 count("cancelled_lines"),
@@ -241,11 +261,14 @@ class Job:
             error_file_id=fields.get("error_file") or None,
             output_ttl=_number(fields.get("output_ttl")),
             ordered=fields.get("ordered") == "1" or bool(fields.get("round")),
+            groups_prefixes=fields.get("ordered") == "1",
             owner=fields.get("owner", ""),
             request_digest=fields.get("request_digest", ""),
             round=fields.get("round", ""),
             checks=fields.get("checks", ""),
             kept=count("kept"),
+            repeats=count("repeats"),
+            first_lines=fields.get("first_lines", ""),
             earlier=tuple(orjson.loads(fields.get("earlier") or "[]")),
             times={name: int(fields[name]) for name in TIMES if fields.get(name)},
         )

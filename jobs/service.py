@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access.record import KeyRecord
+from jobs.access.refusals import Refused
 from jobs.access.store import KeyStore
 from jobs.checks import checks_of
 from jobs.cost.cap import check_cap, require_prices
@@ -14,6 +16,7 @@ from jobs.dispatch.dispatcher import Dispatcher
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.queueing import Wake
 from jobs.errors import InvalidRequest, NotFound, NotReady
+from jobs.ids import new_job_id
 from jobs.intake.files import BATCH_PURPOSE, Files
 from jobs.intake.lines import PATHS
 from jobs.intake.requests import JobRequest, NewJob
@@ -22,7 +25,8 @@ from jobs.results.assembly import Assembly
 from jobs.results.lines import all_lines
 from jobs.results.reading import Results
 from jobs.results.records import Result
-from jobs.retry import Retry, RetrySelection
+from jobs.rounds.distinct import begin_distinct_round, delete_round
+from jobs.rounds.retry import Retry, RetrySelection
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
 
@@ -59,6 +63,7 @@ class JobService:
         self.dispatcher = Dispatcher(redis, fleet, self.shards, wake, strategy)
         self.assembly = Assembly(process, self.jobs, self.shards, self.files, objects)
         self.results = Results(objects, self.shards)
+        self._objects = objects
         self._retry = Retry(self.jobs, self.files, objects)
 
     async def submit(self, request: JobRequest) -> Job:
@@ -66,12 +71,29 @@ class JobService:
 
         Raises InvalidRequest for a request that can't be meant, and Refused for models that the caller may not use.
         """
-        job = await self.jobs.open(await self._prepare(request))
+        job = await self._open(await self._prepare(request))
         if (record := request.caller.record) is not None:
             await self._keys.announce_budgets(record)
             await self.jobs.refresh_pause(job.id)
         await self.dispatcher.run()
         return await self.jobs.get(job.id)
+
+    async def _open(self, new: NewJob) -> Job:
+        """Open a job. If its input repeats requests that are to be sent once, its first round has the distinct ones."""
+        request = new.request
+        if new.errors or await self.jobs.exists(request.job_id):
+            return await self.jobs.open(new)
+        job_id, by_prefix = request.job_id or new_job_id(), request.order == "auto"
+        distinct = await begin_distinct_round(self._objects, job_id, new.input, request.dedupe, by_prefix)
+        folder = distinct.folder if distinct else ""
+        try:
+            job = await self.jobs.open(replace(new, request=replace(request, job_id=job_id), distinct=distinct))
+        except Refused:
+            await delete_round(self._objects, folder)
+            raise
+        if folder and job.round != folder:  # another process has opened it meanwhile
+            await delete_round(self._objects, folder)
+        return job
 
     async def revoke_key(self, wanted: str) -> KeyRecord:
         """Revoke the key with this id or name, pause its jobs, and return it. Raises NoSuchKey."""

@@ -41,7 +41,7 @@ PROBES = 2
 @dataclass(slots=True)
 class Line:
     """An input line. `number` is what the job counts it by, in an ordered job its place in the order; `input_number` is that of
-    the input. `size` is its bytes."""
+    the input. `size` is its bytes; `repeats` counts the other lines that get its result."""
 
     number: int
     input_number: int
@@ -51,6 +51,7 @@ class Line:
     size: int
     attempts: Attempts
     """Those of this pass."""
+    repeats: int = 0
     endpoint: str = ""
     """Where it is now."""
     sent_at: float = 0.0

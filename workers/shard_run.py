@@ -18,7 +18,7 @@ from balancer.runtime.loop import end_tasks
 from balancer.usage.pricing import saving_of
 from jobs.dispatch.lease_table import FinishedLine
 from jobs.dispatch.waiting import after_failures
-from jobs.intake.line_index import read_places
+from jobs.intake.line_order import LineAt, read_places
 from jobs.records import Job, Shard
 from jobs.results.formats import answer_line, error_line, line_number
 from jobs.results.history import LineHistory
@@ -172,7 +172,7 @@ class ShardRun:
                 await self._run_alone(line, place)
             else:
                 task = self._begin(self._run_safely(line, place), line, place.slot)
-                if line.number == self.shard.first and self._job.ordered:
+                if line.number == self.shard.first and self._job.groups_prefixes:
                     await asyncio.wait([task], timeout=self._time_to_read())
 
     async def _lines(self) -> AsyncIterator[Line]:
@@ -180,10 +180,10 @@ class ShardRun:
         like the one before or after it."""
         shard, before = self.shard, None
         compares = any(endpoint.cache for endpoint in self._context.fleet.endpoints.values())
-        async for number, input_number, raw in read_places(self._context.objects, self._job, shard.first, shard.end):
-            if number in self._results:
+        async for each in read_places(self._context.objects, self._job, shard.first, shard.end):
+            if each.place in self._results:
                 continue
-            line = self._parse(number, input_number, raw)
+            line = self._parse(each)
             if not compares:
                 yield line
                 continue
@@ -238,13 +238,15 @@ class ShardRun:
         """Make an error line of one that its workers did not survive."""
         message = f"{self.shard.lost} workers were lost while this line was running; it is not sent again"
         result = self._error_line(line, "worker_lost", message)
-        self._keep(FinishedLine(line.number, result, True, NO_USAGE, cost=0.0))
+        self._keep(FinishedLine(line.number, result, True, NO_USAGE, cost=0.0, repeats=line.repeats))
 
-    def _parse(self, number: int, input_number: int, raw: bytes) -> Line:
+    def _parse(self, found: LineAt) -> Line:
+        number, raw = found.place, found.raw
         entry = orjson.loads(raw)
         body = entry["body"]
         attempts = Attempts(self._context.fleet.catalog.routes.models_for(body))
-        line = Line(number, input_number, entry["custom_id"], entry["url"].removeprefix("/v1"), body, len(raw), attempts)
+        path = entry["url"].removeprefix("/v1")
+        line = Line(number, found.number, entry["custom_id"], path, body, len(raw), attempts, found.repeats)
         if number in self._histories:
             line.history = self._histories[number]
         return line
@@ -327,7 +329,7 @@ class ShardRun:
         cost = 0.0 if failed and outcome.usage == NO_USAGE else outcome.cost
         endpoint = self._context.fleet.endpoints.get(outcome.endpoint)
         saved = saving_of(outcome.usage, endpoint, outcome.model) if endpoint is not None else 0.0
-        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost, saved))
+        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost, saved, line.repeats))
 
     def _error_line(self, line: Line, code: str, message: str) -> bytes:
         return error_line(self.shard.job_id, line.input_number, line.custom_id, code, message, line.tried())
@@ -357,7 +359,7 @@ class ShardRun:
         for number in numbers:
             line, failure = self._failures.pop(number)
             result = self._error_line(line, failure.kind, failure.message)
-            self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0))
+            self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0, repeats=line.repeats))
         await self._context.recorder.wait_until_recorded(self)
 
     async def _close(self) -> ShardEnd:

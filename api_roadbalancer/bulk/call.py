@@ -27,6 +27,7 @@ def run(
     schema: Any = None,
     checks: Sequence[str | Mapping[str, Any]] = (),
     recheck: Mapping[str, Any] | None = None,
+    dedupe: bool | None = None,
     endpoints: Sequence[str] = (),
     model: str | None = None,
     api_key_env: str | None = None,
@@ -50,6 +51,9 @@ def run(
     `{"max_chars": 200}`. A request whose answer fails a check is sent again, twice by default, with the reason added to it:
     `recheck={"attempts": 2, "feedback": True, "model": None}`.
 
+    A request that is the same as an earlier one is not sent: its row gets the same answer, and the cost counts once. Without
+    `dedupe`, this holds for requests whose answers would be the same (a temperature of 0 or a `seed` in `fields`); True: for all.
+
     The requests go to `endpoints` (URLs, with the key in the environment variable `api_key_env`), or to those of the
     configuration file `config`, as on the command line. `model` is asked for. At `max_cost` (USD) CapReached is raised; all has
     to be done within `window` (`24h`, `30m`). `workers` are processes, one for each core (at most four) if not given.
@@ -72,15 +76,17 @@ def run(
     calls = Calls.of(endpoints, model, api_key_env, config, progress)
     requests = RowRequests(table, prompt, system, asked, messages_column, image_column)
     digest = requests.digest()
+    deduped = "" if dedupe is None else f"dedupe {dedupe}"
     request = BulkRequest(
-        f"id\n{id}" if id is not None else f"rows\n{digest}{kept}",
+        f"id\n{id}" if id is not None else f"rows\n{digest}{kept}{deduped}",
         f"{Path(table.name).name}.jsonl",
         requests.chunks,
         window,
         max_cost,
         workers,
-        hashlib.sha256(f"{digest}{kept}".encode()).hexdigest() if id is not None else "",
+        hashlib.sha256(f"{digest}{kept}{deduped}".encode()).hexdigest() if id is not None else "",
         checks=kept,
+        dedupe=dedupe,
     )
     job, store = calls.ended(request)
 

@@ -17,7 +17,7 @@ from jobs.intake.files import Upload
 from jobs.node import Node
 from jobs.overview import EndpointState, endpoint_states
 from jobs.records import BadLine, Job
-from jobs.retry import RetrySelection
+from jobs.rounds.retry import RetrySelection
 from jobs.service import JobRequest
 from jobs.states import JobStatus
 
@@ -39,7 +39,7 @@ class BulkRequest:
     """What is to be answered: `chunks` yields the requests, the same ones each time. `identity` says which job this is, so that
     it is found again; it changes with whatever makes it another, or else `digest` tells the requests apart. `filename` is the
     input's name for people. With `retries_failed`, the lines that failed are sent again if the job has ended.
-    `checks` is what answers have to pass (see jobs.checks).
+    `checks` is what answers have to pass (see jobs.checks), `dedupe` whether the same request is sent once (see JobRequest).
     """
 
     identity: str
@@ -51,6 +51,7 @@ class BulkRequest:
     digest: str = ""
     retries_failed: bool = False
     checks: str = ""
+    dedupe: bool | None = None
 
 
 class Display(Protocol):
@@ -147,6 +148,7 @@ class BulkRun:
             max_cost=self._request.max_cost,
             request_digest=self._request.digest,
             checks=self._request.checks,
+            dedupe=self._request.dedupe,
         )
         try:
             errors = await node.service.check(request)

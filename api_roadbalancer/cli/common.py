@@ -13,10 +13,18 @@ from api_roadbalancer.session import open_session
 from jobs.node import Node, open_node
 from workers.messages import celery_wake
 
-__all__ = ["JobId", "MaxCost", "wide_console", "with_node"]
+__all__ = ["Dedupe", "JobId", "MaxCost", "wide_console", "with_node"]
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, such as batch_….")]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="When so much is spent, the job pauses.")]
+Dedupe = Annotated[
+    bool | None,
+    typer.Option(
+        "--dedupe/--no-dedupe",
+        help="Send the same request once. Left out: only where the answers would be the same (temperature 0 or a seed).",
+        show_default=False,
+    ),
+]
 WIDE = 250
 """Columns where no terminal sets a width, so that nothing is cut off."""
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from api_roadbalancer.cli.common import JobId, MaxCost, wide_console, with_node
+from api_roadbalancer.cli.common import Dedupe, JobId, MaxCost, wide_console, with_node
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
 from api_roadbalancer.local_files import digest_of, read_chunks
@@ -37,7 +37,7 @@ from jobs.node import Node
 from jobs.overview import EndpointState, endpoint_states
 from jobs.records import Job
 from jobs.results.verify import verify_job
-from jobs.retry import RetrySelection
+from jobs.rounds.retry import RetrySelection
 from jobs.service import JobRequest
 from jobs.states import JobStatus
 
@@ -54,6 +54,7 @@ def submit(
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
     background: Annotated[bool, typer.Option("--background", help="Take only what no other job wants.")] = False,
     order: Annotated[str, typer.Option(help="auto: lines that begin alike one after the other; input: as they stand.")] = "auto",
+    dedupe: Dedupe = None,
     max_cost: MaxCost = None,
     name: Annotated[
         str | None, typer.Option("--id", metavar="NAME", help="Name the job: the same name and file again is the same job.")
@@ -69,7 +70,7 @@ def submit(
             return known
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
         path = next(iter(file.paths), CHAT_PATH)
-        request = JobRequest(file.id, path, window, priority, background, order, max_cost=max_cost)
+        request = JobRequest(file.id, path, window, priority, background, order, max_cost=max_cost, dedupe=dedupe)
         if named is not None:
             request = replace(request, job_id=named[0], request_digest=named[1])
         try:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from api_roadbalancer.bulk.display import TerminalDisplay
 from api_roadbalancer.bulk.run import BulkRun
-from api_roadbalancer.cli.common import WIDE, MaxCost
+from api_roadbalancer.cli.common import WIDE, Dedupe, MaxCost
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run_request import STDIN, RunRequest, Templates, checks_from_options, how_to_go_on, place_of
 from api_roadbalancer.local_files import errors_path, write_whole
@@ -85,6 +85,7 @@ def run(
     recheck: Annotated[
         int | None, typer.Option(metavar="N", help="How often to ask again after an answer that does not pass: 2.")
     ] = None,
+    dedupe: Dedupe = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Once it is done: send the lines again that failed.")
     ] = False,
@@ -107,7 +108,7 @@ def run(
         rows = templates.rows_of(source)
         out = place_of(source, out, rows is not None, plain)
         request = RunRequest(
-            source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin, retry_failed, checks
+            source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin, retry_failed, checks, dedupe
         )
         check_place(request.out, source)
         session = stack.enter_context(open_session(config, endpoints))
@@ -193,9 +194,10 @@ class _Run:
         self._console.print(fleet_table(endpoints, job.shares))
         self._console.print()
         tokens = f"{job.tokens.prompt:,} in{cached_share(job)}, {job.tokens.completion:,} out"
+        repeats = f", {job.repeats:,} of them repeats of a request that was sent once" if job.repeats else ""
         lost = "".join(f", {n:,} {what}" for what, n in (("cancelled", ledger.cancelled), ("expired", ledger.expired)) if n)
         self._console.print(
-            f"[bold]{ledger.completed:,} of {ledger.total:,} lines completed[/], {ledger.failed:,} failed{lost}"
+            f"[bold]{ledger.completed:,} of {ledger.total:,} lines completed[/]{repeats}, {ledger.failed:,} failed{lost}"
             f" · {duration(seconds)} · tokens {tokens} · {money(job)}",
             highlight=False,
             soft_wrap=True,

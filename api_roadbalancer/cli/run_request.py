@@ -48,6 +48,7 @@ class RunRequest:
     is_stdin: bool = False
     retries_failed: bool = False
     checks: str = ""
+    dedupe: bool | None = None
 
     @property
     def name(self) -> str:
@@ -63,7 +64,8 @@ class RunRequest:
         """Return what is to be answered: the same job for the same input and output. Reads the whole input."""
         digest = digest_of(self.source) if self.rows is None else self.rows.digest()
         name = STDIN if self.is_stdin else str(self.source.absolute())
-        identity = f"{name}\n{self.out.absolute()}\n{digest}{self.checks}"
+        dedupe = "" if self.dedupe is None else f"\ndedupe {self.dedupe}"
+        identity = f"{name}\n{self.out.absolute()}\n{digest}{self.checks}{dedupe}"
         return BulkRequest(
             identity,
             self.source.name,
@@ -73,6 +75,7 @@ class RunRequest:
             self.workers,
             retries_failed=self.retries_failed,
             checks=self.checks,
+            dedupe=self.dedupe,
         )
 
     def _chunks(self) -> AsyncIterator[bytes]:

@@ -33,7 +33,8 @@ QUEUE_LEASE = 8.0
 @dataclass(frozen=True, slots=True)
 class FinishedLine:
     """A line that has come to its end: its number, the line for the output or the error file, its tokens, the endpoint that
-    answered, what that cost in USD (None: unknown), and how much less than without the endpoint's cache."""
+    answered, what that cost in USD (None: unknown), and how much less than without the endpoint's cache. `repeats` counts the
+    other lines that get its result."""
 
     number: int
     result: bytes
@@ -42,6 +43,7 @@ class FinishedLine:
     endpoint: str = ""
     cost: float | None = None
     saved: float = 0.0
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class ShardTable:
                 u = line.usage
                 cost = "-" if line.cost is None else to_nano(line.cost)
                 spent = f"{u.prompt}:{u.completion}:{u.cached}:{u.reasoning}:{cost}:{to_nano(line.saved)}"
-                args += [line.number, (b"1" if line.failed else b"0") + line.result, spent, line.endpoint]
+                args += [line.number, (b"1" if line.failed else b"0") + line.result, spent, line.endpoint, 1 + line.repeats]
             job_id, first = shard.job_id, shard.first
             script_keys = (keys.shard(job_id, first), keys.buffer(job_id, first), keys.job(job_id), keys.READY)
             calls.append(("record", script_keys, args))

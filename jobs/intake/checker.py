@@ -1,15 +1,18 @@
 """Validates and indexes an input as a stream, in bounded memory."""
 
+import heapq
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 
 import orjson
 
-from jobs.intake.line_index import IndexBuilder, is_blank
+from jobs.intake.line_index import BOM, IndexBuilder, is_blank
 from jobs.intake.lines import CHAT_PATH, MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
 from jobs.intake.prefix_order import PrefixOrder
-from jobs.intake.uniqueness import UniqueNames
+from jobs.intake.repeats import RepeatedRequests
+from jobs.intake.uniqueness import FirstUses
 from jobs.records import BadLine
 
 __all__ = ["Form", "Intake", "IntakeResult"]
@@ -18,7 +21,6 @@ MAX_ERRORS = 100
 """Errors that are listed; a file with more lists the first ones."""
 MAX_MODELS = 1000
 """Different models that one input may name."""
-BOM = b"\xef\xbb\xbf"
 
 
 class Form(Enum):
@@ -41,6 +43,7 @@ class IntakeResult:
     errors: tuple[BadLine, ...]
     index: bytes
     ordered: bool = False
+    repeats: int = 0
 
 
 class Intake:
@@ -52,9 +55,11 @@ class Intake:
 
     def __init__(self, form: Form = Form.BATCH) -> None:
         self._form = form
-        self._names = UniqueNames()
+        self._ids = FirstUses()
         self._index = IndexBuilder()
         self._order = PrefixOrder()
+        self._repeats = RepeatedRequests()
+        self._stack = ExitStack()
         self._rest = b""
         self._skipping = False
         self._number = 0
@@ -68,13 +73,12 @@ class Intake:
         self._errors: list[BadLine] = []
 
     def __enter__(self) -> "Intake":
-        self._names.__enter__()
-        self._order.__enter__()
+        for part in (self._ids, self._order, self._repeats):
+            self._stack.enter_context(part)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._names.__exit__(None, None, None)
-        self._order.__exit__()
+        self._stack.close()
 
     def feed(self, chunk: bytes) -> bytes:
         """Check the lines that end in `chunk` and return what is to be kept."""
@@ -99,7 +103,7 @@ class Intake:
 
     def result(self) -> IntakeResult:
         """Return what was found. Call after `finish`."""
-        for line, first in self._names.duplicates(MAX_ERRORS - len(self._errors)):
+        for line, first in heapq.nsmallest(MAX_ERRORS - len(self._errors), self._ids.repeats()):
             self._refuse_duplicate(line, first)
         errors = sorted(self._errors, key=lambda bad: bad.line or 0)
         return IntakeResult(
@@ -109,6 +113,15 @@ class Intake:
     def order(self) -> Iterator[bytes]:
         """Yield the order in which lines that begin alike are neighbours; nothing if it gains nothing. Call after `finish`."""
         return self._order.chunks()
+
+    def first_lines(self) -> Iterator[bytes]:
+        """Yield the array of first lines (see jobs.intake.repeats); nothing if no request is repeated. Call after `finish`."""
+        return self._repeats.chunks()
+
+    @property
+    def repeats(self) -> int:
+        """How many lines repeat a request. Call after `first_lines`."""
+        return self._repeats.count
 
     def _keep(self, chunk: bytes, lines: list[bytes]) -> bytes:
         if self._form is Form.BATCH:
@@ -158,10 +171,11 @@ class Intake:
         self._index.add(offset)
         if checked.path == CHAT_PATH:
             self._order.add(line, checked.body.get("tools"), offset)
+        self._repeats.add(checked.path, checked.body)
         self._lines += 1
 
     def _remember(self, custom_id: str, models: tuple[str, ...], path: str) -> None:
-        first = self._names.add(custom_id, self._number)
+        first = self._ids.add(custom_id.encode("utf-8", "surrogatepass"), self._number)
         if first is not None:
             self._refuse_duplicate(self._number, first)
         self._paths.setdefault(path, self._number)

@@ -90,6 +90,7 @@ class Files:
             paths=result.paths,
             errors=result.errors,
             ordered=result.ordered,
+            repeats=result.repeats,
         )
 
     async def _check_in(self, file_id: str, form: Form, chunks: AsyncIterator[bytes]) -> IntakeResult:
@@ -105,20 +106,24 @@ class Files:
 
             await self._store.write_stream(object_store.content_path(file_id), checked())
             result = await asyncio.to_thread(intake.result)
-            return result if result.errors else replace(result, ordered=await self._write_order(file_id, intake.order()))
+            if result.errors:
+                return result
+            ordered = await self._write_found(object_store.order_path(file_id), intake.order())
+            await self._write_found(object_store.first_lines_path(file_id), intake.first_lines())
+            return replace(result, ordered=ordered, repeats=intake.repeats)
 
-    async def _write_order(self, file_id: str, order: Iterator[bytes]) -> bool:
-        """Write the order of an input's lines, if it has one; return whether it has."""
-        first = await asyncio.to_thread(next, order, b"")
+    async def _write_found(self, path: str, found: Iterator[bytes]) -> bool:
+        """Write what was found about an input's lines, if there is something; return whether there is."""
+        first = await asyncio.to_thread(next, found, b"")
         if not first:
             return False
 
         async def chunks() -> AsyncIterator[bytes]:
             yield first
-            while chunk := await asyncio.to_thread(next, order, b""):
+            while chunk := await asyncio.to_thread(next, found, b""):
                 yield chunk
 
-        await self._store.write_stream(object_store.order_path(file_id), chunks())
+        await self._store.write_stream(path, chunks())
         return True
 
     async def register(self, record: FileRecord) -> None:
@@ -185,8 +190,7 @@ class Files:
         await self._delete_objects(file_id)
 
     async def _delete_objects(self, file_id: str) -> None:
-        paths = (object_store.content_path, object_store.index_path, object_store.order_path)
-        await self._store.delete(*(path(file_id) for path in paths))
+        await self._store.delete(*object_store.file_paths(file_id))
 
     async def expired(self, now: float) -> list[str]:
         """Return the files whose time is over."""

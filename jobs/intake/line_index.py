@@ -6,19 +6,16 @@ An entry is found by its place, so that a worker reads 16 bytes of the index of 
 import struct
 from collections.abc import AsyncIterator
 
-from jobs.intake.prefix_order import ENTRY
-from jobs.records import Job
 from jobs.storage import object_store
 from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import ObjectStore
 
-__all__ = ["LINES_PER_ENTRY", "IndexBuilder", "is_blank", "order_of", "read_lines", "read_numbers", "read_places"]
+__all__ = ["BOM", "LINES_PER_ENTRY", "IndexBuilder", "is_blank", "line_ranges", "read_lines"]
 
 LINES_PER_ENTRY = 64
 _ENTRY = struct.Struct("<Q")
-AT_ONCE = 64
-"""Lines of an order that are read at once: they stand anywhere in the file."""
-NUMBERS_AT_ONCE = 65536
+BOM = b"\xef\xbb\xbf"
+"""The mark that some editors put before the first line of a file in UTF-8."""
 
 
 class IndexBuilder:
@@ -56,39 +53,16 @@ async def read_lines(store: ObjectStore, file_id: str, first: int, end: int) -> 
                     return
 
 
-async def read_places(store: ObjectStore, job: Job, first: int, end: int) -> AsyncIterator[tuple[int, int, bytes]]:
-    """Yield the lines at the places `first` up to `end` of a job: place, number in the input, and line.
-
-    Only in an ordered job are the first two different. Memory: one chunk of the file, or `AT_ONCE` lines.
-    """
-    file_id = job.input_file_id
-    if not job.ordered:
-        async for number, line in read_lines(store, file_id, first, end):
-            yield number, number, line
-        return
-    for start in range(first, end, AT_ONCE):
-        entries = await _entries(store, order_of(job), start, min(end, start + AT_ONCE))
-        ranges = [(offset, offset + length) for _, length, offset in entries]
-        lines = await store.read_ranges(object_store.content_path(file_id), ranges)
-        for place, ((number, *_), line) in enumerate(zip(entries, lines, strict=True), start):
-            yield place, number, line
-
-
-async def read_numbers(store: ObjectStore, job: Job, first: int, end: int) -> AsyncIterator[int]:
-    """Yield the numbers of the lines at the places `first` up to `end` of an ordered job."""
-    for start in range(first, end, NUMBERS_AT_ONCE):
-        for number, *_ in await _entries(store, order_of(job), start, min(end, start + NUMBERS_AT_ONCE)):
-            yield number
-
-
-def order_of(job: Job) -> str:
-    """Return where the order of an ordered job is: that of its input, or of its round."""
-    return object_store.round_order_path(job.round) if job.round else object_store.order_path(job.input_file_id)
-
-
-async def _entries(store: ObjectStore, path: str, first: int, end: int) -> list[tuple[int, int, int]]:
-    content = await store.read_range(path, first * ENTRY.size, end * ENTRY.size)
-    return list(ENTRY.iter_unpack(content))
+async def line_ranges(store: ObjectStore, file_id: str) -> AsyncIterator[tuple[int, int, int]]:
+    """Yield the number, the length and the offset of each line of an input. Raises FileNotFoundError."""
+    number = offset = 0
+    async for lines in lines_of(store.stream(object_store.content_path(file_id)), with_rest=True):
+        for line in lines:
+            mark = len(BOM) if not offset and line.startswith(BOM) else 0
+            if not is_blank(line):
+                yield number, len(line) - mark, offset + mark
+                number += 1
+            offset += len(line) + 1
 
 
 def is_blank(line: bytes) -> bool:

@@ -18,10 +18,10 @@ from zlib import crc32
 
 import orjson
 
-__all__ = ["ENTRY", "PrefixOrder"]
+from jobs.intake.line_order import ENTRY
 
-ENTRY = struct.Struct("<IIQ")
-"""One line in the order: its number, its length, and the byte at which it begins."""
+__all__ = ["PrefixOrder"]
+
 CUTS = ((0, 256), (256, 512), (512, 1024), (1024, 2048), (2048, 4096), (4096, 8192), (8192, 16384))
 """Bytes from the beginning of the messages; servers share blocks of 64 to 500 bytes."""
 SAMPLE = 4096
@@ -44,8 +44,8 @@ _COUNT = struct.Struct("<I")
 
 
 class PrefixOrder:
-    """Takes lines in; `chunks` gives the order as a file, nothing if it would gain nothing. A context manager, for its temporary
-    files. Memory: the groups, and 4 bytes for each."""
+    """Takes lines in; `chunks` gives the order as a file (see jobs.intake.line_order), nothing if it gains nothing. A context
+    manager, for its temporary files. Memory: the groups, and 4 bytes for each."""
 
     def __init__(self) -> None:
         self._groups: dict[bytes, int] = {}

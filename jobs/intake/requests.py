@@ -3,18 +3,21 @@
 from dataclasses import dataclass
 
 from jobs.access.caller import ANONYMOUS, Caller
-from jobs.records import BadLine, FileRecord
+from jobs.records import BadLine, DistinctRound, FileRecord
 
 __all__ = ["JobRequest", "NewJob"]
 
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What makes a job. `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first, and a
-    `background` one takes only what no other wants; at `max_cost` (USD) the
-    job pauses. It belongs to the `caller`, who must be able to see the input. `order` is `auto`, or `input` to send the lines as
-    they stand. `request_digest` is kept with the job, to tell a
-    repeat of the request that made it from another one. `checks` is what its answers have to pass (see jobs.checks)."""
+    """What makes a job. It belongs to the `caller`, who must be able to see the input.
+
+    `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first, and a `background` one takes only what no other
+    wants; at `max_cost` (USD) the job pauses. `order` is `auto`, or `input` to send the lines as they stand. `dedupe` is whether
+    the same request is sent once: always, never, or (None) if the same answer can be expected (see
+    jobs.intake.repeats.is_repeatable). `checks` is what its answers have to pass (see jobs.checks). `request_digest` is kept with
+    the job, to tell a repeat of the request that made it from another one.
+    """
 
     input_file_id: str
     path: str
@@ -29,13 +32,16 @@ class JobRequest:
     caller: Caller = ANONYMOUS
     request_digest: str = ""
     checks: str = ""
+    dedupe: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A request for a job that has been checked; with `errors` it is refused. `window_seconds` is how long it may take."""
+    """A request for a job that has been checked; with `errors` it is refused. `window_seconds` is how long it may take, and
+    `distinct` its first round if requests are repeated."""
 
     request: JobRequest
     input: FileRecord
     window_seconds: float = 86400.0
     errors: tuple[BadLine, ...] = ()
+    distinct: DistinctRound | None = None

@@ -1,31 +1,29 @@
-"""Finds duplicate ids among millions, in bounded memory.
+"""Finds the first use of each key among millions, in bounded memory.
 
-Names are kept as 16-byte digests (BLAKE2b: two names share one with a chance of 2^-128) with their line numbers. Beyond
-`IN_MEMORY` names they go to scattered temporary files, each small enough to be sorted by itself.
+Keys are kept as 16-byte digests (BLAKE2b: two keys share one with a chance of 2^-128) with their line numbers. Beyond
+`IN_MEMORY` keys they go to scattered temporary files, each small enough to be read by itself.
 """
 
 import hashlib
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import IO
 
-__all__ = ["Duplicate", "UniqueNames"]
+__all__ = ["FirstUses"]
 
 IN_MEMORY = 200_000
-"""Names that are held in memory (some 30 MB) before the disk is used."""
+"""Keys that are held in memory (some 30 MB) before the disk is used."""
 BUCKETS = 256
 RECORD = 24
 """Bytes of a digest and a line number."""
 BUFFER = 32 * 1024
 """Bytes gathered for each bucket before they are written: 8 MB in all."""
 
-Duplicate = tuple[int, int]
-"""The lines of a name's second and first use."""
 
-
-class UniqueNames:
-    """Takes names with their line numbers in ascending order. A context manager: its files go away at the end."""
+class FirstUses:
+    """Takes keys with their line numbers in ascending order. A context manager: its files go away at the end."""
 
     def __init__(self) -> None:
         self._seen: dict[bytes, int] = {}
@@ -33,15 +31,15 @@ class UniqueNames:
         self._files: list[IO[bytes]] = []
         self._stack = ExitStack()
 
-    def __enter__(self) -> "UniqueNames":
+    def __enter__(self) -> "FirstUses":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def add(self, name: str, line: int) -> int | None:
-        """Take a name in. Returns the line of its first use if that is known by now; later finds come from `duplicates`."""
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    def add(self, key: bytes, line: int) -> int | None:
+        """Take a key in. Returns the line of its first use if that is known by now; later finds come from `repeats`."""
+        digest = hashlib.blake2b(key, digest_size=16).digest()
         if self._files:
             self._spill(digest, line)
             return None
@@ -52,9 +50,9 @@ class UniqueNames:
             self._move_to_disk()
         return None
 
-    def duplicates(self, most: int) -> list[Duplicate]:
-        """Return up to `most` duplicates that `add` has not returned, by line. Blocks for the reading of the files."""
-        found: list[Duplicate] = []
+    def repeats(self) -> Iterator[tuple[int, int]]:
+        """Yield the repeats that `add` has not returned, in no order: the line, and that of the key's first use. Blocks for the
+        reading of the files."""
         for file, bucket in zip(self._files, self._buckets, strict=True):
             file.seek(0)
             content = file.read() + bytes(bucket)
@@ -63,8 +61,7 @@ class UniqueNames:
                 digest, line = content[start : start + 16], int.from_bytes(content[start + 16 : start + RECORD])
                 first = firsts.setdefault(digest, line)
                 if first != line:
-                    found.append((line, first))
-        return sorted(found)[:most]
+                    yield line, first
 
     def _move_to_disk(self) -> None:
         for _ in range(BUCKETS):

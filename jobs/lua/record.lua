@@ -2,8 +2,9 @@
 -- that stand there already change nothing.
 -- KEYS: 1 shard record, 2 buffer, 3 job, 4 ready
 -- ARGV: 1 token, 2 member of leases, 3 today and 4 this month as the counters of spending name them,
---       5.. in fours: line number, '0' or '1' (failed) and the result line as one string,
---       its "prompt:completion:cached:reasoning:cost:saved" (tokens; billionths of a dollar, the cost '-' if unknown), the endpoint or ''
+--       5.. in fives: line number, '0' or '1' (failed) and the result line as one string,
+--       its "prompt:completion:cached:reasoning:cost:saved" (tokens; billionths of a dollar, the cost '-' if unknown), the endpoint or '',
+--       how many lines of the input get this result
 -- Returns 'go', 'stop' if the job is no longer in progress or is paused (the lines are kept all the same), or 'lost' if the shard
 -- is somebody else's now.
 -- include pausing
@@ -27,14 +28,14 @@ local function tokens_and_cost(text)
 end
 -- All is read before anything is written: a script that fails in the middle leaves what it has written.
 local spent = {}
-for i = 5, #ARGV, 4 do
+for i = 5, #ARGV, 5 do
   spent[i] = {tokens_and_cost(ARGV[i + 2])}
 end
-for i = 5, #ARGV, 4 do
+for i = 5, #ARGV, 5 do
   if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) == 1 then
     new = new + 1
-    add('result_bytes', #ARGV[i + 1])
-    add(string.byte(ARGV[i + 1]) == 48 and 'completed' or 'failed', 1)
+    add('result_bytes', #ARGV[i + 1] * ARGV[i + 4])
+    add(string.byte(ARGV[i + 1]) == 48 and 'completed' or 'failed', ARGV[i + 4])
     local counts, cost = unpack(spent[i])
     for kind, count in pairs(counts) do
       add(kind, count)

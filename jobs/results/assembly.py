@@ -13,7 +13,7 @@ from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError, LedgerBroken
 from jobs.ids import new_token
 from jobs.intake.files import BATCH_PURPOSE, DEFAULT_TTL, Files
-from jobs.intake.line_index import order_of
+from jobs.intake.line_order import order_of
 from jobs.records import BadLine, FileRecord, Job, Ledger
 from jobs.results.reading import Results
 from jobs.results.records import Result, Source

@@ -5,7 +5,7 @@ import orjson
 from balancer.outcome import FailureKind, Outcome
 from jobs.results.history import NO_HISTORY, LineHistory
 
-__all__ = ["answer_line", "error_line", "line_number", "number_in", "one_line", "request_id", "result_prefix"]
+__all__ = ["answer_line", "error_line", "line_number", "number_in", "one_line", "repeated_line", "request_id", "result_prefix"]
 
 
 def request_id(job_id: str, number: int) -> str:
@@ -53,6 +53,16 @@ def error_line(job_id: str, number: int, custom_id: str, code: str, message: str
         }
     )
     return one_line(line)
+
+
+def repeated_line(job_id: str, result: bytes, number: int, custom_id: str) -> bytes:
+    """Make the result of line `number` of that of another line with the same request, which `repeats_line` names."""
+    response, more = result.index(b',"response":'), result.rindex(b',"error":')  # no key can stand within a string of JSON
+    fields = orjson.loads(b"{" + result[more + 1 :])
+    fields |= {"attempts": 0, "repeats_line": line_number(job_id, result) + 1}
+    fields |= {name: value for name, value in (("cost", 0.0), ("line", number + 1)) if name in fields}
+    head = b'{"id":"%b","custom_id":%b' % (request_id(job_id, number).encode(), orjson.dumps(custom_id))
+    return one_line(head + result[response:more] + b"," + orjson.dumps(fields)[1:])
 
 
 def answer_line(

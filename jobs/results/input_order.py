@@ -1,56 +1,70 @@
 """Sorts the results of an ordered job by the lines of its input, on disk.
 
-The lines go to one temporary file as they come, and where each one stands to a bucket of neighbouring numbers. The buckets are
-sorted one after the other. Memory: one bucket's entries, whatever the number of lines and their size.
+The lines go to one temporary file as they come, and where each one stands to another one, by number. Memory: some blocks of it,
+whatever the number of lines and their size.
 """
 
 import asyncio
+import mmap
 import struct
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
-from typing import IO
 
+from jobs.intake.repeats import FirstLines
+from jobs.records import Job
 from jobs.results.formats import line_number
 from jobs.results.records import Result, Source
 
 __all__ = ["in_input_order"]
 
-_ENTRY = struct.Struct("<IBIQ")
-"""A line's number, its source, its length, and where it stands."""
+_ENTRY = struct.Struct("<BIQ")
+"""A line's source (0: there is no result), its length, and where it stands."""
 _SOURCES = tuple(Source)
-LINES_PER_BUCKET = 65536
+BLOCK = 65536
+"""Entries that are read at once."""
 BUFFER = 1024 * 1024
-BUCKET_BUFFER = 64 * 1024
 AT_ONCE = 4 * 1024 * 1024
 """Bytes of lines that are read at once."""
 
 
-async def in_input_order(job_id: str, results: AsyncIterator[Result], first: int = 0) -> AsyncIterator[Result]:
-    """Yield the results from line `first` on, by the numbers in their ids."""
-    with _Sorter() as sorter:
+async def in_input_order(
+    job: Job, results: AsyncIterator[Result], first: int = 0, first_lines: FirstLines | None = None
+) -> AsyncIterator[Result]:
+    """Yield the results from line `first` on, by the numbers in their ids.
+
+    With `first_lines`, the result of a line comes once more for each line that repeats its request, with that line's number.
+    """
+    with _Sorter(job.ledger.total, first_lines) as sorter:
         async for result in results:
-            number = line_number(job_id, result.line)
-            if number >= first and sorter.add(number, result):
+            number = line_number(job.id, result.line)
+            if (first_lines is not None or number >= first) and sorter.add(number, result):
                 await asyncio.to_thread(sorter.spill)
         await asyncio.to_thread(sorter.spill)
-        for bucket in sorter.buckets():
-            for batch in _batches(await asyncio.to_thread(sorter.entries, bucket)):
+        for start in range(first - first % BLOCK, job.ledger.total, BLOCK):
+            entries = await asyncio.to_thread(sorter.entries, start, first)
+            for batch in _batches(entries):
                 for result in await asyncio.to_thread(sorter.read, batch):
                     yield result
 
 
 _Entries = Sequence[tuple[int, int, int, int]]
+"""Numbers, sources, lengths and offsets."""
 
 
 class _Sorter:
-    def __init__(self) -> None:
+    def __init__(self, total: int, first_lines: FirstLines | None) -> None:
+        self._total = total
+        self._first_lines = first_lines
         self._stack = ExitStack()
-        self._lines = self._file()
+        self._lines = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         self._buffer = bytearray()
         self._offset = 0
-        self._entries: dict[int, bytearray] = {}
-        self._files: dict[int, IO[bytes]] = {}
+        entries = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        entries.truncate(total * _ENTRY.size)
+        self._entries = self._stack.enter_context(mmap.mmap(entries.fileno(), total * _ENTRY.size))
+        self._blocks: set[int] = set()
+        """Those that have entries."""
 
     def __enter__(self) -> "_Sorter":
         return self
@@ -58,13 +72,11 @@ class _Sorter:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def _file(self) -> IO[bytes]:
-        return self._stack.enter_context(tempfile.TemporaryFile())
-
     def add(self, number: int, result: Result) -> bool:
         """Take a result in; return whether it is time to `spill`."""
-        entry = _ENTRY.pack(number, _SOURCES.index(result.source), len(result.line), self._offset)
-        self._entries.setdefault(number // LINES_PER_BUCKET, bytearray()).extend(entry)
+        source = _SOURCES.index(result.source) + 1
+        _ENTRY.pack_into(self._entries, number * _ENTRY.size, source, len(result.line), self._offset)
+        self._blocks.add(number // BLOCK)
         self._buffer += result.line
         self._offset += len(result.line)
         return len(self._buffer) >= BUFFER
@@ -73,29 +85,28 @@ class _Sorter:
         self._lines.write(self._buffer)
         self._lines.flush()
         self._buffer.clear()
-        for bucket, entries in self._entries.items():
-            if len(entries) >= BUCKET_BUFFER:
-                if bucket not in self._files:
-                    self._files[bucket] = self._file()
-                self._files[bucket].write(entries)
-                entries.clear()
 
-    def buckets(self) -> list[int]:
-        return sorted(self._entries)
+    def entries(self, start: int, first: int) -> _Entries:
+        """Return the entries from `start` on, up to a block, without those before `first`."""
+        end = min(self._total, start + BLOCK)
+        if self._first_lines is None:
+            if start // BLOCK not in self._blocks:
+                return []
+            block = self._entries[start * _ENTRY.size : end * _ENTRY.size]
+            found: Iterator[tuple[int, tuple[int, int, int]]] = enumerate(_ENTRY.iter_unpack(block), start)
+        else:
+            found = ((number, self._own_or_first(number, self._first_lines)) for number in range(start, end))
+        return [(number, *entry) for number, entry in found if entry[0] and number >= first]
 
-    def entries(self, bucket: int) -> _Entries:
-        """Return a bucket's entries, by number."""
-        content = bytes(self._entries[bucket])
-        if file := self._files.get(bucket):
-            file.seek(0)
-            content = file.read() + content
-        return sorted(_ENTRY.iter_unpack(content))
+    def _own_or_first(self, number: int, first_lines: FirstLines) -> tuple[int, int, int]:
+        own = _ENTRY.unpack_from(self._entries, number * _ENTRY.size)
+        return own if own[0] else _ENTRY.unpack_from(self._entries, first_lines[number] * _ENTRY.size)
 
     def read(self, entries: _Entries) -> list[Result]:
         found = []
         for number, source, length, offset in entries:
             self._lines.seek(offset)
-            found.append(Result(number, self._lines.read(length), _SOURCES[source]))
+            found.append(Result(number, self._lines.read(length), _SOURCES[source - 1]))
         return found
 
 

@@ -7,14 +7,17 @@ is taken, which is why parts keep the line order.
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 
 import orjson
 
 from jobs.dispatch.lease_table import ShardTable
 from jobs.errors import LedgerBroken
-from jobs.intake.line_index import read_numbers, read_places
+from jobs.intake.line_index import read_lines
+from jobs.intake.line_order import read_numbers, read_places
+from jobs.intake.repeats import FirstLines
 from jobs.records import Job
-from jobs.results.formats import error_line, line_number
+from jobs.results.formats import error_line, line_number, repeated_line
 from jobs.results.input_order import in_input_order
 from jobs.results.records import Result, Source
 from jobs.storage import object_store
@@ -34,12 +37,31 @@ class Results:
     def finished(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
         """Yield what is finished, by line number from `start` on; lines that aren't are passed over."""
         if job.ordered:
-            return self._with_kept(job, in_input_order(job.id, self._finished_places(job), start), start)
+            return self._with_kept(job, self._by_line(job, self._finished_places(job), start), start)
         return self._finished_places(job, start)
 
+    async def _by_line(self, job: Job, results: AsyncIterator[Result], start: int = 0) -> AsyncIterator[Result]:
+        """Yield results by line number from `start` on, those of lines that repeat a request among them."""
+        if not job.repeats:
+            async for result in in_input_order(job, results, start):
+                yield result
+            return
+        with await FirstLines.load(self._store, job.first_lines) as first_lines:
+            lines = read_lines(self._store, job.input_file_id, start, job.ledger.total)
+            async for result in in_input_order(job, results, start, first_lines):
+                first = line_number(job.id, result.line)
+                if first == result.number:
+                    yield result
+                    continue
+                async for number, raw in lines:
+                    if number == result.number:
+                        line = repeated_line(job.id, result.line, number, orjson.loads(raw)["custom_id"])
+                        yield replace(result, line=line)
+                        break
+
     async def _with_kept(self, job: Job, results: AsyncIterator[Result], start: int = 0) -> AsyncIterator[Result]:
-        """Merge the results of a round with those that it keeps; both come by line number."""
-        if not job.round:
+        """Merge the results of a round with those that it keeps; both come by line number. What is kept of a line counts."""
+        if not job.kept:
             async for result in results:
                 yield result
             return
@@ -49,6 +71,8 @@ class Results:
                 number = line_number(job.id, line[1:])
                 while ahead is not None and ahead.number < number:
                     yield ahead
+                    ahead = await anext(results, None)
+                if ahead is not None and ahead.number == number:
                     ahead = await anext(results, None)
                 if number >= start:
                     yield Result(number, line[1:], Source.FAILED if line[:1] == b"1" else Source.COMPLETED)
@@ -115,7 +139,7 @@ class Results:
         Raises LedgerBroken if there are such lines and the job was not stopped.
         """
         if job.ordered:
-            return self._with_kept(job, in_input_order(job.id, self._all_places(job)))
+            return self._with_kept(job, self._by_line(job, self._all_places(job)))
         return self._all_places(job)
 
     async def _all_places(self, job: Job) -> AsyncIterator[Result]:
@@ -134,9 +158,9 @@ class Results:
         if job.ending not in _ENDINGS:
             raise LedgerBroken(f"lines {first + 1} to {end} of job {job.id} are neither in a part nor in a buffer")
         code, message = _ENDINGS[job.ending]
-        async for place, number, raw in read_places(self._store, job, first, end):
-            custom_id = orjson.loads(raw)["custom_id"]
-            yield Result(place, error_line(job.id, number, custom_id, code, message), Source.STOPPED)
+        async for line in read_places(self._store, job, first, end):
+            custom_id = orjson.loads(line.raw)["custom_id"]
+            yield Result(line.place, error_line(job.id, line.number, custom_id, code, message), Source.STOPPED)
 
     async def _parts(self, job: Job) -> set[tuple[int, int]]:
         found = await self._store.folder(object_store.parts_folder(job.id, job.round))

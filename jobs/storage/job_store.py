@@ -66,6 +66,9 @@ class JobStore:
             "owner": caller.id,
             "failed_at" if refused else "in_progress_at": now,
         }
+        if (distinct := new.distinct) is not None:
+            fields |= {"round": distinct.folder, "first_lines": distinct.first_lines, "total": distinct.lines}
+            fields |= {"repeats": distinct.repeats, "bytes": distinct.bytes}
         if request.request_digest:
             fields["request_digest"] = request.request_digest
         if request.checks:
@@ -85,6 +88,10 @@ class JobStore:
             raise Refused(Refusal.JOBS, message)
         await self.make_durable()
         return await self.get(job_id)
+
+    async def exists(self, job_id: str | None) -> bool:
+        """Whether there is a job with this id."""
+        return job_id is not None and bool(await self._redis.exists(keys.job(job_id)))
 
     async def make_durable(self) -> None:
         """Wait until Redis has what was written on its disk, where it can say so (Redis 7.2 and Valkey, with AOF)."""

@@ -124,11 +124,23 @@ def index_path(file_id: str) -> str:
     return f"files/{file_id}/index"
 
 
+def first_lines_path(file_id: str, everything: bool = False) -> str:
+    """Where the array is that says which lines of an input repeat a request (see jobs.intake.repeats): of those requests that are
+    repeatable, or with `everything` of all."""
+    return f"files/{file_id}/first-lines{'-of-all' if everything else ''}"
+
+
+def file_paths(file_id: str) -> list[str]:
+    """Everything that there may be of a file."""
+    firsts = [first_lines_path(file_id), first_lines_path(file_id, everything=True)]
+    return [content_path(file_id), index_path(file_id), order_path(file_id), *firsts]
+
+
 JOBS_FOLDER = "jobs"
 
 
 def round_folder(job_id: str, name: str) -> str:
-    """Where a round of a job is in which lines are sent again: what it keeps, its order, its parts (see jobs.retry)."""
+    """Where a round of a job is (see jobs.rounds): what it keeps, its order, its parts."""
     return f"{JOBS_FOLDER}/{job_id}/rounds/{name}"
 
 
@@ -138,7 +150,7 @@ def kept_path(round_: str) -> str:
 
 
 def round_order_path(round_: str) -> str:
-    """Where the lines of a round are listed, in the form of an order."""
+    """Where the lines of a round are listed, as an order (see jobs.intake.line_order)."""
     return f"{round_}/order"
 
 

@@ -37,6 +37,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
         priority=body.priority,
         background=body.background,
         order=body.order,
+        dedupe=body.dedupe,
         metadata=body.metadata,
         output_ttl=expiry.seconds if expiry else None,
         caller=caller,

@@ -136,6 +136,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         priority=body.priority,
         background=body.background,
         order=body.order,
+        dedupe=body.dedupe,
         metadata=body.metadata,
         max_cost=body.max_cost,
         checks=kept_checks(body.checks, body.recheck),

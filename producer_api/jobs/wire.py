@@ -10,7 +10,7 @@ from jobs.cost.projection import project
 from jobs.dispatch.waiting import Waiting
 from jobs.intake.lines import CHAT_PATH
 from jobs.records import Job
-from jobs.retry import RetrySelection
+from jobs.rounds.retry import RetrySelection
 from jobs.service import MAX_PRIORITY
 from producer_api.files.wire import BatchError, Page, ends
 from producer_api.jobs.checks import CheckList, Recheck
@@ -27,6 +27,10 @@ MaxCost = Annotated[float, Field(strict=True, gt=0, le=MAX_CAP)]
 class JobCreate(BaseModel):
     """What makes a job: requests in the body, or the id of an uploaded file.
 
+    With `dedupe`, the same request is sent once, and each line that repeats it gets its answer; if it is left out, only where the
+    answers would be the same (temperature 0 or a seed, or nothing is generated). `order: input` sends the lines as they stand,
+    instead of those that begin alike one after the other.
+
     Every further field is a chat field (`model`, `max_tokens`, `temperature` and so on): the default of each request that
     does not have it. Requests are numbered in the order prompts, messages, requests.
     """
@@ -42,6 +46,7 @@ class JobCreate(BaseModel):
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     background: bool = False
     order: Literal["auto", "input"] = "auto"
+    dedupe: bool | None = None
     metadata: dict[str, str] | None = None
     max_cost: MaxCost | None = None
     checks: CheckList = []
@@ -216,6 +221,7 @@ class JobObject(BaseModel):
     priority: int
     background: bool
     ordered: bool
+    repeats: int
     late_at: int | None
     metadata: dict[str, str] | None
     timestamps: JobTimes
@@ -250,7 +256,8 @@ class JobObject(BaseModel):
             models=list(job.models),
             priority=0 if job.is_background else job.priority,
             background=job.is_background,
-            ordered=job.ordered,
+            ordered=job.groups_prefixes,
+            repeats=job.repeats,
             late_at=job.late_at,
             metadata=job.metadata,
             timestamps=_times(job),

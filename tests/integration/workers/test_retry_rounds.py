@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,7 +13,8 @@ from balancer.endpoint import Price
 from jobs.errors import InvalidRequest
 from jobs.intake.files import Upload
 from jobs.records import Job
-from jobs.retry import Retry, RetrySelection
+from jobs.rounds.distinct import begin_distinct_round
+from jobs.rounds.retry import Retry, RetrySelection
 from jobs.states import JobStatus
 from jobs.storage import object_store
 from tests.job_bench import input_line, new_job
@@ -85,6 +87,48 @@ async def test_only_the_failed_lines_are_sent_again_and_all_stand_in_their_order
     assert await worker.bench.objects.folder(f"jobs/{job.id}") == []
     with pytest.raises(InvalidRequest, match="has no failed lines"):
         await begun(worker, job)
+
+
+async def test_of_failed_lines_that_repeat_a_request_one_is_sent_again(worker: Worker) -> None:
+    await worker.start(mock("a", price=Price(1.0, 2.0)), a={"models": ("good",)})
+    model = worker.servers["a"].simulation
+
+    def line(number: int) -> bytes:
+        entry = orjson.loads(with_model(input_line(number), "bad" if number % 4 == 0 else "good"))
+        question = [{"role": "user", "content": f"question {number % 4}"}]
+        entry["body"] = {"model": entry["body"]["model"], "messages": question, "temperature": 0}
+        return orjson.dumps(entry) + b"\n"
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"".join(line(number) for number in range(LINES))
+
+    record = await worker.bench.files.add(Upload("in.jsonl"), chunks())
+    job_id = worker.bench.job_id()
+    distinct = await begin_distinct_round(worker.bench.objects, job_id, record, dedupe=None, ordered=True)
+    job = await worker.bench.jobs.open(replace(new_job(job_id, record), distinct=distinct))
+    assert (job.ledger.total, job.places, job.repeats) == (LINES, 4, LINES - 4)
+    job = await worked(worker, job)
+    assert (job.ledger.completed, job.ledger.failed, job.ledger.balances) == (30, 10, True)
+    output = await worker.bench.file_lines(job.output_file_id)
+    model.change(model.behaviour.changed({"models": ("*",)}))
+    sent = model.tally.requests
+    one = await worked(worker, await begun(worker, job, RetrySelection.of(lines="9")))
+    assert (one.ledger.completed, one.ledger.failed, one.ledger.balances) == (31, 9, True)
+    assert model.tally.requests == sent + 1
+    again = await begun(worker, one)
+    assert (again.places, again.repeats, again.ledger.done) == (1, 8, 31)
+    assert [number async for number in numbers_done(worker, again)] == [n for n in range(LINES) if n % 4 or n == 8]
+    last = await worked(worker, again)
+    assert (last.ledger.completed, last.ledger.balances) == (LINES, True) and model.tally.requests == sent + 2
+    merged = await worker.bench.file_lines(last.output_file_id)
+    assert numbers(merged) == [f"c{n}" for n in range(LINES)]
+    assert [each for each in merged if each["custom_id"] in numbers(output)] == output
+    assert [each.get("repeats_line") for each in merged if int(each["custom_id"][1:]) % 4 == 0][:4] == [None, 1, None, 1]
+
+
+async def numbers_done(worker: Worker, job: Job) -> AsyncIterator[int]:
+    async for result in worker.bench.results.finished(job):
+        yield result.number
 
 
 async def test_a_second_round_follows_the_first(worker: Worker) -> None:

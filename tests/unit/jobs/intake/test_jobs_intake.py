@@ -14,7 +14,7 @@ from jobs.intake import uniqueness
 from jobs.intake.checker import Form, Intake, IntakeResult
 from jobs.intake.line_index import LINES_PER_ENTRY, read_lines
 from jobs.intake.lines import CHAT_PATH, MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
-from jobs.intake.uniqueness import UniqueNames
+from jobs.intake.uniqueness import FirstUses
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 BODY = {"model": "m", "messages": MESSAGES}
@@ -279,19 +279,16 @@ def test_duplicates_are_found_wherever_they_lie(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(uniqueness, "IN_MEMORY", in_memory)
     monkeypatch.setattr(uniqueness, "BUFFER", buffer)
     names = [f"n{i}" for i in range(60)] + ["n0", "n59", "new", "n3", "n3"]
-    with UniqueNames() as unique:
-        found = [(n, first) for n, name in enumerate(names, 1) if (first := unique.add(name, n)) is not None]
-        found += unique.duplicates(100)
+    with FirstUses() as uses:
+        found = [(n, first) for n, name in enumerate(names, 1) if (first := uses.add(name.encode(), n)) is not None]
+        found += uses.repeats()
     assert sorted(found) == [(61, 1), (62, 60), (64, 4), (65, 4)]
 
 
-def test_only_as_many_duplicates_as_asked_for_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_hundred_duplicates_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uniqueness, "IN_MEMORY", 2)
-    with UniqueNames() as unique:
-        for n in range(1, 50):
-            unique.add("same" if n > 2 else f"{n}", n)
-        assert unique.duplicates(3) == [(4, 3), (5, 3), (6, 3)]
-        assert unique.duplicates(0) == []
+    _, result = take_in([b"\n".join(line("same") for _ in range(150))])
+    assert [error.line for error in result.errors] == list(range(2, 102))
 
 
 def test_a_duplicate_on_the_disk_fails_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

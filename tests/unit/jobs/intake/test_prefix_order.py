@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.intake.checker import Form, Intake
-from jobs.intake.prefix_order import ENTRY
+from jobs.intake.line_order import ENTRY
 
 
 def line(number: int, *contents: str, **body: Any) -> bytes:

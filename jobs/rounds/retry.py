@@ -1,28 +1,27 @@
 """Sends lines of an ended job again, and merges their results with those of the others, in the order of the input.
 
-This is a round of the job: the lines stand in an order of its own (as that of jobs.intake.prefix_order), of which shards are cut
-anew, and the results of all other lines are kept in one file beside its parts. The job's record changes in one step; before it
-nothing of the job has changed, whatever stops this process.
+The job's record changes in one step; before it nothing of the job has changed, whatever stops this process.
 """
 
 import re
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from jobs.errors import InvalidRequest
 from jobs.ids import new_token
-from jobs.intake.checker import BOM
 from jobs.intake.files import DEFAULT_TTL, Files
-from jobs.intake.line_index import is_blank
-from jobs.intake.prefix_order import ENTRY
+from jobs.intake.line_index import line_ranges
+from jobs.intake.repeats import FirstLines
 from jobs.records import FileRecord, Job
 from jobs.results.formats import line_number
+from jobs.rounds.distinct import delete_round
+from jobs.rounds.order_file import OrderFile
 from jobs.states import JobStatus
 from jobs.storage import object_store
 from jobs.storage.byte_streams import gathered, lines_of
@@ -66,15 +65,12 @@ class RetrySelection:
 
 
 @dataclass(slots=True)
-class _Round:
-    """What is counted while a round is written."""
+class _Kept:
+    """What is counted of the lines that are kept, and by their codes (`codes`) of those that have failed."""
 
-    lines: int = 0
-    bytes: int = 0
     kept_completed: int = 0
     kept_failed: int = 0
     codes: Counter[str] = field(default_factory=Counter)
-    """Of the lines that failed."""
 
 
 class Retry:
@@ -94,38 +90,35 @@ class Retry:
             why = "is refused as a whole" if job.is_final else f"is {job.status}; wait for its end, or cancel it"
             raise InvalidRequest(f"{job.id} {why}: none of its lines can be sent again", "batch_id", "not_ended")
         folder = object_store.round_folder(job.id, f"{len(job.earlier) + 1}-{new_token()[:8]}")
-        counts = _Round()
+        counts = _Kept()
         try:
-            with tempfile.TemporaryFile() as order:
+            with OrderFile(job.ledger.total if job.first_lines else 0) as order:
                 kept = self._kept(job, selection, order, counts)
                 await self._store.write_stream(object_store.kept_path(folder), gathered(kept, CHUNK))
-                if not counts.lines:
+                if not order.lines:
                     raise InvalidRequest(_nothing_selected(job, selection, counts), "lines", "nothing_to_retry")
-                order.seek(0)
-                await self._store.write_stream(object_store.round_order_path(folder), _chunks(order))
-            began = await self._jobs.begin_round(job, await self._fields(job, folder, counts, seconds))
+                await self._store.write_stream(object_store.round_order_path(folder), order.chunks())
+            began = await self._jobs.begin_round(job, await self._fields(job, folder, order, counts, seconds))
         except BaseException:
-            await self._delete(folder)
+            await delete_round(self._store, folder)
             raise
         if not began:
-            await self._delete(folder)
+            await delete_round(self._store, folder)
         return began
 
-    async def _delete(self, folder: str) -> None:
-        await self._store.delete(object_store.kept_path(folder), object_store.round_order_path(folder))
-
-    async def _fields(self, job: Job, folder: str, counts: _Round, seconds: float) -> dict[str, str | int]:
+    async def _fields(self, job: Job, folder: str, order: OrderFile, counts: _Kept, seconds: float) -> dict[str, str | int]:
         now = int(time.time())
         before = {
             "ended_at": job.times.get(f"{job.status}_at", now),
             "completed": job.ledger.completed,
             "failed": job.ledger.total - job.ledger.completed,
-            "sent_again": counts.lines,
+            "sent_again": order.lines + order.repeats,
             "error_file_id": await self._keep_errors(job),
         }
         return {
-            "total": counts.lines,
-            "bytes": counts.bytes,
+            "total": order.lines,
+            "bytes": order.bytes,
+            "repeats": order.repeats,
             "kept": counts.kept_completed + counts.kept_failed,
             "completed": counts.kept_completed,
             "failed": counts.kept_failed,
@@ -148,27 +141,32 @@ class Retry:
         await self._files.register(FileRecord(file_id, name, record.purpose, record.size, now, now + ttl, owner=job.owner))
         return file_id
 
-    async def _kept(self, job: Job, selection: RetrySelection, order: IO[bytes], counts: _Round) -> AsyncIterator[bytes]:
+    async def _kept(self, job: Job, selection: RetrySelection, order: OrderFile, counts: _Kept) -> AsyncIterator[bytes]:
         """Yield the results that are kept, as parts have them, and write the order of the other lines."""
         completed, failed = self._results(job, job.output_file_id), self._results(job, job.error_file_id)
         heads = [await anext(completed, None), await anext(failed, None)]
-        number = -1
-        async for number, offset, length in self._input(job):
-            is_failed = heads[1] is not None and heads[1][0] == number
-            head = heads[is_failed]
-            if head is None or head[0] != number:
-                raise InvalidRequest(f"{job.id} has no result of line {number + 1}; was one of its files changed?")
-            heads[is_failed] = await anext(failed if is_failed else completed, None)
-            code = _code_of(head[1]) if is_failed else ""
-            counts.codes[code] += is_failed
-            if selection.has(number, is_failed, code):
-                counts.lines += 1
-                counts.bytes += length
-                order.write(ENTRY.pack(number, length, offset))
-                continue
-            counts.kept_failed += is_failed
-            counts.kept_completed += not is_failed
-            yield (b"1" if is_failed else b"0") + head[1] + b"\n"
+        with ExitStack() as stack:
+            firsts = stack.enter_context(await FirstLines.load(self._store, job.first_lines)) if job.first_lines else None
+            selected = bytearray(job.ledger.total // 8 + 1)
+            async for number, length, offset in self._input(job):
+                is_failed = heads[1] is not None and heads[1][0] == number
+                head = heads[is_failed]
+                if head is None or head[0] != number:
+                    raise InvalidRequest(f"{job.id} has no result of line {number + 1}; was one of its files changed?")
+                heads[is_failed] = await anext(failed if is_failed else completed, None)
+                code = _code_of(head[1]) if is_failed else ""
+                counts.codes[code] += is_failed
+                if not selection.has(number, is_failed, code):
+                    counts.kept_failed += is_failed
+                    counts.kept_completed += not is_failed
+                    yield (b"1" if is_failed else b"0") + head[1] + b"\n"
+                    continue
+                selected[number // 8] |= 1 << number % 8
+                first = number if firsts is None else firsts[number]
+                if first != number and selected[first // 8] >> first % 8 & 1:
+                    order.add_repeat(first)
+                else:
+                    order.add(number, length, offset)
 
     async def _results(self, job: Job, file_id: str | None) -> AsyncIterator[Numbered]:
         if file_id is None:
@@ -178,16 +176,10 @@ class Retry:
                 yield line_number(job.id, line), line
 
     async def _input(self, job: Job) -> AsyncIterator[tuple[int, int, int]]:
-        """Yield the number, the offset and the length of each line of the input."""
-        number = offset = 0
+        """Yield the number, the length and the offset of each line of the input."""
         try:
-            async for lines in lines_of(self._store.stream(object_store.content_path(job.input_file_id)), with_rest=True):
-                for line in lines:
-                    mark = len(BOM) if not offset and line.startswith(BOM) else 0
-                    if not is_blank(line):
-                        yield number, offset + mark, len(line) - mark
-                        number += 1
-                    offset += len(line) + 1
+            async for entry in line_ranges(self._store, job.input_file_id):
+                yield entry
         except FileNotFoundError as exc:
             raise InvalidRequest(f"the input of {job.id} is gone: its lines can't be sent again", "batch_id") from exc
 
@@ -204,15 +196,10 @@ def _code_of(line: bytes) -> str:
     return str(code or response.get("status_code"))
 
 
-def _nothing_selected(job: Job, selection: RetrySelection, counts: _Round) -> str:
+def _nothing_selected(job: Job, selection: RetrySelection, counts: _Kept) -> str:
     if selection.ranges:
         return f"{job.id} has no such lines: it has {job.ledger.total:,}"
     if not selection.codes:
         return f"{job.id} has no failed lines"
     there = ", ".join(f"{code} ({count:,})" for code, count in counts.codes.most_common(SHOWN) if count) or "none that failed"
     return f"{job.id} has no failed lines with the code {', '.join(sorted(selection.codes))}; there are: {there}"
-
-
-async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
-    while chunk := file.read(CHUNK):
-        yield chunk
