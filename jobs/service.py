@@ -18,11 +18,13 @@ from jobs.dispatch.queueing import Wake
 from jobs.errors import InvalidRequest, NotFound, NotReady
 from jobs.ids import new_job_id
 from jobs.intake.files import BATCH_PURPOSE, Files
+from jobs.intake.line_index import read_lines
 from jobs.intake.lines import PATHS
 from jobs.intake.requests import JobRequest, NewJob
 from jobs.records import BadLine, FileRecord, Job
 from jobs.results.assembly import Assembly
-from jobs.results.lines import all_lines
+from jobs.results.formats import with_request
+from jobs.results.lines import all_lines, line_result
 from jobs.results.reading import Results
 from jobs.results.records import Result
 from jobs.rounds.distinct import begin_distinct_round, delete_round
@@ -185,9 +187,40 @@ class JobService:
         """Yield what is finished of a job that is under way, in line order. Raises FileNotFoundError if it ends meanwhile."""
         return self.results.finished(job, start)
 
-    def lines(self, job: Job, start: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+    def lines(self, job: Job, start: int = 0, failed: bool | None = None) -> AsyncIterator[tuple[int, bytes]]:
         """Yield the results from line `start` on, each with its line's number: see jobs.results.lines.all_lines."""
-        return all_lines(self.results, self.files, self.jobs, job, start)
+        return all_lines(self.results, self.files, self.jobs, job, start, failed)
+
+    async def number_of(self, job: Job, custom_id: str) -> int:
+        """Return the number (from 0) of the line with this id. Raises NotFound, also if the input was deleted."""
+        number = await self.files.line_of(await self.files.get(job.input_file_id), custom_id)
+        if number is None:
+            raise NotFound("line", custom_id)
+        return number
+
+    async def result(self, job: Job, custom_id: str, with_input: bool = False) -> bytes:
+        """Return the result of the line with this id, without reading the others; `with_input` adds its request.
+
+        Raises NotFound, and NotReady if it is not finished.
+        """
+        number = await self.number_of(job, custom_id)
+        line = await line_result(self.results, self.files, self.jobs, job, number)
+        if line is None:
+            raise NotReady(f"line {number + 1} of {job.id} ({custom_id}) is not finished yet")
+        if with_input:
+            async for _, raw in read_lines(self._objects, job.input_file_id, number, number + 1):
+                return with_request(line, raw)
+        return line
+
+    async def with_requests(self, job: Job, lines: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[tuple[int, bytes]]:
+        """Put each line's request into its result, as `request`; they come by number."""
+        requests: AsyncIterator[tuple[int, bytes]] | None = None
+        async for number, line in lines:
+            requests = requests or read_lines(self._objects, job.input_file_id, number, job.ledger.total)
+            async for found, raw in requests:
+                if found == number:
+                    yield number, with_request(line, raw)
+                    break
 
     async def output(self, job: Job, kind: str) -> AsyncIterator[bytes] | None:
         """Return the bytes of an ended job's `output` or `error` file, None if it has none. Raises NotReady, NotFound."""

@@ -15,8 +15,6 @@ from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.result_files import check_place, refuse_foreign
 from jobs.node import Node
 from jobs.records import Job
-from jobs.results.formats import line_number
-from jobs.storage.byte_streams import lines_of
 
 __all__ = ["results"]
 
@@ -29,6 +27,9 @@ def results(
     config: Config = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the output; errors go beside it.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    custom_id: Annotated[str | None, typer.Option("--id", metavar="CUSTOM_ID", help="The result of this line alone.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only lines that did not complete.")] = False,
+    with_input: Annotated[bool, typer.Option("--with-input", help="Put each line's request into its result.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that holds something else.")] = False,
 ) -> None:
     """Write a job's results: all of an ended one, what is finished of one under way, in line order.
@@ -38,92 +39,110 @@ def results(
 
     async def work(node: Node) -> Job:
         job = await node.service.jobs.get(job_id)
+        if custom_id is not None:
+            _print(await node.service.result(job, custom_id, with_input) + b"\n")
+            return job
         if out is not None:
             check_place(out)
             refuse_foreign(out, [job_id], force)
+        reader = _Reader(node, failed, with_input)
         if follow and out is None:
-            return await _follow(node, job)
+            return await _follow(reader, job)
         while follow and not job.is_final:
             await asyncio.sleep(LOOK_EVERY)
             job = await node.service.jobs.get(job_id)
         if out is None:
-            await _print(node, job, 0)
+            await _print_all(reader.whole(job))
         else:
-            await _write(node, job, out)
+            await _write(reader, job, out)
         return job
 
     job = with_node(config, work)
     sys.exit(exit_code(job) if job.is_final else 0)
 
 
-async def _follow(node: Node, job: Job) -> Job:
+class _Reader:
+    """Reads the lines that were asked for: with `only_failed` those that did not complete, with `with_input` with their requests."""
+
+    def __init__(self, node: Node, only_failed: bool, with_input: bool) -> None:
+        self.node = node
+        self.only_failed = only_failed
+        self._with_input = with_input
+
+    async def whole(self, job: Job, start: int = 0) -> AsyncIterator[bytes]:
+        """Yield the lines from number `start` on: of an ended job those that completed, then those that failed."""
+        if not job.is_final:
+            async for _, line in self.numbered(job, start, True if self.only_failed else None):
+                yield line + b"\n"
+            return
+        for failed in (True,) if self.only_failed else (False, True):
+            async for chunk in self.file(job, failed, start):
+                yield chunk
+
+    async def file(self, job: Job, failed: bool, start: int = 0) -> AsyncIterator[bytes]:
+        """Yield the lines of an ended job's output or error file."""
+        if not start and not self._with_input:
+            async for chunk in await self.node.service.output(job, "error" if failed else "output") or _nothing():
+                yield chunk
+            return
+        async for _, line in self.numbered(job, start, failed):
+            yield line + b"\n"
+
+    def numbered(self, job: Job, start: int, failed: bool | None = None) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield lines with their numbers."""
+        lines = self.node.service.lines(job, start, failed)
+        return self.node.service.with_requests(job, lines) if self._with_input else lines
+
+
+async def _follow(reader: _Reader, job: Job) -> Job:
     """Print each line as soon as all lines before it are finished."""
     following = 0
-    while True:
-        final = job.is_final
-        if not final:
-            following, gone = await _print_finished(node, job, following)
-            if gone is None:
-                await asyncio.sleep(LOOK_EVERY)
-            job = await node.service.jobs.get(job.id)
-            if gone is not None and not job.is_final:
-                raise gone
-            continue
-        await _print(node, job, following)
-        return job
+    while not job.is_final:
+        following, gone = await _print_finished(reader, job, following)
+        if gone is None:
+            await asyncio.sleep(LOOK_EVERY)
+        job = await reader.node.service.jobs.get(job.id)
+        if gone is not None and not job.is_final:
+            raise gone
+    await _print_all(reader.whole(job, following))
+    return job
 
 
-async def _print_finished(node: Node, job: Job, first: int) -> tuple[int, FileNotFoundError | None]:
+async def _print_finished(reader: _Reader, job: Job, first: int) -> tuple[int, FileNotFoundError | None]:
     """Print the lines from `first` on up to one that is not finished, and return its number; with the error if parts were gone,
     as they are when the job has ended."""
     try:
-        async for result in node.service.finished_lines(job, first):
-            if result.number != first:
+        following = await reader.node.service.results.first_unfinished(job, first)
+        async for number, line in reader.numbered(job, first, True if reader.only_failed else None):
+            if number >= following:
                 break
-            _out(result.line + b"\n")
-            first += 1
+            _print(line + b"\n")
+            first = number + 1
     except FileNotFoundError as exc:
         return first, exc
-    return first, None
+    return following, None
 
 
-async def _print(node: Node, job: Job, skip: int) -> None:
-    """Print the results from line `skip` (from 0) on; of an ended job the output, then the errors."""
-    if not job.is_final:
-        async for _, line in node.service.lines(job, skip):
-            _out(line + b"\n")
+async def _write(reader: _Reader, job: Job, out: Path) -> None:
+    if not job.is_final or reader.only_failed:
+        await write_whole(out, reader.whole(job))
         return
-    for kind in ("output", "error"):
-        content = await node.service.output(job, kind)
-        if content is not None:
-            async for chunk in _from_line(job, content, skip) if skip else content:
-                _out(chunk)
+    await write_whole(out, reader.file(job, failed=False))
+    if job.error_file_id:
+        await write_whole(errors_path(out), reader.file(job, failed=True))
 
 
-async def _from_line(job: Job, content: AsyncIterator[bytes], first: int) -> AsyncIterator[bytes]:
-    """Leave out what stands before line `first` of the input; both files are in the input's order."""
-    async for lines in lines_of(content):
-        for line in lines:
-            if line_number(job.id, line) >= first:
-                yield line + b"\n"
+async def _print_all(chunks: AsyncIterator[bytes]) -> None:
+    async for chunk in chunks:
+        _print(chunk)
 
 
-async def _write(node: Node, job: Job, out: Path) -> None:
-    if job.is_final:
-        for kind, path in (("output", out), ("error", errors_path(out))):
-            content = await node.service.output(job, kind)
-            if content is not None or kind == "output":
-                await write_whole(path, content or _lines(node, job, None))
-        return
-    await write_whole(out, _lines(node, job, 0))
+async def _nothing() -> AsyncIterator[bytes]:
+    nothing: tuple[bytes, ...] = ()
+    for chunk in nothing:
+        yield chunk
 
 
-async def _lines(node: Node, job: Job, start: int | None) -> AsyncIterator[bytes]:
-    if start is not None:
-        async for _, line in node.service.lines(job, start):
-            yield line + b"\n"
-
-
-def _out(content: bytes) -> None:
+def _print(content: bytes) -> None:
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()

@@ -9,6 +9,7 @@ from enum import Enum
 import orjson
 
 from jobs.intake.line_index import BOM, IndexBuilder, is_blank
+from jobs.intake.line_ids import index_chunks
 from jobs.intake.lines import CHAT_PATH, MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
 from jobs.intake.prefix_order import PrefixOrder
 from jobs.intake.repeats import RepeatedRequests
@@ -21,6 +22,11 @@ MAX_ERRORS = 100
 """Errors that are listed; a file with more lists the first ones."""
 MAX_MODELS = 1000
 """Different models that one input may name."""
+
+
+_NUMBER_BITS = 32
+_NUMBER = (1 << _NUMBER_BITS) - 1
+"""Of a line's place: its number, from 0 and without blank lines. Above it, how many blank lines stand before it."""
 
 
 class Form(Enum):
@@ -103,8 +109,8 @@ class Intake:
 
     def result(self) -> IntakeResult:
         """Return what was found. Call after `finish`."""
-        for line, first in heapq.nsmallest(MAX_ERRORS - len(self._errors), self._ids.repeats()):
-            self._refuse_duplicate(line, first)
+        for place, first in heapq.nsmallest(MAX_ERRORS - len(self._errors), self._ids.repeats()):
+            self._refuse_duplicate(place, first)
         errors = sorted(self._errors, key=lambda bad: bad.line or 0)
         return IntakeResult(
             self._kept, self._lines, self._models, self._paths, tuple(errors[:MAX_ERRORS]), self._index.finish(self._kept)
@@ -122,6 +128,10 @@ class Intake:
     def repeats(self) -> int:
         """How many lines repeat a request. Call after `first_lines`."""
         return self._repeats.count
+
+    def ids(self) -> Iterator[bytes]:
+        """Yield the index of ids (see jobs.intake.line_ids). Call after `finish`."""
+        return index_chunks((digest, place & _NUMBER) for digest, place in self._ids.firsts())
 
     def _keep(self, chunk: bytes, lines: list[bytes]) -> bytes:
         if self._form is Form.BATCH:
@@ -175,9 +185,10 @@ class Intake:
         self._lines += 1
 
     def _remember(self, custom_id: str, models: tuple[str, ...], path: str) -> None:
-        first = self._ids.add(custom_id.encode("utf-8", "surrogatepass"), self._number)
+        place = (self._number - 1 - self._lines) << _NUMBER_BITS | self._lines
+        first = self._ids.add(custom_id.encode("utf-8", "surrogatepass"), place)
         if first is not None:
-            self._refuse_duplicate(self._number, first)
+            self._refuse_duplicate(place, first)
         self._paths.setdefault(path, self._number)
         for model in models:
             if model not in self._models and len(self._models) < MAX_MODELS:
@@ -191,6 +202,12 @@ class Intake:
         message = f"line {self._number}: is longer than {MAX_LINE_BYTES // 2**20} MB; split the request or link to its files"
         self._refuse(BadLine("line_too_long", message, self._number))
 
-    def _refuse_duplicate(self, line: int, first: int) -> None:
-        message = f"line {line}: duplicate custom_id, first used on line {first}"
+    def _refuse_duplicate(self, place: int, first: int) -> None:
+        line = _physical(place)
+        message = f"line {line}: duplicate custom_id, first used on line {_physical(first)}"
         self._refuse(BadLine("duplicate_custom_id", message, line, "custom_id"))
+
+
+def _physical(place: int) -> int:
+    """Return the number of a line as an editor shows it."""
+    return (place & _NUMBER) + (place >> _NUMBER_BITS) + 1

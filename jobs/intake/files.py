@@ -11,6 +11,7 @@ from jobs import keys
 from jobs.errors import NotFound
 from jobs.ids import is_file_id, new_file_id
 from jobs.intake.checker import Form, Intake, IntakeResult
+from jobs.intake.line_ids import find_line
 from jobs.records import FileRecord, decode_fields
 from jobs.storage import object_store
 from jobs.storage.object_store import ObjectStore, ObjectStoreError
@@ -110,6 +111,7 @@ class Files:
                 return result
             ordered = await self._write_found(object_store.order_path(file_id), intake.order())
             await self._write_found(object_store.first_lines_path(file_id), intake.first_lines())
+            await self._write_found(object_store.ids_path(file_id), intake.ids())
             return replace(result, ordered=ordered, repeats=intake.repeats)
 
     async def _write_found(self, path: str, found: Iterator[bytes]) -> bool:
@@ -175,9 +177,13 @@ class Files:
             answers = await pipe.execute()
         return [FileRecord.from_fields(i, decode_fields(fields)) for i, fields in zip(ids, answers, strict=True) if fields]
 
-    def content(self, record: FileRecord) -> AsyncIterator[bytes]:
-        """Stream a file's bytes."""
-        return self._store.stream(object_store.content_path(record.id), 0, record.size)
+    def content(self, record: FileRecord, start: int = 0) -> AsyncIterator[bytes]:
+        """Stream a file's bytes, from byte `start` on."""
+        return self._store.stream(object_store.content_path(record.id), start, record.size)
+
+    async def line_of(self, record: FileRecord, custom_id: str) -> int | None:
+        """Return the number (from 0) of an input's line with this id, None if there is none. Raises FileNotFoundError."""
+        return await find_line(self._store, record, custom_id)
 
     async def delete(self, file_id: str) -> None:
         """Delete a file and its record. Raises NotFound."""

@@ -5,7 +5,17 @@ import orjson
 from balancer.outcome import FailureKind, Outcome
 from jobs.results.history import NO_HISTORY, LineHistory
 
-__all__ = ["answer_line", "error_line", "line_number", "number_in", "one_line", "repeated_line", "request_id", "result_prefix"]
+__all__ = [
+    "answer_line",
+    "error_line",
+    "line_number",
+    "number_in",
+    "one_line",
+    "repeated_line",
+    "request_id",
+    "result_prefix",
+    "with_request",
+]
 
 
 def request_id(job_id: str, number: int) -> str:
@@ -63,6 +73,11 @@ def repeated_line(job_id: str, result: bytes, number: int, custom_id: str) -> by
     fields |= {name: value for name, value in (("cost", 0.0), ("line", number + 1)) if name in fields}
     head = b'{"id":"%b","custom_id":%b' % (request_id(job_id, number).encode(), orjson.dumps(custom_id))
     return one_line(head + result[response:more] + b"," + orjson.dumps(fields)[1:])
+
+
+def with_request(result: bytes, line: bytes) -> bytes:
+    """Add the body of an input line to its result, as `request`."""
+    return one_line(b'%b,"request":%b}' % (result[:-1], orjson.dumps(orjson.loads(line)["body"])))
 
 
 def answer_line(

@@ -2,22 +2,27 @@
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from jobs.intake.files import Files
 from jobs.records import FileRecord, Job
 from jobs.results.formats import line_number
 from jobs.results.reading import Results
+from jobs.results.records import Source
 from jobs.storage.byte_streams import lines_of
 from jobs.storage.job_store import JobStore
 
-__all__ = ["Ranges", "all_lines"]
+__all__ = ["Ranges", "all_lines", "line_result"]
 
 Numbered = tuple[int, bytes]
 """The number of an input line (from 0), and its result."""
 
 
-async def all_lines(results: Results, files: Files, jobs: JobStore, job: Job, start: int) -> AsyncIterator[Numbered]:
-    """Yield what is finished from line `start` on; everything, if the job has ended or ends meanwhile.
+async def all_lines(
+    results: Results, files: Files, jobs: JobStore, job: Job, start: int, failed: bool | None = None
+) -> AsyncIterator[Numbered]:
+    """Yield what is finished from line `start` on; everything, if the job has ended or ends meanwhile. `failed` chooses those that
+    did not complete, or (False) those that did.
 
     Raises NotFound if the files of an ended job were deleted, FileNotFoundError if parts of a running one are lost.
     """
@@ -26,7 +31,8 @@ async def all_lines(results: Results, files: Files, jobs: JobStore, job: Job, st
         gone: FileNotFoundError | None = None
         try:
             async for result in results.finished(job, start):
-                yield result.number, result.line
+                if failed in (None, result.source is not Source.COMPLETED):
+                    yield result.number, result.line
                 sent.add(result.number)
         except FileNotFoundError as exc:
             gone = exc
@@ -36,10 +42,27 @@ async def all_lines(results: Results, files: Files, jobs: JobStore, job: Job, st
             if gone:
                 raise gone
             return
-    ids = [file_id for file_id in (job.output_file_id, job.error_file_id) if file_id]
-    async for number, line in _merged(files, job, [await files.get(file_id) for file_id in ids]):
-        if number >= start and number not in sent:
+    async for number, line in _merged(results, files, job, await _records(files, job, failed), start):
+        if number not in sent:
             yield number, line
+
+
+async def line_result(results: Results, files: Files, jobs: JobStore, job: Job, number: int) -> bytes | None:
+    """Return the result of line `number`, None if it is not finished. Raises NotFound if the files of an ended job were deleted."""
+    if not job.is_final:
+        with suppress(FileNotFoundError):
+            if line := await results.one(job, number):
+                return line
+        job = await jobs.get(job.id)
+    if job.is_final:
+        async for found, line in _merged(results, files, job, await _records(files, job), number):
+            return line if found == number else None
+    return None
+
+
+async def _records(files: Files, job: Job, failed: bool | None = None) -> list[FileRecord]:
+    chosen = ((False, job.output_file_id), (True, job.error_file_id))
+    return [await files.get(file_id) for has_failed, file_id in chosen if file_id and failed in (None, has_failed)]
 
 
 class Ranges:
@@ -61,9 +84,10 @@ class Ranges:
         return place >= 0 and number < self._ends[place]
 
 
-async def _merged(files: Files, job: Job, records: list[FileRecord]) -> AsyncIterator[Numbered]:
-    """Merge files, each of them in line order."""
-    streams = [_numbered(files.content(record), job) for record in records]
+async def _merged(results: Results, files: Files, job: Job, records: list[FileRecord], start: int) -> AsyncIterator[Numbered]:
+    """Merge files, each of them in line order, from line `start` on."""
+    offsets = [await results.offset(record, job.id, start) for record in records]
+    streams = [_numbered(files.content(record, offset), job) for record, offset in zip(records, offsets, strict=True)]
     heads = [await anext(stream, None) for stream in streams]
     while any(heads):
         number, line = min(head for head in heads if head)

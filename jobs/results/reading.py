@@ -15,11 +15,12 @@ from jobs.dispatch.lease_table import ShardTable
 from jobs.errors import LedgerBroken
 from jobs.intake.line_index import read_lines
 from jobs.intake.line_order import read_numbers, read_places
-from jobs.intake.repeats import FirstLines
-from jobs.records import Job
+from jobs.intake.repeats import SIZE, FirstLines
+from jobs.records import FileRecord, Job
 from jobs.results.formats import error_line, line_number, repeated_line
 from jobs.results.input_order import in_input_order
 from jobs.results.records import Result, Source
+from jobs.results.seeking import results_offset
 from jobs.storage import object_store
 from jobs.storage.byte_streams import lines_of
 from jobs.storage.object_store import ObjectStore, part_range
@@ -132,6 +133,59 @@ class Results:
                         lowest = number
             position = max(position, end)
         return lowest
+
+    async def one(self, job: Job, number: int) -> bytes | None:
+        """Return the result of line `number` of a job that is under way; None if it is not finished.
+
+        Raises FileNotFoundError if the job has ended meanwhile.
+        """
+        if job.kept and (kept := await self._kept_result(job, number)):
+            return kept
+        sent = number
+        if job.repeats:
+            content = await self._store.read_range(job.first_lines, number * SIZE, (number + 1) * SIZE)
+            sent = int.from_bytes(content, "little")
+        for each in dict.fromkeys((number, sent)):
+            place = await self._place_of(job, each) if job.ordered else each
+            if place is not None and (line := await self._at(job, place)) is not None:
+                return line if each == number else await self._repeated(job, line, number)
+        return None
+
+    async def offset(self, record: FileRecord, job_id: str, number: int) -> int:
+        """Return the byte at which the results of lines from `number` on begin in a job's output or error file."""
+        return await results_offset(self._store, object_store.content_path(record.id), record.size, job_id, number)
+
+    async def _kept_result(self, job: Job, number: int) -> bytes | None:
+        path = object_store.kept_path(job.round)
+        size = (await self._store.info(path)).size
+        start = await results_offset(self._store, path, size, job.id, number, mark=1)
+        async for lines in lines_of(self._store.stream(path, start, size)):
+            for line in lines:
+                return line[1:] if line_number(job.id, line[1:]) == number else None
+        return None
+
+    async def _place_of(self, job: Job, number: int) -> int | None:
+        place = 0
+        async for each in read_numbers(self._store, job, 0, job.places):
+            if each == number:
+                return place
+            place += 1
+        return None
+
+    async def _at(self, job: Job, place: int) -> bytes | None:
+        for first, end in await self._buffers(job):
+            if first <= place < end and (found := (await self._shards.recorded(job.id, first)).get(place)):
+                return found[1]
+        for first, end in await self._parts(job):
+            if first <= place < end:
+                async for result in self._read_part(job, first, end, place):
+                    return result.line
+        return None
+
+    async def _repeated(self, job: Job, line: bytes, number: int) -> bytes:
+        async for _, raw in read_lines(self._store, job.input_file_id, number, number + 1):
+            return repeated_line(job.id, line, number, orjson.loads(raw)["custom_id"])
+        raise FileNotFoundError(job.input_file_id)
 
     def all_lines(self, job: Job) -> AsyncIterator[Result]:
         """Yield every line of a job that has ended; unfinished ones become error lines according to the way it ended.

@@ -130,10 +130,15 @@ def first_lines_path(file_id: str, everything: bool = False) -> str:
     return f"files/{file_id}/first-lines{'-of-all' if everything else ''}"
 
 
+def ids_path(file_id: str) -> str:
+    """Where the index of an input's ids is (see jobs.intake.line_ids)."""
+    return f"files/{file_id}/ids"
+
+
 def file_paths(file_id: str) -> list[str]:
     """Everything that there may be of a file."""
     firsts = [first_lines_path(file_id), first_lines_path(file_id, everything=True)]
-    return [content_path(file_id), index_path(file_id), order_path(file_id), *firsts]
+    return [content_path(file_id), index_path(file_id), order_path(file_id), ids_path(file_id), *firsts]
 
 
 JOBS_FOLDER = "jobs"

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from jobs.access import Caller, Refused
 from jobs.errors import InvalidRequest
@@ -18,7 +18,7 @@ from producer_api.jobs.checks import kept_checks
 from producer_api.jobs.idempotency import Idempotency, Repeats
 from producer_api.jobs.inline_input import inline_lines, inline_upload
 from producer_api.jobs.progress_events import progress_events
-from producer_api.jobs.results import files_of, next_line, results_of
+from producer_api.jobs.results import LineQuery, ResultQuery, files_of, next_line, results_of
 from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject, JobRetry
 
 __all__ = ["retried", "router"]
@@ -95,8 +95,10 @@ async def retry_job(job: OwnJob, body: JobRetry, api: Api, caller: CurrentCaller
     response_class=StreamingResponse,
     responses={200: {"content": {"application/x-ndjson": {}}}},
 )
-async def read_results(job: OwnJob, api: Api, start: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+async def read_results(job: OwnJob, api: Api, query: Annotated[ResultQuery, Query()]) -> StreamingResponse:
     """Stream the finished lines from number `start` on (counted from 0), in line order, failed ones among them.
+
+    For pages, give a `limit`, and `after` with the last line's `custom_id` or `id`; `status` chooses `completed` or `failed` lines.
 
     `x-roadbalancer-next` says where to go on: every line before it has been sent. Lines behind a gap are sent now, and
     again from there; their `id` tells them apart. `x-roadbalancer-job-status` is the status as the answer begins.
@@ -104,8 +106,23 @@ async def read_results(job: OwnJob, api: Api, start: Annotated[int, Query(ge=0)]
     service = api.node.service
     if job.is_final:
         await files_of(service, job)
-    headers = {STATUS_HEADER: job.status.value, NEXT_HEADER: str(await next_line(service, job, start))}
-    return StreamingResponse(results_of(service, job, start), media_type="application/x-ndjson", headers=headers)
+    first = await query.first(service, job)
+    headers = {STATUS_HEADER: job.status.value, NEXT_HEADER: str(await next_line(service, job, first))}
+    return StreamingResponse(results_of(service, job, query, first), media_type="application/x-ndjson", headers=headers)
+
+
+@router.get(
+    "/{job_id}/results/{custom_id:path}",
+    summary="Read the result of one line",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {}}}},
+)
+async def read_result(job: OwnJob, custom_id: str, api: Api, query: Annotated[LineQuery, Query()]) -> Response:
+    """Return the result of the line with this `custom_id`; `with_input` adds its request. 409 while it is not finished."""
+    service = api.node.service
+    if job.is_final:
+        await files_of(service, job)
+    return Response(await service.result(job, custom_id, query.with_input), media_type="application/json")
 
 
 @router.get(
