@@ -9,7 +9,7 @@ from balancer.state.slots.fair_queue import BACKGROUND
 from jobs.dispatch.waiting import Waiting
 from jobs.states import FINAL, JobStatus, PauseReason
 
-__all__ = ["NANO", "BadLine", "DistinctRound", "FileRecord", "Job", "Ledger", "Shard", "to_nano"]
+__all__ = ["NANO", "BadLine", "FileRecord", "FirstRound", "Job", "Ledger", "Shard", "to_nano"]
 
 Fields = dict[str, str]
 NANO = 1_000_000_000
@@ -92,15 +92,17 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class DistinctRound:
-    """A job's first round, in which the same request is sent once: its folder, the path of the array of first lines (see
-    jobs.intake.repeats), how many lines are sent, and how many get the result of one of them. `bytes` is what is sent."""
+class FirstRound:
+    """A job's first round, in which the same request is sent once, or some lines before the others: its folder, the path of the
+    array of first lines (see jobs.intake.repeats; "" without repeats), how many lines are sent, how many get the result of one of
+    them, and how many of the first ones are the canary. `bytes` is what is sent."""
 
     folder: str
     first_lines: str
     lines: int
     repeats: int
     bytes: int
+    canary: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,8 @@ class Job:
     cursor count places in it, results the lines of the input. With `groups_prefixes`, lines that begin alike are neighbours.
 
     `cost` is in USD, without the `unpriced` lines whose price is unknown; without the endpoints' caches it were `saved` more. At
-    `max_cost` the job is `paused` (None: no cap, not paused). `waiting` says what keeps its lines from being finished, None while
+    `max_cost` the job is `paused` (None: no cap, not paused), as it is after the lines
+    of its `canary` (0: none). `waiting` says what keeps its lines from being finished, None while
     they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
     `checks` is what its answers have to pass (see jobs.checks).
 
@@ -176,6 +179,7 @@ class Job:
     saved: float = 0.0
     unpriced: int = 0
     max_cost: float | None = None
+    canary: int = 0
     paused: PauseReason | None = None
     waiting: Waiting | None = None
     shares: dict[str, int] = field(default_factory=dict)
@@ -251,6 +255,7 @@ class Job:
             saved=count("saved_nano") / NANO,
             unpriced=count("unpriced"),
             max_cost=count("max_cost_nano") / NANO if "max_cost_nano" in fields else None,
+            canary=count("canary"),
             paused=PauseReason(fields["paused"]) if fields.get("paused") else None,
             waiting=Waiting.from_json(fields["waiting"]) if fields.get("waiting") and not fields.get("paused") else None,
             shares={name.removeprefix("at:"): int(lines) for name, lines in fields.items() if name.startswith("at:")},

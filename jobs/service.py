@@ -27,7 +27,7 @@ from jobs.results.formats import with_request
 from jobs.results.lines import all_lines, line_result
 from jobs.results.reading import Results
 from jobs.results.records import Result
-from jobs.rounds.distinct import begin_distinct_round, delete_round
+from jobs.rounds.first import begin_first_round, delete_round
 from jobs.rounds.retry import Retry, RetrySelection
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
@@ -40,6 +40,7 @@ MAX_METADATA_VALUE = 512
 _WINDOW = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_PRIORITY = 100
+MOST_CANARY_LINES = 10_000
 ORDERS = ("auto", "input")
 """Whether lines that begin alike are sent one after the other, or all as they stand in the input."""
 
@@ -81,17 +82,18 @@ class JobService:
         return await self.jobs.get(job.id)
 
     async def _open(self, new: NewJob) -> Job:
-        """Open a job. If its input repeats requests that are to be sent once, its first round has the distinct ones."""
+        """Open a job, with a round that has its distinct requests, or those of its canary first, if need be."""
         request = new.request
         if new.errors or await self.jobs.exists(request.job_id):
             return await self.jobs.open(new)
-        job_id, by_prefix = request.job_id or new_job_id(), request.order == "auto"
-        distinct = await begin_distinct_round(self._objects, job_id, new.input, request.dedupe, by_prefix)
-        folder = distinct.folder if distinct else ""
+        job_id = request.job_id or new_job_id()
+        first = await begin_first_round(self._objects, job_id, new.input, request)
+        folder = first.folder if first else ""
         try:
-            job = await self.jobs.open(replace(new, request=replace(request, job_id=job_id), distinct=distinct))
+            job = await self.jobs.open(replace(new, request=replace(request, job_id=job_id), first_round=first))
         except Refused:
-            await delete_round(self._objects, folder)
+            if folder:
+                await delete_round(self._objects, folder)
             raise
         if folder and job.round != folder:  # another process has opened it meanwhile
             await delete_round(self._objects, folder)
@@ -115,6 +117,8 @@ class JobService:
             raise InvalidRequest("a background job has no priority: it takes only what no other job wants", "priority")
         if abs(request.priority) > MAX_PRIORITY:
             raise InvalidRequest(f"priority must lie between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority")
+        if request.canary is not None and not 1 <= request.canary.lines <= MOST_CANARY_LINES:
+            raise InvalidRequest(f"a canary has 1 to {MOST_CANARY_LINES:,} lines", "canary", "invalid_value")
         if request.order not in ORDERS:
             raise InvalidRequest(f"order must be {' or '.join(ORDERS)}", "order", "invalid_value")
         if request.path not in PATHS:
@@ -173,6 +177,12 @@ class JobService:
             await self._fleet.refresh_models()
             require_prices(self._fleet, (await self.jobs.get(job_id)).asked_models)
         job = await self.jobs.limit_cost(job_id, max_cost)
+        await self.dispatcher.run()
+        return job
+
+    async def end_canary(self, job_id: str) -> Job:
+        """Let a job that is paused after its canary go on. Raises NotFound, InvalidRequest."""
+        job = await self.jobs.end_canary(job_id)
         await self.dispatcher.run()
         return job
 

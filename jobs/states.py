@@ -32,6 +32,8 @@ class PauseReason(StrEnum):
 
     MAX_COST = "max_cost"
     """What it has cost has reached its cap; a higher cap lets it go on."""
+    CANARY = "canary"
+    """The lines of its canary have come to their end; it goes on when that is confirmed."""
     KEY_BUDGET = "key_budget"
     """What its key has spent has reached the key's budget; it goes on when the day or the month (UTC) is over."""
     KEY_REVOKED = "key_revoked"

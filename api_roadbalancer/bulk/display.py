@@ -36,6 +36,16 @@ class TerminalDisplay:
             yield
         self._live = None
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Show no picture while this is open."""
+        if self._live is None:
+            yield
+            return
+        self._live.stop()
+        yield
+        self._live.start()
+
     def say(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

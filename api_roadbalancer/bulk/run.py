@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,12 +14,13 @@ from api_roadbalancer.supervisor import Child, Supervisor
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload
+from jobs.intake.requests import Canary
 from jobs.node import Node
 from jobs.overview import EndpointState, endpoint_states
 from jobs.records import BadLine, Job
 from jobs.rounds.retry import RetrySelection
 from jobs.service import JobRequest
-from jobs.states import JobStatus
+from jobs.states import JobStatus, PauseReason
 
 __all__ = ["BulkRequest", "BulkRun", "Display", "default_workers", "worker_child"]
 
@@ -39,7 +40,8 @@ class BulkRequest:
     """What is to be answered: `chunks` yields the requests, the same ones each time. `identity` says which job this is, so that
     it is found again; it changes with whatever makes it another, or else `digest` tells the requests apart. `filename` is the
     input's name for people. With `retries_failed`, the lines that failed are sent again if the job has ended.
-    `checks` is what answers have to pass (see jobs.checks), `dedupe` whether the same request is sent once (see JobRequest).
+    `checks` is what answers have to pass (see jobs.checks), `dedupe` whether the same request is sent once; after the lines of a
+    `canary` it has to be confirmed (see JobRequest).
     """
 
     identity: str
@@ -52,6 +54,7 @@ class BulkRequest:
     retries_failed: bool = False
     checks: str = ""
     dedupe: bool | None = None
+    canary: Canary | None = None
 
 
 class Display(Protocol):
@@ -74,20 +77,23 @@ class BulkRun:
         supervisor: Supervisor,
         display: Display,
         check_place: Callable[[Sequence[str]], None] = lambda job_ids: None,
+        confirm: Callable[[Node, Job], Awaitable[bool]] | None = None,
     ) -> None:
-        """`check_place` may refuse (InvalidRequest) to begin, or to go on with, one of the jobs that it is given the ids of."""
+        """`check_place` may refuse (InvalidRequest) to begin, or to go on with, one of the jobs that it is given the ids of.
+        `confirm` is whether a job goes on after its canary."""
         self._request = request
         self._session = session
         self._supervisor = supervisor
         self._display = display
         self._check_place = check_place
+        self._confirm = confirm
         self._paused_at: float | None = None
         self.interrupted = asyncio.Event()
         self.was_done = False
         """Whether the job had ended before."""
 
     async def go(self, node: Node) -> Job | None:
-        """Return the job when it has ended or rests at its cap, None if the run was interrupted.
+        """Return the job when it has ended or is paused, None if the run was interrupted.
 
         Raises InvalidRequest for an input that can't be used, and ChildFailed if no worker comes up.
         """
@@ -95,11 +101,19 @@ class BulkRun:
         if self._request.retries_failed and job.is_final and job.ledger.completed < job.ledger.total:
             job = await node.service.retry(job.id, RetrySelection(), self._request.window)
         self.was_done = job.is_final
-        if job.is_final or job.paused:
-            return job
-        for number in range(1, (self._request.workers or default_workers()) + 1):
-            self._supervisor.start(worker_child(self._session, number))
-        return await self._watch(node, job)
+        started = False
+        found: Job | None = job
+        while found is not None and not found.is_final:
+            if found.paused is PauseReason.CANARY and self._confirm is not None and await self._confirm(node, found):
+                found = await node.service.end_canary(found.id)
+            if found.paused:
+                break
+            if not started:
+                started = True
+                for number in range(1, (self._request.workers or default_workers()) + 1):
+                    self._supervisor.start(worker_child(self._session, number))
+            found = await self._watch(node, found)
+        return found
 
     async def _find_or_open(self, node: Node) -> Job:
         """Find the job of this very request, or open it. One that was cancelled or has expired is begun anew."""
@@ -149,6 +163,7 @@ class BulkRun:
             request_digest=self._request.digest,
             checks=self._request.checks,
             dedupe=self._request.dedupe,
+            canary=self._request.canary,
         )
         try:
             errors = await node.service.check(request)

@@ -10,10 +10,12 @@ import typer
 from rich.console import Console
 
 from api_roadbalancer.session import open_session
+from jobs.errors import InvalidRequest
+from jobs.intake.requests import Canary
 from jobs.node import Node, open_node
 from workers.messages import celery_wake
 
-__all__ = ["Dedupe", "JobId", "MaxCost", "wide_console", "with_node"]
+__all__ = ["CanaryLines", "CanaryRandom", "Dedupe", "JobId", "MaxCost", "canary_from_options", "wide_console", "with_node"]
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, such as batch_….")]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="When so much is spent, the job pauses.")]
@@ -25,6 +27,10 @@ Dedupe = Annotated[
         show_default=False,
     ),
 ]
+CanaryLines = Annotated[
+    int | None, typer.Option("--canary", metavar="N", min=1, help="Pause after the first N lines, to look at their answers.")
+]
+CanaryRandom = Annotated[bool, typer.Option("--canary-random", help="N lines drawn at random instead of the first ones.")]
 WIDE = 250
 """Columns where no terminal sets a width, so that nothing is cut off."""
 T = TypeVar("T")
@@ -39,6 +45,13 @@ def with_node(config: Path | None, work: Callable[[Node], Awaitable[T]]) -> T:
 
     with open_session(config) as session:
         return asyncio.run(go(session.redis_url))
+
+
+def canary_from_options(lines: int | None, is_random: bool) -> Canary | None:
+    """Return the canary of `--canary N` and `--canary-random`. Raises InvalidRequest."""
+    if lines is None and is_random:
+        raise InvalidRequest("--canary-random goes with --canary N")
+    return Canary(lines, is_random) if lines is not None else None
 
 
 def wide_console() -> Console:

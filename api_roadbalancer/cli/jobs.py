@@ -13,7 +13,16 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from api_roadbalancer.cli.common import Dedupe, JobId, MaxCost, wide_console, with_node
+from api_roadbalancer.cli.common import (
+    CanaryLines,
+    CanaryRandom,
+    Dedupe,
+    JobId,
+    MaxCost,
+    canary_from_options,
+    wide_console,
+    with_node,
+)
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
 from api_roadbalancer.local_files import digest_of, read_chunks
@@ -55,6 +64,8 @@ def submit(
     background: Annotated[bool, typer.Option("--background", help="Take only what no other job wants.")] = False,
     order: Annotated[str, typer.Option(help="auto: lines that begin alike one after the other; input: as they stand.")] = "auto",
     dedupe: Dedupe = None,
+    canary: CanaryLines = None,
+    canary_random: CanaryRandom = False,
     max_cost: MaxCost = None,
     name: Annotated[
         str | None, typer.Option("--id", metavar="NAME", help="Name the job: the same name and file again is the same job.")
@@ -63,6 +74,7 @@ def submit(
     """Submit a file as a job and print the job's id. Exit code 2 if the input can't be used."""
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
+    first = canary_from_options(canary, canary_random)
     named = _named(name, source) if name is not None else None
 
     async def work(node: Node) -> str:
@@ -70,7 +82,7 @@ def submit(
             return known
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
         path = next(iter(file.paths), CHAT_PATH)
-        request = JobRequest(file.id, path, window, priority, background, order, max_cost=max_cost, dedupe=dedupe)
+        request = JobRequest(file.id, path, window, priority, background, order, max_cost=max_cost, dedupe=dedupe, canary=first)
         if named is not None:
             request = replace(request, job_id=named[0], request_digest=named[1])
         try:
@@ -144,11 +156,14 @@ def resume(
     max_cost: MaxCost = None,
     no_max_cost: Annotated[bool, typer.Option("--no-max-cost", help="Lift the cap.")] = False,
 ) -> None:
-    """Raise or lift a job's cap on its cost; one that was paused at its cap goes on."""
-    if (max_cost is None) is not no_max_cost:
-        raise InvalidRequest("say what the job may cost: either --max-cost USD, or --no-max-cost")
+    """Let a paused job go on: after its canary, or, with another cap on its cost, at its cap."""
 
     async def work(node: Node) -> Job:
+        has_canary = bool((await node.service.jobs.get(job_id)).canary)
+        if max_cost is None and not no_max_cost and has_canary:
+            return await node.service.end_canary(job_id)
+        if (max_cost is None) is not no_max_cost:
+            raise InvalidRequest("say what the job may cost: either --max-cost USD, or --no-max-cost")
         return await node.service.limit_cost(job_id, max_cost)
 
     job = with_node(config, work)

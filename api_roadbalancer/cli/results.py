@@ -40,7 +40,7 @@ def results(
     async def work(node: Node) -> Job:
         job = await node.service.jobs.get(job_id)
         if custom_id is not None:
-            _print(await node.service.result(job, custom_id, with_input) + b"\n")
+            _out(await node.service.result(job, custom_id, with_input) + b"\n")
             return job
         if out is not None:
             check_place(out)
@@ -62,7 +62,8 @@ def results(
 
 
 class _Reader:
-    """Reads the lines that were asked for: with `only_failed` those that did not complete, with `with_input` with their requests."""
+    """Reads the lines that were asked for: with `only_failed` those that did not complete, with `with_input` with their
+    requests."""
 
     def __init__(self, node: Node, only_failed: bool, with_input: bool) -> None:
         self.node = node
@@ -116,7 +117,7 @@ async def _print_finished(reader: _Reader, job: Job, first: int) -> tuple[int, F
         async for number, line in reader.numbered(job, first, True if reader.only_failed else None):
             if number >= following:
                 break
-            _print(line + b"\n")
+            _out(line + b"\n")
             first = number + 1
     except FileNotFoundError as exc:
         return first, exc
@@ -134,7 +135,7 @@ async def _write(reader: _Reader, job: Job, out: Path) -> None:
 
 async def _print_all(chunks: AsyncIterator[bytes]) -> None:
     async for chunk in chunks:
-        _print(chunk)
+        _out(chunk)
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -143,6 +144,6 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _print(content: bytes) -> None:
+def _out(content: bytes) -> None:
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()

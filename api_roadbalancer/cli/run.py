@@ -16,7 +16,8 @@ from rich.console import Console
 
 from api_roadbalancer.bulk.display import TerminalDisplay
 from api_roadbalancer.bulk.run import BulkRun
-from api_roadbalancer.cli.common import WIDE, Dedupe, MaxCost
+from api_roadbalancer.cli.canary import ask, show_canary
+from api_roadbalancer.cli.common import WIDE, CanaryLines, CanaryRandom, Dedupe, MaxCost, canary_from_options
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run_request import STDIN, RunRequest, Templates, checks_from_options, how_to_go_on, place_of
 from api_roadbalancer.local_files import errors_path, write_whole
@@ -86,6 +87,9 @@ def run(
         int | None, typer.Option(metavar="N", help="How often to ask again after an answer that does not pass: 2.")
     ] = None,
     dedupe: Dedupe = None,
+    canary: CanaryLines = None,
+    canary_random: CanaryRandom = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on after the canary without asking.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Once it is done: send the lines again that failed.")
     ] = False,
@@ -108,7 +112,22 @@ def run(
         rows = templates.rows_of(source)
         out = place_of(source, out, rows is not None, plain)
         request = RunRequest(
-            source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin, retry_failed, checks, dedupe
+            source,
+            out,
+            window,
+            workers,
+            config,
+            max_cost,
+            force,
+            endpoints,
+            rows,
+            plain,
+            is_stdin,
+            retry_failed,
+            checks,
+            dedupe,
+            canary_from_options(canary, canary_random),
+            yes,
         )
         check_place(request.out, source)
         session = stack.enter_context(open_session(config, endpoints))
@@ -139,7 +158,7 @@ class _Run:
         self._session = session
         self._console = console
         self._display = TerminalDisplay(console, live)
-        self._bulk = BulkRun(request.bulk(), session, supervisor, self._display, self._refuse_foreign)
+        self._bulk = BulkRun(request.bulk(), session, supervisor, self._display, self._refuse_foreign, self._confirm)
         self._started_at = time.monotonic()
 
     async def go(self) -> int:
@@ -167,6 +186,15 @@ class _Run:
         """Refuse to replace a file that holds no results of the jobs `known`. Rows don't say whose they are, and are written at
         the end of a job only: what is there before is another's."""
         refuse_foreign(self._request.out, [] if self._request.writes_rows else known, self._request.force)
+
+    async def _confirm(self, node: Node, job: Job) -> bool:
+        """Whether to go on after the canary, which is shown."""
+        with self._display.suspended():
+            await show_canary(self._console, node, job)
+            if self._request.confirms:
+                return True
+            question = f"Send the other {job.places - job.canary:,} requests?"
+            return sys.stdin.isatty() and await ask(question, self._bulk.interrupted)
 
     async def _say_how_to_go_on(self, node: Node, job: Job) -> None:
         self._console.print(fleet_table(await endpoint_states(node), job.shares))

@@ -16,7 +16,9 @@ from api_roadbalancer.tables import RowRequests, check_columns, is_table, is_tab
 from jobs.checks import parse_checks
 from jobs.cost.projection import sufficient_cap
 from jobs.errors import InvalidRequest
+from jobs.intake.requests import Canary
 from jobs.records import Job
+from jobs.states import PauseReason
 
 __all__ = ["STDIN", "RunRequest", "Templates", "checks_from_options", "default_out", "how_to_go_on", "place_of"]
 
@@ -32,7 +34,7 @@ class RunRequest:
 
     With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones. `rows`
     make the requests where the input is a table; with `plain`, rows come out as JSON objects. With `is_stdin`, `source` holds
-    what came on standard input.
+    what came on standard input. `confirms` lets the job go on after its `canary`.
     """
 
     source: Path
@@ -49,6 +51,8 @@ class RunRequest:
     retries_failed: bool = False
     checks: str = ""
     dedupe: bool | None = None
+    canary: Canary | None = None
+    confirms: bool = False
 
     @property
     def name(self) -> str:
@@ -76,21 +80,28 @@ class RunRequest:
             retries_failed=self.retries_failed,
             checks=self.checks,
             dedupe=self.dedupe,
+            canary=self.canary,
         )
 
     def _chunks(self) -> AsyncIterator[bytes]:
         return read_chunks(self.source) if self.rows is None else self.rows.chunks()
 
-    def command(self, max_cost: float) -> str:
-        """Return the command line that goes on with another cap."""
+    def command(self, max_cost: float | None = None, confirms: bool = False) -> str:
+        """Return the command line that goes on with another cap, or that confirms the canary."""
         named = ["-o", str(self.out)] if self.out != default_out(self.source, self.rows is not None, self.plain) else []
         settings = ["--config", str(self.config)] if self.config else []
         forced = ["--force"] if self.force else []
         endpoints = self.endpoints.words() if self.endpoints else []
-        cap = ["--max-cost", f"{max_cost:.12g}"]
+        cap = ["--max-cost", f"{max_cost:.12g}"] if max_cost is not None else []
+        confirmed = [*self._canary_words(), "--yes"] if confirms else []
         rows = [*self.rows.words(), *(["--plain"] if self.plain else [])] if self.rows is not None else []
-        words = ["roadbalancer", "run", self.name, *rows, *named, *forced, *settings, *endpoints, *cap]
+        words = ["roadbalancer", "run", self.name, *rows, *named, *forced, *settings, *endpoints, *cap, *confirmed]
         return shlex.join(words)
+
+    def _canary_words(self) -> list[str]:
+        if self.canary is None:
+            return []
+        return ["--canary", str(self.canary.lines), *(["--canary-random"] if self.canary.random else [])]
 
 
 def default_out(source: Path, has_rows: bool = False, plain: bool = False) -> Path:
@@ -178,8 +189,11 @@ def _json_or_text(value: str) -> Any:
 
 
 def how_to_go_on(request: RunRequest, job: Job) -> str:
-    """Say that a job rests at its cap, and which commands go on with it and show what is finished."""
+    """Say why a job is paused, and which commands go on with it and show what is finished."""
     settings = f" --config {shlex.quote(str(request.config))}" if request.config else ""
+    if job.paused is PauseReason.CANARY:
+        lines = (f"paused     after the canary of {job.canary:,} requests", f"go on      {request.command(confirms=True)}")
+        return "\n".join([*lines, f"stop       roadbalancer cancel {job.id}{settings}"])
     cap = dollars(job.max_cost or 0.0)
     return "\n".join(
         [

@@ -1,6 +1,6 @@
 """Tables in and out: rows become requests on their way into a job, and answers stand beside their rows on their way out."""
 
-from api_roadbalancer.tables.answers import ANSWER_COLUMNS, answered_groups, check_columns
+from api_roadbalancer.tables.answers import ANSWER_COLUMNS, answer_of, answered_groups, check_columns
 from api_roadbalancer.tables.files import is_table, open_table
 from api_roadbalancer.tables.memory import table_of
 from api_roadbalancer.tables.requests import RowRequests
@@ -12,6 +12,7 @@ __all__ = [
     "Row",
     "RowRequests",
     "Table",
+    "answer_of",
     "answered_groups",
     "check_columns",
     "is_table",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jobs.records import Job
 
-__all__ = ["Projection", "enough_finished", "project", "sufficient_cap"]
+__all__ = ["Projection", "enough_finished", "project", "scaled_cost", "sufficient_cap"]
 
 FEWEST_LINES = 20
 FEWEST_SHARE = 0.01
@@ -31,13 +31,22 @@ def project(job: Job) -> Projection | None:
     if job.is_final or job.ending or not enough_finished(finished, job.ledger.total):
         return None
     scale = job.ledger.total / finished
-    known = job.unpriced < finished
+    cost, is_bound = scaled_cost(job)
     return Projection(
-        cost=job.cost * scale if known else None,
-        at_least=job.unpriced > 0,
+        cost=cost,
+        at_least=is_bound,
         prompt_tokens=round(job.tokens.prompt * scale),
         completion_tokens=round(job.tokens.completion * scale),
     )
+
+
+def scaled_cost(job: Job) -> tuple[float | None, bool]:
+    """Return what a job costs in all (USD; None where no price is known) if the rest is like what is finished, however little
+    that is; and whether it is a lower bound."""
+    finished = job.ledger.completed + job.ledger.failed
+    if not finished or job.unpriced >= finished:
+        return None, job.unpriced > 0
+    return job.cost * (job.ledger.total / finished), job.unpriced > 0
 
 
 def enough_finished(finished: int, total: int) -> bool:

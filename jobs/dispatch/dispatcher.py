@@ -41,7 +41,7 @@ TRIES = 20
 
 JOB_FIELDS = (
     "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "in_progress_at", "expires_at", "outlook",
-    "completed", "failed", "result_bytes",
+    "completed", "failed", "result_bytes", "canary",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class Dispatcher:
                 await pipe.execute()
 
     def _need(self, job_id: str, record: list[Any], returned: list[bytes]) -> JobNeed | None:
-        status, cursor, total, size, models, no_model, priority, began_at, expires_at, known, *results = record
+        status, cursor, total, size, models, no_model, priority, began_at, expires_at, known, *results, canary = record
         if status != b"in_progress":
             return None
         wanted: list[str | None] = list(orjson.loads(models))
@@ -210,7 +210,7 @@ class Dispatcher:
         return JobNeed(
             job_id=job_id,
             cursor=int(cursor),
-            total=int(total),
+            total=min(int(total), int(canary or total)),
             returned=tuple(sorted((ReturnedRange.parse(entry.decode()) for entry in returned), key=lambda each: each.first)),
             endpoints=frozenset(serving),
             line_bytes=int(size) / max(1, int(total)),

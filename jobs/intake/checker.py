@@ -8,8 +8,8 @@ from enum import Enum
 
 import orjson
 
-from jobs.intake.line_index import BOM, IndexBuilder, is_blank
 from jobs.intake.line_ids import index_chunks
+from jobs.intake.line_index import BOM, IndexBuilder, is_blank
 from jobs.intake.lines import CHAT_PATH, MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
 from jobs.intake.prefix_order import PrefixOrder
 from jobs.intake.repeats import RepeatedRequests

@@ -1,7 +1,7 @@
 """The index of an input's ids: which line has a `custom_id`.
 
-It is a file of entries in ascending order, one for each line: the first 8 bytes of the id's digest (see jobs.intake.uniqueness) and
-the line's number. Digests are spread evenly, so that an entry is found near where it would be if they were evenly spaced.
+It is a file of entries in ascending order, one for each line: the first 8 bytes of the id's digest (see jobs.intake.uniqueness)
+and the line's number. Digests are spread evenly, so that an entry is found near where it would be if they were evenly spaced.
 """
 
 import struct

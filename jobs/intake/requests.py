@@ -3,9 +3,17 @@
 from dataclasses import dataclass
 
 from jobs.access.caller import ANONYMOUS, Caller
-from jobs.records import BadLine, DistinctRound, FileRecord
+from jobs.records import BadLine, FileRecord, FirstRound
 
-__all__ = ["JobRequest", "NewJob"]
+__all__ = ["Canary", "JobRequest", "NewJob"]
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Lines after which a job pauses, to be looked at: the first ones of the input, or with `random` some that are drawn."""
+
+    lines: int
+    random: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +23,8 @@ class JobRequest:
     `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first, and a `background` one takes only what no other
     wants; at `max_cost` (USD) the job pauses. `order` is `auto`, or `input` to send the lines as they stand. `dedupe` is whether
     the same request is sent once: always, never, or (None) if the same answer can be expected (see
-    jobs.intake.repeats.is_repeatable). `checks` is what its answers have to pass (see jobs.checks). `request_digest` is kept with
-    the job, to tell a repeat of the request that made it from another one.
+    jobs.intake.repeats.is_repeatable). After the lines of a `canary` it pauses. `checks` is what its answers have to pass (see
+    jobs.checks). `request_digest` is kept with the job, to tell a repeat of the request that made it from another one.
     """
 
     input_file_id: str
@@ -33,15 +41,16 @@ class JobRequest:
     request_digest: str = ""
     checks: str = ""
     dedupe: bool | None = None
+    canary: Canary | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A request for a job that has been checked; with `errors` it is refused. `window_seconds` is how long it may take, and
-    `distinct` its first round if requests are repeated."""
+    `first_round` is there if not all lines are sent, or some before the others."""
 
     request: JobRequest
     input: FileRecord
     window_seconds: float = 86400.0
     errors: tuple[BadLine, ...] = ()
-    distinct: DistinctRound | None = None
+    first_round: FirstRound | None = None

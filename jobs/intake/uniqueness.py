@@ -67,7 +67,8 @@ class FirstUses:
                     yield line, firsts[digest]
 
     def firsts(self) -> Iterator[tuple[bytes, int]]:
-        """Yield the digest of each key, in ascending order, with the line of its first use. Blocks for the reading of the files."""
+        """Yield the digest of each key, in ascending order, with the line of its first use. Blocks for the reading of the
+        files."""
         yield from sorted(self._seen.items())
         for file, bucket in zip(self._files, self._buckets, strict=True):
             yield from sorted(_firsts_of(_records(file, bucket)).items())

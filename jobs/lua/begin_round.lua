@@ -8,7 +8,7 @@ if not ended or (job[2] or '') ~= ARGV[2] then
   return 0
 end
 redis.call('HDEL', KEYS[1], 'ending', 'completed_at', 'cancelled_at', 'cancelling_at', 'expired_at', 'finalizing_at', 'output_file',
-  'error_file', 'waiting', 'paused', 'paused_at', 'turn', 'outlook')
+  'error_file', 'waiting', 'paused', 'paused_at', 'turn', 'outlook', 'canary', 'canary_done')
 redis.call('HSET', KEYS[1], 'status', 'in_progress', 'cursor', '0', 'cancelled_lines', '0', 'expired_lines', '0', unpack(ARGV, 3))
 redis.call('SADD', KEYS[3], ARGV[1])
 -- As a new job (see open_job): level with the one that has been served least in its priority.

@@ -65,6 +65,9 @@ if new > 0 then
     end
   end
   redis.call('HINCRBY', 'rb:endpoint:' .. known[2] .. ':open', ARGV[2], -new)
+  if redis.call('HEXISTS', KEYS[3], 'canary') == 1 then
+    redis.call('HINCRBY', KEYS[3], 'canary_done', new)
+  end
   redis.call('HDEL', KEYS[3], 'waiting')
 end
 if redis.call('HGET', KEYS[3], 'status') ~= 'in_progress' then

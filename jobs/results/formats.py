@@ -1,5 +1,7 @@
 """The lines of output and error files, in OpenAI's format."""
 
+from typing import Any
+
 import orjson
 
 from balancer.outcome import FailureKind, Outcome
@@ -78,6 +80,18 @@ def repeated_line(job_id: str, result: bytes, number: int, custom_id: str) -> by
 def with_request(result: bytes, line: bytes) -> bytes:
     """Add the body of an input line to its result, as `request`."""
     return one_line(b'%b,"request":%b}' % (result[:-1], orjson.dumps(orjson.loads(line)["body"])))
+
+
+def error_code(line: bytes) -> str:
+    """Return the code of a failed line's result: that of the error, or what the endpoint's answer calls it."""
+    entry: dict[str, Any] = orjson.loads(line)
+    if error := entry.get("error"):
+        return str(error.get("code"))
+    response = entry.get("response") or {}
+    body = response.get("body")
+    error = body.get("error") if isinstance(body, dict) else None
+    code = (error.get("code") or error.get("type")) if isinstance(error, dict) else None
+    return str(code or response.get("status_code"))
 
 
 def answer_line(

@@ -21,8 +21,8 @@ Numbered = tuple[int, bytes]
 async def all_lines(
     results: Results, files: Files, jobs: JobStore, job: Job, start: int, failed: bool | None = None
 ) -> AsyncIterator[Numbered]:
-    """Yield what is finished from line `start` on; everything, if the job has ended or ends meanwhile. `failed` chooses those that
-    did not complete, or (False) those that did.
+    """Yield what is finished from line `start` on; everything, if the job has ended or ends meanwhile. `failed` chooses those
+    that did not complete, or (False) those that did.
 
     Raises NotFound if the files of an ended job were deleted, FileNotFoundError if parts of a running one are lost.
     """
@@ -48,7 +48,8 @@ async def all_lines(
 
 
 async def line_result(results: Results, files: Files, jobs: JobStore, job: Job, number: int) -> bytes | None:
-    """Return the result of line `number`, None if it is not finished. Raises NotFound if the files of an ended job were deleted."""
+    """Return the result of line `number`, None if it is not finished. Raises NotFound if the files of an ended job were
+    deleted."""
     if not job.is_final:
         with suppress(FileNotFoundError):
             if line := await results.one(job, number):

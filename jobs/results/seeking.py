@@ -12,8 +12,8 @@ LONGEST_ID = 128
 
 
 async def results_offset(store: ObjectStore, path: str, size: int, job_id: str, number: int, mark: int = 0) -> int:
-    """Return the byte at which the results of lines from `number` (from 0) on begin in a file of `size` bytes; `size` if there are
-    none. `mark` bytes stand before each line. Reads some log2(size / BLOCK) blocks."""
+    """Return the byte at which the results of lines from `number` (from 0) on begin in a file of `size` bytes; `size` if there
+    are none. `mark` bytes stand before each line. Reads some log2(size / BLOCK) blocks."""
     low, high, answer = 0, size, size  # the line that is looked for begins in low..high, or at `answer`
     while high - low > BLOCK:
         middle = (low + high) // 2
@@ -24,13 +24,12 @@ async def results_offset(store: ObjectStore, path: str, size: int, job_id: str, 
         if begin is not None:
             answer = begin
         high = middle
-    while low < high:
-        if await _number_at(store, path, low + mark, job_id, size) >= number:
-            return low
-        following = await _line_after(store, path, low + 1, high)
-        if following is None:
-            break
-        low = following
+    content = await store.read_range(path, low, min(size, high + mark + LONGEST_ID))
+    begin = 0
+    while begin < high - low:
+        if line_number(job_id, content[begin + mark : begin + mark + LONGEST_ID]) >= number:
+            return low + begin
+        begin = content.find(b"\n", begin) + 1 or len(content)
     return answer
 
 

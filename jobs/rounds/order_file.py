@@ -23,6 +23,7 @@ class OrderFile:
         self.repeats = 0
         self._counts = array("I", bytes(4 * all_lines))
         """By number, how many others get a line's result."""
+        self._leading = bytearray()
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed at the exit)
 
     def __enter__(self) -> "OrderFile":
@@ -31,11 +32,15 @@ class OrderFile:
     def __exit__(self, *exc_info: object) -> None:
         self._file.close()
 
-    def add(self, number: int, length: int, offset: int) -> None:
-        """Take the line for the next place: its number, its length and the byte at which it begins."""
+    def add(self, number: int, length: int, offset: int, leads: bool = False) -> None:
+        """Take the line for the next place: its number, its length and the byte at which it begins. Those that lead stand before
+        all others."""
         self.lines += 1
         self.bytes += length
-        self._file.write(entry(number, length, offset))
+        if leads:
+            self._leading += entry(number, length, offset)
+        else:
+            self._file.write(entry(number, length, offset))
 
     def add_repeat(self, first: int) -> None:
         """Count a line that gets the result of line `first`."""
@@ -45,7 +50,9 @@ class OrderFile:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the order."""
         self._file.seek(0)
-        while chunk := self._file.read(ENTRIES * ENTRY.size):
+        chunk = bytes(self._leading)
+        while chunk := chunk or self._file.read(ENTRIES * ENTRY.size):
             if self.repeats:
                 chunk = b"".join(entry(n, length, offset, self._counts[n]) for n, length, offset, _ in unpack(chunk))
             yield chunk
+            chunk = b""

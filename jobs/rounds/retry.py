@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
@@ -19,8 +18,8 @@ from jobs.intake.files import DEFAULT_TTL, Files
 from jobs.intake.line_index import line_ranges
 from jobs.intake.repeats import FirstLines
 from jobs.records import FileRecord, Job
-from jobs.results.formats import line_number
-from jobs.rounds.distinct import delete_round
+from jobs.results.formats import error_code, line_number
+from jobs.rounds.first import delete_round
 from jobs.rounds.order_file import OrderFile
 from jobs.states import JobStatus
 from jobs.storage import object_store
@@ -154,7 +153,7 @@ class Retry:
                 if head is None or head[0] != number:
                     raise InvalidRequest(f"{job.id} has no result of line {number + 1}; was one of its files changed?")
                 heads[is_failed] = await anext(failed if is_failed else completed, None)
-                code = _code_of(head[1]) if is_failed else ""
+                code = error_code(head[1]) if is_failed else ""
                 counts.codes[code] += is_failed
                 if not selection.has(number, is_failed, code):
                     counts.kept_failed += is_failed
@@ -182,18 +181,6 @@ class Retry:
                 yield entry
         except FileNotFoundError as exc:
             raise InvalidRequest(f"the input of {job.id} is gone: its lines can't be sent again", "batch_id") from exc
-
-
-def _code_of(line: bytes) -> str:
-    """Return the code of a failed line: that of the error, or what the endpoint's answer calls it."""
-    entry: dict[str, Any] = orjson.loads(line)
-    if error := entry.get("error"):
-        return str(error.get("code"))
-    response = entry.get("response") or {}
-    body = response.get("body")
-    error = body.get("error") if isinstance(body, dict) else None
-    code = (error.get("code") or error.get("type")) if isinstance(error, dict) else None
-    return str(code or response.get("status_code"))
 
 
 def _nothing_selected(job: Job, selection: RetrySelection, counts: _Kept) -> str:

@@ -66,9 +66,11 @@ class JobStore:
             "owner": caller.id,
             "failed_at" if refused else "in_progress_at": now,
         }
-        if (distinct := new.distinct) is not None:
-            fields |= {"round": distinct.folder, "first_lines": distinct.first_lines, "total": distinct.lines}
-            fields |= {"repeats": distinct.repeats, "bytes": distinct.bytes}
+        if (first := new.first_round) is not None:
+            fields |= {"round": first.folder, "first_lines": first.first_lines, "total": first.lines}
+            fields |= {"repeats": first.repeats, "bytes": first.bytes}
+            if first.canary:
+                fields["canary"] = first.canary
         if request.request_digest:
             fields["request_digest"] = request.request_digest
         if request.checks:
@@ -151,6 +153,15 @@ class JobStore:
                 raise InvalidRequest(message, "max_cost", "max_cost_spent")
         await self.make_durable()
         return await self.get(job.id)
+
+    async def end_canary(self, job_id: str) -> Job:
+        """Let a job go on beyond its canary. Raises NotFound, and InvalidRequest if it has none (any more)."""
+        job = await self.get(job_id)
+        args = (job_id, *spending_periods(time.time()))
+        if not await self._scripts.run("end_canary", (keys.job(job_id), keys.READY), args):
+            raise InvalidRequest(f"{job.id} has no canary to confirm", "canary", "no_canary")
+        await self.make_durable()
+        return await self.get(job_id)
 
     async def refresh_pause(self, job_id: str) -> PauseReason | None:
         """Pause a job, or let it go on, as its cap and its key's budget say now, and return why it is paused."""

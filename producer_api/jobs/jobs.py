@@ -7,6 +7,7 @@ from starlette.responses import Response, StreamingResponse
 
 from jobs.access import Caller, Refused
 from jobs.errors import InvalidRequest
+from jobs.intake.requests import Canary
 from jobs.records import Job
 from jobs.service import JobRequest
 from producer_api.access.callers import CurrentCaller, OwnJob
@@ -71,10 +72,18 @@ async def get_job(job: OwnJob) -> JobObject:
     return JobObject.of(job)
 
 
-@router.patch("/{job_id}", summary="Change a job's cap on its cost; a paused job goes on")
+@router.patch("/{job_id}", summary="Change a job's cap on its cost, or confirm its canary; a paused job goes on")
 async def change_job(job: OwnJob, body: JobChange, api: Api) -> JobObject:
-    """Set `max_cost` (USD), or lift it (null). A cap that is spent already is refused."""
-    return JobObject.of(await api.node.service.limit_cost(job.id, body.max_cost))
+    """Set `max_cost` (USD), or lift it (null); a cap that is spent already is refused. `"canary": null` lets a job go on that is
+    paused after its canary."""
+    service = api.node.service
+    if not body.model_fields_set:
+        raise InvalidRequest("give max_cost (USD, or null), or canary (null)", "max_cost", "missing_required_parameter")
+    if "max_cost" in body.model_fields_set:
+        job = await service.limit_cost(job.id, body.max_cost)
+    if "canary" in body.model_fields_set:
+        job = await service.end_canary(job.id)
+    return JobObject.of(job)
 
 
 @router.delete("/{job_id}", summary="Cancel a job; what is finished is kept")
@@ -98,7 +107,8 @@ async def retry_job(job: OwnJob, body: JobRetry, api: Api, caller: CurrentCaller
 async def read_results(job: OwnJob, api: Api, query: Annotated[ResultQuery, Query()]) -> StreamingResponse:
     """Stream the finished lines from number `start` on (counted from 0), in line order, failed ones among them.
 
-    For pages, give a `limit`, and `after` with the last line's `custom_id` or `id`; `status` chooses `completed` or `failed` lines.
+    For pages, give a `limit`, and `after` with the last line's `custom_id` or `id`; `status` chooses `completed` or `failed`
+    lines.
 
     `x-roadbalancer-next` says where to go on: every line before it has been sent. Lines behind a gap are sent now, and
     again from there; their `id` tells them apart. `x-roadbalancer-job-status` is the status as the answer begins.
@@ -108,7 +118,7 @@ async def read_results(job: OwnJob, api: Api, query: Annotated[ResultQuery, Quer
         await files_of(service, job)
     first = await query.first(service, job)
     headers = {STATUS_HEADER: job.status.value, NEXT_HEADER: str(await next_line(service, job, first))}
-    return StreamingResponse(results_of(service, job, query, first), media_type="application/x-ndjson", headers=headers)
+    return StreamingResponse(results_of(service, job, first, query), media_type="application/x-ndjson", headers=headers)
 
 
 @router.get(
@@ -154,6 +164,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         background=body.background,
         order=body.order,
         dedupe=body.dedupe,
+        canary=Canary(body.canary.lines, body.canary.random) if body.canary else None,
         metadata=body.metadata,
         max_cost=body.max_cost,
         checks=kept_checks(body.checks, body.recheck),

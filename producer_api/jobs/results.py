@@ -1,7 +1,6 @@
 """Streams a job's results in line order."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -62,14 +61,15 @@ class ResultQuery(LineQuery):
         return max(self.start, 1 + (int(self.after[-9:]) if own else await service.number_of(job, self.after)))
 
 
-async def results_of(service: JobService, job: Job, query: ResultQuery, first: int) -> AsyncIterator[bytes]:
+EVERYTHING = ResultQuery()
+
+
+def results_of(service: JobService, job: Job, first: int, query: ResultQuery = EVERYTHING) -> AsyncIterator[bytes]:
     """Yield the lines of a job from number `first` on, some at a time."""
     lines = service.lines(job, first, None if query.status is None else query.status == "failed")
     if query.with_input:
         lines = service.with_requests(job, lines)
-    async with aclosing(gathered(_with_breaks(lines, query.limit), GATHER)) as chunks:
-        async for chunk in chunks:
-            yield chunk
+    return gathered(_with_breaks(lines, query.limit), GATHER)
 
 
 async def _with_breaks(lines: AsyncIterator[tuple[int, bytes]], limit: int | None) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ from jobs.dispatch.waiting import Waiting
 from jobs.intake.lines import CHAT_PATH
 from jobs.records import Job
 from jobs.rounds.retry import RetrySelection
-from jobs.service import MAX_PRIORITY
+from jobs.service import MAX_PRIORITY, MOST_CANARY_LINES
 from producer_api.files.wire import BatchError, Page, ends
 from producer_api.jobs.checks import CheckList, Recheck
 
@@ -24,12 +24,22 @@ MaxCost = Annotated[float, Field(strict=True, gt=0, le=MAX_CAP)]
 """USD at which a job pauses."""
 
 
+class JobCanary(BaseModel):
+    """Lines after which a job pauses: the first ones, or with `random` some that are drawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lines: Annotated[int, Field(strict=True, ge=1, le=MOST_CANARY_LINES)]
+    random: bool = False
+
+
 class JobCreate(BaseModel):
     """What makes a job: requests in the body, or the id of an uploaded file.
 
     With `dedupe`, the same request is sent once, and each line that repeats it gets its answer; if it is left out, only where the
     answers would be the same (temperature 0 or a seed, or nothing is generated). `order: input` sends the lines as they stand,
-    instead of those that begin alike one after the other.
+    instead of those that begin alike one after the other. After the lines of a `canary` the job is `paused` until the canary is
+    set to null.
 
     Every further field is a chat field (`model`, `max_tokens`, `temperature` and so on): the default of each request that
     does not have it. Requests are numbered in the order prompts, messages, requests.
@@ -47,6 +57,7 @@ class JobCreate(BaseModel):
     background: bool = False
     order: Literal["auto", "input"] = "auto"
     dedupe: bool | None = None
+    canary: JobCanary | None = None
     metadata: dict[str, str] | None = None
     max_cost: MaxCost | None = None
     checks: CheckList = []
@@ -73,11 +84,13 @@ class JobCreate(BaseModel):
 
 
 class JobChange(BaseModel):
-    """What can be changed of a job in progress: its cap, null for none. A job that was paused at its cap goes on."""
+    """What can be changed of a job in progress: its cap, null for none, and its canary, to null. A job that was paused at its cap
+    or after its canary goes on."""
 
     model_config = ConfigDict(extra="forbid")
 
-    max_cost: MaxCost | None
+    max_cost: MaxCost | None = None
+    canary: None = None
 
 
 class JobRetry(BaseModel):
@@ -197,9 +210,9 @@ class JobLinks(BaseModel):
 class JobObject(BaseModel):
     """A job. `progress` goes from 0 to 1; `rate` is lines a second so far, `eta` how many seconds are left at that rate.
 
-    `max_cost` is the cap in USD, null for none; `paused` is null unless no lines are begun for now, `waiting`
-    while lines are being finished. `projection` is null until
-    some lines are finished, and when the job has ended.
+    `max_cost` is the cap in USD, null for none, `canary` the requests after which it pauses; `paused` is null unless no lines are
+    begun for now, `waiting` while lines are being finished. `projection` is null until some lines are finished, and when the job
+    has ended.
     """
 
     id: str
@@ -212,6 +225,7 @@ class JobObject(BaseModel):
     tokens: JobTokens
     cost: JobCost
     max_cost: float | None
+    canary: int | None
     paused: JobPause | None
     waiting: JobWaiting | None
     projection: JobProjection | None
@@ -248,6 +262,7 @@ class JobObject(BaseModel):
             tokens=_tokens(job),
             cost=JobCost(usd=job.cost, unpriced_lines=job.unpriced, saved_by_cache=job.saved),
             max_cost=job.max_cost,
+            canary=job.canary or None,
             paused=JobPause(reason=job.paused, since=job.times.get("paused_at")) if job.paused else None,
             waiting=JobWaiting.of(job.waiting),
             projection=_projection(job),

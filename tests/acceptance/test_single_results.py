@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.acceptance.cluster import Cluster, ended
+from tests.acceptance.cluster import Cluster, Process, ended
 from tests.acceptance.shell import Shell
 from tests.waiting import until
 
@@ -31,9 +31,13 @@ async def test_single_results_and_pages(cluster: Cluster, fields: dict[str, Any]
     cluster.write_config()
     worker = await cluster.start_worker()
     _, url = await cluster.start_api()
-    client = httpx.Client(base_url=f"{url}/api/v1/jobs", trust_env=False)
-    job = client.post("", json={"requests": requests(**fields)}).raise_for_status().json()
-    results = f"/{job['id']}/results"
+    with httpx.Client(base_url=f"{url}/api/v1", trust_env=False) as client:
+        await check_results(cluster, worker, client, fields)
+
+
+async def check_results(cluster: Cluster, worker: Process, client: httpx.Client, fields: dict[str, Any]) -> None:
+    job = client.post("/jobs", json={"requests": requests(**fields)}).raise_for_status().json()
+    results = f"/jobs/{job['id']}/results"
 
     def one_of_the_first() -> httpx.Response | None:
         answer = client.get(f"{results}/r/1", params={"with_input": True})
@@ -90,7 +94,7 @@ async def test_the_command_shows_single_results_failed_ones_and_their_requests(s
     shell.configure(endpoints=[{"url": model.url, "name": "m"}])
     shell.write("in.jsonl", b"\n".join(orjson.dumps(request) for request in requests()))
     assert shell("run", "in.jsonl", "-o", "out.jsonl").returncode == 1
-    job_id = shell("list").stdout.split()[0]
+    job_id = shell("list").stdout.splitlines()[1].split()[0]
     one = shell("results", job_id, "--id", "r/47", "--with-input")
     assert one.returncode == 1, "some lines of the job failed"
     entry = orjson.loads(one.stdout)

@@ -13,7 +13,7 @@ from balancer.endpoint import Price
 from jobs.errors import InvalidRequest
 from jobs.intake.files import Upload
 from jobs.records import Job
-from jobs.rounds.distinct import begin_distinct_round
+from jobs.rounds.first import begin_first_round
 from jobs.rounds.retry import Retry, RetrySelection
 from jobs.states import JobStatus
 from jobs.storage import object_store
@@ -104,8 +104,9 @@ async def test_of_failed_lines_that_repeat_a_request_one_is_sent_again(worker: W
 
     record = await worker.bench.files.add(Upload("in.jsonl"), chunks())
     job_id = worker.bench.job_id()
-    distinct = await begin_distinct_round(worker.bench.objects, job_id, record, dedupe=None, ordered=True)
-    job = await worker.bench.jobs.open(replace(new_job(job_id, record), distinct=distinct))
+    new = new_job(job_id, record)
+    first = await begin_first_round(worker.bench.objects, job_id, record, new.request)
+    job = await worker.bench.jobs.open(replace(new, first_round=first))
     assert (job.ledger.total, job.places, job.repeats) == (LINES, 4, LINES - 4)
     job = await worked(worker, job)
     assert (job.ledger.completed, job.ledger.failed, job.ledger.balances) == (30, 10, True)

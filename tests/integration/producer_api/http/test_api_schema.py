@@ -68,6 +68,9 @@ def running_model() -> Iterator[str]:
     loop.close()
 
 
+_NAMES = {"model_id": "m", "custom_id": "c0"}
+
+
 class Stocked:
     """A server that makes what an operation asks about. `answers` are the statuses of every operation."""
 
@@ -87,6 +90,10 @@ class Stocked:
             case.path_parameters[name] = self._make(name, label)
         if label.endswith("/retry"):
             case.body = {}
+        if label.startswith("PATCH") and self._turns[label] % 4 == 1:
+            case.body = {"max_cost": None}
+        if label.endswith("/results"):
+            case.query = {}
         if label == "POST /api/v1/jobs" and self._turns[label] % 4 == 1:
             # It has so many fields that hardly any random body means something.
             case.body = {"prompts": ["Hello"]}
@@ -96,13 +103,13 @@ class Stocked:
             case.body["input_file_id"] = self._make("file_id", label)
 
     def _make(self, name: str, label: str) -> str:
-        if name == "model_id":
-            return "m"
+        if name in _NAMES:
+            return _NAMES[name]
         identifier: str = upload(self._http, batch_lines(3))["id"]
         if name == "file_id":
             return identifier
         identifier = create_batch(self._http, identifier)["id"]
-        if label.endswith(("/events", "/retry")):
+        if label.endswith(("/events", "/retry", "/{custom_id}")):
             # The stream of a job that has not ended does not end either, and only lines of one that has are sent again.
             self._http.post(f"/v1/batches/{identifier}/cancel").raise_for_status()
         return identifier

@@ -35,12 +35,13 @@ async def test_it_goes_on_with_the_files_of_the_ended_job(
     monkeypatch.setattr(node.service.results, "finished", ending_under_its_reader(node, hands))
     printed = bytearray()
     monkeypatch.setattr(results, "_out", printed.extend)
+    reader = results._Reader(node, only_failed=False, with_input=False)
     match command:
         case "follow":
-            await results._follow(node, job)
+            await results._follow(reader, job)
         case "print":
-            await results._print(node, job, 0)
+            await results._print_all(reader.whole(job))
         case _:
-            await results._write(node, job, tmp_path / "out.jsonl")
+            await results._write(reader, job, tmp_path / "out.jsonl")
             printed.extend((tmp_path / "out.jsonl").read_bytes())
     assert [orjson.loads(line)["custom_id"] for line in printed.splitlines()] == [f"c{number}" for number in range(LINES)]

@@ -1,45 +1,58 @@
-"""The first round of a job in which the same request is sent once: each line that repeats it gets its result."""
+"""The first round of a job in which not all lines are sent in their order.
 
-from collections.abc import AsyncIterator
+The same request is sent once, and each line that repeats it gets its result. The lines of a canary are sent before the others.
+"""
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 
 from jobs.ids import new_token
 from jobs.intake.line_index import line_ranges, read_lines
 from jobs.intake.line_order import read_entries
 from jobs.intake.lines import parse_json
 from jobs.intake.repeats import FirstLines, RepeatedRequests
-from jobs.records import DistinctRound, FileRecord
+from jobs.intake.requests import Canary, JobRequest
+from jobs.records import FileRecord, FirstRound
 from jobs.rounds.order_file import OrderFile
 from jobs.storage import object_store
 from jobs.storage.object_store import ObjectStore
 
-__all__ = ["begin_distinct_round", "delete_round"]
+__all__ = ["begin_first_round", "delete_round"]
 
 
-async def begin_distinct_round(
-    store: ObjectStore, job_id: str, file: FileRecord, dedupe: bool | None, ordered: bool
-) -> DistinctRound | None:
-    """Write the first round of a job whose input repeats requests; None if it does not.
-
-    `dedupe` is whether repeats are looked for: in all requests, in none, or (None) in those that are repeatable. With `ordered`,
-    lines go in the order of the input file, if it has one.
-    """
-    path = await _first_lines(store, file, dedupe)
-    if path is None:
-        return None
+async def begin_first_round(store: ObjectStore, job_id: str, file: FileRecord, request: JobRequest) -> FirstRound | None:
+    """Write the first round of a job; None if all its lines are sent, in the order of the input or of its file."""
+    path = await _first_lines(store, file, request.dedupe)
+    canary = _canary(request.canary, file.lines or 0, job_id)
+    ordered = request.order == "auto" and file.ordered
+    if path is None and (canary is None or (isinstance(canary, range) and not ordered)):
+        return FirstRound("", "", file.lines or 0, 0, file.size, len(canary)) if canary else None
     folder = object_store.round_folder(job_id, f"1-{new_token()[:8]}")
-    ranges = _ordered(store, file) if ordered and file.ordered else line_ranges(store, file.id)
+    ranges = _ordered(store, file) if ordered else line_ranges(store, file.id)
     try:
-        with await FirstLines.load(store, path) as first_lines, OrderFile(len(first_lines)) as order:
+        with ExitStack() as stack:
+            firsts = stack.enter_context(await FirstLines.load(store, path)) if path else range(file.lines or 0)
+            leading = {firsts[number] for number in canary or ()}
+            order = stack.enter_context(OrderFile(len(firsts) if path else 0))
             async for number, length, offset in ranges:
-                if (first := first_lines[number]) == number:
-                    order.add(number, length, offset)
+                if (first := firsts[number]) == number:
+                    order.add(number, length, offset, leads=number in leading)
                 else:
                     order.add_repeat(first)
             await store.write_stream(object_store.round_order_path(folder), order.chunks())
-            return DistinctRound(folder, path, order.lines, order.repeats, order.bytes)
+            return FirstRound(folder, path or "", order.lines, order.repeats, order.bytes, len(leading))
     except BaseException:
         await delete_round(store, folder)
         raise
+
+
+def _canary(canary: Canary | None, lines: int, job_id: str) -> Sequence[int] | None:
+    """Return the numbers of the canary's lines."""
+    if canary is None:
+        return None
+    count = min(canary.lines, lines)
+    return random.Random(job_id).sample(range(lines), count) if canary.random else range(count)
 
 
 async def delete_round(store: ObjectStore, folder: str) -> None:
