@@ -1,12 +1,17 @@
 """Reads the user's files in chunks, and writes files completely or not at all."""
 
 import asyncio
+import gzip
 import hashlib
+import io
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import IO, cast
 
-__all__ = ["digest_of", "errors_path", "make_files_private", "read_chunks", "temporary_path", "write_whole"]
+from api_roadbalancer.extra import pyarrow
+
+__all__ = ["digest_of", "errors_path", "make_files_private", "open_plain", "read_chunks", "temporary_path", "write_whole"]
 
 CHUNK = 1024 * 1024
 
@@ -20,9 +25,18 @@ def make_files_private() -> None:
     _umasks[0] = os.umask(0o077)
 
 
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a file for reading, what it holds as it was before it was compressed, if its name ends with .gz or .zst."""
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        return io.BufferedReader(pyarrow(path.name).input_stream(str(path), compression="zstd"))
+    return path.open("rb")
+
+
 async def read_chunks(path: Path) -> AsyncIterator[bytes]:
-    """Yield a file in chunks of 1 MB."""
-    with path.open("rb") as file:
+    """Yield a file in chunks of 1 MB, as `open_plain` reads it."""
+    with open_plain(path) as file:
         while chunk := await asyncio.to_thread(file.read, CHUNK):
             yield chunk
 

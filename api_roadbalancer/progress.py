@@ -32,6 +32,10 @@ __all__ = [
     "what_is_down",
 ]  # fmt: skip
 
+BESIDE_BAR = 28
+"""Columns of the figures beside a progress bar."""
+WIDE, MIDDLING = 110, 70
+"""Columns of a terminal that has room for the whole table of the fleet, and for most of it."""
 RATE_SECONDS = 10.0
 """The rate shown is that of the last seconds."""
 
@@ -52,18 +56,18 @@ class Rate:
         return (done - self._seen[0][1]) / seconds if seconds > 0 else 0.0
 
 
-def job_view(job: Job, rate: float, endpoints: Sequence[EndpointState]) -> RenderableType:
-    """Draw a job and the fleet."""
+def job_view(job: Job, rate: float, endpoints: Sequence[EndpointState], width: int = 250) -> RenderableType:
+    """Draw a job and the fleet, in a terminal of `width` columns."""
     ledger = job.ledger
     bar = Table.grid(padding=(0, 1))
     share = ledger.done / ledger.total if ledger.total else 0.0
     bar.add_row(
-        ProgressBar(total=max(1, ledger.total), completed=ledger.done, width=44),
+        ProgressBar(total=max(1, ledger.total), completed=ledger.done, width=max(4, min(44, width - BESIDE_BAR))),
         f"{share:6.1%}",
         f"{ledger.done:,}/{ledger.total:,}",
     )
     why = [Text(waits, style="yellow")] if (waits := waiting_because(job)) else []
-    return Group(bar, Text(job_line(job, rate)), *why, Text(""), fleet_table(endpoints, job.shares))
+    return Group(bar, Text(job_line(job, rate)), *why, Text(""), fleet_table(endpoints, job.shares, width))
 
 
 def job_line(job: Job, rate: float | None = None) -> str:
@@ -116,28 +120,35 @@ def what_is_down(endpoints: Sequence[EndpointState]) -> str:
     return "; ".join(f"{e.name} is down: {e.health.last_error}" for e in endpoints if e.health.circuit is Circuit.OPEN)
 
 
-def fleet_table(endpoints: Sequence[EndpointState], shares: dict[str, int] | None = None) -> Table:
-    """Draw the endpoints; with `shares` (lines by endpoint), each one's part of the job."""
+def fleet_table(endpoints: Sequence[EndpointState], shares: dict[str, int] | None = None, width: int = 250) -> Table:
+    """Draw the endpoints; with `shares` (lines by endpoint), each one's part of the job. In a terminal of few columns (`width`)
+    it has fewer of its own."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    columns = ["endpoint", "health", "in flight", "limited by", "queue", "latency", "errors"]
-    for column in [*columns[:2], *(["share"] if shares is not None else []), *columns[2:], "last error"]:
-        table.add_column(column, justify="left" if column in ("endpoint", "health", "limited by", "last error") else "right")
+    columns = _COLUMNS[: 3 if width < MIDDLING else 6 if width < WIDE else len(_COLUMNS)]
+    for column in columns:
+        if column != "share" or shares is not None:
+            table.add_column(column, justify="left" if column in _LEFT else "right", overflow="fold")
     total = sum((shares or {}).values())
     for view in endpoints:
-        part = [f"{shares.get(view.name, 0) / total:.0%}" if total else "-"] if shares is not None else []
         health = view.health
-        table.add_row(
-            view.name,
-            Text(_HEALTH[health.circuit][0], style=_HEALTH[health.circuit][1]),
-            *part,
-            f"{view.in_flight}/{view.limit.value}",
-            limited_by(view),
-            str(view.queued),
-            f"{health.latency:.3f} s" if health.latency is not None else "-",
-            f"{health.failed:,}",
-            Text(health.last_error[:60] if health.circuit is not Circuit.CLOSED else "", style="dim"),
-        )
+        cells: dict[str, str | Text] = {
+            "endpoint": view.name,
+            "health": Text(_HEALTH[health.circuit][0], style=_HEALTH[health.circuit][1]),
+            "in flight": f"{view.in_flight}/{view.limit.value}",
+            "latency": f"{health.latency:.3f} s" if health.latency is not None else "-",
+            "errors": f"{health.failed:,}",
+            "limited by": limited_by(view),
+            "queue": str(view.queued),
+            "last error": Text(health.last_error[:60] if health.circuit is not Circuit.CLOSED else "", style="dim"),
+        }
+        if shares is not None:
+            cells["share"] = f"{shares.get(view.name, 0) / total:.0%}" if total else "-"
+        table.add_row(*(cells[column] for column in columns if column in cells))
     return table
+
+
+_COLUMNS = ("endpoint", "health", "in flight", "share", "latency", "errors", "limited by", "queue", "last error")
+_LEFT = ("endpoint", "health", "limited by", "last error")
 
 
 def limited_by(endpoint: EndpointState) -> str:
@@ -176,6 +187,8 @@ def duration(seconds: float) -> str:
 
 def money(job: Job) -> str:
     """Return a job's cost for people; what has no known price is said, not counted as nothing."""
+    if not job.cost and not job.ledger.done and job.max_cost is None:
+        return "nothing paid yet"
     if job.unpriced and not job.cost:
         return "cost unknown (no price configured)"
     cap = f" (cap {dollars(job.max_cost)})" if job.max_cost is not None else ""
@@ -185,6 +198,8 @@ def money(job: Job) -> str:
 
 def spent(job: Job) -> str:
     """Return what a job has cost for a narrow column."""
+    if not job.cost and not job.ledger.done:
+        return "-"
     if job.unpriced and not job.cost:
         return "unknown"
     return f"{'≥ ' if job.unpriced else ''}${job.cost:,.4f}"

@@ -1,6 +1,9 @@
 """The session of a command: configuration, Redis (embedded if none is configured), child processes."""
 
+import asyncio
 import contextlib
+import hashlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +13,11 @@ from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.simulation import with_simulated_endpoints
 from api_roadbalancer.supervisor import Child, Supervisor
 from balancer.configuration import Configuration, dump_configuration, load_configuration
-from jobs.storage.object_store import ObjectStore
+from balancer.errors import ConfigurationError
+from jobs.errors import JobError
+from jobs.storage.object_store import ObjectStore, ObjectStoreError, store_problem
 
-__all__ = ["Session", "open_session"]
+__all__ = ["NoStore", "Session", "open_session"]
 
 
 @dataclass(slots=True)
@@ -46,22 +51,50 @@ class Session:
         return path
 
 
+class NoStore(JobError):
+    """Nothing has been run with a configuration: its store is not there."""
+
+    def __init__(self, store: str) -> None:
+        where = "go to the folder where they were run, or name its configuration with --config"
+        super().__init__(f"there is no store at {store}, so there are no jobs; {where}")
+
+
 @contextlib.contextmanager
-def open_session(config: Path | None, endpoints: NamedEndpoints | None = None) -> Iterator[Session]:
+def open_session(config: Path | None, endpoints: NamedEndpoints | None = None, creates: bool = True) -> Iterator[Session]:
     """Read the configuration and find or start Redis; what was started here is stopped at the end.
 
-    `endpoints` stand instead of those of the configuration. Raises ConfigurationError, and SharedStateUnavailable if the
-    embedded server does not start.
+    `endpoints` stand instead of those of the configuration. Unless it `creates` a store, one has to be there. Raises
+    ConfigurationError, NoStore, and SharedStateUnavailable if the embedded server does not start.
     """
     given = endpoints.settings() if endpoints else []
     configuration = load_configuration(config, endpoints=given, endpoints_from="--endpoint")
+    if not creates and not configuration.redis_url and not embedded_folder(configuration.store).exists():
+        raise NoStore(configuration.store)
     # A store that can't be used is found out now, not when the first shard ends.
-    ObjectStore.open(configuration.store)
+    try:
+        asyncio.run(ObjectStore.open(configuration.store).folders("files"))
+    except ObjectStoreError as exc:
+        raise ConfigurationError("", "store", f"{configuration.store} can't be used: {store_problem(exc)}") from exc
     if configuration.redis_url:
-        yield Session(configuration, configuration.redis_url)
+        yield _warned(Session(configuration, configuration.redis_url))
         return
     embedded = EmbeddedRedis(embedded_folder(configuration.store))
     try:
-        yield Session(configuration, embedded.start(), embedded)
+        yield _warned(Session(configuration, embedded.start(), embedded))
     finally:
         embedded.stop()
+
+
+def _warned(session: Session) -> Session:
+    """Print what of a configuration counts for nothing, the first time that it is used with its store."""
+    notes = session.configuration.notes
+    if not notes:
+        return session
+    digest = hashlib.sha256(repr(notes).encode()).hexdigest()[:16]
+    shown = session.run_folder / f"warnings-{digest}"
+    with contextlib.suppress(FileExistsError):
+        shown.touch(exist_ok=False)
+        for note in notes:
+            print(f"warning: {note}", file=sys.stderr)
+        print("These warnings are printed once; `roadbalancer config check` prints them again.", file=sys.stderr)
+    return session

@@ -111,9 +111,20 @@ class Supervisor:
         self._stopping.set()
         if self._thread:
             self._thread.join()
-        with self._lock:
-            for last in (False, True):
-                _stop_all([child for child in self.children if child.stops_last is last])
+        try:
+            with self._lock:
+                for last in (False, True):
+                    _stop_all([child for child in self.children if child.stops_last is last])
+        except KeyboardInterrupt:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """Kill all children at once, also while `stop` waits for them (from a signal handler)."""
+        self._stopping.set()
+        for child in list(self.children):
+            if child.process:
+                child.process.kill()
 
     def _spawn(self, child: Child) -> None:
         # -P: not from the current folder, where the user may have a `jobs.py` or `workers.py` of their own.

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from api_roadbalancer.extra import pyarrow
 from api_roadbalancer.local_files import write_whole
 from api_roadbalancer.progress import money
 from api_roadbalancer.tables import Row, Table, answered_groups, check_columns, table_chunks
-from api_roadbalancer.tables.extra import pyarrow
 from jobs.records import Job, Tokens
 from jobs.results.formats import line_number
 from jobs.storage.byte_streams import lines_of

@@ -53,7 +53,7 @@ class TerminalDisplay:
     def show(self, job: Job, rate: float, endpoints: Sequence[EndpointState]) -> None:
         """Show the progress."""
         if self._live is not None:
-            self._live.update(job_view(job, rate, endpoints), refresh=True)
+            self._live.update(job_view(job, rate, endpoints, self._console.width), refresh=True)
         elif time.monotonic() - self._told_at >= TELL_EVERY:
             self._told_at = time.monotonic()
             self.say(f"{job.ledger.done:,}/{job.ledger.total:,} · {job_line(job, rate)}")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from api_roadbalancer.bulk.outage import NOTICED_AFTER, Outage, OutageGivenUp
 from api_roadbalancer.progress import Rate
 from api_roadbalancer.session import Session
 from api_roadbalancer.supervisor import Child, Supervisor
@@ -41,7 +42,7 @@ class BulkRequest:
     it is found again; it changes with whatever makes it another, or else `digest` tells the requests apart. `filename` is the
     input's name for people. With `retries_failed`, the lines that failed are sent again if the job has ended.
     `checks` is what answers have to pass (see jobs.checks), `dedupe` whether the same request is sent once; after the lines of a
-    `canary` it has to be confirmed (see JobRequest).
+    `canary` it has to be confirmed (see JobRequest). With `fail_fast` a run ends when no endpoint has been up for a while.
     """
 
     identity: str
@@ -55,6 +56,7 @@ class BulkRequest:
     checks: str = ""
     dedupe: bool | None = None
     canary: Canary | None = None
+    fail_fast: bool = False
 
 
 class Display(Protocol):
@@ -182,8 +184,8 @@ class BulkRun:
             await asyncio.gather(*(node.fleet.prober.check(name) for name in unknown))
 
     async def _watch(self, node: Node, job: Job) -> Job | None:
-        """Show the progress until the job has ended or rests at its cap, and return it; None if the run is interrupted."""
-        rate = Rate()
+        """Show the progress until the job has ended or is paused, and return it; None if the run is interrupted."""
+        rate, outage, noticed = Rate(), Outage(), False
         while not job.is_final:
             if self.interrupted.is_set():
                 return None
@@ -192,7 +194,14 @@ class BulkRun:
             job = await node.service.jobs.get(job.id)
             if rests and job.paused:
                 return job
-            self._display.show(job, rate(job.ledger.done), await endpoint_states(node))
+            endpoints = await endpoint_states(node)
+            self._display.show(job, rate(job.ledger.done), endpoints)
+            why = outage(job.ledger.done, endpoints)
+            if why and self._request.fail_fast:
+                raise OutageGivenUp(f"no endpoint has answered for {NOTICED_AFTER:g} s ({why}); what is finished is kept")
+            if why and not noticed:
+                self._display.say(f"no endpoint has answered for {NOTICED_AFTER:g} s: {why}. {_next_attempt(endpoints)}")
+            noticed = bool(why)
             if not job.is_final:
                 await _wait(self.interrupted, LOOK_EVERY)
         return job
@@ -204,6 +213,11 @@ class BulkRun:
             return False
         self._paused_at = self._paused_at or time.monotonic()
         return time.monotonic() - self._paused_at > SETTLE_SECONDS or not await node.service.held_by_workers(job)
+
+
+def _next_attempt(endpoints: Sequence[EndpointState]) -> str:
+    soonest = min(each.health.open_for for each in endpoints)
+    return f"The next attempt is in {soonest:.0f} s; the run goes on by itself. --fail-fast ends such a run."
 
 
 def default_workers() -> int:
@@ -222,6 +236,9 @@ class _Refused(InvalidRequest):
     """The input has errors."""
 
     def __init__(self, errors: tuple[BadLine, ...]) -> None:
+        if len(errors) == 1:
+            super().__init__(f"the input can't be used; nothing was sent: {errors[0].message}")
+            return
         shown = "\n".join(f"  {bad.message}" for bad in errors[:SHOWN_ERRORS])
         more = f"\n  and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
         super().__init__(f"the input can't be used; nothing was sent:\n{shown}{more}")

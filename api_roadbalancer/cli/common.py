@@ -36,14 +36,15 @@ WIDE = 250
 T = TypeVar("T")
 
 
-def with_node(config: Path | None, work: Callable[[Node], Awaitable[T]]) -> T:
-    """Run `work` on a node of the configuration, with Redis found or started for it."""
+def with_node(config: Path | None, work: Callable[[Node], Awaitable[T]], creates: bool = False) -> T:
+    """Run `work` on a node of the configuration, with Redis found or started for it. Raises NoStore if there is none yet, unless
+    it `creates` one."""
 
     async def go(redis_url: str) -> T:
         async with open_node(session.configuration, redis_url, celery_wake(session.configuration, redis_url)) as node:
             return await work(node)
 
-    with open_session(config) as session:
+    with open_session(config, creates=creates) as session:
         return asyncio.run(go(session.redis_url))
 
 

@@ -25,6 +25,7 @@ from api_roadbalancer.cli.common import (
 )
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
+from api_roadbalancer.input_format import check_requests
 from api_roadbalancer.local_files import digest_of, read_chunks
 from api_roadbalancer.progress import (
     Rate,
@@ -37,6 +38,7 @@ from api_roadbalancer.progress import (
     state_of,
     waiting_because,
 )
+from api_roadbalancer.session import NoStore
 from jobs.cost.projection import project
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
@@ -75,6 +77,7 @@ def submit(
     if not source.is_file():
         raise InvalidRequest(f"there is no file {source}")
     first = canary_from_options(canary, canary_random)
+    check_requests(source)
     named = _named(name, source) if name is not None else None
 
     async def work(node: Node) -> str:
@@ -99,7 +102,7 @@ def submit(
             print(f"{job.id} is {late}", file=sys.stderr)
         return job.id
 
-    print(with_node(config, work))
+    print(with_node(config, work, creates=True))
 
 
 def _named(name: str, source: Path) -> tuple[str, str]:
@@ -133,7 +136,7 @@ def status(
         if watch and not job.is_final:
             with Live(console=console, auto_refresh=False, transient=True) as live:
                 while not job.is_final:
-                    live.update(job_view(job, rate(job.ledger.done), await endpoint_states(node)), refresh=True)
+                    live.update(job_view(job, rate(job.ledger.done), await endpoint_states(node), console.width), refresh=True)
                     await asyncio.sleep(LOOK_EVERY)
                     job = await node.service.jobs.get(job_id)
         return job
@@ -205,10 +208,15 @@ def list_jobs(config: Config = None, limit: Annotated[int, typer.Option(min=1, h
     async def work(node: Node) -> list[Job]:
         return (await node.service.jobs.page(limit))[0]
 
+    try:
+        found = with_node(config, work)
+    except NoStore as exc:
+        print(exc, file=sys.stderr)
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("job", "status", "lines", "completed", "failed", "cost", "created"):
         table.add_column(column, justify="left" if column in ("job", "status", "created") else "right", no_wrap=True)
-    for job in with_node(config, work):
+    for job in found:
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.created_at))
         counts = (f"{n:,}" for n in (job.ledger.total, job.ledger.completed, job.ledger.failed))
         table.add_row(job.id, state_of(job), *counts, spent(job), created)
@@ -246,9 +254,10 @@ def endpoints(
         if as_json:
             print(json.dumps([_endpoint_dict(view) for view in views], ensure_ascii=False))
         else:
-            wide_console().print(fleet_table(views))
+            console = wide_console()
+            console.print(fleet_table(views, width=console.width))
 
-    with_node(config, work)
+    with_node(config, work, creates=True)
 
 
 def _endpoint_dict(endpoint: EndpointState) -> dict[str, object]:

@@ -72,7 +72,7 @@ def revoke(wanted: Annotated[str, typer.Argument(metavar="ID|NAME")], config: Co
 
 
 def _with_store(config: Path | None, work: Callable[[KeyStore], Awaitable[T]]) -> T:
-    return with_node(config, lambda node: work(KeyStore(node.redis)))
+    return with_node(config, lambda node: work(KeyStore(node.redis)), creates=True)
 
 
 def _lifetime(text: str) -> float:

@@ -9,13 +9,14 @@ from typing import Annotated, NoReturn
 import typer
 from redis.exceptions import RedisError
 
-from api_roadbalancer.cli import estimate, jobs, keys, processes, results, run, up, usage
+from api_roadbalancer.cli import configuration, estimate, jobs, keys, processes, results, run, up, usage
+from api_roadbalancer.cli.grouped_help import GroupedHelp, UsageError, one_line
 from api_roadbalancer.local_files import make_files_private
 from api_roadbalancer.supervisor import end_with_parent
 from balancer.errors import BalancerError
 from balancer.state.redis_connection import without_password
 from jobs.errors import JobError
-from jobs.storage.object_store import ObjectStoreError
+from jobs.storage.object_store import ObjectStoreError, store_problem
 
 __all__ = ["app", "main"]
 
@@ -25,8 +26,9 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="roadbalancer",
     help="Bulk LLM generation over a fleet of endpoints. Start with: roadbalancer run IN.jsonl",
+    cls=GroupedHelp,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -64,12 +66,15 @@ app.command("verify")(jobs.verify)
 app.command("endpoints")(jobs.endpoints)
 app.command("usage")(usage.usage)
 app.add_typer(keys.app, name="keys")
+app.add_typer(configuration.app, name="config")
 app.command("mock")(processes.mock)
 
 
 def main() -> NoReturn:
     """Run a command; errors of the user are one line on stderr, with exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # The commands print what a configuration says in vain themselves, once (see api_roadbalancer.session).
+    logging.getLogger("balancer.configuration.loading").setLevel(logging.ERROR)
     end_with_parent()
     make_files_private()
     # Arrow's own allocator keeps what it has had, which is a third of the memory of a run over a Parquet file.
@@ -86,19 +91,20 @@ def main() -> NoReturn:
 def _run() -> int:
     """Run a command and return its exit code."""
     try:
-        app()
+        ended = app(standalone_mode=False)
     except SystemExit as exc:
         return _code(exc)
+    except UsageError as exc:
+        return _print_error(one_line(exc))
     except ObjectStoreError as exc:
-        # The store's client adds its inner structure from the second line on.
-        return _print_error(f"the files can't be written or read: {str(exc).splitlines()[0]}")
+        return _print_error(f"the files can't be written or read: {store_problem(exc)}")
     except (BalancerError, JobError, OSError, ValueError) as exc:
         return _print_error(str(exc))
     except RedisError as exc:
         return _print_error(f"Redis can't be used: {without_password(str(exc))}")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    return 0
+    return ended if isinstance(ended, int) else 0
 
 
 def _code(ending: SystemExit) -> int:

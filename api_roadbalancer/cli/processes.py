@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from api_roadbalancer.embedded import is_free
 from api_roadbalancer.mock import Behaviour
 from api_roadbalancer.mock import run as run_mock
 from api_roadbalancer.session import open_session
 from balancer.errors import ConfigurationError
 from jobs.access.exposure import is_loopback
+from jobs.errors import InvalidRequest
 
-__all__ = ["Config", "LogLevel", "api", "flower", "mock", "set_log_level", "worker"]
+__all__ = ["Config", "LogLevel", "api", "check_port", "flower", "mock", "set_log_level", "worker"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
@@ -35,6 +37,12 @@ def set_log_level(level: str) -> str:
     return name
 
 
+def check_port(host: str, port: int, option: str = "--port") -> None:
+    """Raise InvalidRequest if a port can't be listened on; 0 stands for any that is free."""
+    if port and not is_free(host, port):
+        raise InvalidRequest(f"port {port} is in use; choose another with {option}")
+
+
 def api(
     config: Config = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -46,6 +54,7 @@ def api(
     from producer_api import run_api
     from workers.messages import celery_wake
 
+    check_port(host, port)
     set_log_level(log_level)
     with open_session(config) as session:
         wake = celery_wake(session.configuration, session.redis_url)
@@ -78,6 +87,7 @@ def flower(
 
     if not is_loopback(host) and not basic_auth:
         raise ConfigurationError("--host", host, "would let anybody in: set FLOWER_BASIC_AUTH=user:password")
+    check_port(host, port)
     with open_session(config) as session:
         app = make_celery(session.redis_url, [endpoint.name for endpoint in session.configuration.endpoints])
         if basic_auth:
@@ -109,6 +119,7 @@ def mock(
     track_keys: Annotated[bool, typer.Option(help="Count by request (GET /mock/requests).")] = True,
 ) -> None:
     """Run a simulated model server that speaks OpenAI's chat format, with delays and faults."""
+    check_port(host, port)
     behaviour = Behaviour(
         latency=latency,
         jitter=jitter,

@@ -93,6 +93,9 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Once it is done: send the lines again that failed.")
     ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="End when no endpoint has answered for 30 s, instead of waiting for one.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an output file that holds something else.")] = False,
 ) -> None:
     """Run a file of requests and write the results, in the order of the input. Run again: it goes on, or says that it is done.
@@ -111,24 +114,11 @@ def run(
             raise InvalidRequest(f"there is no file {source}")
         rows = templates.rows_of(source)
         out = place_of(source, out, rows is not None, plain)
+        first = canary_from_options(canary, canary_random)
         request = RunRequest(
-            source,
-            out,
-            window,
-            workers,
-            config,
-            max_cost,
-            force,
-            endpoints,
-            rows,
-            plain,
-            is_stdin,
-            retry_failed,
-            checks,
-            dedupe,
-            canary_from_options(canary, canary_random),
-            yes,
-        )
+            source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin, retry_failed, checks, dedupe,
+            canary=first, confirms=yes, fail_fast=fail_fast,
+        )  # fmt: skip
         check_place(request.out, source)
         session = stack.enter_context(open_session(config, endpoints))
         supervisor = stack.enter_context(Supervisor())
@@ -156,6 +146,7 @@ class _Run:
     def __init__(self, request: RunRequest, session: Session, supervisor: Supervisor, console: Console, live: bool) -> None:
         self._request = request
         self._session = session
+        self._supervisor = supervisor
         self._console = console
         self._display = TerminalDisplay(console, live)
         self._bulk = BulkRun(request.bulk(), session, supervisor, self._display, self._refuse_foreign, self._confirm)
@@ -164,7 +155,7 @@ class _Run:
     async def go(self) -> int:
         loop = asyncio.get_running_loop()
         for signalled in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signalled, self._bulk.interrupted.set)
+            loop.add_signal_handler(signalled, self._interrupt)
         configuration, redis_url = self._session.configuration, self._session.redis_url
         async with open_node(configuration, redis_url, celery_wake(configuration, redis_url)) as node:
             with self._display.opened():
@@ -182,6 +173,13 @@ class _Run:
             self._summary(job, await endpoint_states(node))
             return exit_code(job)
 
+    def _interrupt(self) -> None:
+        if self._bulk.interrupted.is_set():
+            self._supervisor.kill()
+            return
+        self._display.say("stopping: lines in flight may finish (10 s at most); Ctrl-C once more ends them at once")
+        self._bulk.interrupted.set()
+
     def _refuse_foreign(self, known: Sequence[str]) -> None:
         """Refuse to replace a file that holds no results of the jobs `known`. Rows don't say whose they are, and are written at
         the end of a job only: what is there before is another's."""
@@ -197,7 +195,7 @@ class _Run:
             return sys.stdin.isatty() and await ask(question, self._bulk.interrupted)
 
     async def _say_how_to_go_on(self, node: Node, job: Job) -> None:
-        self._console.print(fleet_table(await endpoint_states(node), job.shares))
+        self._console.print(fleet_table(await endpoint_states(node), job.shares, self._console.width))
         self._display.say(f"\n{how_to_go_on(self._request, job)}")
 
     async def _write(self, node: Node, job: Job) -> None:
@@ -219,7 +217,7 @@ class _Run:
     def _summary(self, job: Job, endpoints: list[EndpointState]) -> None:
         ledger = job.ledger
         seconds = time.monotonic() - self._started_at
-        self._console.print(fleet_table(endpoints, job.shares))
+        self._console.print(fleet_table(endpoints, job.shares, self._console.width))
         self._console.print()
         tokens = f"{job.tokens.prompt:,} in{cached_share(job)}, {job.tokens.completion:,} out"
         repeats = f", {job.repeats:,} of them repeats of a request that was sent once" if job.repeats else ""

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from api_roadbalancer.bulk.run import BulkRequest
+from api_roadbalancer.input_format import check_requests
 from api_roadbalancer.local_files import digest_of, read_chunks
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import dollars, job_line
@@ -34,7 +35,8 @@ class RunRequest:
 
     With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones. `rows`
     make the requests where the input is a table; with `plain`, rows come out as JSON objects. With `is_stdin`, `source` holds
-    what came on standard input. `confirms` lets the job go on after its `canary`.
+    what came on standard input. With `fail_fast` it ends when no endpoint has been up for a while. `confirms` lets the job go on
+    after its `canary`.
     """
 
     source: Path
@@ -53,6 +55,7 @@ class RunRequest:
     dedupe: bool | None = None
     canary: Canary | None = None
     confirms: bool = False
+    fail_fast: bool = False
 
     @property
     def name(self) -> str:
@@ -81,6 +84,7 @@ class RunRequest:
             checks=self.checks,
             dedupe=self.dedupe,
             canary=self.canary,
+            fail_fast=self.fail_fast,
         )
 
     def _chunks(self) -> AsyncIterator[bytes]:
@@ -147,6 +151,7 @@ class Templates:
                 )
             if self.system is not None or self.fields or self.image_column is not None:
                 raise InvalidRequest("--system, --field and --image-column go with --prompt, for the rows of a table")
+            check_requests(source)
             return None
         table = open_table(source)
         check_columns(table)

@@ -10,12 +10,10 @@ import typer
 from rich.console import Console
 
 from api_roadbalancer.bulk.run import default_workers, worker_child
-from api_roadbalancer.cli.processes import Config, LogLevel, set_log_level
-from api_roadbalancer.embedded import is_free
+from api_roadbalancer.cli.processes import Config, LogLevel, check_port, set_log_level
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child, Supervisor
 from jobs.access.exposure import is_loopback, refuse_exposure
-from jobs.errors import InvalidRequest
 
 __all__ = ["up"]
 
@@ -36,14 +34,14 @@ def up(
     level = set_log_level(log_level)
     console = Console(stderr=True)
     stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
     # Without a password, Flower listens on this machine only, even if the API does not.
     flower_host = host if is_loopback(host) or os.environ.get("FLOWER_BASIC_AUTH") else "127.0.0.1"
-    for option, where, wanted in (("--port", host, port), ("--flower-port", flower_host, flower_port)):
-        if wanted and not is_free(where, wanted):
-            raise InvalidRequest(f"port {wanted} is in use; choose another with {option}")
-    with open_session(config) as session, Supervisor() as supervisor:
+    check_port(host, port)
+    check_port(flower_host, flower_port, "--flower-port")
+    supervisor = Supervisor()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.kill() if stopped.is_set() else stopped.set())
+    with open_session(config) as session, supervisor:
         asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))
         simulated = not session.configuration.endpoints
         session.start_simulations(supervisor)
@@ -60,7 +58,9 @@ def up(
         _say_hello(console, session, simulated, f"{host}:{port}", flower, len(supervisor.children))
         while not stopped.wait(LOOK_EVERY):
             supervisor.check()
-        console.print("stopping: lines in flight may finish, the rest is handed back (10 s at most)")
+        console.print(
+            "stopping: lines in flight may finish, the rest is handed back (10 s at most); Ctrl-C once more ends all at once"
+        )
 
 
 def _say_hello(console: Console, session: Session, simulated: bool, api: str, flower: str, processes: int) -> None:

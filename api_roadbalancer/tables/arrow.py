@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
+from api_roadbalancer.extra import pyarrow
 from api_roadbalancer.local_files import digest_of
-from api_roadbalancer.tables.extra import pyarrow
 from api_roadbalancer.tables.table import ROWS_AT_ONCE, Row, Table
 from jobs.errors import InvalidRequest
 

@@ -5,13 +5,14 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from api_roadbalancer.tables.arrow import ARROW_SUFFIXES, ArrowFileTable
+from api_roadbalancer.tables.excel import EXCEL_SUFFIXES, ExcelTable
 from api_roadbalancer.tables.table import Row, Table
 from api_roadbalancer.tables.text import SEPARATORS, TextTable, suffix_of
 from jobs.errors import InvalidRequest
 
 __all__ = ["FolderTable", "is_table", "open_table"]
 
-TABLE_SUFFIXES = (*SEPARATORS, ".txt", ".json", *ARROW_SUFFIXES)
+TABLE_SUFFIXES = (*SEPARATORS, ".txt", ".json", *ARROW_SUFFIXES, *EXCEL_SUFFIXES)
 READABLE = (*TABLE_SUFFIXES, ".jsonl")
 
 
@@ -26,7 +27,12 @@ def open_table(path: Path) -> Table:
         return FolderTable(path)
     if not path.is_file():
         raise InvalidRequest(f"there is no file {path}")
-    return ArrowFileTable(path) if path.suffix.lower() in ARROW_SUFFIXES else TextTable(path)
+    suffix = path.suffix.lower()
+    if suffix == ".xls":
+        raise InvalidRequest(f"{path}: workbooks of before Excel 2007 can't be read; save it as .xlsx")
+    if suffix in EXCEL_SUFFIXES:
+        return ExcelTable(path)
+    return ArrowFileTable(path) if suffix in ARROW_SUFFIXES else TextTable(path)
 
 
 class FolderTable(Table):

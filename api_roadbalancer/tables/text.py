@@ -6,12 +6,11 @@ import io
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import orjson
 
-from api_roadbalancer.local_files import digest_of
-from api_roadbalancer.tables.extra import pyarrow
+from api_roadbalancer.local_files import digest_of, open_plain
 from api_roadbalancer.tables.table import Row, Table, in_groups
 from jobs.errors import InvalidRequest
 
@@ -50,7 +49,7 @@ class TextTable(Table):
 
     def _read(self) -> Iterator[Row]:
         try:
-            with self._opened() as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+            with open_plain(self.path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
                 yield from self._parsed(text)
         except UnicodeDecodeError as exc:
             raise InvalidRequest(f"{self.path} is not UTF-8 (byte {exc.start} of a block); save it as UTF-8") from exc
@@ -60,13 +59,6 @@ class TextTable(Table):
             if self.path.suffix != ".zst" or exc.errno:
                 raise
             raise InvalidRequest(f"{self.path} is no whole zstd file: {exc}") from exc
-
-    def _opened(self) -> IO[bytes]:
-        if self.path.suffix == ".gz":
-            return cast(IO[bytes], gzip.open(self.path, "rb"))
-        if self.path.suffix == ".zst":
-            return io.BufferedReader(pyarrow(self.path.name).input_stream(str(self.path), compression="zstd"))
-        return self.path.open("rb")
 
     def _parsed(self, text: io.TextIOWrapper) -> Iterator[Row]:
         suffix = suffix_of(self.path)

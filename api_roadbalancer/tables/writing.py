@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
+from api_roadbalancer.extra import pyarrow
 from api_roadbalancer.tables.answers import ANSWER_COLUMNS, answered_groups
 from api_roadbalancer.tables.arrow import ArrowRows
-from api_roadbalancer.tables.extra import pyarrow
 from api_roadbalancer.tables.table import Row, Table
 from api_roadbalancer.tables.text import SEPARATORS
 from jobs.errors import InvalidRequest

@@ -62,7 +62,7 @@ def read_litellm(content: Mapping[str, Any], env: Mapping[str, str], source: str
     try:
         file = LiteLLMFile.model_validate(_without_nulls({name: content[name] for name in content if name not in own}))
     except ValidationError as exc:
-        raise refusal(exc, source) from None
+        raise refusal(exc, source, schema=LiteLLMFile) from None
     notes: list[str] = []
     entries = _entries(file, env, source, notes)
     if not entries:

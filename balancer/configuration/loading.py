@@ -64,7 +64,8 @@ def load_configuration(
     for key in ("redis_url", "store"):
         if env.get(VARIABLES[key]):
             given[key] = env[VARIABLES[key]]
-    return _build(read, given, str(source or "environment"), endpoints_from or "environment", _api_keys(env))
+    named = endpoints_from if endpoints else "environment"
+    return _build(read, given, str(source or "environment"), named, _api_keys(env))
 
 
 def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -104,8 +105,8 @@ def _build(read: _Read, given: dict[str, Any], source: str, endpoints_from: str,
         checked = ConfigurationFile.model_validate({**read.settings, **given})
     except ValidationError as exc:
         if endpoints_from != "environment" and exc.errors()[0]["loc"][0] == "endpoints":
-            raise refusal(exc, endpoints_from) from None
-        raise refusal(exc, source, {key: VARIABLES.get(key, "") for key in given}) from None
+            raise refusal(exc, endpoints_from, schema=ConfigurationFile) from None
+        raise refusal(exc, source, {key: VARIABLES.get(key, "") for key in given}, ConfigurationFile) from None
     endpoints = read.endpoints or _endpoints(checked.endpoints, endpoints_from if "endpoints" in given else source)
     return Configuration(
         endpoints=endpoints,

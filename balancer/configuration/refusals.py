@@ -1,10 +1,11 @@
 """Formats validation errors: where and why, never with a key or a password."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from balancer.errors import ConfigurationError
 
@@ -14,15 +15,21 @@ _KINDS_OF_VALUE = ("list[str]", "dict[str,str]")
 """Steps in pydantic's paths that tell between the types that a value may have; they don't stand in the file."""
 
 
-def refusal(error: ValidationError, source: str, variables: Mapping[str, str] | None = None) -> ConfigurationError:
+def refusal(
+    error: ValidationError,
+    source: str,
+    variables: Mapping[str, str] | None = None,
+    schema: type[BaseModel] | None = None,
+) -> ConfigurationError:
     """Return the error to raise for the first thing that pydantic found. `variables` are the keys at the top that were read from
-    the environment, each with its variable's name (or nothing, if the path says it better)."""
+    the environment, each with its variable's name (or nothing, if the path says it better). `schema` is what was asked for: it
+    has the keys that a misspelt one may have meant."""
     first = error.errors()[0]
     path = _path_of(first["loc"])
     key = str(first["loc"][0]) if first["loc"] else ""
     if variables and key in variables:
-        return ConfigurationError("environment", variables[key] or path, _reason_of(first))
-    return ConfigurationError(source, path, _reason_of(first))
+        return ConfigurationError("environment", variables[key] or path, _reason_of(first, schema))
+    return ConfigurationError(source, path, _reason_of(first, schema))
 
 
 def _path_of(location: tuple[int | str, ...]) -> str:
@@ -35,9 +42,10 @@ def _path_of(location: tuple[int | str, ...]) -> str:
     return path
 
 
-def _reason_of(error: Any) -> str:
+def _reason_of(error: Any, schema: type[BaseModel] | None) -> str:
     if error["type"] == "extra_forbidden":
-        return "unknown key; check the spelling against the list of keys in docs/configuration.md"
+        meant = get_close_matches(str(error["loc"][-1]), _keys_at(schema, error["loc"][:-1]), n=1)
+        return f"unknown key; {f'did you mean `{meant[0]}`?' if meant else 'docs/configuration.md lists all keys'}"
     if error["type"] == "missing":
         return "this key is required"
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -45,6 +53,23 @@ def _reason_of(error: Any) -> str:
     if {"api_key", "options"} & {*error["loc"]} or not isinstance(given, str | int | float | bool):
         return message
     return f"{message} (got {_without_password(given)!r})"
+
+
+def _keys_at(schema: type[BaseModel] | None, path: Sequence[int | str]) -> list[str]:
+    """Return the keys that are known at a path of a schema; none if it is not found."""
+    for step in path:
+        if isinstance(step, int) or schema is None:
+            continue
+        annotation = schema.model_fields[step].annotation if step in schema.model_fields else schema
+        schema = next(_models_in(annotation), None)
+    return [] if schema is None else [field.alias or name for name, field in schema.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models_in(part)
 
 
 def _without_password(given: str | float) -> str | float:

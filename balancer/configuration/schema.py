@@ -72,7 +72,7 @@ def checked_endpoint(settings: dict[str, Any], source: str) -> Endpoint:
     try:
         return EndpointEntry.model_validate(settings).endpoint()
     except ValidationError as exc:
-        raise refusal(exc, source) from None
+        raise refusal(exc, source, schema=EndpointEntry) from None
     except ConfigurationError as exc:
         raise ConfigurationError(source, exc.path, exc.reason) from None
 

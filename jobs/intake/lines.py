@@ -30,6 +30,7 @@ CHAT_PATH = "/v1/chat/completions"
 EMBEDDINGS_PATH = "/v1/embeddings"
 PATHS = tuple(f"/v1{path}" for path in KINDS)
 """The API paths that a line may ask for."""
+SHOWN_FIELDS = 8
 _SHORTHAND = ("prompt", "messages", "input")
 
 
@@ -133,8 +134,16 @@ def expand_shorthand(entry: Any, number: int) -> Any:
 
     Every other field of a shorthand line is a field of the request. A missing custom_id becomes `line-N`. Raises LineRefused.
     """
-    if not isinstance(entry, dict) or "body" in entry or not any(name in entry for name in _SHORTHAND):
+    if not isinstance(entry, dict) or "body" in entry:
         return entry
+    if not any(name in entry for name in _SHORTHAND):
+        if "url" in entry or "method" in entry:
+            return entry
+        found = ", ".join(list(entry)[:SHOWN_FIELDS]) or "no field"
+        problem = (
+            f"has none of `prompt`, `messages` and `input` (found: {found}); rows of a table need --prompt 'Say ... {{column}}'"
+        )
+        raise _refused("missing_required_parameter", problem, number, "prompt")
     body = {name: value for name, value in entry.items() if name not in ("custom_id", "method", "url")}
     if entry.get("url", CHAT_PATH) == CHAT_PATH and "prompt" in body:
         del body["prompt"]

@@ -3,6 +3,7 @@
 obstore serves folders, S3, GCS and Azure behind one interface.
 """
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from obstore.exceptions import BaseError as ObjectStoreError
 from obstore.store import LocalStore, from_url
 from obstore.store import ObjectStore as Backend
 
-__all__ = ["ObjectInfo", "ObjectStore", "ObjectStoreError", "part_range"]
+__all__ = ["ObjectInfo", "ObjectStore", "ObjectStoreError", "part_range", "store_problem"]
 
 CHUNK = 4 * 1024 * 1024
 """Bytes that are held in memory of an object that streams through."""
@@ -27,6 +28,18 @@ class ObjectInfo:
 
     path: str
     size: int
+
+
+def store_problem(error: Exception) -> str:
+    """Return what a store's client has found, in one line and without its inner structure."""
+    text = str(error)
+    if code := re.search(r"<Code>(\w+)</Code>", text):
+        message = re.search(r"<Message>([^<]*)</Message>", text)
+        return f"the bucket's server answered {code[1]}{f': {message[1]}' if message else ''}"
+    first = text.splitlines()[0]
+    if address := re.search(r"performing \w+ (\S+) .*error sending request", first):
+        return f"{address[1].partition('?')[0]} can't be reached"
+    return first
 
 
 class ObjectStore:

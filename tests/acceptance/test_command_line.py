@@ -289,8 +289,8 @@ async def test_harmless_oddities_of_a_file_are_fine(shell: Shell, model: ModelSe
 
 BAD_USAGE: list[tuple[list[str], dict[str, Any], str]] = [
     (["run", "no-such.jsonl"], {}, "there is no file no-such.jsonl"),
-    (["status", "batch_00000000000000000000000000000000"], {}, "there is no batch"),
-    (["status", "../../etc/passwd"], {}, "there is no batch"),
+    (["status", "batch_00000000000000000000000000000000"], {}, "there is no store at store"),
+    (["status", "../../etc/passwd"], {}, "there is no store at store"),
     (["run", "in.jsonl", "--window", "soon"], {}, "completion_window"),
     (["run", "in.jsonl", "--endpoint", "gpu1:8000"], {}, "--endpoint: endpoints[0].url"),
     (["run", "in.jsonl", "--model", "m"], {}, "--model: m: belongs to --endpoint URL"),

@@ -39,4 +39,4 @@ async def test_a_job_over_a_bucket(cluster: Cluster, bucket: str) -> None:
         names = ids(300)
         job = await ended(node, await submit(node, names))
         await check_each_once(node, job, names)
-        assert len(await node.objects.folder("files")) == 3, "input, its index and the output, and no parts any more"
+        assert len(await node.objects.folder("files")) == 4, "input, its two indexes and the output, and no parts any more"

@@ -33,7 +33,7 @@ def test_what_is_left_out_of_a_litellm_file_is_told_as_the_page_shows(tmp_path: 
     page = (DOCS / "moving_from_litellm_proxy.md").read_text()
     (tmp_path / "config.yaml").write_text(next(block for label, block in BLOCK.findall(page) if label == "yaml"))
     notes = load_configuration(tmp_path / "config.yaml", {}).notes
-    shown = re.findall(r"^    config\.yaml: (.*?)(?:; …)?$", page, re.MULTILINE)
+    shown = re.findall(r"^    warning: (.*?)(?:; …)?$", page, re.MULTILINE)
     assert len(notes) == len(shown) == 2
     assert all(note.startswith(words) for note, words in zip(notes, shown, strict=True))
 
