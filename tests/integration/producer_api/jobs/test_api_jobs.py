@@ -80,7 +80,10 @@ def test_a_job_is_made_of_an_uploaded_file(http: httpx.Client) -> None:
 def test_requests_that_can_not_be_used_make_a_failed_job(http: httpx.Client) -> None:
     job = create(http, requests=[{"prompt": "good"}, {"prompt": 5}, {"custom_id": "x"}])
     assert (job["status"], job["progress"]) == ("failed", 1.0)
-    assert [(error["line"], error["code"]) for error in job["errors"]] == [(2, "invalid_value"), (3, "invalid_method")]
+    assert [(error["line"], error["code"]) for error in job["errors"]] == [
+        (2, "invalid_value"),
+        (3, "missing_required_parameter"),
+    ]
     assert http.get(job["links"]["results"]).content == b""
     unknown = create(http, prompts=["a"], model="gpt-unknown")
     assert [error["code"] for error in unknown["errors"]] == ["model_not_found"]
