@@ -83,6 +83,7 @@ class AsyncClient:
         checks: Sequence[str | Mapping[str, Any]] = (),
         recheck: Mapping[str, Any] | None = None,
         dedupe: bool | None = None,
+        cache: str = "",
         max_cost: float | None = None,
         window: str = "24h",
     ) -> RemoteJob:
@@ -100,6 +101,7 @@ class AsyncClient:
             "max_cost": max_cost,
             "checks": list(checks),
             "dedupe": dedupe,
+            "cache": cache or None,
             "recheck": dict(recheck) if recheck is not None else None,
         }
         body = {name: value for name, value in options.items() if value not in (None, [])}

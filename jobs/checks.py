@@ -9,6 +9,7 @@ import jsonschema_rs
 import orjson
 
 from jobs.errors import InvalidRequest
+from jobs.python_checks import check_name, problem_with
 
 __all__ = ["Checks", "Fault", "checks_of", "parse_checks"]
 
@@ -70,7 +71,8 @@ def parse_checks(checks: Sequence[Any], recheck: Mapping[str, Any] | None = None
     """Return checks and their retry settings as stored with a job (JSON); "" without any check.
 
     A check is a name, or an object with one name and its value: `{"schema": {...}}`, `{"finish_reason": "stop"}`, `"not_empty"`,
-    `{"regex": "..."}`, `{"max_chars": 200}`. `recheck` has `attempts`, `feedback` and `model`. Raises InvalidRequest.
+    `{"regex": "..."}`, `{"max_chars": 200}`, `{"python": "module:function"}`. `recheck` has `attempts`, `feedback` and `model`.
+    Raises InvalidRequest.
     """
     if not checks:
         if recheck:
@@ -176,12 +178,23 @@ def _max_chars(most: Any) -> Callable[[Choice], Fault | None]:
     return check
 
 
+def _python(name: Any) -> Callable[[Choice], Fault | None]:
+    function = check_name(name)
+
+    def check(choice: Choice) -> Fault | None:
+        problem = problem_with(function, _text(choice))
+        return None if problem is None else _fault("python", problem, choice)
+
+    return check
+
+
 _MAKERS: dict[str, Callable[[Any], Callable[[Choice], Fault | None]]] = {
     "schema": _schema,
     "finish_reason": _finish_reason,
     "not_empty": _not_empty,
     "regex": _regex,
     "max_chars": _max_chars,
+    "python": _python,
 }
 
 

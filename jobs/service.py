@@ -19,8 +19,8 @@ from jobs.errors import InvalidRequest, NotFound, NotReady
 from jobs.ids import new_job_id
 from jobs.intake.files import BATCH_PURPOSE, Files
 from jobs.intake.line_index import read_lines
-from jobs.intake.lines import PATHS
-from jobs.intake.requests import JobRequest, NewJob
+from jobs.intake.lines import CHAT_PATH, PATHS
+from jobs.intake.requests import LONGEST_CACHE, JobRequest, NewJob
 from jobs.records import BadLine, FileRecord, Job
 from jobs.results.assembly import Assembly
 from jobs.results.formats import with_request
@@ -117,10 +117,7 @@ class JobService:
             raise InvalidRequest("a background job has no priority: it takes only what no other job wants", "priority")
         if abs(request.priority) > MAX_PRIORITY:
             raise InvalidRequest(f"priority must lie between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority")
-        if request.canary is not None and not 1 <= request.canary.lines <= MOST_CANARY_LINES:
-            raise InvalidRequest(f"a canary has 1 to {MOST_CANARY_LINES:,} lines", "canary", "invalid_value")
-        if request.order not in ORDERS:
-            raise InvalidRequest(f"order must be {' or '.join(ORDERS)}", "order", "invalid_value")
+        _check_choices(request)
         if request.path not in PATHS:
             raise InvalidRequest(f"endpoint must be {' or '.join(PATHS)}", "endpoint", "invalid_value")
         try:
@@ -137,7 +134,10 @@ class JobService:
             check_cap(request.max_cost)
             if not errors:
                 require_prices(self._fleet, file.models)
-        return NewJob(request, file, seconds, errors)
+        cache = parse_window(request.cache, "cache") if request.cache else 0
+        if cache > LONGEST_CACHE:
+            raise InvalidRequest(f"cache may be {LONGEST_CACHE // 86400}d at most", "cache", "invalid_value")
+        return NewJob(request, file, seconds, errors, cache_seconds=int(cache))
 
     def _check_recheck(self, request: JobRequest) -> None:
         if request.checks and (model := checks_of(request.checks).model):
@@ -258,13 +258,20 @@ class JobService:
         return tuple(errors)
 
 
-def parse_window(window: str) -> float:
-    """Return the seconds of a completion window such as `24h`, `30m` or `90s`. Raises InvalidRequest."""
+def _check_choices(request: JobRequest) -> None:
+    if request.canary is not None and not 1 <= request.canary.lines <= MOST_CANARY_LINES:
+        raise InvalidRequest(f"a canary has 1 to {MOST_CANARY_LINES:,} lines", "canary", "invalid_value")
+    if request.order not in ORDERS:
+        raise InvalidRequest(f"order must be {' or '.join(ORDERS)}", "order", "invalid_value")
+    if request.checks and request.path != CHAT_PATH:
+        raise InvalidRequest(f"checks are for chats, and not for {request.path}", "checks", "invalid_value")
+
+
+def parse_window(window: str, param: str = "completion_window") -> float:
+    """Return the seconds of a completion window such as `24h`, `30m` or `90s`. Raises InvalidRequest, about `param`."""
     match = _WINDOW.fullmatch(window)
     if not match or not int(match[1]):
-        raise InvalidRequest(
-            f"completion_window must be a number and s, m, h or d, such as 24h (got {window!r})", "completion_window"
-        )
+        raise InvalidRequest(f"{param} must be a number and s, m, h or d, such as 24h (got {window!r})", param)
     return float(int(match[1]) * _UNITS[match[2]])
 
 

@@ -69,6 +69,7 @@ class Line:
     """Those sent in this pass, with hedges."""
     rechecks: int = 0
     """How often it was asked again since its answer did not pass the job's checks."""
+    cache_key: str = ""
     spent: tuple[Outcome, ...] = ()
     """Its answers that did not pass."""
 
@@ -212,6 +213,10 @@ class LineSender:
             if outcome.too_many:
                 await asyncio.sleep(AFTER_TOO_MANY)
             return outcome
+
+    def accepts(self, outcome: Outcome) -> bool:
+        """Whether an answer passes the job's checks."""
+        return self._checks is None or self._checks.fault(_body(outcome)) is None
 
     def checked(self, line: Line, outcome: Outcome) -> Outcome:
         """Return an answer as it is if it passes the job's checks; else as a failure, and have the line ask differently."""

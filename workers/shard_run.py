@@ -23,6 +23,7 @@ from jobs.records import Job, Shard
 from jobs.results.formats import answer_line, error_line, line_number
 from jobs.results.history import LineHistory
 from jobs.storage import object_store
+from workers.answer_cache import AnswerCache
 from workers.hedging import LOOK_EVERY
 from workers.line_sender import Line, LineSender, Place
 from workers.retrying import after_a_pass
@@ -56,6 +57,7 @@ class ShardRun:
         self._results: dict[int, tuple[bool, bytes]] = {}
         self._histories: Mapping[int, LineHistory] = {}
         """What was tried before, by the numbers of the lines."""
+        self._cache = AnswerCache(context.objects, job.owner, job.cache) if job.cache else None
         self._sender = LineSender(shard.endpoint, job, context)
         self._failures: dict[int, tuple[Line, Failure]] = {}
         """Lines that failed everywhere, by their numbers, and the last failure of each."""
@@ -158,6 +160,9 @@ class ShardRun:
                 self._blame(line)
                 self._announce(-1)
                 continue
+            if line.cache_key and await self._use_cached(line):
+                self._announce(-1)
+                continue
             place = await self._sender.place_for(line)
             if isinstance(place, GiveUp):
                 self._failures[line.number] = (line, place.failure)
@@ -174,6 +179,16 @@ class ShardRun:
                 task = self._begin(self._run_safely(line, place), line, place.slot)
                 if line.number == self.shard.first and self._job.groups_prefixes:
                     await asyncio.wait([task], timeout=self._time_to_read())
+
+    async def _use_cached(self, line: Line) -> bool:
+        """Take the answer of another job, if there is one that passes the checks of this one."""
+        assert self._cache is not None
+        outcome = await self._cache.find(line.cache_key)
+        if outcome is None or not self._sender.accepts(outcome):
+            return False
+        result = answer_line(self.shard.job_id, line.input_number, line.custom_id, outcome, line.tried(), cached=True)
+        self._keep(FinishedLine(line.number, result, False, NO_USAGE, cost=0.0, repeats=line.repeats))
+        return True
 
     async def _lines(self) -> AsyncIterator[Line]:
         """Yield the lines that are not finished. Where prompts are kept only if marked, each line knows whether it begins
@@ -247,6 +262,8 @@ class ShardRun:
         attempts = Attempts(self._context.fleet.catalog.routes.models_for(body))
         path = entry["url"].removeprefix("/v1")
         line = Line(number, found.number, entry["custom_id"], path, body, len(raw), attempts, found.repeats)
+        if self._cache is not None:
+            line.cache_key = self._cache.key(path, body)
         if number in self._histories:
             line.history = self._histories[number]
         return line
@@ -256,6 +273,8 @@ class ShardRun:
         try:
             sent = await self._sender.send(line, place)
             if isinstance(sent, Outcome):
+                if self._cache is not None and sent.failure is None:
+                    await self._cache.keep(line.cache_key, sent)
                 self._record(line, sent)
                 self._end_hedges(line)
             else:

@@ -12,7 +12,16 @@ from pydantic import BaseModel, ValidationError
 from api_roadbalancer.extra import pyarrow
 from api_roadbalancer.local_files import write_whole
 from api_roadbalancer.progress import money
-from api_roadbalancer.tables import Row, Table, answered_groups, check_columns, table_chunks
+from api_roadbalancer.tables import (
+    ANSWER_COLUMNS,
+    VECTOR_COLUMNS,
+    Row,
+    Table,
+    answered_groups,
+    check_columns,
+    table_chunks,
+    with_vectors,
+)
 from jobs.records import Job, Tokens
 from jobs.results.formats import line_number
 from jobs.storage.byte_streams import lines_of
@@ -35,11 +44,13 @@ class Answers:
         again: Callable[[], Job] | None = None,
         model: type[BaseModel] | None = None,
         is_json: bool = False,
+        embeds: bool = False,
     ) -> None:
         """`again` sends the rows that failed again and returns the job when it has ended. With `is_json` answers are JSON, with
         `model` objects of it."""
         self._model = model
         self._is_json = is_json or model is not None
+        self._embeds = embeds
         self._again = again
         self._data = data
         self._table = table
@@ -78,12 +89,20 @@ class Answers:
     def text(self) -> Any:
         """The answers, as the input was: a Series for a data frame, a column for Arrow data, else a list. A row that failed has
         None."""
-        return _like(self._data, [answer["answer"] for answer in self._all()])
+        return _like(self._data, [answer.get("answer") for answer in self._all()])
+
+    @property
+    def embeddings(self) -> list[list[float] | None]:
+        """The embeddings; None where a row failed."""
+        return [answer["embedding"] for answer in self._all()]
 
     @property
     def objects(self) -> list[Any]:
         """The answers as objects of the schema's model, or as what their JSON says; None where a row failed."""
         return [self._object(answer["answer"]) for answer in self._all()]
+
+    def _value(self, answer: Row) -> Any:
+        return answer["embedding"] if self._embeds else self._object(answer["answer"])
 
     def _object(self, text: str | None) -> Any:
         if text is None or not self._is_json:
@@ -102,12 +121,13 @@ class Answers:
         return {number: answer["error"] for number, answer in enumerate(self._all()) if answer["error"] is not None}
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield each row's answer: an object if there is a schema, else a text; None where it failed."""
-        return (self._object(answer["answer"]) for answer in self._all())
+        """Yield each row's answer: an object if there is a schema, an embedding if those were asked for, else a text; None where
+        it failed."""
+        return map(self._value, self._all())
 
     def __getitem__(self, index: int) -> Any:
         """Return the answer of one row, as iteration does."""
-        return self._object(self._all()[index]["answer"])
+        return self._value(self._all()[index])
 
     def retry(self) -> "Answers":
         """Send the rows that failed again, and take their answers in; the others stay, and what was paid stays counted. Returns
@@ -153,7 +173,8 @@ class Answers:
 
     async def _collected(self) -> list[Row]:
         groups = answered_groups(self._table, self.job_id, *self._files())
-        return [self._validated(answer) async for _, answers in groups for answer in answers]
+        found = [self._validated(answer) async for _, answers in groups for answer in answers]
+        return with_vectors(found) if self._embeds else found
 
     def _validated(self, answer: Row) -> Row:
         """Turn an answer into a failed row that fits the schema but not the model's own validators."""
@@ -168,9 +189,10 @@ class Answers:
         return answer
 
     def _write(self, path: Path, suffix: str) -> None:
-        check_columns(self._table)
+        check_columns(self._table, VECTOR_COLUMNS if self._embeds else ANSWER_COLUMNS)
         format_ = path.with_suffix(suffix)
-        _finish(write_whole(path, table_chunks(self._table, format_, self.job_id, *self._files())))
+        output, errors = self._files()
+        _finish(write_whole(path, table_chunks(self._table, format_, self.job_id, output, errors, self._embeds)))
 
     def _files(self) -> list[AsyncIterator[bytes] | None]:
         objects = ObjectStore.open(self._store)

@@ -21,6 +21,7 @@ def run(
     *,
     prompt: str | None = None,
     system: str | None = None,
+    embed: str | None = None,
     messages_column: str | None = None,
     image_column: str | None = None,
     fields: Mapping[str, Any] | None = None,
@@ -28,6 +29,7 @@ def run(
     checks: Sequence[str | Mapping[str, Any]] = (),
     recheck: Mapping[str, Any] | None = None,
     dedupe: bool | None = None,
+    cache: str = "",
     endpoints: Sequence[str] = (),
     model: str | None = None,
     api_key_env: str | None = None,
@@ -44,15 +46,16 @@ def run(
     `pyarrow.Table`, a data set of Hugging Face's, or any iterable of mappings or of texts. `prompt` and `system` are templates: a
     column's name in braces stands for its value. Texts are asked as they are if there is no prompt. `messages_column` names a
     column of messages instead, `image_column` one with an image's path or URL. `fields` go into each request, such as
-    `{"max_tokens": 40}`.
+    `{"max_tokens": 40}`. With `embed`, a template too, the answers are embeddings: `answers.embeddings`.
 
     With `schema` (a pydantic model, or a JSON schema) the endpoints are asked for JSON, and the answers are validated objects.
     `checks` are what answers have to pass beside it, in order: `"not_empty"`, `{"finish_reason": "stop"}`, `{"regex": "..."}`,
-    `{"max_chars": 200}`. A request whose answer fails a check is sent again, twice by default, with the reason added to it:
-    `recheck={"attempts": 2, "feedback": True, "model": None}`.
+    `{"max_chars": 200}`, `{"python": "module:function"}` (see jobs.python_checks). A request whose answer fails a check is sent
+    again, twice by default, with the reason added to it: `recheck={"attempts": 2, "feedback": True, "model": None}`.
 
     A request that is the same as an earlier one is not sent: its row gets the same answer, and the cost counts once. Without
     `dedupe`, this holds for requests whose answers would be the same (a temperature of 0 or a `seed` in `fields`); True: for all.
+    With `cache="30d"`, a request that another job has had answered within that time gets that answer.
 
     The requests go to `endpoints` (URLs, with the key in the environment variable `api_key_env`), or to those of the
     configuration file `config`, as on the command line. `model` is asked for. At `max_cost` (USD) CapReached is raised; all has
@@ -65,7 +68,7 @@ def run(
     interrupted.
     """
     table = table_of(data)
-    if prompt is None and messages_column is None and len(table.columns) == 1:
+    if prompt is None and messages_column is None and embed is None and len(table.columns) == 1:
         prompt = f"{{{table.columns[0]}}}"
     asked = dict(fields or {})
     if model is not None and not endpoints:
@@ -74,7 +77,7 @@ def run(
     if schema is not None:
         asked.setdefault("response_format", response_format(schema))
     calls = Calls.of(endpoints, model, api_key_env, config, progress)
-    requests = RowRequests(table, prompt, system, asked, messages_column, image_column)
+    requests = RowRequests(table, prompt, system, asked, messages_column, image_column, embed)
     digest = requests.digest()
     deduped = "" if dedupe is None else f"dedupe {dedupe}"
     request = BulkRequest(
@@ -87,10 +90,11 @@ def run(
         hashlib.sha256(f"{digest}{kept}{deduped}".encode()).hexdigest() if id is not None else "",
         checks=kept,
         dedupe=dedupe,
+        cache=cache,
     )
     job, store = calls.ended(request)
 
     def again() -> Job:
         return calls.ended(replace(request, retries_failed=True))[0]
 
-    return Answers(data, table, job, store, again, schema if is_model(schema) else None, schema is not None)
+    return Answers(data, table, job, store, again, schema if is_model(schema) else None, schema is not None, embed is not None)

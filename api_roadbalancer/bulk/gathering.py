@@ -61,13 +61,12 @@ class Gathering:
             wanted = [(body, future) for body, future in taken if not future.cancelled()]
             try:
                 answers = await asyncio.to_thread(self._run, [body for body, _ in wanted])
-            except BaseException as exc:
-                for _, future in wanted:
-                    if not future.done():
-                        future.set_exception(exc if isinstance(exc, Exception) else RequestFailed(str(exc), "stopped"))
-                if not isinstance(exc, Exception):
-                    raise
+            except Exception as exc:
+                _fail(wanted, exc)
                 continue
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as exc:
+                _fail(wanted, RequestFailed(str(exc), "stopped"))
+                raise
             for (_, future), answer in zip(wanted, answers, strict=True):
                 if not future.done():
                     future.set_exception(answer) if isinstance(answer, Exception) else future.set_result(answer)
@@ -97,6 +96,12 @@ class Gathering:
         for number, line in read_lines_of(job, store):
             found[number] = _answer_of(orjson.loads(line))
         return found
+
+
+def _fail(wanted: Sequence[tuple[Mapping[str, Any], asyncio.Future[Mapping[str, Any]]]], error: Exception) -> None:
+    for _, future in wanted:
+        if not future.done():
+            future.set_exception(error)
 
 
 def _line(number: int, body: Mapping[str, Any]) -> bytes:

@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from api_roadbalancer.bulk.outage import NOTICED_AFTER, Outage, OutageGivenUp
@@ -18,6 +19,7 @@ from jobs.intake.files import Upload
 from jobs.intake.requests import Canary
 from jobs.node import Node
 from jobs.overview import EndpointState, endpoint_states
+from jobs.python_checks import ALLOWED, uses_python
 from jobs.records import BadLine, Job
 from jobs.rounds.retry import RetrySelection
 from jobs.service import JobRequest
@@ -57,6 +59,7 @@ class BulkRequest:
     dedupe: bool | None = None
     canary: Canary | None = None
     fail_fast: bool = False
+    cache: str = ""
 
 
 class Display(Protocol):
@@ -104,6 +107,7 @@ class BulkRun:
             job = await node.service.retry(job.id, RetrySelection(), self._request.window)
         self.was_done = job.is_final
         started = False
+        environment = ALLOWED if uses_python(self._request.checks) else {}
         found: Job | None = job
         while found is not None and not found.is_final:
             if found.paused is PauseReason.CANARY and self._confirm is not None and await self._confirm(node, found):
@@ -113,7 +117,7 @@ class BulkRun:
             if not started:
                 started = True
                 for number in range(1, (self._request.workers or default_workers()) + 1):
-                    self._supervisor.start(worker_child(self._session, number))
+                    self._supervisor.start(worker_child(self._session, number, environment=environment))
             found = await self._watch(node, found)
         return found
 
@@ -166,6 +170,7 @@ class BulkRun:
             checks=self._request.checks,
             dedupe=self._request.dedupe,
             canary=self._request.canary,
+            cache=self._request.cache,
         )
         try:
             errors = await node.service.check(request)
@@ -225,11 +230,13 @@ def default_workers() -> int:
     return max(1, min(4, os.cpu_count() or 1))
 
 
-def worker_child(session: Session, number: int, log_level: str = "") -> Child:
+def worker_child(
+    session: Session, number: int, log_level: str = "", environment: Mapping[str, str] = MappingProxyType({})
+) -> Child:
     """Return a worker process of this session. Without a `log_level` it logs everything to a file of its own."""
     log = None if log_level else session.run_folder / f"worker-{number}.log"
     arguments = ["worker", "--config", str(session.settings_file()), "--name", f"worker-{number}"]
-    return Child(f"worker {number}", [*arguments, "--log-level", log_level or "INFO"], log)
+    return Child(f"worker {number}", [*arguments, "--log-level", log_level or "INFO"], log, dict(environment))
 
 
 class _Refused(InvalidRequest):

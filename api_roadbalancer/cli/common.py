@@ -15,7 +15,17 @@ from jobs.intake.requests import Canary
 from jobs.node import Node, open_node
 from workers.messages import celery_wake
 
-__all__ = ["CanaryLines", "CanaryRandom", "Dedupe", "JobId", "MaxCost", "canary_from_options", "wide_console", "with_node"]
+__all__ = [
+    "Cache",
+    "CanaryLines",
+    "CanaryRandom",
+    "Dedupe",
+    "JobId",
+    "MaxCost",
+    "canary_from_options",
+    "wide_console",
+    "with_node",
+]
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, such as batch_….")]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="When so much is spent, the job pauses.")]
@@ -26,6 +36,9 @@ Dedupe = Annotated[
         help="Send the same request once. Left out: only where the answers would be the same (temperature 0 or a seed).",
         show_default=False,
     ),
+]
+Cache = Annotated[
+    str, typer.Option(metavar="AGE", help="Use answers of other jobs that are not older: 30d, 12h. Never, if left out.")
 ]
 CanaryLines = Annotated[
     int | None, typer.Option("--canary", metavar="N", min=1, help="Pause after the first N lines, to look at their answers.")

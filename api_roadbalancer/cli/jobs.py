@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from api_roadbalancer.cli.common import (
+    Cache,
     CanaryLines,
     CanaryRandom,
     Dedupe,
@@ -66,6 +67,7 @@ def submit(
     background: Annotated[bool, typer.Option("--background", help="Take only what no other job wants.")] = False,
     order: Annotated[str, typer.Option(help="auto: lines that begin alike one after the other; input: as they stand.")] = "auto",
     dedupe: Dedupe = None,
+    cache: Cache = "",
     canary: CanaryLines = None,
     canary_random: CanaryRandom = False,
     max_cost: MaxCost = None,
@@ -85,7 +87,9 @@ def submit(
             return known
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
         path = next(iter(file.paths), CHAT_PATH)
-        request = JobRequest(file.id, path, window, priority, background, order, max_cost=max_cost, dedupe=dedupe, canary=first)
+        request = JobRequest(
+            file.id, path, window, priority, background, order, max_cost=max_cost, dedupe=dedupe, canary=first, cache=cache
+        )
         if named is not None:
             request = replace(request, job_id=named[0], request_digest=named[1])
         try:

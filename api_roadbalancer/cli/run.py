@@ -1,13 +1,11 @@
 """`run`: runs one file of requests to the end, with Redis and workers started and stopped on the way."""
 
 import asyncio
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +15,10 @@ from rich.console import Console
 from api_roadbalancer.bulk.display import TerminalDisplay
 from api_roadbalancer.bulk.run import BulkRun
 from api_roadbalancer.cli.canary import ask, show_canary
-from api_roadbalancer.cli.common import WIDE, CanaryLines, CanaryRandom, Dedupe, MaxCost, canary_from_options
+from api_roadbalancer.cli.common import WIDE, Cache, CanaryLines, CanaryRandom, Dedupe, MaxCost, canary_from_options
 from api_roadbalancer.cli.processes import Config
-from api_roadbalancer.cli.run_request import STDIN, RunRequest, Templates, checks_from_options, how_to_go_on, place_of
+from api_roadbalancer.cli.run_request import RunRequest, Templates, checks_from_options, how_to_go_on, place_of
+from api_roadbalancer.input_source import input_file, is_elsewhere
 from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import cached_share, duration, fleet_table, money
@@ -27,7 +26,6 @@ from api_roadbalancer.result_files import check_place, refuse_foreign
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Supervisor
 from api_roadbalancer.tables import table_chunks
-from jobs.errors import InvalidRequest
 from jobs.node import Node, open_node
 from jobs.overview import EndpointState, endpoint_states
 from jobs.records import Job
@@ -41,8 +39,10 @@ ALL_DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def run(
     source: Annotated[
-        Path,
-        typer.Argument(metavar="IN", help="Requests, a JSON object a line; or a table (.csv, .parquet, ...); or - for stdin."),
+        str,
+        typer.Argument(
+            metavar="IN", help="Requests, a JSON object a line; or a table (.csv, .parquet, ...); - for stdin, or s3://..."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -52,6 +52,9 @@ def run(
         str | None, typer.Option(metavar="TEMPLATE", help="Ask this about each row of a table: 'Translate: {column}'.")
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEMPLATE", help="System message for each row (with --prompt).")] = None,
+    embed: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", help="Ask for the embedding of this text of each row: '{column}'.")
+    ] = None,
     messages_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Column that holds the messages (instead of --prompt).")
     ] = None,
@@ -87,6 +90,7 @@ def run(
         int | None, typer.Option(metavar="N", help="How often to ask again after an answer that does not pass: 2.")
     ] = None,
     dedupe: Dedupe = None,
+    cache: Cache = "",
     canary: CanaryLines = None,
     canary_random: CanaryRandom = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on after the canary without asking.")] = False,
@@ -103,23 +107,21 @@ def run(
     Exit code 0: all lines completed; 1: some failed (see the errors file), or --max-cost is reached; 2: bad usage or bad input.
     """
     checks = checks_from_options(check or (), schema, recheck)
-    templates = Templates(prompt, system, messages_column, image_column, field or ())
+    templates = Templates(prompt, system, messages_column, image_column, field or (), embed)
     endpoints = NamedEndpoints.of(endpoint or [], model, api_key_env)
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=WIDE)
     live = console.is_terminal and not no_progress
     with ExitStack() as stack:
-        is_stdin = str(source) == STDIN
-        source = stack.enter_context(_standard_input(out)) if is_stdin else source
-        if not source.exists():
-            raise InvalidRequest(f"there is no file {source}")
-        rows = templates.rows_of(source)
-        out = place_of(source, out, rows is not None, plain)
+        file = stack.enter_context(input_file(source, has_output=out is not None))
+        rows = templates.rows_of(file)
+        out = place_of(file, out, rows is not None, plain)
         first = canary_from_options(canary, canary_random)
         request = RunRequest(
-            source, out, window, workers, config, max_cost, force, endpoints, rows, plain, is_stdin, retry_failed, checks, dedupe,
-            canary=first, confirms=yes, fail_fast=fail_fast,
+            file, out, window, workers, config, max_cost, force, endpoints, rows, plain, source if is_elsewhere(source) else "",
+            retry_failed, checks, dedupe,
+            canary=first, confirms=yes, fail_fast=fail_fast, cache=cache,
         )  # fmt: skip
-        check_place(request.out, source)
+        check_place(request.out, file)
         session = stack.enter_context(open_session(config, endpoints))
         supervisor = stack.enter_context(Supervisor())
         if not session.configuration.endpoints:
@@ -127,17 +129,6 @@ def run(
         session.start_simulations(supervisor)
         code = asyncio.run(_Run(request, session, supervisor, console, live).go())
     sys.exit(code)
-
-
-@contextmanager
-def _standard_input(out: Path | None) -> Iterator[Path]:
-    """Put what comes on standard input into a file, which is deleted at the end."""
-    if out is None:
-        raise InvalidRequest("standard input has no name to call the results by; name their file with -o")
-    with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        yield Path(file.name)
 
 
 class _Run:
@@ -202,8 +193,8 @@ class _Run:
         """Write the user's files; one that would be empty is not there."""
         out, rows = self._request.out, self._request.rows
         if rows is not None and self._request.writes_rows:
-            files = [await node.service.output(job, kind) for kind in ("output", "error")]
-            await write_whole(out, table_chunks(rows.table, out, job.id, *files))
+            output, errors = await node.service.output(job, "output"), await node.service.output(job, "error")
+            await write_whole(out, table_chunks(rows.table, out, job.id, output, errors, rows.embed is not None))
             return
         for kind, path in (("output", self._request.out), ("error", errors_path(self._request.out))):
             content = await node.service.output(job, kind)

@@ -13,17 +13,24 @@ from api_roadbalancer.input_format import check_requests
 from api_roadbalancer.local_files import digest_of, read_chunks
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import dollars, job_line
-from api_roadbalancer.tables import RowRequests, check_columns, is_table, is_table_output, open_table
+from api_roadbalancer.tables import (
+    ANSWER_COLUMNS,
+    VECTOR_COLUMNS,
+    RowRequests,
+    check_columns,
+    is_table,
+    is_table_output,
+    open_table,
+)
 from jobs.checks import parse_checks
 from jobs.cost.projection import sufficient_cap
 from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary
+from jobs.python_checks import check_name, load_function
 from jobs.records import Job
 from jobs.states import PauseReason
 
-__all__ = ["STDIN", "RunRequest", "Templates", "checks_from_options", "default_out", "how_to_go_on", "place_of"]
-
-STDIN = "-"
+__all__ = ["RunRequest", "Templates", "checks_from_options", "default_out", "how_to_go_on", "place_of"]
 
 OTHER_FORMATS = (".arrow", ".feather", ".xlsx", ".xls", ".json", ".gz", ".zst")
 """Names that promise something else than what is written."""
@@ -34,9 +41,9 @@ class RunRequest:
     """What is to be done: the input, where the output goes, how long it may take, and what it may cost (USD).
 
     With `force` the output may replace a file that holds something else. `endpoints` stand instead of the configured ones. `rows`
-    make the requests where the input is a table; with `plain`, rows come out as JSON objects. With `is_stdin`, `source` holds
-    what came on standard input. With `fail_fast` it ends when no endpoint has been up for a while. `confirms` lets the job go on
-    after its `canary`.
+    make the requests where the input is a table; with `plain`, rows come out as JSON objects. `elsewhere` is what the input is
+    called where `source` is a copy of it. With `fail_fast` it ends when no endpoint has been up for a while. `confirms` lets the
+    job go on after its `canary`.
     """
 
     source: Path
@@ -49,18 +56,19 @@ class RunRequest:
     endpoints: NamedEndpoints | None = None
     rows: RowRequests | None = None
     plain: bool = False
-    is_stdin: bool = False
+    elsewhere: str = ""
     retries_failed: bool = False
     checks: str = ""
     dedupe: bool | None = None
     canary: Canary | None = None
     confirms: bool = False
     fail_fast: bool = False
+    cache: str = ""
 
     @property
     def name(self) -> str:
         """What the user calls the input."""
-        return STDIN if self.is_stdin else str(self.source)
+        return self.elsewhere or str(self.source)
 
     @property
     def writes_rows(self) -> bool:
@@ -70,7 +78,7 @@ class RunRequest:
     def bulk(self) -> BulkRequest:
         """Return what is to be answered: the same job for the same input and output. Reads the whole input."""
         digest = digest_of(self.source) if self.rows is None else self.rows.digest()
-        name = STDIN if self.is_stdin else str(self.source.absolute())
+        name = self.elsewhere or str(self.source.absolute())
         dedupe = "" if self.dedupe is None else f"\ndedupe {self.dedupe}"
         identity = f"{name}\n{self.out.absolute()}\n{digest}{self.checks}{dedupe}"
         return BulkRequest(
@@ -85,6 +93,7 @@ class RunRequest:
             dedupe=self.dedupe,
             canary=self.canary,
             fail_fast=self.fail_fast,
+            cache=self.cache,
         )
 
     def _chunks(self) -> AsyncIterator[bytes]:
@@ -139,10 +148,11 @@ class Templates:
     messages_column: str | None = None
     image_column: str | None = None
     fields: Sequence[str] = ()
+    embed: str | None = None
 
     def rows_of(self, source: Path) -> RowRequests | None:
         """Return what makes requests of an input that is a table; None for one that holds requests. Raises InvalidRequest."""
-        if self.prompt is None and self.messages_column is None:
+        if self.prompt is None and self.messages_column is None and self.embed is None:
             if is_table(source):
                 columns = ", ".join(open_table(source).columns)
                 example = '--prompt "Translate into Korean: {text}"'
@@ -154,9 +164,9 @@ class Templates:
             check_requests(source)
             return None
         table = open_table(source)
-        check_columns(table)
+        check_columns(table, ANSWER_COLUMNS if self.embed is None else VECTOR_COLUMNS)
         fields = dict(map(_field, self.fields))
-        return RowRequests(table, self.prompt, self.system, fields, self.messages_column, self.image_column)
+        return RowRequests(table, self.prompt, self.system, fields, self.messages_column, self.image_column, self.embed)
 
 
 def checks_from_options(checks: Sequence[str], schema: Path | None, recheck: int | None) -> str:
@@ -172,6 +182,8 @@ def checks_from_options(checks: Sequence[str], schema: Path | None, recheck: int
             raise InvalidRequest(f"--schema {schema} can't be read as JSON: {exc}") from exc
     for check in checks:
         name, sign, value = check.partition("=")
+        if name == "python" and sign:
+            load_function(check_name(value))
         listed.append({name: _json_or_text(value) if name == "max_chars" else value} if sign else name)
     if not listed:
         return parse_checks((), None if recheck is None else {"attempts": recheck})

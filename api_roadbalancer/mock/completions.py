@@ -168,7 +168,7 @@ def answer_words(prompt: str, limit: int | None) -> tuple[list[str], str]:
 
 
 def token_limit(payload: dict[str, Any]) -> int | None:
-    for param in ("max_completion_tokens", "max_tokens"):
+    for param in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
         limit = payload.get(param)
         if limit is None:
             continue

@@ -28,7 +28,8 @@ PLACES = 65_521
 _NUMBERS = array("f", [(byte - 127.5) / 127.5 for byte in hashlib.shake_128(b"embeddings").digest(PLACES + MOST_DIMENSIONS)])
 """Of which each embedding is a part: making 1,536 numbers anew takes a tenth of a millisecond."""
 
-KINDS = ("/completions", "/embeddings", "/moderations", "/score", "/rerank")
+KINDS = ("/completions", "/responses", "/embeddings", "/moderations", "/score", "/rerank")
+GENERATED = ("/completions", "/responses")
 
 
 def parse(kind: str, payload: object) -> ChatRequest:
@@ -37,7 +38,7 @@ def parse(kind: str, payload: object) -> ChatRequest:
         raise BadChatRequest("The body must be a JSON object.")
     inputs = _INPUTS[kind](payload)
     tokens = max(1, sum(map(len, inputs)) // CHARACTERS_PER_TOKEN)
-    words, reason = answer_words(inputs[0], token_limit(payload)) if kind == "/completions" else ([], "")
+    words, reason = answer_words(inputs[0], token_limit(payload)) if kind in GENERATED else ([], "")
     if payload.get("stream"):
         raise BadChatRequest("The simulated server streams chats only.", "stream")
     return ChatRequest(model_of(payload), words, reason, tokens, False, False, kind=kind, inputs=inputs, options=payload)
@@ -61,6 +62,7 @@ def _texts(payload: dict[str, Any], name: str) -> tuple[str, ...]:
 
 _INPUTS: dict[str, Callable[[dict[str, Any]], tuple[str, ...]]] = {
     "/completions": lambda payload: _texts(payload, "prompt"),
+    "/responses": lambda payload: _texts(payload, "input"),
     "/embeddings": lambda payload: _texts(payload, "input"),
     "/moderations": lambda payload: _texts(payload, "input"),
     "/score": lambda payload: (*_texts(payload, "text_1")[:1], *_texts(payload, "text_2")),
@@ -71,6 +73,19 @@ _INPUTS: dict[str, Callable[[dict[str, Any]], tuple[str, ...]]] = {
 def _completion(request: ChatRequest) -> dict[str, Any]:
     choice = {"index": 0, "text": " ".join(request.words), "logprobs": None, "finish_reason": request.finish_reason}
     return {"object": "text_completion", "choices": [choice], "usage": request.usage}
+
+
+def _response(request: ChatRequest) -> dict[str, Any]:
+    text = {"type": "output_text", "text": " ".join(request.words), "annotations": []}
+    message = {"type": "message", "id": "msg-1", "role": "assistant", "status": "completed", "content": [text]}
+    usage = request.usage
+    tokens = {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
+    return {
+        "object": "response",
+        "status": "completed" if request.finish_reason == "stop" else "incomplete",
+        "output": [message],
+        "usage": {**tokens, "total_tokens": sum(tokens.values())},
+    }
 
 
 def _embeddings(request: ChatRequest) -> dict[str, Any]:
@@ -122,6 +137,7 @@ def _prompt_usage(request: ChatRequest) -> dict[str, int]:
 
 _BODIES: dict[str, Callable[[ChatRequest], dict[str, Any]]] = {
     "/completions": _completion,
+    "/responses": _response,
     "/embeddings": _embeddings,
     "/moderations": _moderations,
     "/score": _score,

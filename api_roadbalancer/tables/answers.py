@@ -1,8 +1,10 @@
 """Puts answers beside their rows: each column of the input, and those of the answer."""
 
 import asyncio
+import base64
+from array import array
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import orjson
@@ -12,7 +14,7 @@ from jobs.errors import InvalidRequest
 from jobs.results.formats import line_number
 from jobs.storage.byte_streams import lines_of
 
-__all__ = ["ANSWER_COLUMNS", "answer_of", "answered_groups", "check_columns"]
+__all__ = ["ANSWER_COLUMNS", "VECTOR_COLUMNS", "answer_of", "answered_groups", "check_columns", "with_vectors"]
 
 ANSWER_COLUMNS: dict[str, type] = {
     "answer": str,
@@ -26,11 +28,14 @@ ANSWER_COLUMNS: dict[str, type] = {
     "attempts": int,
 }
 """What stands beside each row, and of which type it is where it is not None."""
+VECTOR_COLUMNS: dict[str, type] = {("embedding" if name == "answer" else name): kind for name, kind in ANSWER_COLUMNS.items()}
+VECTOR_COLUMNS["embedding"] = list
+"""The same where embeddings were asked for: of 32-bit floats."""
 
 
-def check_columns(table: Table) -> None:
-    """Raise InvalidRequest if a column of the input has the name of one of an answer."""
-    for name in ANSWER_COLUMNS:
+def check_columns(table: Table, columns: Collection[str] = tuple(ANSWER_COLUMNS)) -> None:
+    """Raise InvalidRequest if a column of the input has the name of one of an answer (`columns`)."""
+    for name in columns:
         if name in table.columns:
             raise InvalidRequest(f"{table.name} has a column {name!r}, which the output has for the answers; rename it")
 
@@ -86,12 +91,27 @@ def answer_of(line: bytes | None) -> Row:
         return found
     choice = (body.get("choices") or [{}])[0]
     usage = body.get("usage") or {}
-    found["answer"] = _text((choice.get("message") or {}).get("content"))
+    found["answer"] = _vector(body) or _text((choice.get("message") or {}).get("content"))
     found["finish_reason"] = _text(choice.get("finish_reason"))
     found["model"] = _text(body.get("model"))
     for name in ("prompt_tokens", "completion_tokens"):
         found[name] = usage.get(name) if isinstance(usage.get(name), int) else None
     return found
+
+
+def with_vectors(answers: Sequence[Row]) -> list[Row]:
+    """Return answers to requests for embeddings: the vector is the column `embedding`, in the place of `answer`."""
+    return [{("embedding" if name == "answer" else name): value for name, value in answer.items()} for answer in answers]
+
+
+def _vector(body: Row) -> list[float] | None:
+    """Return the first embedding of an answer, None if it is an answer of another kind. In base64 it is 32-bit floats."""
+    data = body.get("data")
+    first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
+    vector = first.get("embedding")
+    if isinstance(vector, str):
+        return array("f", base64.b64decode(vector)).tolist()
+    return vector if isinstance(vector, list) else None
 
 
 def _text(value: Any) -> str | None:

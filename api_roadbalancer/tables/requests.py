@@ -15,7 +15,7 @@ import orjson
 from api_roadbalancer.tables.arrow import ArrowRows
 from api_roadbalancer.tables.table import Row, Table
 from jobs.errors import InvalidRequest
-from jobs.intake.lines import CHAT_PATH
+from jobs.intake.lines import CHAT_PATH, EMBEDDINGS_PATH
 
 __all__ = ["RowRequests", "text_of"]
 
@@ -25,11 +25,11 @@ LARGEST_IMAGE = 5 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RowRequests:
-    """One chat request for each row of a table.
+    """One request for each row of a table: a chat, or with `embed` one for an embedding.
 
-    `prompt` and `system` are templates with a column's name in braces; instead of a prompt, `messages_column` may name the column
-    with the messages (a list, or JSON). `image_column` names one with an image's path or URL. `fields` go into each request as
-    they are. Raises InvalidRequest for what can't be filled.
+    `prompt`, `system` and `embed` are templates with a column's name in braces; instead of a prompt, `messages_column` may name
+    the column with the messages (a list, or JSON). `image_column` names one with an image's path or URL. `fields` go into each
+    request as they are. Raises InvalidRequest for what can't be filled.
     """
 
     table: Table
@@ -38,10 +38,13 @@ class RowRequests:
     fields: dict[str, Any] = field(default_factory=dict)
     messages_column: str | None = None
     image_column: str | None = None
+    embed: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.prompt is None) == (self.messages_column is None):
-            raise InvalidRequest("rows need either a prompt or a column of messages: --prompt or --messages-column")
+        if sum(given is not None for given in (self.prompt, self.messages_column, self.embed)) != 1:
+            raise InvalidRequest("rows need either a prompt or a column of messages: --prompt, --messages-column, or --embed")
+        if self.embed is not None and self.system is not None:
+            raise InvalidRequest("--system goes with --prompt; an embedding has the text of --embed alone")
         if self.image_column is not None and self.prompt is None:
             raise InvalidRequest("--image-column goes with --prompt; messages have their images in them")
         for option, name in self._named_columns():
@@ -50,7 +53,7 @@ class RowRequests:
                 raise InvalidRequest(f"{option} names {{{name}}}, which is no column of {self.table.name}; there are: {there}")
 
     def _named_columns(self) -> Iterator[tuple[str, str]]:
-        for option, template in (("--prompt", self.prompt), ("--system", self.system)):
+        for option, template in (("--prompt", self.prompt), ("--system", self.system), ("--embed", self.embed)):
             if template is not None:
                 yield from ((option, name) for name in _columns_of(template, option))
         for option, column in (("--messages-column", self.messages_column), ("--image-column", self.image_column)):
@@ -62,6 +65,7 @@ class RowRequests:
         options = {
             "--prompt": self.prompt,
             "--system": self.system,
+            "--embed": self.embed,
             "--messages-column": self.messages_column,
             "--image-column": self.image_column,
         }
@@ -72,6 +76,7 @@ class RowRequests:
     def digest(self) -> str:
         """Return a digest of the requests (BLAKE2b, 32 hexadecimal digits): of the rows, and of what is made of them."""
         made = [self.prompt, self.system, self.fields, self.messages_column, self.image_column]
+        made += [] if self.embed is None else [self.embed]
         content = [self.table.digest(), *made]
         return hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
 
@@ -84,6 +89,9 @@ class RowRequests:
     def _lines(self) -> Iterator[bytes]:
         if self.prompt is not None and self.image_column is None:
             yield from self._prompt_lines(self.prompt)
+            return
+        if self.embed is not None:
+            yield from self._embedding_lines(Template(self.embed))
             return
         prompt = Template(self.prompt) if self.prompt is not None else None
         system = Template(self.system) if self.system is not None else None
@@ -112,6 +120,19 @@ class RowRequests:
             texts = [_encoded(self._texts(template, rows, number)) for template in templates]
             numbers = range(number, number + len(rows))
             yield b"".join([line % said for said in zip(numbers, *texts, strict=True)])
+            number += len(rows)
+
+    def _embedding_lines(self, template: "Template") -> Iterator[bytes]:
+        number = 1
+        for rows in self.table.groups(set(template.columns)):
+            texts = self._texts(template, rows, number)
+            lines = [
+                orjson.dumps(
+                    {"custom_id": f"row-{n}", "method": "POST", "url": EMBEDDINGS_PATH, "body": {**self.fields, "input": text}}
+                )
+                for n, text in enumerate(texts, number)
+            ]
+            yield b"\n".join([*lines, b""])
             number += len(rows)
 
     def _texts(self, template: "Template", rows: Sequence[Row], first: int) -> Sequence[str]:

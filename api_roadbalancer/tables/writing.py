@@ -3,14 +3,14 @@
 import csv
 import io
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from api_roadbalancer.extra import pyarrow
-from api_roadbalancer.tables.answers import ANSWER_COLUMNS, answered_groups
+from api_roadbalancer.tables.answers import ANSWER_COLUMNS, VECTOR_COLUMNS, answered_groups, with_vectors
 from api_roadbalancer.tables.arrow import ArrowRows
 from api_roadbalancer.tables.table import Row, Table
 from api_roadbalancer.tables.text import SEPARATORS
@@ -29,21 +29,27 @@ def is_table_output(path: Path) -> bool:
 
 
 async def table_chunks(
-    table: Table, path: Path, job_id: str, output: AsyncIterator[bytes] | None, errors: AsyncIterator[bytes] | None
+    table: Table,
+    path: Path,
+    job_id: str,
+    output: AsyncIterator[bytes] | None,
+    errors: AsyncIterator[bytes] | None,
+    embeds: bool = False,
 ) -> AsyncIterator[bytes]:
     """Yield the file of rows with their answers, in the order of the input, in the format that `path` says: separated values,
-    Parquet, else a JSON object a line. `output` and `errors` are the job's files. Memory: a few thousand rows."""
-    format_ = _format_of(table, path)
+    Parquet, else a JSON object a line. `output` and `errors` are the job's files; `embeds`: embeddings were asked for. Memory: a
+    few thousand rows."""
+    format_ = _format_of(table, path, VECTOR_COLUMNS if embeds else ANSWER_COLUMNS)
     async for rows, answers in answered_groups(table, job_id, output, errors):
-        yield format_.rows(rows, answers)
+        yield format_.rows(rows, with_vectors(answers) if embeds else answers)
     yield format_.end()
 
 
-def _format_of(table: Table, path: Path) -> "_Format":
+def _format_of(table: Table, path: Path, added: Mapping[str, type]) -> "_Format":
     suffix = path.suffix.lower()
     if suffix in SEPARATORS:
-        return _Separated(table, SEPARATORS[suffix])
-    return _Parquet(table) if suffix == PARQUET else _JsonLines()
+        return _Separated(table, SEPARATORS[suffix], added)
+    return _Parquet(table, added) if suffix == PARQUET else _JsonLines()
 
 
 class _Format(ABC):
@@ -63,8 +69,9 @@ class _JsonLines(_Format):
 
 
 class _Separated(_Format):
-    def __init__(self, table: Table, separator: str) -> None:
+    def __init__(self, table: Table, separator: str, added: Mapping[str, type]) -> None:
         self._columns = table.columns
+        self._added = added
         self._separator = separator
         self._has_header = False
 
@@ -73,9 +80,9 @@ class _Separated(_Format):
         writer = csv.writer(text, delimiter=self._separator, lineterminator="\n")
         if not self._has_header:
             self._has_header = True
-            writer.writerow((*self._columns, *ANSWER_COLUMNS))
+            writer.writerow((*self._columns, *self._added))
         writer.writerows(
-            [*(_cell(row.get(name)) for name in self._columns), *(answer[name] for name in ANSWER_COLUMNS)]
+            [*(_cell(row.get(name)) for name in self._columns), *(_cell(answer[name]) for name in self._added)]
             for row, answer in zip(rows, answers, strict=True)
         )
         return text.getvalue().encode()
@@ -88,12 +95,13 @@ def _cell(value: Any) -> Any:
 class _Parquet(_Format):
     """Parquet, written in pieces. Columns of Arrow data keep their types; others have that of all their values, or hold JSON."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, columns: Mapping[str, type]) -> None:
         self._arrow = pyarrow(PARQUET)
         import pyarrow.parquet as parquet
 
         types = {str: self._arrow.string(), int: self._arrow.int64(), float: self._arrow.float64(), bool: self._arrow.bool_()}
-        added = self._arrow.schema([(name, types[kind]) for name, kind in ANSWER_COLUMNS.items()])
+        types[list] = self._arrow.list_(self._arrow.float32())
+        added = self._arrow.schema([(name, types[kind]) for name, kind in columns.items()])
         schema = getattr(table, "schema", None)
         if schema is None:
             schema = self._arrow.schema([(name, types[kind]) for name, kind in _types_of(table).items()])

@@ -10,6 +10,7 @@ from jobs.records import BadLine
 
 __all__ = [
     "CHAT_PATH",
+    "EMBEDDINGS_PATH",
     "MAX_LINE_BYTES",
     "PATHS",
     "InputLine",

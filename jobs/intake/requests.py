@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from jobs.access.caller import ANONYMOUS, Caller
 from jobs.records import BadLine, FileRecord, FirstRound
 
-__all__ = ["Canary", "JobRequest", "NewJob"]
+__all__ = ["LONGEST_CACHE", "Canary", "JobRequest", "NewJob"]
+
+
+LONGEST_CACHE = 90 * 86400
+"""Seconds that an answer is kept for other jobs at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class JobRequest:
     `window` is a number and a unit (`24h`, `90s`); higher `priority` goes first, and a `background` one takes only what no other
     wants; at `max_cost` (USD) the job pauses. `order` is `auto`, or `input` to send the lines as they stand. `dedupe` is whether
     the same request is sent once: always, never, or (None) if the same answer can be expected (see
-    jobs.intake.repeats.is_repeatable). After the lines of a `canary` it pauses. `checks` is what its answers have to pass (see
+    jobs.intake.repeats.is_repeatable). After the lines of a `canary` it pauses. With `cache` (a number and a unit) a request that
+    another job of the caller's had answered within that time gets that answer. `checks` is what its answers have to pass (see
     jobs.checks). `request_digest` is kept with the job, to tell a repeat of the request that made it from another one.
     """
 
@@ -42,6 +47,7 @@ class JobRequest:
     checks: str = ""
     dedupe: bool | None = None
     canary: Canary | None = None
+    cache: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +60,4 @@ class NewJob:
     window_seconds: float = 86400.0
     errors: tuple[BadLine, ...] = ()
     first_round: FirstRound | None = None
+    cache_seconds: int = 0

@@ -101,11 +101,12 @@ def answer_line(
     outcome: Outcome,
     history: LineHistory = NO_HISTORY,
     hedge: tuple[str, str] | None = None,
+    cached: bool = False,
 ) -> bytes:
     """Make an output line around the endpoint's own body, which is put in unchanged; beside it stand the endpoint, the number of
     requests sent for the line and its cost (USD, null where the price is not known). If the answer is a refusal, or fails a check
     of the job, the line also has the failed attempts, as an error line does. `hedge` names the endpoint whose answer it is and
-    the slower one, where the request was sent to two.
+    the slower one, where the request was sent to two. `cached`: it is the answer to the same request of another job.
     """
     identifier = request_id(job_id, number)
     error: dict[str, object] | None = None
@@ -114,6 +115,8 @@ def answer_line(
     more: dict[str, object] = {"error": error, "endpoint": outcome.endpoint, "attempts": history.attempts, "cost": outcome.cost}
     if outcome.failure is not None:
         more = {**more, "line": number + 1, "failed_attempts": history.to_fields()["failed_attempts"]}
+    if cached:
+        more["cached"] = True
     if hedge is not None:
         more["hedge"] = {"won": hedge[0], "lost": hedge[1]}
     return one_line(

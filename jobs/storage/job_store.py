@@ -73,6 +73,8 @@ class JobStore:
                 fields["canary"] = first.canary
         if request.request_digest:
             fields["request_digest"] = request.request_digest
+        if new.cache_seconds:
+            fields["cache"] = new.cache_seconds
         if request.checks:
             fields["checks"] = request.checks
         if request.output_ttl:

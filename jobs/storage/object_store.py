@@ -24,10 +24,11 @@ MULTIPART_CHUNK = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object's path and its size in bytes."""
+    """An object's path, its size in bytes, and when it was written (seconds since the epoch; 0 where that was not asked for)."""
 
     path: str
     size: int
+    modified: float = 0.0
 
 
 def store_problem(error: Exception) -> str:
@@ -105,7 +106,7 @@ class ObjectStore:
         """List the objects in a folder, in the order of their names."""
         found = []
         async for batch in obstore.list(self._store, path, chunk_size=1000):
-            found += [ObjectInfo(entry["path"], int(entry["size"])) for entry in batch]
+            found += [ObjectInfo(entry["path"], int(entry["size"]), entry["last_modified"].timestamp()) for entry in batch]
         return sorted(found, key=lambda entry: entry.path)
 
     async def folders(self, path: str) -> list[str]:
@@ -152,6 +153,14 @@ def file_paths(file_id: str) -> list[str]:
     """Everything that there may be of a file."""
     firsts = [first_lines_path(file_id), first_lines_path(file_id, everything=True)]
     return [content_path(file_id), index_path(file_id), order_path(file_id), ids_path(file_id), *firsts]
+
+
+CACHE_FOLDER = "cache"
+
+
+def cached_answer_path(key: str) -> str:
+    """Where an answer is kept for other jobs (see workers.answer_cache)."""
+    return f"{CACHE_FOLDER}/{key[:2]}/{key}"
 
 
 JOBS_FOLDER = "jobs"

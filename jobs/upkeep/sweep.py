@@ -7,6 +7,7 @@ from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
 from jobs.errors import NotFound
 from jobs.intake.files import Files
+from jobs.intake.requests import LONGEST_CACHE
 from jobs.storage import object_store
 from jobs.storage.job_store import JobStore
 from jobs.storage.object_store import ObjectStore
@@ -16,6 +17,8 @@ __all__ = ["Sweep"]
 EVERY = 300.0
 KEEP_JOBS = 90 * 86400.0
 """Seconds after which the record of a job that has ended is forgotten; its files expire by themselves."""
+CACHE_EVERY = 6 * 3600.0
+"""Seconds between two looks for answers that are too old for any job."""
 GONE_FOR = 60.0
 """Seconds after which a worker that was last heard of is not remembered any more."""
 
@@ -31,6 +34,7 @@ class Sweep:
         self._files = files
         self._store = store
         self._swept_at = 0.0
+        self._cache_swept_at = time.monotonic()
 
     async def run(self) -> None:
         """Sweep if it is time to. Raises ObjectStoreError and OSError; what is left is swept the next time."""
@@ -42,6 +46,15 @@ class Sweep:
         if forgotten := await self._jobs.forget(time.time() - KEEP_JOBS):
             log.info("%d old jobs are forgotten", forgotten)
         await self.delete_orphan_parts()
+        if time.monotonic() - self._cache_swept_at > CACHE_EVERY:
+            self._cache_swept_at = time.monotonic()
+            await self.delete_old_answers(time.time() - LONGEST_CACHE)
+
+    async def delete_old_answers(self, before: float) -> None:
+        """Delete the answers that are kept for other jobs and were written before a time (s)."""
+        for prefix in await self._store.folders(object_store.CACHE_FOLDER):
+            found = await self._store.folder(f"{object_store.CACHE_FOLDER}/{prefix}")
+            await self._store.delete(*(entry.path for entry in found if entry.modified < before))
 
     async def forget_gone_workers(self) -> None:
         """Remove workers from those that are listening which have said nothing for a while."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from balancer.fleet.sending import ChatRequest
-from balancer.providers.kinds import CHAT_PATH, KINDS, Kind
+from balancer.providers.kinds import CHAT_PATH, KINDS, RESPONSES_PATH, Kind
 from jobs.intake.lines import missing_field
 from producer_api.access.callers import caller_of
 from producer_api.context import context_of
@@ -59,7 +59,7 @@ def _refused(message: str, param: str, code: str) -> ApiError:
 
 
 for _kind in KINDS.values():
-    if _kind.path != CHAT_PATH:
+    if _kind.path not in (CHAT_PATH, RESPONSES_PATH):  # these have routes of their own
         router.add_api_route(
             _kind.path,
             _answering(_kind),

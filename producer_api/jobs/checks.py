@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.checks import parse_checks
+from jobs.errors import InvalidRequest
 
 __all__ = ["CheckList", "Recheck", "kept_checks"]
 
@@ -26,5 +27,7 @@ CheckList = Annotated[list[str | dict[str, Any]], Field(max_length=20)]
 
 
 def kept_checks(checks: list[str | dict[str, Any]], recheck: Recheck | None) -> str:
-    """Return checks as a job keeps them. Raises InvalidRequest."""
+    """Return checks as a job keeps them. Raises InvalidRequest, also for functions: nobody loads code over HTTP."""
+    if any(check == "python" or (isinstance(check, dict) and "python" in check) for check in checks):
+        raise InvalidRequest("python is no check over HTTP: functions are for `roadbalancer run` and its like", "checks")
     return parse_checks(checks, recheck.model_dump() if recheck is not None else None)

@@ -164,6 +164,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         background=body.background,
         order=body.order,
         dedupe=body.dedupe,
+        cache=body.cache,
         canary=Canary(body.canary.lines, body.canary.random) if body.canary else None,
         metadata=body.metadata,
         max_cost=body.max_cost,

@@ -39,7 +39,7 @@ class JobCreate(BaseModel):
     With `dedupe`, the same request is sent once, and each line that repeats it gets its answer; if it is left out, only where the
     answers would be the same (temperature 0 or a seed, or nothing is generated). `order: input` sends the lines as they stand,
     instead of those that begin alike one after the other. After the lines of a `canary` the job is `paused` until the canary is
-    set to null.
+    set to null. With `cache` (such as `30d`, 90 days at most) requests that another job has had answered get that answer.
 
     Every further field is a chat field (`model`, `max_tokens`, `temperature` and so on): the default of each request that
     does not have it. Requests are numbered in the order prompts, messages, requests.
@@ -58,6 +58,7 @@ class JobCreate(BaseModel):
     order: Literal["auto", "input"] = "auto"
     dedupe: bool | None = None
     canary: JobCanary | None = None
+    cache: str = ""
     metadata: dict[str, str] | None = None
     max_cost: MaxCost | None = None
     checks: CheckList = []

@@ -14,10 +14,16 @@ from balancer.outcome import Failure, FailureKind
 from balancer.providers.base import Adapter, Answer, Call, RequestRefused, StreamFault, Translation
 from balancer.providers.documents import with_files
 from balancer.providers.failures import unreadable
-from balancer.providers.kinds import CHAT_PATH, KINDS
+from balancer.providers.kinds import CHAT_PATH, KINDS, RESPONSES_PATH
 from balancer.providers.openai.answers import MOST_TOKENS, error_answer, one_line, openai_failure, stream_failure, usage_of
 from balancer.providers.openai.choices import wrong_in
-from balancer.providers.responses.adapter import is_responses_call, responses_answer, responses_call
+from balancer.providers.responses.adapter import (
+    is_responses_call,
+    response_failure,
+    responses_answer,
+    responses_call,
+    responses_usage,
+)
 from balancer.providers.responses.stream import ResponsesStream
 from balancer.providers.settings import apply_endpoint
 
@@ -38,7 +44,7 @@ class OpenAIAdapter(Adapter):
         return headers
 
     def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
-        sent = apply_endpoint(endpoint, body, KINDS[path].generates)
+        sent = apply_endpoint(endpoint, body, KINDS[path].limits)
         if endpoint.options and path == CHAT_PATH and _wants_responses(endpoint):
             return responses_call(endpoint, sent)
         messages = sent.get("messages")
@@ -68,6 +74,10 @@ class OpenAIAdapter(Adapter):
                 if wrong := wrong_in(choice, "message"):
                     failure = Failure(FailureKind.INVALID_RESPONSE, f"a 200 answer in which {wrong} ({len(body)} bytes)", status)
                     return Answer(b"", failure=failure)
+        if call.path == RESPONSES_PATH:
+            if parsed.get("status") in ("failed", "cancelled"):
+                return Answer(b"", failure=response_failure(parsed, body, status))
+            return Answer(one_line(body), responses_usage(parsed.get("usage")), parsed=parsed)
         return Answer(one_line(body), usage_of(parsed.get("usage")), parsed=parsed)
 
     def translation(self, call: Call) -> Translation:
