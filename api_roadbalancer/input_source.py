@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from api_roadbalancer.tables import is_pattern
 from jobs.errors import InvalidRequest
 from jobs.storage.object_store import ObjectStore, ObjectStoreError, store_problem
 
@@ -27,7 +28,7 @@ def input_file(source: str, has_output: bool) -> Iterator[Path]:
     """Yield the file of an input; what is elsewhere is put into one, which is deleted at the end. Raises InvalidRequest."""
     if not is_elsewhere(source):
         path = Path(source)
-        if not path.exists():
+        if not path.exists() and not is_pattern(path):
             raise InvalidRequest(f"there is no file {source}")
         yield path
         return

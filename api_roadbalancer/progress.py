@@ -186,7 +186,7 @@ def duration(seconds: float) -> str:
 
 
 def money(job: Job) -> str:
-    """Return a job's cost for people; what has no known price is said, not counted as nothing."""
+    """Return a job's cost for people; lines without a known price are counted apart."""
     if not job.cost and not job.ledger.done and job.max_cost is None:
         return "nothing paid yet"
     if job.unpriced and not job.cost:

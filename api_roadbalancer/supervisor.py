@@ -53,8 +53,8 @@ class ChildFailed(OSError):
 
     def __init__(self, name: str, code: int, lines: Sequence[str]) -> None:
         self.name, self.code, self.lines = name, code, tuple(lines)
-        said = "".join(f"\n  {line}" for line in lines)
-        super().__init__(f"{name} does not start: it ended {DEATHS_AT_START} times with {_ending(code)}{said}")
+        shown = "".join(f"\n  {line}" for line in lines)
+        super().__init__(f"{name} does not start: it ended {DEATHS_AT_START} times with {_ending(code)}{shown}")
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
 from balancer.state.redis_connection import AsyncRedis
-from jobs.access.record import KeyRecord
+from jobs.access.record import KeyRecord, Limits
 from jobs.access.refusals import Refused
 from jobs.access.store import KeyStore
 from jobs.checks import checks_of
@@ -152,17 +152,17 @@ class JobService:
         await self.dispatcher.run()
         return await self.jobs.get(job.id)
 
-    async def retry(self, job_id: str, selection: RetrySelection, window: str = "") -> Job:
+    async def retry(self, job_id: str, selection: RetrySelection, window: str = "", limits: Limits | None = None) -> Job:
         """Send lines of an ended job again; their results are merged with the others'. `window` is how long that may take, that
-        of the job if it is not given.
+        of the job if it is not given, and `limits` are those of the caller's key.
 
-        Raises NotFound, and InvalidRequest if there is nothing to be sent again or no endpoint could take it.
+        Raises NotFound, Refused, and InvalidRequest if there is nothing to be sent again or no endpoint could take it.
         """
         job = await self.jobs.get(job_id)
         file = await self.files.get(job.input_file_id)
         if errors := await self._errors_against_fleet(file, job.path):
             raise InvalidRequest(errors[0].message, errors[0].param, errors[0].code)
-        if await self._retry.begin(job, selection, parse_window(window or job.window)):
+        if await self._retry.begin(job, selection, parse_window(window or job.window), limits.jobs if limits else None):
             await self.jobs.refresh_pause(job_id)
             await self.dispatcher.run()
         return await self.jobs.get(job_id)

@@ -199,7 +199,7 @@ class Engine:
         return end
 
     async def _put_off(self, progress: Progress, error: Exception) -> ShardEnd:
-        """Let a shard wait that Redis or the object store failed; if that can't be said either, its lease runs out."""
+        """Let a shard wait that Redis or the object store failed; if that can't be recorded either, its lease runs out."""
         run = progress.run
         if run is None:
             return ShardEnd(Ending.LOST)

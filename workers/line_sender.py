@@ -11,7 +11,7 @@ import orjson
 
 from balancer.fleet.sending import asking
 from balancer.fleet.slot import Slot, SlotLapsed
-from balancer.outcome import Failure, FailureKind, Outcome
+from balancer.outcome import Failure, FailureKind, Outcome, Usage
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
@@ -68,24 +68,32 @@ class Line:
     requests: int = 0
     """Those sent in this pass, with hedges."""
     rechecks: int = 0
-    """How often it was asked again since its answer did not pass the job's checks."""
+    """How often its request was repeated because an answer failed the job's checks."""
     cache_key: str = ""
     spent: tuple[Outcome, ...] = ()
     """Its answers that did not pass."""
 
     def tried(self, passes: int = 0) -> LineHistory:
         """Return what has been tried by now, with the passes that it has failed."""
-        return LineHistory(passes, self.history.attempts + self.requests, self.history.failed)
+        usage, cost = self.rejected()
+        return LineHistory(passes, self.history.attempts + self.requests, self.history.failed, usage, cost)
+
+    def rejected(self, last: Outcome | None = None) -> tuple[Usage, float | None]:
+        """Return the usage and the cost of all answers that did not pass, of earlier passes too; without `last`."""
+        usage, cost = self.history.usage, self.history.cost
+        for each in self.spent:
+            if each is not last:
+                usage += each.usage
+                cost = None if cost is None or each.cost is None else cost + each.cost
+        return usage, cost
 
     def with_spent(self, last: Outcome) -> Outcome:
         """Return the last outcome with the usage and the cost of all answers."""
-        outcome = last
-        for each in self.spent:
-            if each is last:
-                continue
-            cost = None if each.cost is None or outcome.cost is None else each.cost + outcome.cost
-            outcome = replace(outcome, usage=outcome.usage + each.usage, cost=cost)
-        return outcome
+        if not self.spent and self.history is NO_HISTORY:
+            return last
+        usage, cost = self.rejected(last)
+        total = None if cost is None or last.cost is None else cost + last.cost
+        return replace(last, usage=last.usage + usage, cost=total)
 
     def failed_at(self, endpoint: str, failure: Failure) -> None:
         """Keep a request that failed."""

@@ -253,7 +253,8 @@ class ShardRun:
         """Make an error line of one that its workers did not survive."""
         message = f"{self.shard.lost} workers were lost while this line was running; it is not sent again"
         result = self._error_line(line, "worker_lost", message)
-        self._keep(FinishedLine(line.number, result, True, NO_USAGE, cost=0.0, repeats=line.repeats))
+        usage, cost = line.rejected()
+        self._keep(FinishedLine(line.number, result, True, usage, cost=cost, repeats=line.repeats))
 
     def _parse(self, found: LineAt) -> Line:
         number, raw = found.place, found.raw
@@ -378,7 +379,8 @@ class ShardRun:
         for number in numbers:
             line, failure = self._failures.pop(number)
             result = self._error_line(line, failure.kind, failure.message)
-            self._keep(FinishedLine(number, result, True, NO_USAGE, cost=0.0, repeats=line.repeats))
+            usage, cost = line.rejected()
+            self._keep(FinishedLine(number, result, True, usage, cost=cost, repeats=line.repeats))
         await self._context.recorder.wait_until_recorded(self)
 
     async def _close(self) -> ShardEnd:

@@ -18,24 +18,24 @@ def prefix_of(body: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
     messages = body.get("messages")
     if not isinstance(messages, list):
         return body.get("tools"), ()
-    told = 0
-    while told < len(messages) and _role(messages[told]) in ("system", "developer"):
-        told += 1
-    return body.get("tools"), messages[:told]
+    count = 0
+    while count < len(messages) and _role(messages[count]) in ("system", "developer"):
+        count += 1
+    return body.get("tools"), messages[:count]
 
 
 def cache_marked(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a request whose last system message ends in a mark, unless it has marks of its own there or no system message."""
-    _, told = prefix_of(body)
-    if not told:
+    _, opening = prefix_of(body)
+    if not opening:
         return body
-    last = dict(told[-1])
+    last = dict(opening[-1])
     content = last.get("content")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else _parts(last)
-    if not parts or any("cache_control" in part for message in told for part in _parts(message)):
+    if not parts or any("cache_control" in part for message in opening for part in _parts(message)):
         return body
     last["content"] = [*parts[:-1], {**parts[-1], "cache_control": MARK}]
-    return {**body, "messages": [*told[:-1], last, *body["messages"][len(told) :]]}
+    return {**body, "messages": [*opening[:-1], last, *body["messages"][len(opening) :]]}
 
 
 def _role(message: Any) -> Any:

@@ -14,7 +14,7 @@ NOTICED_AFTER = 30.0
 
 
 class OutageGivenUp(JobError):
-    """A run was told to end when all endpoints are down, and they are."""
+    """A run with `fail_fast` has ended, as all endpoints are down."""
 
 
 class Outage:

@@ -80,14 +80,14 @@ def run(
     max_cost: MaxCost = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Lines of text instead of a live display.")] = False,
     schema: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON schema that each answer has to match; it is asked again if not.")
+        Path | None, typer.Option(metavar="FILE", help="JSON schema that each answer has to match, else its request is repeated.")
     ] = None,
     check: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[=VALUE]", help="not_empty, finish_reason=stop, max_chars=200, regex=...; may be repeated."),
     ] = None,
     recheck: Annotated[
-        int | None, typer.Option(metavar="N", help="How often to ask again after an answer that does not pass: 2.")
+        int | None, typer.Option(metavar="N", help="How often to repeat a request whose answer fails the checks: 2.")
     ] = None,
     dedupe: Dedupe = None,
     cache: Cache = "",

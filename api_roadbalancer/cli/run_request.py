@@ -18,6 +18,7 @@ from api_roadbalancer.tables import (
     VECTOR_COLUMNS,
     RowRequests,
     check_columns,
+    is_pattern,
     is_table,
     is_table_output,
     open_table,
@@ -129,6 +130,8 @@ def place_of(source: Path, out: Path | None, has_rows: bool, plain: bool) -> Pat
     if plain and not has_rows:
         raise InvalidRequest("--plain goes with --prompt, for the rows of a table")
     if out is None:
+        if is_pattern(source):
+            raise InvalidRequest(f"{source} names several files; name that of the results with -o")
         return default_out(source, has_rows, plain)
     if out.suffix.lower() in OTHER_FORMATS:
         raise InvalidRequest(f"{out}: results are written as .jsonl, and the rows of a table as .csv, .tsv, .parquet or .jsonl")

@@ -66,7 +66,7 @@ def usage_table(report: UsageReport) -> Table:
 
 
 def money(cost: float | None, unpriced_requests: int) -> str:
-    """Return a cost (USD) for people: what is not known is said, not counted as nothing."""
+    """Return a cost (USD) for people: unknown costs are counted apart."""
     if cost is None:
         return "unknown"
     # Four decimals, or as many as it takes to see something.

@@ -26,7 +26,7 @@ __all__ = ["ChatRoadbalancer", "ChatRoadbalancerError"]
 
 
 class ChatRoadbalancerError(BalancerError):
-    """No endpoint answered. `attempts` says which were tried, and what each said."""
+    """No endpoint answered. `attempts` has those that were tried, and their failures."""
 
     def __init__(self, message: str, attempts: tuple[Attempt, ...] = ()) -> None:
         self.attempts = attempts

@@ -8,7 +8,7 @@ from api_roadbalancer.tables.answers import (
     check_columns,
     with_vectors,
 )
-from api_roadbalancer.tables.files import is_table, open_table
+from api_roadbalancer.tables.files import is_pattern, is_table, open_table
 from api_roadbalancer.tables.memory import table_of
 from api_roadbalancer.tables.requests import RowRequests
 from api_roadbalancer.tables.table import Row, Table
@@ -23,6 +23,7 @@ __all__ = [
     "answer_of",
     "answered_groups",
     "check_columns",
+    "is_pattern",
     "is_table",
     "is_table_output",
     "open_table",

@@ -70,8 +70,8 @@ class RowRequests:
             "--image-column": self.image_column,
         }
         fields = [f"{name}={orjson.dumps(value).decode()}" for name, value in self.fields.items()]
-        said = [word for option, value in options.items() if value is not None for word in (option, value)]
-        return said + [word for each in fields for word in ("--field", each)]
+        words = [word for option, value in options.items() if value is not None for word in (option, value)]
+        return words + [word for each in fields for word in ("--field", each)]
 
     def digest(self) -> str:
         """Return a digest of the requests (BLAKE2b, 32 hexadecimal digits): of the rows, and of what is made of them."""
@@ -119,7 +119,7 @@ class RowRequests:
         for rows in self.table.groups({name for template in templates for name in template.columns}):
             texts = [_encoded(self._texts(template, rows, number)) for template in templates]
             numbers = range(number, number + len(rows))
-            yield b"".join([line % said for said in zip(numbers, *texts, strict=True)])
+            yield b"".join([line % values for values in zip(numbers, *texts, strict=True)])
             number += len(rows)
 
     def _embedding_lines(self, template: "Template") -> Iterator[bytes]:

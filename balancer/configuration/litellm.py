@@ -84,7 +84,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _entries(file: LiteLLMFile, env: Mapping[str, str], source: str, notes: list[str]) -> dict[int, ReadEntry]:
-    """Read the entries that can be used, by their place in the list; add what is to be said of the others."""
+    """Read the entries that can be used, by their place in the list; add a note about each of the others."""
     entries: dict[int, ReadEntry] = {}
     for index, entry in enumerate(file.model_list):
         place = f"model_list[{index}]"

@@ -41,7 +41,7 @@ class CompletionBuilder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every choice that began has said why it ended."""
+        """Whether every choice that began has a finish reason."""
         return bool(self._choices) and all(choice.get("finish_reason") is not None for choice in self._choices.values())
 
     def completion(self) -> dict[str, Any]:

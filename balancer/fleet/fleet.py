@@ -279,7 +279,7 @@ class Fleet:
                 if not self.catalog.has_asked(name):
                     outcome = await self.prober.check(name)
                     if outcome.status is not None and not self.catalog.has_asked(name):
-                        self.catalog.learn(name, ())  # one that was not there is asked again when it is
+                        self.catalog.learn(name, ())  # one that did not answer is queried again when it does
         model = self.catalog.listed_default(name)
         return {**body, "model": model} if model else body
 

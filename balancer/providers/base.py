@@ -17,7 +17,7 @@ __all__ = ["Adapter", "Answer", "Call", "Check", "EngineLoad", "RequestRefused",
 
 
 class RequestRefused(BalancerError, ValueError):
-    """A request can't be said in a wire format. `param` is the place in the request: `messages[2].content[0].image_url`."""
+    """A request can't be expressed in a wire format. `param` is the place in the request: `messages[2].content[0].image_url`."""
 
     def __init__(self, param: str, reason: str) -> None:
         self.param = param
@@ -85,7 +85,7 @@ class Translation(ABC):
     """Reads one streamed answer, event by event, and says it in OpenAI's chunks. One object for each stream."""
 
     ended: bool = False
-    """Whether the endpoint has said that there is nothing more to come."""
+    """Whether the endpoint has signalled the end of the stream."""
 
     @abstractmethod
     def take(self, data: bytes) -> Sequence[Mapping[str, Any]]:

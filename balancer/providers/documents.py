@@ -14,7 +14,7 @@ _ENDINGS = {"application/pdf": ".pdf", "text/plain": ".txt"}
 
 
 def with_files(messages: Any) -> Any:
-    """Return a request's messages with each `document` part said as a `file` part; `messages` itself if there is none.
+    """Return a request's messages with each `document` part turned into a `file` part; `messages` itself if there is none.
 
     Raises RequestRefused for a document that is not in base64.
     """

@@ -48,7 +48,7 @@ class ProviderFacts:
 
 @dataclass(frozen=True, slots=True)
 class _BuiltIn:
-    """Where an adapter's class is, imported when it is first asked for, and what can be said without it."""
+    """Where an adapter's class is, imported when it is first asked for, and what is known without it."""
 
     path: str
     facts: ProviderFacts = ProviderFacts()

@@ -26,7 +26,7 @@ __all__ = ["OTHER_MODELS", "UsageMeter"]
 FLUSH_EVERY = 0.5
 """Seconds."""
 FLUSH_AT_THE_END = 5.0
-"""Seconds that the last flush may take; then what is left is lost, and said to be."""
+"""Seconds that the last flush may take; then what is left is lost, and logged."""
 DAYS_KEPT = 400
 """Days after which Redis forgets a day's account."""
 FLUSH_KEPT = 86400

@@ -30,7 +30,7 @@ class Rates:
     cache_write_hour: int | None = None
 
     def femto_cost(self, usage: Usage) -> int | None:
-        """Return what `usage` costs; None if the price depends on what is cached (or reasoned), and more is said to be than there
+        """Return what `usage` costs; None if the price depends on what is cached (or reasoned), and more is reported than there
         is."""
         cached = usage.cached * (self.cached - self.input) + usage.cache_write * (self.cache_write - self.input)
         if self.cache_write_hour is not None:

@@ -51,8 +51,8 @@ def guessed_usage(body: Mapping[str, Any], known: Usage, chunks: int, characters
 
 def characters_in(delta: Mapping[str, Any]) -> int:
     """Count what one chunk says: its text, its reasoning, the names and arguments of its tools."""
-    said = (delta.get(name) for name in ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call"))
-    return sum(len(text) for text in _texts(said) if text)
+    pieces = (delta.get(name) for name in ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call"))
+    return sum(len(text) for text in _texts(pieces) if text)
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str | None]:

@@ -34,7 +34,7 @@ JOBS_AT_ONCE = 64
 """Jobs, in the order of their turns, that are read at once; those behind them only if nothing of these can be given out."""
 JOBS_LOOKED_AT = 2048
 RETURNED_LOOKED_AT = 64
-TELL_EVERY = 5.0
+MARK_EVERY = 5.0
 """Seconds between saying again that a job waits for endpoints."""
 TRIES = 20
 """Plans that may be overtaken before the rest is left to the other process."""
@@ -56,8 +56,8 @@ class Dispatcher:
         self._shards = shards
         self._wake = wake
         self._strategy = strategy
-        self._told_at: dict[str, float] = {}
-        """When jobs were last said to wait for endpoints (monotonic)."""
+        self._marked_at: dict[str, float] = {}
+        """When jobs were last marked as waiting for endpoints (monotonic)."""
         self._running = asyncio.Lock()
         self._asked_again = False
 
@@ -175,14 +175,14 @@ class Dispatcher:
 
     async def _set_waiting(self, blocked: Mapping[str, Waiting]) -> None:
         now = time.monotonic()
-        self._told_at = {job_id: at for job_id, at in self._told_at.items() if now - at < TELL_EVERY}
-        untold = [job_id for job_id in blocked if job_id not in self._told_at]
-        if not untold:
+        self._marked_at = {job_id: at for job_id, at in self._marked_at.items() if now - at < MARK_EVERY}
+        unmarked = [job_id for job_id in blocked if job_id not in self._marked_at]
+        if not unmarked:
             return
         async with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in untold:
+            for job_id in unmarked:
                 pipe.hset(keys.job(job_id), "waiting", blocked[job_id].to_json())
-                self._told_at[job_id] = now
+                self._marked_at[job_id] = now
             await pipe.execute()
 
     async def _set_outlook(self, needs: Sequence[JobNeed], ahead: Outlook) -> None:

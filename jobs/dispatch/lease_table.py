@@ -194,7 +194,7 @@ class ShardTable:
     ) -> Shard | None:
         """Lease a shard for its next attempt, `countdown` seconds from now, and return it; None if it is not ours.
 
-        `histories` has what was tried for each waiting line; `why` is what the job is said to wait for.
+        `histories` has what was tried for each waiting line; `why` is the reason that the job shows.
         """
         attempt = max((history.passes for history in histories.values()), default=shard.attempt)
         waiting = replace(shard, endpoint=endpoint, attempt=attempt, token=new_token())

@@ -84,8 +84,8 @@ class ReturnedRange(NamedTuple):
 class JobNeed:
     """A job that wants lines cut. `returned` are ranges that came back and go first; `endpoints` serve
     it; `line_bytes` is its average line and `result_bytes` its average result (0 before the first). `open_lines` has its
-    unfinished lines at each endpoint that holds some. `seconds_left` is what is left of its `window` (s), `outlook` what was
-    last said of it (see `deadlines`)."""
+    unfinished lines at each endpoint that holds some. `seconds_left` is what is left of its `window` (s), `outlook` the latest
+    estimate for it (see `deadlines`)."""
 
     job_id: str
     cursor: int

@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from balancer.outcome import NO_USAGE, Usage
+
 __all__ = ["NO_HISTORY", "FailedAttempt", "LineHistory"]
 
 MOST_KEPT = 8
@@ -26,11 +28,14 @@ class FailedAttempt:
 @dataclass(frozen=True, slots=True)
 class LineHistory:
     """`attempts` counts the requests sent for a line, `failed` are the latest of those that failed. `passes` counts the passes
-    over the fleet that the line has failed by what may be its own fault."""
+    over the fleet that the line has failed by what may be its own fault. `usage` and `cost` (USD; None if a price is not known)
+    are those of answers that were rejected by the job's checks."""
 
     passes: int = 0
     attempts: int = 0
     failed: tuple[FailedAttempt, ...] = ()
+    usage: Usage = NO_USAGE
+    cost: float | None = 0.0
 
     def with_failed(self, endpoint: str, at: float, code: str, message: str) -> "LineHistory":
         """Add a request that failed, which `attempts` counts already."""
@@ -50,7 +55,8 @@ class LineHistory:
     def from_json(cls, raw: bytes) -> "LineHistory":
         """Read what `to_json` has made."""
         kept: Mapping[str, Any] = orjson.loads(raw)
-        return cls(kept["passes"], kept["attempts"], tuple(FailedAttempt(**each) for each in kept["failed"]))
+        failed = tuple(FailedAttempt(**each) for each in kept["failed"])
+        return cls(kept["passes"], kept["attempts"], failed, Usage(**kept.get("usage", {})), kept.get("cost", 0.0))
 
 
 NO_HISTORY = LineHistory()

@@ -80,10 +80,11 @@ class Retry:
         self._files = files
         self._store = store
 
-    async def begin(self, job: Job, selection: RetrySelection, seconds: float) -> bool:
+    async def begin(self, job: Job, selection: RetrySelection, seconds: float, most_jobs: int | None = None) -> bool:
         """Begin a round with the selected lines, which have `seconds` to be done; False if another one has begun meanwhile.
 
-        Raises InvalidRequest if the job has not ended, if its files are gone, or if no line is selected.
+        Raises InvalidRequest if the job has not ended, if its files are gone, or if no line is selected, and Refused if its owner
+        has `most_jobs` unfinished jobs already.
         """
         if not job.is_final or job.status is JobStatus.FAILED:
             why = "is refused as a whole" if job.is_final else f"is {job.status}; wait for its end, or cancel it"
@@ -97,7 +98,7 @@ class Retry:
                 if not order.lines:
                     raise InvalidRequest(_nothing_selected(job, selection, counts), "lines", "nothing_to_retry")
                 await self._store.write_stream(object_store.round_order_path(folder), order.chunks())
-            began = await self._jobs.begin_round(job, await self._fields(job, folder, order, counts, seconds))
+            began = await self._jobs.begin_round(job, await self._fields(job, folder, order, counts, seconds), most_jobs)
         except BaseException:
             await delete_round(self._store, folder)
             raise

@@ -88,8 +88,7 @@ class JobStore:
         most = "" if limits is None or limits.jobs is None else limits.jobs
         opened = await self._scripts.run("open_job", job_keys, (job_id, f"{time.time():.6f}", priority, state, most, *flat))
         if opened < 0:
-            message = f"this key may have {most} unfinished jobs, and has them; wait for one of them to end, or cancel one"
-            raise Refused(Refusal.JOBS, message)
+            raise _too_many_jobs(most)
         await self.make_durable()
         return await self.get(job_id)
 
@@ -189,11 +188,18 @@ class JobStore:
         job_keys = (keys.job(job.id), keys.READY, keys.returned(job.id))
         return bool(await self._scripts.run("reopen", job_keys, args))
 
-    async def begin_round(self, job: Job, fields: dict[str, str | int]) -> bool:
-        """Let an ended job go on with `fields` of its record, and say whether it does: not if it is under way meanwhile."""
+    async def begin_round(self, job: Job, fields: dict[str, str | int], most: int | None = None) -> bool:
+        """Let an ended job go on with `fields` of its record, and say whether it does: not if it is under way meanwhile.
+
+        Raises Refused if its owner has `most` unfinished jobs already.
+        """
         flat = [part for pair in fields.items() for part in pair]
-        job_keys = (keys.job(job.id), keys.READY, keys.UNFINISHED)
-        began = await self._scripts.run("begin_round", job_keys, (job.id, job.round, *flat))
+        indexes = (keys.jobs_of(job.owner),) if job.owner else ()
+        job_keys = (keys.job(job.id), keys.READY, keys.UNFINISHED, *indexes)
+        limit = "" if most is None else most
+        began = await self._scripts.run("begin_round", job_keys, (job.id, job.round, limit, *flat))
+        if began < 0:
+            raise _too_many_jobs(most)
         await self.make_durable()
         return bool(began)
 
@@ -239,3 +245,8 @@ class JobStore:
     def finalizer_lock(self, job_id: str, holder: str, lease: float) -> Lock:
         """Return the lock for putting a job's output together, as `holder` sees it; `lease` is in seconds."""
         return Lock(self._scripts, keys.finalizer(job_id), holder, lease)
+
+
+def _too_many_jobs(most: int | str | None) -> Refused:
+    message = f"this key may have {most} unfinished jobs, and has them; wait for one of them to end, or cancel one"
+    return Refused(Refusal.JOBS, message)

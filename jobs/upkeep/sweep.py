@@ -57,7 +57,7 @@ class Sweep:
             await self._store.delete(*(entry.path for entry in found if entry.modified < before))
 
     async def forget_gone_workers(self) -> None:
-        """Remove workers from those that are listening which have said nothing for a while."""
+        """Remove workers from those that are listening which have sent no heartbeat for a while."""
         seconds, _ = await self._redis.time()
         serving: dict[bytes, bytes] = await self._redis.hgetall(keys.SERVING)
         gone = [process for process, entry in serving.items() if float(entry.split(b"|", 1)[0]) / 1000 < int(seconds) - GONE_FOR]

@@ -89,7 +89,8 @@ class BatchCreate(BaseModel):
     """What makes a batch. These fields are ours: batches of a higher `priority` go first (-100 to 100), a `background` one takes
     only what no other wants; `order: input` sends the lines as they stand; `dedupe` says whether the same request is sent once,
     `cache` how old another job's answer may be (see /api/v1/jobs); one that has cost `max_cost` (USD) pauses, which /api/v1/jobs
-    shows and changes; `checks` are what answers have to pass, and `recheck` says how they are asked for again."""
+    shows and changes; `checks` are what answers have to pass, and `recheck` says how a request is repeated whose answer fails
+    them."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -94,18 +94,18 @@ async def _events(
 
 
 class _Part:
-    """One part of the message that is being said. `field` is what holds its text, `kind` what its events are called after."""
+    """One part of the message that is being streamed. `field` is what holds its text, `kind` what its events are called after."""
 
     def __init__(self, index: int, kind: str, field: str, make: Callable[[str], dict[str, Any]]) -> None:
         self.index = index
         self.kind = kind
         self.field = field
         self.make = make
-        self.said: list[str] = []
+        self.texts: list[str] = []
 
     @property
     def whole(self) -> str:
-        return "".join(self.said)
+        return "".join(self.texts)
 
 
 class _Telling:
@@ -138,7 +138,7 @@ class _Telling:
 
     def _say(self, kind: str, text: str) -> list[bytes]:
         part, events = self._part(kind)
-        part.said.append(text)
+        part.texts.append(text)
         more: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
         return [*events, self._event(f"response.{kind}.delta", **self._place(part), delta=text, **more)]
 

@@ -43,8 +43,8 @@ def _object(request: Mapping[str, Any], name: str, known: Container[str]) -> Map
     value = request.get(name) or {}
     if not isinstance(value, dict):
         raise _refused(name, f"{name}: must be an object")
-    for field, said in value.items():
-        if said is not None and field not in known:
+    for field, given in value.items():
+        if given is not None and field not in known:
             raise _refused(f"{name}.{field}", f"{name}.{field} is not supported here; leave it out")
     return value
 

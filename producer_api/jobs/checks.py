@@ -11,8 +11,8 @@ __all__ = ["CheckList", "Recheck", "kept_checks"]
 
 
 class Recheck(BaseModel):
-    """How a request is asked again whose answer does not pass the checks: at most `attempts` times, with `feedback` telling the
-    model what was wrong, by another `model`."""
+    """How a request is repeated whose answer fails the checks: at most `attempts` times; with `feedback` the rejected answer and
+    the reason are added to its messages; `model` replaces its model."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,7 +23,8 @@ class Recheck(BaseModel):
 
 CheckList = Annotated[list[str | dict[str, Any]], Field(max_length=20)]
 """What answers have to pass, in order: `"not_empty"`, or an object with one of `schema` (JSON schema of the answer's text),
-`finish_reason`, `regex`, `max_chars` and its value. An answer that does not is asked for again, and in the end a failed line."""
+`finish_reason`, `regex`, `max_chars` and its value. A request whose answer fails them is repeated, and its line fails in the
+end."""
 
 
 def kept_checks(checks: list[str | dict[str, Any]], recheck: Recheck | None) -> str:

@@ -152,7 +152,7 @@ async def retried(api: ApiContext, job: Job, body: JobRetry, caller: Caller) -> 
     """Return the job under way again. Raises InvalidRequest, Refused."""
     await api.access.check_budget(caller)
     caller.check_models(job.models)
-    return await api.node.service.retry(job.id, body.selection(), body.completion_window)
+    return await api.node.service.retry(job.id, body.selection(), body.completion_window, caller.limits)
 
 
 async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller, repeats: Idempotency) -> Job:

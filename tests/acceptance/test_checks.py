@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 import roadbalancer as rb
-from balancer.outcome import Usage
+from balancer.outcome import FailureKind, Usage
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
-from tests.fake_providers.speaker import Ending, Heard, Script
+from tests.fake_providers.speaker import Ending, Heard, Reply, Script
 
 LINES = 400
 USAGE = Usage(prompt=10, completion=5)
@@ -89,3 +89,26 @@ def test_what_never_passes_is_an_error_line_with_its_last_answer(careless: Carel
     (line,) = [line for line in found if (line.get("error") or {}).get("code") == "check_failed"]
     assert line["response"]["body"]["choices"][0]["message"]["content"] == "no JSON at all"
     assert [each["code"] for each in line["failed_attempts"]] == ["check_failed"] * 5
+
+
+def test_what_was_paid_before_a_line_had_to_wait_stays_counted(program_folder: Path) -> None:
+    """A rejected answer, then an endpoint that fails until the line waits for its next pass, then a good answer."""
+    turns = itertools.count(1)
+    with ProviderServer(FAKE_PROVIDERS["openai"]) as server:
+        broken = server.speaker.fail(FailureKind.SERVER)
+        assert broken is not None
+
+        def answer(heard: Heard) -> Script | Reply:
+            turn = next(turns)
+            if turn == 1:
+                return Script("no JSON", usage=USAGE)
+            return broken if turn <= 3 else Script('{"stars": 4, "reason": "fine"}', usage=USAGE)
+
+        server.answer = answer
+        endpoint = server.endpoint()
+        entry = {"url": endpoint.url, "provider": "openai", "api_key": endpoint.api_key, "models": ["m"], "price": PRICE}
+        (program_folder / "fleet.json").write_bytes(orjson.dumps({"endpoints": [{**entry, "name": "e"}]}))
+        reviews = rb.run(["lamp"], schema=Review, config="fleet.json", model="m", workers=1, progress=False)
+    assert isinstance(reviews[0], Review), reviews.errors
+    assert reviews.cost == pytest.approx(2 * COST) and reviews.rows[0]["cost"] == pytest.approx(2 * COST)
+    assert reviews.tokens.prompt == 2 * USAGE.prompt

@@ -8,7 +8,8 @@ from jobs.access import Caller, KeyStore, Limits, Refused
 from jobs.access.store import KeyOrder
 from jobs.node import Node
 from jobs.records import Job
-from jobs.states import PauseReason
+from jobs.rounds.retry import RetrySelection
+from jobs.states import JobStatus, PauseReason
 from tests.acceptance.cluster import Cluster, done_lines, submit
 from tests.acceptance.test_fairness import ids
 from tests.waiting import until
@@ -84,3 +85,8 @@ async def test_a_key_bounds_the_priority_and_the_number_of_its_jobs(cluster: Clu
         assert await submit(node, ids("line", 10), caller=dataclasses.replace(who, id="another"))
         await node.service.cancel(jobs[0].id)
         assert await submit(node, ids("line", 10), caller=who)
+        with pytest.raises(Refused, match="2 unfinished jobs"):
+            await node.service.retry(jobs[0].id, RetrySelection(), limits=who.limits)
+        await node.service.cancel(jobs[1].id)
+        again = await node.service.retry(jobs[0].id, RetrySelection(), limits=who.limits)
+        assert again.status is JobStatus.IN_PROGRESS

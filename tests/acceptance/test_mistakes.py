@@ -196,6 +196,13 @@ async def test_a_second_interrupt_ends_lines_in_flight(shell: Shell, model: Mode
     assert shell("run", "in.jsonl", "-e", model.url).returncode == 0, "the same command goes on"
 
 
+def test_the_help_lists_commands_in_groups_and_offers_completion(shell: Shell) -> None:
+    shown = shell("--help").stdout
+    for title in ("A file of requests:", "Jobs of a service:", "Processes:", "The fleet:"):
+        assert f"\n{title}\n" in shown
+    assert "More:" not in shown and "--install-completion" in shown
+
+
 def test_a_narrow_terminal_shows_what_there_is_room_for() -> None:
     job = Job("batch_1", JobStatus.IN_PROGRESS, "file-1", "/v1/chat/completions", "24h", 0, 0, Ledger(1000, 300, 2))
     endpoints = [

@@ -87,20 +87,20 @@ def _completion(call: Call, parsed: Any) -> tuple[dict[str, Any], Usage]:
 
 def _message(content: list[Any]) -> dict[str, Any]:
     """Put the blocks of an answer together; kinds that OpenAI has no place for are passed over."""
-    said: dict[str, list[str]] = {"text": [], "thinking": []}
+    texts: dict[str, list[str]] = {"text": [], "thinking": []}
     calls = []
     for index, block in enumerate(content):
         place = f"content[{index}]."
         kind = member(block, "type", str, place)
-        if kind in said:
-            said[kind].append(member(block, kind, str, place))
+        if kind in texts:
+            texts[kind].append(member(block, kind, str, place))
         elif kind == "tool_use":
             arguments = orjson.dumps(member(block, "input", dict, place)).decode()
             calls.append(tool_call(member(block, "id", str, place), member(block, "name", str, place), arguments))
-    text = "".join(said["text"])
+    text = "".join(texts["text"])
     message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
-    if said["thinking"]:
-        message["reasoning_content"] = "".join(said["thinking"])
+    if texts["thinking"]:
+        message["reasoning_content"] = "".join(texts["thinking"])
     if calls:
         message["tool_calls"] = calls
     return message

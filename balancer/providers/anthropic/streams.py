@@ -24,7 +24,7 @@ _DELTAS = {"text_delta": ("text", "content"), "thinking_delta": ("thinking", "re
 
 @dataclass(slots=True)
 class _Tool:
-    """A tool call that is being said. `number` is its place among the calls, `rest` what the arguments are if no piece comes."""
+    """A tool call that is being streamed. `number` is its place among the calls, `rest` its arguments if no piece comes."""
 
     number: int
     rest: Mapping[str, Any] | None
@@ -82,8 +82,8 @@ class MessageStream(Translation):
             call = tool_call(member(block, "id", str, place), member(block, "name", str, place), "")
             return (chunk(self._head, {"tool_calls": [{"index": tool.number, **call}]}),)
         # Text and thinking begin empty, as a rule.
-        said = block.get(kind) if kind in ("text", "thinking") else None
-        return self._say("content" if kind == "text" else "reasoning_content", said) if isinstance(said, str) else ()
+        text = block.get(kind) if kind in ("text", "thinking") else None
+        return self._say("content" if kind == "text" else "reasoning_content", text) if isinstance(text, str) else ()
 
     def _block_delta(self, event: Mapping[str, Any]) -> Chunks:
         delta = member(event, "delta", dict)

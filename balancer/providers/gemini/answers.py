@@ -12,16 +12,16 @@ from balancer.outcome import Usage
 from balancer.providers.shapes import completion, tool_call
 
 __all__ = [
-    "Said",
+    "ContentParts",
     "UnreadableAnswer",
     "answer_id",
     "answer_model",
     "completion_of",
+    "content_parts",
     "ending_of",
     "ends_well",
     "finish_reason",
     "logprobs_in",
-    "said_in",
     "unused_id",
     "usage_in",
     "was_blocked",
@@ -51,11 +51,11 @@ _MOST_SHOWN = 40
 
 
 class UnreadableAnswer(ValueError):
-    """An answer isn't what the wire format says; `str()` tells what is wrong, and nothing of what the model said."""
+    """An answer isn't what the wire format says; `str()` tells what is wrong, and nothing of the content."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ContentParts:
     """What the parts of one candidate say: text, reasoning, and tool calls in OpenAI's shape."""
 
     text: str = ""
@@ -82,17 +82,17 @@ def completion_of(answer: Mapping[str, Any], model: str) -> tuple[dict[str, Any]
 def _choice(candidate: Any, model: str) -> dict[str, Any]:
     if not isinstance(candidate, dict):
         raise UnreadableAnswer("a candidate is no object")
-    said = said_in(candidate.get("content"))
-    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
-    if said.reasoning:
-        message["reasoning_content"] = said.reasoning
-    if said.calls:
-        message["content"] = said.text or None
-        message["tool_calls"] = _with_ids_of_their_own(said.calls)
+    content = content_parts(candidate.get("content"))
+    message: dict[str, Any] = {"role": "assistant", "content": content.text, "refusal": None}
+    if content.reasoning:
+        message["reasoning_content"] = content.reasoning
+    if content.calls:
+        message["content"] = content.text or None
+        message["tool_calls"] = _with_ids_of_their_own(content.calls)
     reason = ending_of(candidate) or "STOP"
-    if not (said.text or said.calls) and not ends_well(reason):
+    if not (content.text or content.calls) and not ends_well(reason):
         raise UnreadableAnswer(f"it ended with {reason[:_MOST_SHOWN]} and without content")
-    ending = finish_reason(reason, bool(said.calls), model)
+    ending = finish_reason(reason, bool(content.calls), model)
     return {"message": message, "finish_reason": ending, "logprobs": logprobs_in(candidate)}
 
 
@@ -108,11 +108,11 @@ def unused_id(identifier: str, taken: set[str]) -> str:
     return identifier
 
 
-def said_in(content: Any) -> Said:
+def content_parts(content: Any) -> ContentParts:
     """Read a candidate's `content`, which may be missing. Raises UnreadableAnswer."""
     parts = content.get("parts") if isinstance(content, dict) else None
     if not isinstance(parts, list):
-        return Said()
+        return ContentParts()
     text, reasoning, calls = "", "", []
     for part in parts:
         if not isinstance(part, dict):
@@ -125,7 +125,7 @@ def said_in(content: Any) -> Said:
                 text += words
         if "functionCall" in part:
             calls.append(_call(part))
-    return Said(text, reasoning, tuple(calls))
+    return ContentParts(text, reasoning, tuple(calls))
 
 
 def logprobs_in(candidate: Mapping[str, Any]) -> dict[str, Any] | None:

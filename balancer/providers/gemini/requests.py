@@ -117,8 +117,8 @@ def _declaration(tool: Any, where: str) -> dict[str, Any]:
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise RequestRefused(f"{where}.function.name", "must be a string")
-    said = {"name": name, "description": function.get("description"), "parametersJsonSchema": function.get("parameters")}
-    return {field: value for field, value in said.items() if value is not None}
+    fields = {"name": name, "description": function.get("description"), "parametersJsonSchema": function.get("parameters")}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _calling(choice: Any) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from balancer.providers.gemini.answers import (
     UnreadableAnswer,
     answer_id,
     answer_model,
+    content_parts,
     ending_of,
     ends_well,
     finish_reason,
     logprobs_in,
-    said_in,
     unused_id,
     usage_in,
     was_blocked,
@@ -28,7 +28,7 @@ from balancer.providers.shapes import chunk
 __all__ = ["GeminiTranslation"]
 
 _BLOCKED = "SAFETY"
-"""What a refused prompt is said to have ended with."""
+"""The finish reason of a refused prompt."""
 
 
 @dataclass(slots=True)
@@ -102,16 +102,16 @@ class GeminiTranslation(Translation):
 
 def _deltas(candidate: Mapping[str, Any], state: _Candidate) -> list[dict[str, Any]]:
     try:
-        said = said_in(candidate.get("content"))
+        content = content_parts(candidate.get("content"))
     except UnreadableAnswer as exc:
         raise _fault(str(exc)) from exc
     deltas: list[dict[str, Any]] = []
-    if said.reasoning:
-        deltas.append({"reasoning_content": said.reasoning})
-    if said.text:
+    if content.reasoning:
+        deltas.append({"reasoning_content": content.reasoning})
+    if content.text:
         state.has_text = True
-        deltas.append({"content": said.text})
-    for call in said.calls:
+        deltas.append({"content": content.text})
+    for call in content.calls:
         number = len(state.calls)
         deltas.append({"tool_calls": [{"index": number, **call, "id": unused_id(call["id"], state.calls)}]})
     return deltas

@@ -31,9 +31,9 @@ def accepted_image(url: DataUrl, param: str) -> ImageHeader:
         raise RequestRefused(param, f"LaaS takes JPEG and PNG images, not {url.media_type[:40]}")
     header = image_header(_decoded(url.data, IMAGE_BYTES, "an image", param))
     if header is None:
-        raise RequestRefused(param, f"is said to be {media_type}, but is neither a JPEG nor a PNG image")
+        raise RequestRefused(param, f"is declared as {media_type}, but is neither a JPEG nor a PNG image")
     if header.media_type != media_type:
-        raise RequestRefused(param, f"is said to be {media_type}, but is {header.media_type}")
+        raise RequestRefused(param, f"is declared as {media_type}, but is {header.media_type}")
     return header
 
 
@@ -43,7 +43,7 @@ def check_pdf(url: DataUrl, param: str) -> None:
         raise RequestRefused(param, f"LaaS takes PDF documents ({PDF_TYPE}), not {url.media_type[:40]}")
     document = _decoded(url.data, PDF_BYTES, "a PDF", param)
     if not is_pdf(document):
-        raise RequestRefused(param, f"is said to be {PDF_TYPE}, but is no PDF")
+        raise RequestRefused(param, f"is declared as {PDF_TYPE}, but is no PDF")
     pages = pdf_pages(document)
     if pages is not None and pages > PDF_PAGES:
         raise RequestRefused(param, f"has {pages} pages; LaaS takes at most {PDF_PAGES} pages of a PDF")

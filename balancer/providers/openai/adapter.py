@@ -1,6 +1,6 @@
 """OpenAI's wire format, as vLLM and many other servers speak it: bodies pass through untouched.
 
-Only the endpoint's own settings are put in (see `settings`), and a PDF that is said in LaaS's way is said in OpenAI's. Unknown
+Only the endpoint's own settings are put in (see `settings`), and a PDF in LaaS's format is converted to OpenAI's. Unknown
 fields are forwarded. With the option `api: responses` chats are sent to the Responses API instead (see `responses`).
 """
 

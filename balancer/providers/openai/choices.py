@@ -12,14 +12,14 @@ def wrong_in(choice: Any, holder: str) -> str | None:
     """
     if not isinstance(choice, dict):
         return "a choice is no object"
-    said = choice.get(holder)
-    if not isinstance(said, dict):
+    message = choice.get(holder)
+    if not isinstance(message, dict):
         return f"a choice has no `{holder}`"
     # The type itself is looked at first: it is what nearly all have, and quick.
-    content = said.get("content")
+    content = message.get("content")
     if type(content) is not str and not (content is None or isinstance(content, list)):
         return f"`{holder}.content` is no text"
-    calls = said.get("tool_calls")
+    calls = message.get("tool_calls")
     if calls is not None and (problem := _wrong_in_calls(calls, holder == "delta")):
         return f"`{holder}.tool_calls` {problem}"
     reason = choice.get("finish_reason")

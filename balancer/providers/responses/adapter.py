@@ -123,10 +123,10 @@ def _completion(response: Mapping[str, Any]) -> dict[str, Any]:
     if response.get("status") not in ("completed", "incomplete", None):
         raise _Odd(f"`status` is neither `completed` nor `incomplete` but {response['status']!r}"[:200])
     items = [_object(item, f"output[{n}]") for n, item in enumerate(response["output"])]
-    said = [part for item in items if item.get("type") == "message" for part in _objects(item, "content")]
+    parts = [part for item in items if item.get("type") == "message" for part in _objects(item, "content")]
     calls = [_call(item) for item in items if item.get("type") == "function_call"]
-    texts = _texts(said, "output_text", "text")
-    refusals = _texts(said, "refusal", "refusal")
+    texts = _texts(parts, "output_text", "text")
+    refusals = _texts(parts, "refusal", "refusal")
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts else None, "refusal": None}
     if refusals:
         message["refusal"] = "".join(refusals)

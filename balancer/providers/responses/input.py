@@ -71,9 +71,9 @@ def _assistant(message: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
     for name in ("function_call", "audio"):
         if message.get(name):
             raise RequestRefused(f"{place}.{name}", "is not translated for OpenAI's Responses API")
-    # What it refused with is what it said. Parts would need the ids of the answer that they come from.
-    said = _text(message.get("content"), f"{place}.content") + _text(message.get("refusal"), f"{place}.refusal")
-    items: list[dict[str, Any]] = [{"role": "assistant", "content": said}] if said else []
+    # A refusal is sent as content. Parts would need the ids of the answer that they come from.
+    content = _text(message.get("content"), f"{place}.content") + _text(message.get("refusal"), f"{place}.refusal")
+    items: list[dict[str, Any]] = [{"role": "assistant", "content": content}] if content else []
     calls = message.get("tool_calls") or ()
     if not isinstance(calls, (list, tuple)):
         raise RequestRefused(f"{place}.tool_calls", "must be a list")

@@ -1,7 +1,7 @@
 """Converts a stream of OpenAI's Responses API to chunks of chat completions.
 
 Each event is an object with a `type`, and most say which item of the output they add to (`output_index`). Only those that add
-text, arguments or reasoning are said again, and the last one, which holds the whole response. Events that are not known are
+text, arguments or reasoning are repeated, and the last one, which holds the whole response. Events that are not known are
 passed over: there are some fifty kinds, and more to come.
 """
 

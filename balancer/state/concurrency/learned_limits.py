@@ -21,7 +21,7 @@ ASK_ENGINE_EVERY = 2.0
 READ_EVERY = 2.0
 """Seconds between reading the limit of an endpoint at which nothing is in flight from here."""
 STALE_AFTER = 3 * ASK_ENGINE_EVERY
-"""Seconds after which what an engine said before is not compared with what it says now."""
+"""Seconds after which an engine's earlier report is not compared with its latest one."""
 
 log = logging.getLogger(__name__)
 
@@ -204,4 +204,4 @@ class _Auto:
         """Whether there is something to report."""
         self.read_at = 0.0
         self.engine: tuple[tuple[float | None, float | None], float, int] = ((None, None), 0.0, 0)
-        """What the engine said last (waiting, preemptions), when, and under which version of the limit."""
+        """The latest report of the engine (waiting, preemptions), when, and under which version of the limit."""

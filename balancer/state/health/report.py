@@ -18,7 +18,7 @@ TAKEN_OUT_FOR = 300.0
 DEFAULT_RATE_LIMIT_PAUSE = 1.0
 """Seconds to leave an endpoint alone that answers 429 without saying for how long."""
 LONGEST_RATE_LIMIT_PAUSE = 3600.0
-"""Seconds after which it is asked again, whatever it said."""
+"""Seconds after which it is tried again, whatever Retry-After it sent."""
 
 
 @dataclass(slots=True)

@@ -129,6 +129,18 @@ def test_the_files_of_a_folder_are_one_table(tmp_path: Path) -> None:
         open_table(tmp_path)
 
 
+def test_the_files_of_a_pattern_are_one_table(tmp_path: Path) -> None:
+    table(tmp_path, "b.csv", "text\nthree\n")
+    table(tmp_path, "a.csv", "text\none\n")
+    table(tmp_path, "other.txt", "no row\n")
+    pattern = tmp_path / "[ab]*.csv"
+    assert is_table(pattern) and [row["text"] for row in open_table(pattern).rows()] == ["one", "three"]
+    with pytest.raises(InvalidRequest, match=r"the pattern .*\*.tsv has no file of rows"):
+        open_table(tmp_path / "*.tsv")
+    odd = table(tmp_path, "what[1].csv", "text\none\n")
+    assert odd.columns == ("text",), "a file whose own name has such signs is that file"
+
+
 def test_a_folder_without_rows_is_refused_with_what_it_could_have(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"has no file of rows \(.csv, .tsv"):
         open_table(tmp_path)

@@ -336,7 +336,7 @@ async def test_a_job_says_that_its_endpoints_are_down_or_that_nobody_works_for_t
     assert waiting is not None and "connection_error: refused" in waiting.reason
     assert waiting.next_attempt_at is not None and 0 < waiting.next_attempt_at - time.time() < 3
     await house.bench.redis.delete(keys.SERVING)
-    house.dispatcher._told_at.clear()
+    house.dispatcher._marked_at.clear()
     await house.dispatcher.run()
     waiting = (await house.bench.jobs.get(job.id)).waiting
     assert waiting is not None and "no worker is running" in waiting.reason

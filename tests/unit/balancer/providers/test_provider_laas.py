@@ -201,7 +201,7 @@ BROKEN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,@@@@"
     [
         (image(b"GIF89a", "image/gif"), "image_url", "not image/gif"),
         (image(b"GIF89a"), "image_url", "neither a JPEG nor a PNG"),
-        (image(jpeg()), "image_url", "is said to be image/png, but is image/jpeg"),
+        (image(jpeg()), "image_url", "is declared as image/png, but is image/jpeg"),
         (image(png(1, 1).ljust(4 * MB + 1, b"\0")), "image_url", "at most 4 MB"),
         (BROKEN, "image_url", "is not valid base64"),
         (file(b"PK\3\4"), "file.file_data", "is no PDF"),

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.results import seeking
@@ -15,6 +15,7 @@ from jobs.storage.object_store import ObjectStore
 JOB_ID = "batch_0123456789abcdef"
 
 
+@settings(max_examples=25)  # each reads a real store some hundred times
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.integers(0, 300)), max_size=12),
     st.sampled_from([16, 100, 1000, 10**6]),
