@@ -25,7 +25,7 @@ def is_elsewhere(source: str) -> bool:
 
 @contextmanager
 def input_file(source: str, has_output: bool) -> Iterator[Path]:
-    """Yield the file of an input; what is elsewhere is put into one, which is deleted at the end. Raises InvalidRequest."""
+    """Yield the file of an input; other inputs are copied to a temporary file. Raises InvalidRequest."""
     if not is_elsewhere(source):
         path = Path(source)
         if not path.exists() and not is_pattern(path):

@@ -63,7 +63,7 @@ class NoStore(JobError):
 def open_session(config: Path | None, endpoints: NamedEndpoints | None = None, creates: bool = True) -> Iterator[Session]:
     """Read the configuration and find or start Redis; what was started here is stopped at the end.
 
-    `endpoints` stand instead of those of the configuration. Unless it `creates` a store, one has to be there. Raises
+    `endpoints` replace those of the configuration. Without `creates`, the store has to exist. Raises
     ConfigurationError, NoStore, and SharedStateUnavailable if the embedded server does not start.
     """
     given = endpoints.settings() if endpoints else []
@@ -86,7 +86,7 @@ def open_session(config: Path | None, endpoints: NamedEndpoints | None = None, c
 
 
 def _warned(session: Session) -> Session:
-    """Print what of a configuration counts for nothing, the first time that it is used with its store."""
+    """Print the ignored settings of a configuration, the first time that it is used with its store."""
     notes = session.configuration.notes
     if not notes:
         return session

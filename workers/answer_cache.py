@@ -1,7 +1,7 @@
 """Answers of earlier jobs, kept in the object store for jobs that ask for them (`cache: 30d`).
 
-An entry is found by the digest of the whole request, its model among the rest, and of whose job it was: nobody gets an answer to
-another one's key. It holds the answer as it came, behind a line with the time and the endpoint.
+The key of an entry is a digest of the owner of the job, the path and the whole request, including its model. Entries are not
+shared between owners. An entry holds a line of JSON (time, endpoint, model, status), then the body of the answer.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""`config check`: reads a configuration, and prints what it says, and what of it counts for nothing."""
+"""`config check`: validates a configuration, and prints its endpoints and the settings that are ignored."""
 
 from typing import Annotated
 

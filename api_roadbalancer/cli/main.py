@@ -73,7 +73,7 @@ app.command("mock")(processes.mock)
 def main() -> NoReturn:
     """Run a command; errors of the user are one line on stderr, with exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # The commands print what a configuration says in vain themselves, once (see api_roadbalancer.session).
+    # The commands print warnings about ignored settings themselves, once (see api_roadbalancer.session).
     logging.getLogger("balancer.configuration.loading").setLevel(logging.ERROR)
     end_with_parent()
     make_files_private()

@@ -1,5 +1,5 @@
 -- Begins a round of a job that has ended, in which some of its lines are sent again.
--- KEYS: 1 job, 2 ready, 3 unfinished, 4 jobs of the owner (left out if nobody owns it)
+-- KEYS: 1 job, 2 ready, 3 unfinished, 4 jobs of the owner (omitted for a job without an owner)
 -- ARGV: 1 job id, 2 the round that has ended (its folder, '' for the first), 3 how many of its owner's jobs may be unfinished
 --       ('' for any number), 4.. fields and values of the record
 -- Returns 1, 0 if the job is under way, or another round has begun meanwhile, or -1 if its owner has as many as it may.

@@ -1,5 +1,5 @@
 -- Puts a new job's record in place and lets its lines be cut. Harmless when it is run twice.
--- KEYS: 1 job, 2 jobs, 3 ready, 4 unfinished, 5 jobs of the owner (left out if nobody owns it)
+-- KEYS: 1 job, 2 jobs, 3 ready, 4 unfinished, 5 jobs of the owner (omitted for a job without an owner)
 -- ARGV: 1 job id, 2 created at (s), 3 priority, 4 'ready' or '' (a refused job), 5 how many of its owner's jobs may be
 --       unfinished ('' for any number), 6.. fields and values of the record
 -- Returns 1, 0 if the job exists already, or -1 if its owner has as many as it may.

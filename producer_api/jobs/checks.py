@@ -28,7 +28,7 @@ end."""
 
 
 def kept_checks(checks: list[str | dict[str, Any]], recheck: Recheck | None) -> str:
-    """Return checks as a job keeps them. Raises InvalidRequest, also for functions: nobody loads code over HTTP."""
+    """Return checks as a job keeps them. Raises InvalidRequest, also for `python` checks, which HTTP does not accept."""
     if any(check == "python" or (isinstance(check, dict) and "python" in check) for check in checks):
         raise InvalidRequest("python is no check over HTTP: functions are for `roadbalancer run` and its like", "checks")
     return parse_checks(checks, recheck.model_dump() if recheck is not None else None)

@@ -130,7 +130,7 @@ def test_a_check_in_python(shell: Shell, model: ModelServer) -> None:
         assert refused.returncode == 2 and reason in refused.stderr and len(refused.stderr.splitlines()) == 1
 
 
-async def test_nobody_loads_functions_over_http_or_in_a_worker_that_does_not_allow_it(cluster: Cluster, shell: Shell) -> None:
+async def test_python_checks_are_refused_over_http_and_in_workers_that_do_not_allow_them(cluster: Cluster, shell: Shell) -> None:
     await cluster.start_model("m")
     cluster.write_config()
     await cluster.start_worker()
