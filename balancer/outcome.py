@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from balancer.runtime.record import record
+
 __all__ = ["NO_USAGE", "Failure", "FailureKind", "Outcome", "Usage"]
 
 
@@ -139,7 +141,7 @@ class Failure:
         return self.kind in _COUNTS_AGAINST_ENDPOINT
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Usage:
     """Tokens as the endpoint counted them. Those read from its cache (`cached`) and written to it are part of the prompt's,
     reasoning is part of the completion's, and what is written for an hour (`cache_write_hour`) is part of `cache_write`."""
@@ -158,7 +160,7 @@ class Usage:
 NO_USAGE = Usage()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Outcome:
     """What one attempt gave: a JSON `body` as bytes, or a `failure`, perhaps with the endpoint's body.
 

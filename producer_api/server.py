@@ -1,7 +1,6 @@
 """Runs the app under uvicorn."""
 
 import asyncio
-import gc
 import signal
 import socket
 
@@ -9,7 +8,7 @@ import uvicorn
 
 from balancer.configuration import Configuration
 from balancer.runtime.loop import new_event_loop
-from balancer.runtime.process import raise_descriptor_limit
+from balancer.runtime.process import collect_garbage_less_often, raise_descriptor_limit
 from jobs.access.exposure import Door, is_loopback, refuse_exposure
 from jobs.dispatch.queueing import Wake
 from producer_api.app import create_app
@@ -37,9 +36,7 @@ def run_api(configuration: Configuration, redis_url: str, wake: Wake, host: str,
     server = make_server(configuration, redis_url, wake, host, port, door=door)
     # uvicorn raises the signal again that has ended it. This process has things to put down before it ends.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    # Modules and routes stay for good: the garbage collector need not look at them again.
-    gc.collect()
-    gc.freeze()
+    collect_garbage_less_often()
     loop.run_until_complete(server.serve())
     # The loop is not closed: threads of the object store (Rust) may still come to it, and the process ends now anyway.
     if not server.started:

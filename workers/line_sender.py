@@ -13,6 +13,7 @@ from balancer.fleet.sending import asking
 from balancer.fleet.slot import Slot, SlotLapsed
 from balancer.outcome import Failure, FailureKind, Outcome, Usage
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
+from balancer.runtime.record import record
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
 from jobs.checks import checks_of
@@ -100,7 +101,7 @@ class Line:
         self.history = self.history.with_failed(endpoint, time.time(), failure.kind, failure.message)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Place:
     """Where a line is to be sent, with a slot held."""
 

@@ -1,6 +1,5 @@
 """Runs one worker process."""
 
-import gc
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ from celery.utils.nodenames import host_format
 
 from balancer.configuration import SIMULATED_SCHEME, Configuration
 from balancer.errors import ConfigurationError
-from balancer.runtime.process import raise_descriptor_limit
+from balancer.runtime.process import collect_garbage_less_often, raise_descriptor_limit
 from jobs.dispatch.queueing import queue_name
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
@@ -66,9 +65,7 @@ def run_worker(
         engine.begin_drain()
 
     def on_ready(**_: Any) -> None:
-        # Modules and the app stay for good: the garbage collector need not look at them again.
-        gc.collect()
-        gc.freeze()
+        collect_garbage_less_often()
 
     worker_ready.connect(on_ready, weak=False)
     worker_shutting_down.connect(on_shutdown, weak=False)

@@ -385,14 +385,12 @@ class ShardRun:
 
     async def _close(self) -> ShardEnd:
         """Write the part and commit."""
-        part = bytearray()
+        lines: list[bytes] = []
         for number in range(self.shard.first, self.shard.end):
             failed, result = self._results[number]
-            part += b"1" if failed else b"0"
-            part += result
-            part += b"\n"
+            lines += (b"1" if failed else b"0", result, b"\n")
         path = object_store.part_path(self.shard.job_id, self.shard.first, self.shard.end, self._job.round)
-        await self._context.objects.write(path, bytes(part))
+        await self._context.objects.write(path, b"".join(lines))
         ours, last = await self._context.shards.commit(self.shard)
         if not ours:
             return ShardEnd(Ending.LOST)

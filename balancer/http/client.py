@@ -4,12 +4,12 @@ import base64
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 
 from balancer.http.errors import AnswerTooLarge, ProtocolError
+from balancer.runtime.record import record
 
 __all__ = [
     "MAX_ANSWER_BYTES",
@@ -84,26 +84,27 @@ class PreparedRequest:
 class Headers(Mapping[str, str]):
     """The headers of an answer, found by their names in lower case."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("_values",)
 
     def __init__(self, items: Sequence[tuple[bytes, bytes]]) -> None:
-        self._items = items
+        """The first of several headers with the same name is taken."""
+        self._values = {name.lower(): value for name, value in reversed(items)}
 
     def __getitem__(self, name: str) -> str:
-        wanted, size = name.encode("latin-1"), len(name)
-        for found, value in self._items:
-            if len(found) == size and found.lower() == wanted:
-                return value.decode("utf-8", "replace")
-        raise KeyError(name)
+        return self._values[name.encode("latin-1")].decode("utf-8", "replace")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self._values.get(name.encode("latin-1"))
+        return default if value is None else value.decode("utf-8", "replace")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name.lower().decode("latin-1") for name, _ in self._items))
+        return (name.decode("latin-1") for name in self._values)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._values)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class HttpAnswer:
     """A whole answer; `body` is unpacked."""
 

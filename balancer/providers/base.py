@@ -12,6 +12,7 @@ from balancer.endpoint import Endpoint
 from balancer.errors import BalancerError
 from balancer.outcome import NO_USAGE, Failure, Usage
 from balancer.providers.kinds import CHAT_PATH
+from balancer.runtime.record import record
 
 __all__ = ["Adapter", "Answer", "Call", "Check", "EngineLoad", "RequestRefused", "StreamFault", "Translation"]
 
@@ -33,7 +34,7 @@ class StreamFault(BalancerError):
         super().__init__(failure.message)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Call:
     """One HTTP request, ready to send: the path below the endpoint's URL and the body.
 
@@ -48,7 +49,7 @@ class Call:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Answer:
     """An endpoint's answer in OpenAI's shape: the JSON body as bytes on one line, the tokens, and what failed if it did.
 

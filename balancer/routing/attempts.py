@@ -1,18 +1,18 @@
 """The failed attempts of one request: the input of the failover decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from balancer.outcome import Failure, FailureKind
+from balancer.runtime.record import record
 
 __all__ = ["Attempts", "Target"]
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Target:
     """An endpoint, and the model that it is asked for (None: its own)."""
 
@@ -86,7 +86,7 @@ class Attempts:
 
     def has_asked(self, endpoint: str) -> bool:
         """Whether the request has failed at that endpoint, for whichever model."""
-        return any(target.endpoint == endpoint for target in self.asked)
+        return bool(self.asked) and any(target.endpoint == endpoint for target in self.asked)
 
     @property
     def passing(self) -> Failure | None:

@@ -12,6 +12,7 @@ from balancer.outcome import Failure, FailureKind
 from balancer.routing.affinity import keeper
 from balancer.routing.attempts import Attempts, Target
 from balancer.routing.strategy import BalancingStrategy, Candidate, pick, shares
+from balancer.runtime.record import record
 from balancer.state.health import Circuit, Health
 
 __all__ = ["PATIENCE", "FailoverRules", "GiveUp", "Go", "Option", "Wait", "backoff", "decide"]
@@ -23,7 +24,7 @@ LOOK_AGAIN = 0.05
 NOBODY_HEALTHY = Failure(FailureKind.UNAVAILABLE, "no endpoint that serves this request is healthy")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Option:
     """An endpoint that serves a request: its health, and its requests in flight from everywhere.
 
@@ -85,7 +86,7 @@ class FailoverRules:
     most_probes: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Go:
     """Send it to `target`. `turns` is the strategy's memory to go on with (see `strategy.pick`)."""
 

@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from balancer.runtime.record import record
 
 __all__ = ["BalancingStrategy", "Candidate", "Pick", "pick", "shares"]
 
@@ -25,7 +26,7 @@ class BalancingStrategy(StrEnum):
     """Any of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Candidate:
     """An endpoint that could take the next work. `in_flight` counts what it already has, `capacity` what it may have."""
 
@@ -35,7 +36,7 @@ class Candidate:
     capacity: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Pick:
     """The chosen endpoint, and the turns (see `pick`) to go on with."""
 

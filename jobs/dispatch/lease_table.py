@@ -8,6 +8,7 @@ from enum import StrEnum
 import orjson
 
 from balancer.outcome import Usage
+from balancer.runtime.record import record
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Call, Scripts
 from jobs import keys
@@ -30,7 +31,7 @@ QUEUE_LEASE = 8.0
 """Seconds until a shard whose message no worker has taken is reclaimed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FinishedLine:
     """A line that has come to its end: its number, the line for the output or the error file, its tokens, the endpoint that
     answered, what that cost in USD (None: unknown), and how much less than without the endpoint's cache. `repeats` counts the

@@ -15,8 +15,9 @@ from jobs.ids import new_token
 from jobs.intake.files import BATCH_PURPOSE, DEFAULT_TTL, Files
 from jobs.intake.line_order import order_of
 from jobs.records import BadLine, FileRecord, Job, Ledger
+from jobs.results.blocks import Block
 from jobs.results.reading import Results
-from jobs.results.records import Result, Source
+from jobs.results.records import Source
 from jobs.states import JobStatus
 from jobs.storage import object_store
 from jobs.storage.job_store import JobStore
@@ -90,7 +91,7 @@ class Assembly:
             return await self._without(job, lock, [])
         counts: Counter[Source] = Counter()
         try:
-            output, errors = await self._write_both(job, lock, self._results.all_lines, counts)
+            output, errors = await self._write_both(job, lock, self._results.all_blocks, counts)
         except LedgerBroken:
             # A part is there, but not all of it.
             if not (damaged := await self._damaged_parts(job)):
@@ -128,7 +129,7 @@ class Assembly:
     async def _without(self, job: Job, lock: Lock, ranges: Sequence[tuple[int, int]]) -> bool:
         """End a job whose input is gone, so that nothing of it can be sent again, with the results that there are."""
         counts: Counter[Source] = Counter()
-        output, errors = await self._write_both(job, lock, self._results.finished, counts)
+        output, errors = await self._write_both(job, lock, self._results.finished_blocks, counts)
         shown = ", ".join(f"{first + 1}-{end}" for first, end in ranges[:SHOWN])
         what = f"results of lines {shown} are gone" if ranges else "lines are without results"
         bad = BadLine("results_lost", f"{what}, and the input is gone from the object store: they can't be sent again")
@@ -173,7 +174,7 @@ class Assembly:
         return damaged
 
     async def _write_both(
-        self, job: Job, lock: Lock, read: Callable[[Job], AsyncIterator[Result]], counts: Counter[Source]
+        self, job: Job, lock: Lock, read: Callable[[Job], AsyncIterator[Block]], counts: Counter[Source]
     ) -> tuple[str | None, str | None]:
         """Write the output, and the error file if there are errors, and return their ids."""
         output = await self._write(job, lock, "output", read, {Source.COMPLETED}, counts)
@@ -186,7 +187,7 @@ class Assembly:
         job: Job,
         lock: Lock,
         kind: str,
-        read: Callable[[Job], AsyncIterator[Result]],
+        read: Callable[[Job], AsyncIterator[Block]],
         wanted: Container[Source],
         counts: Counter[Source],
     ) -> str | None:
@@ -194,22 +195,22 @@ class Assembly:
         file_id = output_file_id(job.id, kind)
         size = 0
 
-        async def lines() -> AsyncIterator[bytes]:
+        async def content() -> AsyncIterator[bytes]:
             nonlocal size
             kept_at = time.monotonic()
-            async for result in read(job):
-                counts[result.source] += 1
-                if result.source in wanted:
-                    size += len(result.line) + 1
-                    yield result.line + b"\n"
-                if counts.total() % 1000 == 0 and time.monotonic() - kept_at > KEEP_EVERY:
+            async for block in read(job):
+                counts[block.source] += block.lines
+                if block.source in wanted:
+                    size += len(block.content)
+                    yield block.content
+                if time.monotonic() - kept_at > KEEP_EVERY:
                     await lock.hold()
                     kept_at = time.monotonic()
             # A process that outlives its lease may have read after the parts were deleted; it must not replace the files.
             if (await self._jobs.get(job.id)).is_final:
                 raise _EndedElsewhere(job.id)
 
-        await self._store.write_stream(object_store.content_path(file_id), lines())
+        await self._store.write_stream(object_store.content_path(file_id), content())
         if not size:
             await self._store.delete(object_store.content_path(file_id))
             return None

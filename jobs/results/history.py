@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from balancer.outcome import NO_USAGE, Usage
+from balancer.runtime.record import record
 
 __all__ = ["NO_HISTORY", "FailedAttempt", "LineHistory"]
 
@@ -25,7 +26,7 @@ class FailedAttempt:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LineHistory:
     """`attempts` counts the requests sent for a line, `failed` are the latest of those that failed. `passes` counts the passes
     over the fleet that the line has failed by what may be its own fault. `usage` and `cost` (USD; None if a price is not known)

@@ -17,12 +17,13 @@ from jobs.intake.line_index import read_lines
 from jobs.intake.line_order import read_numbers, read_places
 from jobs.intake.repeats import SIZE, FirstLines
 from jobs.records import FileRecord, Job
+from jobs.results.blocks import Block, blocks_of, in_blocks, results_of
 from jobs.results.formats import error_line, line_number, repeated_line
 from jobs.results.input_order import in_input_order
 from jobs.results.records import Result, Source
 from jobs.results.seeking import results_offset
 from jobs.storage import object_store
-from jobs.storage.byte_streams import lines_of
+from jobs.storage.byte_streams import lines_of, whole_lines
 from jobs.storage.object_store import ObjectStore, part_range
 
 __all__ = ["Results"]
@@ -38,8 +39,12 @@ class Results:
     def finished(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
         """Yield what is finished, by line number from `start` on; lines that aren't are passed over."""
         if job.ordered:
-            return self._with_kept(job, self._by_line(job, self._finished_places(job), start), start)
-        return self._finished_places(job, start)
+            return self._with_kept(job, self._by_line(job, results_of(self._finished_places(job)), start), start)
+        return results_of(self._finished_places(job, start))
+
+    def finished_blocks(self, job: Job) -> AsyncIterator[Block]:
+        """Yield what is finished, in blocks."""
+        return in_blocks(self.finished(job)) if job.ordered else self._finished_places(job)
 
     async def _by_line(self, job: Job, results: AsyncIterator[Result], start: int = 0) -> AsyncIterator[Result]:
         """Yield results by line number from `start` on, those of lines that repeat a request among them."""
@@ -81,7 +86,7 @@ class Results:
             yield ahead
             ahead = await anext(results, None)
 
-    async def _finished_places(self, job: Job, start: int = 0) -> AsyncIterator[Result]:
+    async def _finished_places(self, job: Job, start: int = 0) -> AsyncIterator[Block]:
         """Yield what is finished, by the numbers of the shards: those of the lines, or places in the job's order."""
         # A shard that is closed between the two stands in both, never in neither.
         buffers = sorted(await self._buffers(job))
@@ -90,13 +95,13 @@ class Results:
         for first, end in parts:
             if end <= position:
                 continue
-            async for result in self._from_buffers(job, buffers, position, first):
-                yield result
-            async for result in self._read_part(job, first, end, position):
-                yield result
+            async for block in in_blocks(self._from_buffers(job, buffers, position, first)):
+                yield block
+            async for block in self._read_part(job, first, end, position):
+                yield block
             position = end
-        async for result in self._from_buffers(job, buffers, position, job.places):
-            yield result
+        async for block in in_blocks(self._from_buffers(job, buffers, position, job.places)):
+            yield block
 
     async def first_unfinished(self, job: Job, start: int = 0) -> int:
         """Return the number of the first line from `start` on that is not finished (of a job that is under way)."""
@@ -178,7 +183,7 @@ class Results:
                 return found[1]
         for first, end in await self._parts(job):
             if first <= place < end:
-                async for result in self._read_part(job, first, end, place):
+                async for result in results_of(self._read_part(job, first, end, place)):
                     return result.line
         return None
 
@@ -187,23 +192,23 @@ class Results:
             return repeated_line(job.id, line, number, orjson.loads(raw)["custom_id"])
         raise FileNotFoundError(job.input_file_id)
 
-    def all_lines(self, job: Job) -> AsyncIterator[Result]:
-        """Yield every line of a job that has ended; unfinished ones become error lines according to the way it ended.
+    def all_blocks(self, job: Job) -> AsyncIterator[Block]:
+        """Yield every line of a job that has ended, in blocks; unfinished lines become error lines according to the way it ended.
 
         Raises LedgerBroken if there are such lines and the job was not stopped.
         """
         if job.ordered:
-            return self._with_kept(job, self._by_line(job, self._all_places(job)))
+            return in_blocks(self._with_kept(job, self._by_line(job, results_of(self._all_places(job)))))
         return self._all_places(job)
 
-    async def _all_places(self, job: Job) -> AsyncIterator[Result]:
+    async def _all_places(self, job: Job) -> AsyncIterator[Block]:
         position = 0
-        async for result in self._finished_places(job):
-            async for stopped in self._stopped(job, position, result.number):
+        async for block in self._finished_places(job):
+            async for stopped in in_blocks(self._stopped(job, position, block.first)):
                 yield stopped
-            yield result
-            position = result.number + 1
-        async for stopped in self._stopped(job, position, job.places):
+            yield block
+            position = block.end
+        async for stopped in in_blocks(self._stopped(job, position, job.places)):
             yield stopped
 
     async def _stopped(self, job: Job, first: int, end: int) -> AsyncIterator[Result]:
@@ -237,20 +242,19 @@ class Results:
         if not recorded:
             # Nothing is finished, or the shard was closed since the parts were listed: then its part is there.
             with suppress(FileNotFoundError):
-                async for result in self._read_part(job, first, end, position):
+                async for result in results_of(self._read_part(job, first, end, position)):
                     yield result
             return
         for number, (failed, line) in sorted(recorded.items()):
             if number >= position:
                 yield Result(number, line, Source.FAILED if failed else Source.COMPLETED)
 
-    async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
-        number = first
-        async for lines in lines_of(self._store.stream(object_store.part_path(job.id, first, end, job.round))):
-            for line in lines:
-                if number >= position:
-                    yield Result(number, line[1:], Source.FAILED if line[:1] == b"1" else Source.COMPLETED)
-                number += 1
+    async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Block]:
+        async for marked in whole_lines(self._store.stream(object_store.part_path(job.id, first, end, job.round))):
+            for block in blocks_of(marked, first):
+                if block.end > position:
+                    yield block.from_line(position)
+                first = block.end
 
 
 _ENDINGS = {

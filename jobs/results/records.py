@@ -1,7 +1,8 @@
 """What is known of a line that has come to its end."""
 
-from dataclasses import dataclass
 from enum import Enum
+
+from balancer.runtime.record import record
 
 __all__ = ["Result", "Source"]
 
@@ -15,7 +16,7 @@ class Source(Enum):
     """It did not: its job was cancelled or expired."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Result:
     """One line of the output or the error file, without its line break."""
 

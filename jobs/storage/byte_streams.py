@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, AsyncIterator
 
-__all__ = ["gathered", "lines_of"]
+__all__ = ["gathered", "lines_of", "whole_lines"]
 
 
 async def lines_of(chunks: AsyncIterable[bytes], with_rest: bool = False) -> AsyncIterator[list[bytes]]:
@@ -18,6 +18,21 @@ async def lines_of(chunks: AsyncIterable[bytes], with_rest: bool = False) -> Asy
         yield lines
     if rest and with_rest:
         yield [rest]
+
+
+async def whole_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield the chunks again, each cut after its last line break; what follows it begins the next one.
+
+    What follows the last line break of all is passed over. Memory: one chunk and one line.
+    """
+    rest = b""
+    async for chunk in chunks:
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            yield rest + chunk[:end] if rest or end < len(chunk) else chunk
+            rest = chunk[end:]
+        else:
+            rest += chunk
 
 
 async def gathered(pieces: AsyncIterable[bytes], size: int) -> AsyncIterator[bytes]:

@@ -18,6 +18,8 @@ __all__ = ["ObjectInfo", "ObjectStore", "ObjectStoreError", "part_range", "store
 
 CHUNK = 4 * 1024 * 1024
 """Bytes that are held in memory of an object that streams through."""
+LARGE = 256 * 1024
+"""Bytes from which a piece of a stream is handed to the store as it is."""
 MULTIPART_CHUNK = 8 * 1024 * 1024
 """Bytes of one part of a multipart upload: with S3's 10,000 parts, objects of up to 80 GB."""
 
@@ -202,6 +204,9 @@ async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
     held: list[bytes] = []
     size = 0
     async for chunk in chunks:
+        if not held and len(chunk) >= LARGE:
+            yield chunk
+            continue
         held.append(chunk)
         size += len(chunk)
         if size >= CHUNK:
