@@ -95,12 +95,12 @@ class Results:
         for first, end in parts:
             if end <= position:
                 continue
-            async for block in in_blocks(self._from_buffers(job, buffers, position, first)):
+            async for block in self._from_buffers(job, buffers, position, first):
                 yield block
             async for block in self._read_part(job, first, end, position):
                 yield block
             position = end
-        async for block in in_blocks(self._from_buffers(job, buffers, position, job.places)):
+        async for block in self._from_buffers(job, buffers, position, job.places):
             yield block
 
     async def first_unfinished(self, job: Job, start: int = 0) -> int:
@@ -230,23 +230,24 @@ class Results:
                   if (state := await self._shards.state(job.id, first))]  # fmt: skip
         return opened + await self._shards.returned_of(job.id)
 
-    async def _from_buffers(self, job: Job, buffers: list[tuple[int, int]], start: int, stop: int) -> AsyncIterator[Result]:
+    async def _from_buffers(self, job: Job, buffers: list[tuple[int, int]], start: int, stop: int) -> AsyncIterator[Block]:
+        # Each buffer makes blocks of its own: the next one is read when these have been taken, since it may be closed meanwhile.
         for first, end in buffers:
             if first < stop and end > start:
-                async for result in self._read_buffer(job, first, end, start):
-                    if result.number < stop:
-                        yield result
+                async for block in in_blocks(self._read_buffer(job, first, end, start, stop)):
+                    yield block
 
-    async def _read_buffer(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Result]:
+    async def _read_buffer(self, job: Job, first: int, end: int, start: int, stop: int) -> AsyncIterator[Result]:
         recorded = await self._shards.recorded(job.id, first)
         if not recorded:
             # Nothing is finished, or the shard was closed since the parts were listed: then its part is there.
             with suppress(FileNotFoundError):
-                async for result in results_of(self._read_part(job, first, end, position)):
-                    yield result
+                async for result in results_of(self._read_part(job, first, end, start)):
+                    if result.number < stop:
+                        yield result
             return
         for number, (failed, line) in sorted(recorded.items()):
-            if number >= position:
+            if start <= number < stop:
                 yield Result(number, line, Source.FAILED if failed else Source.COMPLETED)
 
     async def _read_part(self, job: Job, first: int, end: int, position: int) -> AsyncIterator[Block]:
