@@ -27,6 +27,7 @@ from producer_api.http.openapi import describe
 from producer_api.http.request_id import RequestId
 from producer_api.http.security_headers import SecurityHeaders
 from producer_api.jobs.cancelling import Cancellations
+from producer_api.messages.errors import AnthropicErrors
 from producer_api.routes import all_routes
 
 __all__ = ["create_app"]
@@ -84,6 +85,7 @@ def create_app(
     describe(app)
     app.add_middleware(BodyTimeout)
     app.add_middleware(KeyAuth, door=door)
+    app.add_middleware(AnthropicErrors)
     app.add_middleware(RequestId)
     app.add_middleware(SecurityHeaders)
     return app

@@ -11,6 +11,8 @@ from producer_api.files import batches, files
 from producer_api.files.wire import ErrorEnvelope
 from producer_api.gateway import chat, kinds, models, responses, sessions
 from producer_api.jobs import jobs
+from producer_api.messages import batches as message_batches
+from producer_api.messages import routes as messages
 from producer_api.system import metrics, system, usage
 
 __all__ = ["all_routes"]
@@ -30,7 +32,7 @@ def all_routes() -> tuple[BaseRoute, ...]:
         # Beside FastAPI's own route, which documents it: its handling of parameters costs as much as the rest of the request.
         api.add_route(f"{prefix}/chat/completions", chat.chat_completions, ["POST"], include_in_schema=False)
     for prefix in OPENAI_PREFIXES:
-        for module in (chat, kinds, responses, files, batches, models):  # the most frequent first
+        for module in (chat, kinds, responses, messages, message_batches, files, batches, models):  # the most frequent first
             api.include_router(module.router, prefix=prefix, include_in_schema=bool(prefix))
     ours = APIRouter(prefix="/api/v1")
     ours.include_router(jobs.router)

@@ -24,8 +24,11 @@ _PROVIDERS = {
     "custom_openai": "openai",
     "openai_like": "openai",
     "litellm_proxy": "openai",
+    "together_ai": "together",
 }
 """LiteLLM's names for formats that have another one here."""
+_OPTIONS = {"azure": {"api_version": "version"}}
+"""By provider, LiteLLM's names for options that have another one here."""
 _RESPONSES = "responses/"
 """`openai/responses/gpt-x` asks for OpenAI's Responses API."""
 _CHAT_MODES = (None, "chat", "completion", "responses")
@@ -128,6 +131,8 @@ def _params(raw: Mapping[str, Any], provider: str, env: Mapping[str, str]) -> Li
     read = {*LiteLLMParams.model_fields, *facts_of(provider).options}
     if "base_url" in raw and "api_base" not in raw:
         raw = {("api_base" if name == "base_url" else name): value for name, value in raw.items()}
+    renamed = _OPTIONS.get(provider, {})
+    raw = {renamed.get(name, name): value for name, value in raw.items()}
     filled = {name: _filled(name, value, env) if name in read else value for name, value in raw.items()}
     try:
         return LiteLLMParams.model_validate(filled)

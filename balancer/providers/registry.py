@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from balancer.errors import ConfigurationError
 from balancer.providers.base import Adapter
+from balancer.providers.openai.services import SERVICES
 
 __all__ = [
     "ENTRY_POINTS",
@@ -83,6 +84,17 @@ _BUILT_IN = {
             ("project",),
         ),
     ),
+    "azure": _BuiltIn(
+        "balancer.providers.openai.azure:AzureAdapter",
+        ProviderFacts(hosts=(".openai.azure.com",), options={"version": "`api-version`, a date such as 2024-10-21"}),
+    ),
+    **{
+        name: _BuiltIn(
+            f"balancer.providers.openai.service_adapter:{name}",
+            ProviderFacts(service.url, (urlsplit(service.url).hostname or "",)),
+        )
+        for name, service in SERVICES.items()
+    },
 }
 
 
@@ -160,12 +172,16 @@ class Registry:
             host = parts.hostname
         except ValueError:  # half an IPv6 address
             return OPENAI_COMPATIBLE
-        if host is None or OPENAI_COMPATIBLE in parts.path.split("/"):
+        if host is None:
             return OPENAI_COMPATIBLE
-        return self._speaks(host) or (self._look() and self._speaks(host)) or OPENAI_COMPATIBLE
+        known = self._speaks(host)
+        if OPENAI_COMPATIBLE in parts.path.split("/") and known not in SERVICES:
+            return OPENAI_COMPATIBLE
+        return known or (self._look() and self._speaks(host)) or OPENAI_COMPATIBLE
 
     def _speaks(self, host: str) -> str | None:
-        return next((name for name in {**_BUILT_IN, **self._adapters} if host in self.facts_of(name).hosts), None)
+        names = {**_BUILT_IN, **self._adapters}
+        return next((name for name in names if any(_is_at(host, known) for known in self.facts_of(name).hosts)), None)
 
     def _look(self) -> bool:
         """Load the entry points, once. Returns whether there are any that can be used."""
@@ -187,6 +203,11 @@ class Registry:
             # Another package's code ran: whatever it raised, the providers beside it can be used.
             self._broken[name] = f"{where} can't be loaded: {type(exc).__name__}: {exc}"
             log.warning("%s", self._broken[name])
+
+
+def _is_at(host: str, known: str) -> bool:
+    """Whether a host is a known one, or below a known domain, which begins with a dot."""
+    return host.endswith(known) if known.startswith(".") else host == known
 
 
 def _described(entry_point: metadata.EntryPoint) -> str:

@@ -15,9 +15,12 @@ __all__ = [
     "chunk",
     "completion",
     "data_url",
+    "effort_of",
     "known_fields",
     "tool_call",
     "usage_object",
+    "with_effort",
+    "without_fields",
 ]
 
 DROPPABLE = frozenset(
@@ -27,6 +30,8 @@ DROPPABLE = frozenset(
     }
 )  # fmt: skip
 """Fields that change how an answer is made, but not what is asked: `drop_params` may leave them out."""
+_NO_EFFECT = frozenset({"cache_control"})
+"""Fields that change the price at most."""
 _SAYS_NOTHING = frozenset({"stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key"})
 """Fields that change nothing about the answer, so that a format without them loses nothing."""
 
@@ -39,6 +44,8 @@ class DataUrl:
     data: str
 
 
+_BUDGETS = {"low": 1024, "medium": 8192}
+"""Tokens for thinking up to which an effort is meant."""
 _USUAL: Mapping[str, Any] = {
     "logprobs": False, "presence_penalty": 0, "frequency_penalty": 0, "n": 1, "service_tier": ("auto", "default"),
     "logit_bias": {}, "parallel_tool_calls": True, "verbosity": "medium",
@@ -79,6 +86,14 @@ def known_fields(body: Mapping[str, Any], known: Collection[str], endpoint: Endp
     return fields
 
 
+def without_fields(body: Mapping[str, Any], refused: Collection[str], endpoint: Endpoint, provider: str) -> dict[str, Any]:
+    """Return a request without the fields that a service refuses, where they ask for nothing, change no answer, or `drop_params`
+    lets them be left out. Raises RequestRefused for others."""
+    left = {name: value for name, value in body.items() if name in refused and name not in _NO_EFFECT}
+    known_fields(left, (), endpoint, provider)
+    return {name: value for name, value in body.items() if name not in refused}
+
+
 def _is_usual(name: str, value: Any) -> bool:
     usual = _USUAL.get(name)
     return value in usual if isinstance(usual, tuple) else name in _USUAL and value == usual
@@ -108,6 +123,29 @@ def chunk(
     choices = [] if usage else [{"index": 0, "delta": delta or {}, "finish_reason": finish_reason, "logprobs": None}]
     made = {**head, "object": "chat.completion.chunk", "choices": choices}
     return {**made, "usage": usage_object(usage)} if usage else made
+
+
+def effort_of(thinking: Any) -> str | None:
+    """Return OpenAI's `reasoning_effort` for Anthropic's `thinking`; None where the model decides. The budgets are Google's for
+    the same words (ai.google.dev/gemini-api/docs/openai). Raises RequestRefused."""
+    if thinking is None:
+        return None
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    if kind == "disabled":
+        return "none"
+    if kind == "adaptive":
+        return None
+    budget = thinking.get("budget_tokens") if kind == "enabled" else None
+    if type(budget) is not int or budget < 1:
+        raise RequestRefused("thinking", "must be of type adaptive or disabled, or of type enabled with budget_tokens")
+    return next((effort for effort, most in _BUDGETS.items() if budget <= most), "high")
+
+
+def with_effort(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request with OpenAI's `reasoning_effort` in place of Anthropic's `thinking`; an effort of its own stays."""
+    made = {name: value for name, value in body.items() if name != "thinking"}
+    effort = made.get("reasoning_effort") or effort_of(body["thinking"])
+    return {**made, "reasoning_effort": effort} if effort else made
 
 
 def tool_call(identifier: str, name: str, arguments: str) -> dict[str, Any]:

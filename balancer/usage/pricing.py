@@ -19,7 +19,7 @@ TARIFFS_KEPT = 1024
 """Models whose prices are kept at hand. Their names come from users, so there is no end of them."""
 LONGEST_NAME = 200
 """Characters; a longer name is no model's, and is not looked for."""
-IN_THE_LIBRARY = frozenset({"openai", "anthropic", "gemini"})
+IN_THE_LIBRARY = frozenset({"openai", "anthropic", "gemini", "azure", "deepseek", "groq", "mistral", "openrouter", "together"})
 """Wire formats of which some speaker is in the price library. A model of one's own (vLLM, LaaS) has one's own price."""
 
 

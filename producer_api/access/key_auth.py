@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 
 class KeyAuth:
-    """ASGI middleware that wants `Authorization: Bearer <key>` on every path but OPEN_PATHS, as soon as there is any key.
+    """ASGI middleware that wants `Authorization: Bearer <key>`, or `x-api-key: <key>`, on every path but OPEN_PATHS, as soon as
+    there is any key.
 
     The caller stands in `request.state.caller` then (a jobs.access.Caller). Needs `app.state.context`.
     """
@@ -71,7 +72,11 @@ def _is_foreign(scope: Scope) -> bool:
 
 
 def _bearer(scope: Scope) -> str:
-    """Return the secret that was given, "" if there is none or more than one. Bytes that are no UTF-8 survive as they are."""
+    """Return the secret that was given, "" if there is none or more than one. Bytes that are no UTF-8 survive as they are.
+
+    Without an `authorization` it is `x-api-key`, where Anthropic's format has it.
+    """
     values = [value for name, value in scope["headers"] if name == b"authorization"]
+    values = values or [b"Bearer " + value for name, value in scope["headers"] if name == b"x-api-key"]
     scheme, _, token = (bytes(values[0]) if len(values) == 1 else b"").partition(b" ")
     return token.strip().decode("utf-8", "surrogateescape") if scheme.lower() == b"bearer" else ""

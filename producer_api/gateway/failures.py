@@ -6,7 +6,7 @@ from balancer.fleet.sent import Sent
 from balancer.outcome import Failure, FailureKind
 from producer_api.http.errors import INVALID_REQUEST, SERVER_ERROR, UNAVAILABLE, Problem
 
-__all__ = ["error_object", "problem_of", "retry_after_of"]
+__all__ = ["error_object", "problem_of", "retry_after_of", "status_of"]
 
 RATE_LIMITED = "rate_limit_error"
 _ANSWERS: dict[FailureKind, tuple[int, str]] = {
@@ -30,6 +30,11 @@ _ANSWERS: dict[FailureKind, tuple[int, str]] = {
     FailureKind.CONTEXT_TOO_LONG: (400, INVALID_REQUEST),
     FailureKind.UNAVAILABLE: (503, UNAVAILABLE),
 }
+
+
+def status_of(kind: FailureKind) -> int:
+    """Return the HTTP status that tells a caller of a kind of failure."""
+    return _ANSWERS[kind][0]
 
 
 def problem_of(sent: Sent) -> Problem:

@@ -37,7 +37,7 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = scope.setdefault("state", {})["request_id"] = _request_id(scope)
         status = 0
         began = time.perf_counter()
 

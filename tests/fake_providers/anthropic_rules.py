@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.fake_providers.speaker import KEY, Refused
 
-__all__ = ["check_head", "checked_messages", "need"]
+__all__ = ["HIDDEN", "SIGNATURE", "check_head", "checked_messages", "need"]
 
 NEW_VERSION, OLD_VERSION = "2026-10-21", "2023-06-01"
 SAMPLING = {"temperature", "top_p", "top_k"}
@@ -19,11 +19,15 @@ BLOCKS = {
     "image": {"type", "source", "cache_control"},
     "document": {"type", "source", "title", "context", "citations", "cache_control"},
     "tool_use": {"type", "id", "name", "input", "cache_control"},
-    "tool_result": {"type", "tool_use_id", "content", "cache_control"},
+    "tool_result": {"type", "tool_use_id", "content", "is_error", "cache_control"},
+    "thinking": {"type", "thinking", "signature"},
+    "redacted_thinking": {"type", "data"},
 }
 """The members that a block may have, by its type."""
-SIDES = {"user": {"text", "image", "document", "tool_result"}, "assistant": {"text", "tool_use"}}
+SIDES = {"user": {"text", "image", "document", "tool_result"}, "assistant": {"text", "tool_use", "thinking", "redacted_thinking"}}
 MEDIA_TYPES = {"image": {"image/jpeg", "image/png", "image/gif", "image/webp"}, "document": {"application/pdf"}}
+SIGNATURE, HIDDEN = "c2lnbmVk", "aGlkZGVu"
+"""What proves that a block of thinking is this server's own: its signature, or its data."""
 TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 EFFORTS = {"low", "medium", "high", "xhigh", "max"}
 
@@ -103,6 +107,8 @@ def _check_block(block: dict[str, Any], allowed: set[str], place: str) -> None:
     need(set(block) <= BLOCKS[type_], f"{place}: {sorted(block)}: Extra inputs are not permitted")
     if type_ == "text":
         need(block["text"].strip(), f"{place}: text content blocks must contain non-whitespace text")
+    need(block.get("signature", SIGNATURE) == SIGNATURE, f"{place}: Invalid `signature` in `thinking` block")
+    need(type_ != "redacted_thinking" or block["data"] == HIDDEN, f"{place}: Invalid `data` in `redacted_thinking` block")
     for name in ("id", "tool_use_id"):
         need(TOOL_ID.fullmatch(block.get(name, "x")), f"{place}: {name}: String should match pattern '{TOOL_ID.pattern}'")
     if type_ == "tool_use":

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
-from tests.fake_providers.anthropic_rules import check_head, checked_messages, need
+from tests.fake_providers.anthropic_rules import HIDDEN, SIGNATURE, check_head, checked_messages, need
 from tests.fake_providers.speaker import (
     KEY,
     Document,
@@ -21,6 +21,7 @@ from tests.fake_providers.speaker import (
     Reply,
     Script,
     Text,
+    Thought,
     ToolCall,
     ToolResult,
     Turn,
@@ -130,7 +131,12 @@ def _part(block: dict[str, Any]) -> Any:
         case {"type": "tool_use", "name": name, "input": arguments, "id": identifier}:
             return ToolCall(name, arguments, identifier)
         case {"type": "tool_result", "tool_use_id": identifier}:
-            return ToolResult(identifier, "".join(inner["text"] for inner in block.get("content", ()) if "text" in inner))
+            text = "".join(inner["text"] for inner in block.get("content", ()) if "text" in inner)
+            return ToolResult(identifier, "Error: " + text if block.get("is_error") else text)
+        case {"type": "thinking", "thinking": thinking}:
+            return Thought(thinking)
+        case {"type": "redacted_thinking"}:
+            return Thought("")
         case {"type": "image", "source": {"type": "url", "url": url}}:
             return Image(url=url)
         case {"type": "image", "source": {"media_type": media_type, "data": data}}:
@@ -168,8 +174,8 @@ def _message(heard: Heard) -> dict[str, Any]:
 def _content(told: Script) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if told.usage.reasoning:
-        blocks.append({"type": "thinking", "thinking": "Well, well.", "signature": "c2lnbmVk"})
-        blocks.append({"type": "redacted_thinking", "data": "aGlkZGVu"})
+        blocks.append({"type": "thinking", "thinking": "Well, well.", "signature": SIGNATURE})
+        blocks.append({"type": "redacted_thinking", "data": HIDDEN})
     if told.text:
         blocks.append({"type": "text", "text": told.text, "citations": None})
     return blocks + [{"type": "tool_use", "id": c.id, "name": c.name, "input": dict(c.arguments)} for c in told.tool_calls]
@@ -185,7 +191,7 @@ def _pieces(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]
         return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in _halves(block["text"])]
     if block["type"] == "thinking":
         thoughts = [{"type": "thinking_delta", "thinking": piece} for piece in _halves(block["thinking"])]
-        return {**block, "thinking": "", "signature": ""}, [*thoughts, {"type": "signature_delta", "signature": "c2lnbmVk"}]
+        return {**block, "thinking": "", "signature": ""}, [*thoughts, {"type": "signature_delta", "signature": SIGNATURE}]
     return block, []
 
 

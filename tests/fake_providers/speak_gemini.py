@@ -204,7 +204,8 @@ def _part(part: dict[str, Any]) -> Any:
         return ToolCall(value["name"], value["args"], value["id"])
     if kind == "functionResponse":
         _only(value, {"id", "name", "response"}, kind)
-        return ToolResult(value["id"], _only(value["response"], {"output"}, "response")["output"])
+        response = _only(value["response"], {"output", "error"}, "response")
+        return ToolResult(value["id"], "Error: " + response["error"] if "error" in response else response["output"])
     if kind == "fileData":
         return Image(url=_only(value, {"mimeType", "fileUri"}, kind)["fileUri"])
     _only(value, {"mimeType", "data"}, kind)

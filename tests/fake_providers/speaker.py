@@ -19,6 +19,7 @@ __all__ = [
     "Reply",
     "Script",
     "Text",
+    "Thought",
     "ToolCall",
     "ToolResult",
     "Turn",
@@ -31,6 +32,13 @@ KEY = "key-of-a-test-0123456789"
 @dataclass(frozen=True)
 class Text:
     """Words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Thought:
+    """A model's own thinking, given back to it; "" where it is hidden."""
 
     text: str
 
@@ -63,7 +71,8 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool gave back. `id` names the call (or, in a format without ids, the tool)."""
+    """What a tool gave back; "Error: " stands before it where the tool failed. `id` names the call (or, in a format without ids,
+    the tool)."""
 
     id: str
     text: str

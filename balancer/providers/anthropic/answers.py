@@ -12,6 +12,8 @@ from balancer.providers.shapes import completion, tool_call
 
 __all__ = ["Malformed", "answer_of", "anthropic_failure_kind", "anthropic_usage", "finish_reason_of", "member"]
 
+THINKING = ("thinking", "redacted_thinking")
+"""Kinds of blocks that show a model's thinking."""
 MOST_TOKENS = 2**40
 """A count beyond this is no count."""
 _FINISH_REASONS = {
@@ -88,10 +90,12 @@ def _completion(call: Call, parsed: Any) -> tuple[dict[str, Any], Usage]:
 def _message(content: list[Any]) -> dict[str, Any]:
     """Put the blocks of an answer together; kinds that OpenAI has no place for are passed over."""
     texts: dict[str, list[str]] = {"text": [], "thinking": []}
-    calls = []
+    calls, thinking = [], []
     for index, block in enumerate(content):
         place = f"content[{index}]."
         kind = member(block, "type", str, place)
+        if kind in THINKING:
+            thinking.append(block)
         if kind in texts:
             texts[kind].append(member(block, kind, str, place))
         elif kind == "tool_use":
@@ -101,6 +105,8 @@ def _message(content: list[Any]) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
     if texts["thinking"]:
         message["reasoning_content"] = "".join(texts["thinking"])
+    if thinking:  # as it has to be sent back with the next request
+        message["thinking_blocks"] = thinking
     if calls:
         message["tool_calls"] = calls
     return message

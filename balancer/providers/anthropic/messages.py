@@ -94,13 +94,30 @@ def _assistant(message: Mapping[str, Any], place: str) -> list[Block]:
         if message.get(name) is not None:
             raise RequestRefused(f"{place}.{name}", "Anthropic has no such thing")
     content = message.get("content")
-    blocks = _blocks("" if content is None else content, f"{place}.content", _ASSISTANT_PARTS, message)
+    blocks = _thinking(message.get("thinking_blocks"), f"{place}.thinking_blocks")
+    blocks += _blocks("" if content is None else content, f"{place}.content", _ASSISTANT_PARTS, message)
     if message.get("refusal") is not None:
         blocks += _words(text_at(message["refusal"], f"{place}.refusal"))
     calls = message.get("tool_calls")
     for index, call in enumerate(list_at([] if calls is None else calls, f"{place}.tool_calls")):
         blocks.append(_tool_use(call, f"{place}.tool_calls[{index}]"))
     return blocks
+
+
+def _thinking(blocks: Any, place: str) -> list[Block]:
+    """Return the thinking of an earlier answer, which Anthropic wants back as it was. What has no signature is another model's,
+    and would be refused."""
+    made = []
+    for index, block in enumerate(list_at([] if blocks is None else blocks, place)):
+        here = f"{place}[{index}]"
+        kind = object_at(block, here).get("type")
+        fields = _THINKING.get(kind) if isinstance(kind, str) else None
+        if fields is None:
+            raise RequestRefused(f"{here}.type", f"must be {' or '.join(_THINKING)}")
+        thought = {"type": kind, **{name: text_at(block.get(name), f"{here}.{name}") for name in fields}}
+        if thought.get("signature") != "":
+            made.append(thought)
+    return made
 
 
 def _tool_use(call: Any, place: str) -> Block:
@@ -128,7 +145,8 @@ def tool_id(identifier: str) -> str:
 
 def _tool(message: Mapping[str, Any], place: str) -> list[Block]:
     identifier = tool_id(text_at(message.get("tool_call_id"), f"{place}.tool_call_id"))
-    result: Block = {"type": "tool_result", "tool_use_id": identifier, **_cache(message, place)}
+    failed = {"is_error": True} if message.get("is_error") else {}
+    result: Block = {"type": "tool_result", "tool_use_id": identifier, **failed, **_cache(message, place)}
     blocks = _blocks(message.get("content"), f"{place}.content", _USER_PARTS, {})
     return [{**result, "content": blocks} if blocks else result]
 
@@ -220,6 +238,8 @@ def _decoded(data: str, place: str) -> str:
         raise RequestRefused(place, "must be UTF-8 text in base64") from None
 
 
+_THINKING = {"thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
+"""Fields of the blocks that show a model's thinking."""
 _TEXT_ALONE = ("type", "text")
 _EVERYWHERE = frozenset({"type", "cache_control"})
 _PASSED_ON = ("citations", "title", "context")

@@ -81,6 +81,8 @@ class MessageStream(Translation):
             self._tools[member(event, "index", int)] = tool
             call = tool_call(member(block, "id", str, place), member(block, "name", str, place), "")
             return (chunk(self._head, {"tool_calls": [{"index": tool.number, **call}]}),)
+        if kind == "redacted_thinking":
+            return self._thought({"type": kind, "data": member(block, "data", str, "content_block.")})
         # Text and thinking begin empty, as a rule.
         text = block.get(kind) if kind in ("text", "thinking") else None
         return self._say("content" if kind == "text" else "reasoning_content", text) if isinstance(text, str) else ()
@@ -91,6 +93,8 @@ class MessageStream(Translation):
         if kind in _DELTAS:
             name, ours = _DELTAS[kind]
             return self._say(ours, member(delta, name, str, "delta."))
+        if kind == "signature_delta" and isinstance(signature := delta.get("signature"), str):
+            return self._thought({"type": "thinking", "thinking": "", "signature": signature})
         if kind != "input_json_delta":
             return ()
         piece = member(delta, "partial_json", str, "delta.")
@@ -140,6 +144,10 @@ class MessageStream(Translation):
 
     def _say(self, name: str, text: str) -> Chunks:
         return (chunk(self._head, {name: text}),) if text else ()
+
+    def _thought(self, block: Mapping[str, Any]) -> Chunks:
+        """What ends a block of thinking: its signature, or redacted thinking as a whole."""
+        return (chunk(self._head, {"thinking_blocks": [block]}),)
 
     def _arguments(self, tool: _Tool, piece: str) -> Chunks:
         return (chunk(self._head, {"tool_calls": [{"index": tool.number, "function": {"arguments": piece}}]}),)

@@ -13,11 +13,16 @@ __all__ = ["NO_SIGNATURE", "Conversation", "text_of_parts"]
 NO_SIGNATURE = "skip_thought_signature_validator"
 """Google's own word for "this call was made by another model, so nobody signed it". Models from Gemini 3 on refuse a call of the
 conversation without a signature (ai.google.dev/gemini-api/docs/thought-signatures)."""
-_COMMON = frozenset({"role", "content", "name", "refusal", "annotations", "reasoning", "reasoning_content", "extra_content"})
-"""Fields of any message: those that are read, those of an answer that need not go back, and `name`, which Gemini has not."""
+_COMMON = frozenset(
+    {
+        "role", "content", "name", "refusal", "annotations", "reasoning", "reasoning_content", "thinking_blocks", "extra_content",
+        "cache_control",
+    }
+)  # fmt: skip
+"""Fields of any message: those that are read, those of an answer that need not go back, and those that change no answer."""
 _FIELDS = {
     "assistant": _COMMON | {"tool_calls"},
-    "tool": _COMMON | {"tool_call_id"},
+    "tool": _COMMON | {"tool_call_id", "is_error"},
 }
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _MEDIA_TYPES = {
@@ -80,8 +85,9 @@ class Conversation:
         name = self._called.get(identifier) if isinstance(identifier, str) else None
         if name is None:
             raise RequestRefused(f"{where}.tool_call_id", "must be the id of a tool call in a message before")
-        # "output" is the field that Google names for what a function gave back.
-        response = {"output": text_of_parts(message.get("content"), f"{where}.content")}
+        # Google names both fields for what a function gave back.
+        field = "error" if message.get("is_error") else "output"
+        response = {field: text_of_parts(message.get("content"), f"{where}.content")}
         if self._results is None:
             self._results = []
             self.contents.append({"role": "user", "parts": self._results})

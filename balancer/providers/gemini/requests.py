@@ -7,7 +7,7 @@ from typing import Any
 from balancer.endpoint import Endpoint
 from balancer.providers.base import RequestRefused
 from balancer.providers.gemini.contents import Conversation
-from balancer.providers.shapes import known_fields
+from balancer.providers.shapes import effort_of, known_fields
 
 __all__ = ["generate_content"]
 
@@ -25,7 +25,7 @@ _CONFIG = {
 """Fields that only have another name in `generationConfig`; Google judges their values."""
 _KNOWN = frozenset(_CONFIG) | {
     "model", "messages", "max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice",
-    "response_format", "reasoning_effort",
+    "response_format", "reasoning_effort", "thinking", "cache_control",
 }  # fmt: skip
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH", "max": "XHIGH"}
@@ -66,8 +66,9 @@ def _generation_config(model: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         config["stopSequences"] = _stops(fields["stop"])
     if "response_format" in fields:
         config |= _format(fields["response_format"])
-    if "reasoning_effort" in fields:
-        config["thinkingConfig"] = _thinking(fields["reasoning_effort"], model)
+    effort = fields["reasoning_effort"] if "reasoning_effort" in fields else effort_of(fields.get("thinking"))
+    if effort is not None:
+        config["thinkingConfig"] = _thinking(effort, model)
     return config
 
 

@@ -17,6 +17,7 @@ from balancer.providers.failures import unreadable
 from balancer.providers.kinds import CHAT_PATH, KINDS, RESPONSES_PATH
 from balancer.providers.openai.answers import MOST_TOKENS, error_answer, one_line, openai_failure, stream_failure, usage_of
 from balancer.providers.openai.choices import wrong_in
+from balancer.providers.openai.plain_messages import with_failures_in_words
 from balancer.providers.responses.adapter import (
     is_responses_call,
     response_failure,
@@ -26,16 +27,20 @@ from balancer.providers.responses.adapter import (
 )
 from balancer.providers.responses.stream import ResponsesStream
 from balancer.providers.settings import apply_endpoint
+from balancer.providers.shapes import with_effort
 
 __all__ = ["MOST_TOKENS", "OpenAIAdapter", "one_line", "openai_failure", "usage_of"]
 
 END = b"[DONE]"
+OPENAI_HOST = "//api.openai.com"
 
 
 class OpenAIAdapter(Adapter):
     """OpenAI chat completions, and every server that speaks them; beside them embeddings and what else is in `kinds`."""
 
     paths = tuple(KINDS)
+    has_thinking = True
+    """Whether servers may know Anthropic's `thinking`, as many compatible ones do. OpenAI's own know efforts only."""
 
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
         headers = {"content-type": "application/json"}
@@ -46,11 +51,13 @@ class OpenAIAdapter(Adapter):
     def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
         sent = apply_endpoint(endpoint, body, KINDS[path].limits)
         if endpoint.options and path == CHAT_PATH and _wants_responses(endpoint):
-            return responses_call(endpoint, sent)
-        messages = sent.get("messages")
-        files = with_files(messages)
-        if files is not messages:
-            sent = {**sent, "messages": files}
+            return responses_call(endpoint, {**sent, "messages": with_failures_in_words(sent.get("messages"))})
+        if sent.get("thinking") is not None and not (self.has_thinking and OPENAI_HOST not in endpoint.url):
+            sent = with_effort(sent)
+        given = sent.get("messages")
+        messages = with_failures_in_words(with_files(given))
+        if messages is not given:
+            sent = {**sent, "messages": messages}
         stream = bool(sent.get("stream"))
         if stream:
             sent = _asking_for_usage(sent)

@@ -75,7 +75,7 @@ def usage_of(usage: Any) -> Usage:
     return Usage(
         count_of(usage, prompt),
         count_of(usage, "completion_tokens"),
-        count_of(prompt_details, "cached_tokens"),
+        count_of(prompt_details, "cached_tokens") or count_of(usage, "prompt_cache_hit_tokens"),  # DeepSeek's name
         count_of(completion_details, "reasoning_tokens"),
         count_of(prompt_details, "cache_write_tokens"),
         count_of(prompt_details, "cache_write_1h_tokens"),

@@ -11,7 +11,7 @@ from typing import Any
 from balancer.endpoint import Endpoint
 from balancer.providers.base import RequestRefused
 from balancer.providers.responses.input import as_input
-from balancer.providers.shapes import known_fields
+from balancer.providers.shapes import effort_of, known_fields
 
 __all__ = ["responses_request"]
 
@@ -23,7 +23,7 @@ _SAME_WITHOUT_EFFECT = ("user", "metadata", "safety_identifier", "prompt_cache_k
 """Fields that `known_fields` leaves out, since most formats haven't got them; this one has."""
 _TRANSLATED = (
     "messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice", "response_format", "verbosity", "reasoning_effort",
-    "n", "modalities",
+    "n", "modalities", "thinking", "cache_control",
 )  # fmt: skip
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
@@ -44,8 +44,9 @@ def responses_request(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, 
     limit = fields.get("max_completion_tokens", fields.get("max_tokens"))
     if limit is not None:
         asked["max_output_tokens"] = limit
-    if "reasoning_effort" in fields:
-        asked["reasoning"] = {"effort": fields["reasoning_effort"]}
+    effort = fields["reasoning_effort"] if "reasoning_effort" in fields else effort_of(fields.get("thinking"))
+    if effort is not None:
+        asked["reasoning"] = {"effort": effort}
     if text := _text(fields):
         asked["text"] = text
     if fields.get("tools"):

@@ -108,7 +108,8 @@ def test_without_the_package_the_provider_is_unknown(fleet: Any, tmp_path: Path)
     ended = ask(fleet, tmp_path, "Hello", None)
 
     assert ended.returncode == 1
-    assert "endpoints[0].provider: must be one of openai, vllm, anthropic, gemini, laas (got 'parrot')" in ended.stderr
+    assert "endpoints[0].provider: must be one of openai, vllm, anthropic" in ended.stderr
+    assert "(got 'parrot')" in ended.stderr
 
 
 def test_an_adapter_that_cannot_be_loaded_is_named_and_the_others_work(fleet: Any, tmp_path: Path, installed: Path) -> None:

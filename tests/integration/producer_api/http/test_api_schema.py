@@ -94,6 +94,9 @@ class Stocked:
             case.body = {"max_cost": None}
         if label.endswith("/results"):
             case.query = {}
+        if label == "POST /v1/messages/batches" and self._turns[label] % 4 == 1:
+            params = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]}
+            case.body = {"requests": [{"custom_id": "c0", "params": params}]}
         if label == "POST /api/v1/jobs" and self._turns[label] % 4 == 1:
             # It has so many fields that hardly any random body means something.
             case.body = {"prompts": ["Hello"]}
@@ -109,8 +112,9 @@ class Stocked:
         if name == "file_id":
             return identifier
         identifier = create_batch(self._http, identifier)["id"]
-        if label.endswith(("/events", "/retry", "/{custom_id}")):
-            # The stream of a job that has not ended does not end either, and only lines of one that has are sent again.
+        if label.endswith(("/events", "/retry", "/{custom_id}")) or "/messages/batches/" in label:
+            # The stream of a job that has not ended does not end either, and only lines of one that has are sent again. Message
+            # batches are read and deleted when they have ended.
             self._http.post(f"/v1/batches/{identifier}/cancel").raise_for_status()
         return identifier
 

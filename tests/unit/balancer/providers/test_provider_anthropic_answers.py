@@ -48,6 +48,7 @@ def test_blocks_are_put_together() -> None:
             "content": "ab",
             "refusal": None,
             "reasoning_content": "Well, well.",
+            "thinking_blocks": blocks[:3],
             "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f", "arguments": '{"b":"ü","a":null}'}}],
         },
     }

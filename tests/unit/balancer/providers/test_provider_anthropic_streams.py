@@ -55,16 +55,24 @@ ROLE = {"role": "assistant", "content": ""}
 
 
 def test_a_stream_of_thoughts_and_words() -> None:
+    signature = {"type": "signature_delta", "signature": "s"}
     thinking = block(
-        0, {"type": "thinking", "thinking": ""}, {"type": "thinking_delta", "thinking": "hm"}, {"type": "signature_delta"}
+        0,
+        {"type": "thinking", "thinking": ""},
+        {"type": "thinking_delta", "thinking": "hm"},
+        {"type": "signature_delta"},
+        signature,
     )
+    hidden = block(2, {"type": "redacted_thinking", "data": "x"})
     text = block(
         1, {"type": "text", "text": "a"}, {"type": "text_delta", "text": "b"}, {"type": "citations_delta", "citation": {}}
     )
     end = ending("end_turn", input_tokens=None, output_tokens=9)
-    assert said(START, {"type": "ping"}, *thinking, {"type": "new"}, *text, end, STOP) == [
+    assert said(START, {"type": "ping"}, *thinking, {"type": "new"}, *hidden, *text, end, STOP) == [
         ROLE,
         {"reasoning_content": "hm"},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "s"}]},
+        {"thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]},
         {"content": "a"},
         {"content": "b"},
         "stop",

@@ -128,7 +128,7 @@ def test_nobody_knows_an_unknown_name() -> None:
     known = registry()
     with pytest.raises(KeyError):
         known.adapter_for("bard")
-    assert known.problem_with("bard") == "must be one of openai, vllm, anthropic, gemini, laas (got 'bard')"
+    assert known.problem_with("bard") == f"must be one of {', '.join(known.names())} (got 'bard')"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""Converts chat answers to Anthropic's messages (pure)."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from balancer.outcome import Usage
+from balancer.results import first_choice, text_of
+
+__all__ = ["ending_of", "message_object", "new_message_id", "usage_object"]
+
+_STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
+def new_message_id() -> str:
+    """Return an id as Anthropic's look."""
+    return f"msg_{secrets.token_hex(12)}"
+
+
+def message_object(raw: Mapping[str, Any], model: str, usage: Usage, identifier: str = "") -> dict[str, Any]:
+    """Return the message that a chat completion stands for. `model` is its name where the completion has none."""
+    choice = first_choice(raw)
+    message = choice.get("message")
+    found = message if isinstance(message, dict) else {}
+    return {
+        "id": identifier or new_message_id(),
+        "type": "message",
+        "role": "assistant",
+        "model": str(raw.get("model") or model),
+        "content": _content(found),
+        **ending_of(choice, found.get("refusal")),
+        "usage": usage_object(usage),
+    }
+
+
+def ending_of(choice: Mapping[str, Any], refusal: Any) -> dict[str, Any]:
+    """Return why an answer ended: with a refusal, its explanation; with a stop sequence, that one where the endpoint names it
+    (vLLM does, in `stop_reason`)."""
+    if isinstance(refusal, str) and refusal:
+        details = {"type": "refusal", "category": None, "explanation": refusal}
+        return {"stop_reason": "refusal", "stop_sequence": None, "stop_details": details}
+    sequence = choice.get("stop_reason")
+    if choice.get("finish_reason") == "stop" and isinstance(sequence, str):
+        return {"stop_reason": "stop_sequence", "stop_sequence": sequence, "stop_details": None}
+    reason = _STOP_REASONS.get(str(choice.get("finish_reason")), "end_turn")
+    return {"stop_reason": reason, "stop_sequence": None, "stop_details": None}
+
+
+def _content(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    thinking = message.get("thinking_blocks")
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if isinstance(thinking, list):
+        blocks += thinking
+    elif isinstance(reasoning, str) and reasoning:
+        # No signature: another endpoint's reasoning can't be proven to Anthropic, which is not sent it again.
+        blocks.append({"type": "thinking", "thinking": reasoning, "signature": ""})
+    if text := text_of(message.get("content")):
+        blocks.append({"type": "text", "text": text, "citations": None})
+    calls = message.get("tool_calls")
+    return blocks + [_tool_use(call) for call in (calls if isinstance(calls, list) else [])]
+
+
+def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function") or {}
+    return {"type": "tool_use", "id": str(call.get("id")), "name": str(function.get("name")), "input": _input(function)}
+
+
+def _input(function: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments. A model may have written what is no JSON object; then they stand under `arguments`, as text."""
+    arguments = function.get("arguments")
+    try:
+        parsed = orjson.loads(arguments or "{}")
+    except (orjson.JSONDecodeError, TypeError):
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"arguments": arguments}
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """Return the tokens as Anthropic counts them: `input_tokens` is without those that the cache took or gave."""
+    return {
+        "input_tokens": max(0, usage.prompt - usage.cached - usage.cache_write),
+        "cache_creation_input_tokens": usage.cache_write,
+        "cache_read_input_tokens": usage.cached,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_write - usage.cache_write_hour,
+            "ephemeral_1h_input_tokens": usage.cache_write_hour,
+        },
+        "output_tokens": usage.completion,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning},
+        "service_tier": "standard",
+    }
