@@ -9,10 +9,11 @@ from starlette.routing import BaseRoute
 from producer_api.access.callers import admin_only
 from producer_api.files import batches, files
 from producer_api.files.wire import ErrorEnvelope
-from producer_api.gateway import chat, kinds, models, responses, sessions
+from producer_api.gateway import chat, kinds, models, sessions
 from producer_api.jobs import jobs
 from producer_api.messages import batches as message_batches
 from producer_api.messages import routes as messages
+from producer_api.responses import routes as responses
 from producer_api.system import metrics, system, usage
 
 __all__ = ["all_routes"]

@@ -42,14 +42,13 @@ PROBES = 2
 @dataclass(slots=True)
 class Line:
     """An input line. `number` is what the job counts it by, in an ordered job its place in the order; `input_number` is that of
-    the input. `size` is its bytes; `repeats` counts the other lines that get its result."""
+    the input. `repeats` counts the other lines that get its result."""
 
     number: int
     input_number: int
     custom_id: str
     path: str
     body: Mapping[str, Any]
-    size: int
     attempts: Attempts
     """Those of this pass."""
     repeats: int = 0
@@ -148,7 +147,7 @@ class LineSender:
                     if self._lets_others_try(line, target):
                         await asyncio.sleep(LETS_OTHERS_TRY / 10)
                         continue
-                    slot = await self._fleet.slot(target.endpoint, line.body, self._flow, line.size)
+                    slot = await self._fleet.slot(target.endpoint, line.body, self._flow)
                     if slot is not None:
                         return Place(slot, target)
 
@@ -281,7 +280,7 @@ class LineSender:
         """Send a line to a second endpoint; None if there was no slot for it after all."""
         try:
             async with asyncio.timeout(SLOT_PATIENCE):
-                slot = await self._fleet.slot(target.endpoint, line.body, self._flow, line.size)
+                slot = await self._fleet.slot(target.endpoint, line.body, self._flow)
         except TimeoutError:
             slot = None
         if slot is None:

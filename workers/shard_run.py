@@ -262,7 +262,7 @@ class ShardRun:
         body = entry["body"]
         attempts = Attempts(self._context.fleet.catalog.routes.models_for(body))
         path = entry["url"].removeprefix("/v1")
-        line = Line(number, found.number, entry["custom_id"], path, body, len(raw), attempts, found.repeats)
+        line = Line(number, found.number, entry["custom_id"], path, body, attempts, found.repeats)
         if self._cache is not None:
             line.cache_key = self._cache.key(path, body)
         if number in self._histories:

@@ -16,7 +16,6 @@ from balancer.configuration import Configuration, load_configuration
 from balancer.configuration.validation import require_endpoints
 from balancer.endpoint import Endpoint
 from balancer.routing import BalancingStrategy
-from balancer.state.rate_limits.shared import CHARACTERS_PER_TOKEN
 from jobs.cost.estimate import Estimator, TokenCount, sum_of
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form, Intake, IntakeResult
@@ -102,7 +101,7 @@ def _assumptions(configuration: Configuration, output_tokens: int) -> dict[str, 
     weighted = configuration.strategy is BalancingStrategy.WEIGHTED
     how = "by weight" if weighted else f"evenly (strategy {configuration.strategy})"
     found = {
-        "input tokens": f"{CHARACTERS_PER_TOKEN} characters a token; images count nothing",
+        "input tokens": "by the words and characters of each language; 1,000 for an image or a document",
         "output tokens": f"each request's max_tokens where it sets one, else {output_tokens}; at most the endpoint's max_tokens",
         "spread": f"{how} over the endpoints that serve the model, lowest priority number first; none of them fails",
         "prices": "of today, for each request by itself; nothing is cached, nothing is retried",

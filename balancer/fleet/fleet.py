@@ -118,16 +118,15 @@ class Fleet:
             return Slot(endpoint, ONE_FLOW, self.slots, self.rate_limits, None)
         return None
 
-    async def slot(self, endpoint: str, body: Mapping[str, Any], flow: Flow = ONE_FLOW, size: int | None = None) -> Slot | None:
+    async def slot(self, endpoint: str, body: Mapping[str, Any], flow: Flow = ONE_FLOW) -> Slot | None:
         """Wait until the endpoint's rate limits let a request pass, then for a slot; None if it turned bad or went away.
 
-        `size` is the bytes of `body`, about; they are counted if it is not given. The slot has to be released, however the
-        request ends.
+        The slot has to be released, however the request ends.
         """
         if not self.rate_limits.is_limited(endpoint):
             held = await self.slots.acquire(endpoint, flow)
             return Slot(endpoint, flow, self.slots, self.rate_limits, None) if held else None
-        expected = expected_tokens(body, len(str(body)) if size is None else size)
+        expected = expected_tokens(body)
         await self.rate_limits.acquire(endpoint, expected)
         held = False
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from balancer.outcome import Usage
+from balancer.usage.token_estimate import tokens_in
 
 __all__ = ["CHARACTERS_PER_TOKEN", "MEDIA_TOKENS", "characters_in", "guessed_usage", "prompt_tokens"]
 
@@ -22,14 +23,14 @@ _LABELS = {"role", "type", "id", "tool_call_id", "index"}
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
     """Guess the tokens of a request: all its text, that of its tools and schemas too, and a fixed number for each medium."""
-    characters = sum(len(orjson.dumps(body[name])) for name in _SCHEMAS if body.get(name))
+    tokens = sum(tokens_in(orjson.dumps(body[name]).decode()) for name in _SCHEMAS if body.get(name))
     media = 0
     for text in _texts(body.get(name) for name in _PROMPT_FIELDS):
         if text is None:
             media += 1
         else:
-            characters += len(text)
-    return max(1, math.ceil(characters / CHARACTERS_PER_TOKEN)) + media * MEDIA_TOKENS
+            tokens += tokens_in(text)
+    return max(1, math.ceil(tokens)) + media * MEDIA_TOKENS
 
 
 def guessed_usage(body: Mapping[str, Any], known: Usage, chunks: int, characters: int) -> Usage:

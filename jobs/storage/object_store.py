@@ -165,6 +165,16 @@ def cached_answer_path(key: str) -> str:
     return f"{CACHE_FOLDER}/{key[:2]}/{key}"
 
 
+RESPONSES_FOLDER = "responses"
+KEEP_RESPONSES = 30 * 86400.0
+"""Seconds for which a response is kept, as OpenAI's are."""
+
+
+def response_path(response_id: str) -> str:
+    """Where a response of the gateway is kept (see producer_api.responses.stored)."""
+    return f"{RESPONSES_FOLDER}/{response_id[5:7]}/{response_id}"
+
+
 JOBS_FOLDER = "jobs"
 
 

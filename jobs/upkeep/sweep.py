@@ -18,7 +18,7 @@ EVERY = 300.0
 KEEP_JOBS = 90 * 86400.0
 """Seconds after which the record of a job that has ended is forgotten; its files expire by themselves."""
 CACHE_EVERY = 6 * 3600.0
-"""Seconds between two looks for answers that are too old for any job."""
+"""Seconds between two looks for answers that are too old for any job, and for responses."""
 GONE_FOR = 60.0
 """Seconds after which a worker that was last heard of is not remembered any more."""
 
@@ -48,12 +48,13 @@ class Sweep:
         await self.delete_orphan_parts()
         if time.monotonic() - self._cache_swept_at > CACHE_EVERY:
             self._cache_swept_at = time.monotonic()
-            await self.delete_old_answers(time.time() - LONGEST_CACHE)
+            await self.delete_old(object_store.CACHE_FOLDER, time.time() - LONGEST_CACHE)
+            await self.delete_old(object_store.RESPONSES_FOLDER, time.time() - object_store.KEEP_RESPONSES)
 
-    async def delete_old_answers(self, before: float) -> None:
-        """Delete the answers that are kept for other jobs and were written before a time (s)."""
-        for prefix in await self._store.folders(object_store.CACHE_FOLDER):
-            found = await self._store.folder(f"{object_store.CACHE_FOLDER}/{prefix}")
+    async def delete_old(self, folder: str, before: float) -> None:
+        """Delete what was written before a time (s): answers that are kept for other jobs, or responses."""
+        for prefix in await self._store.folders(folder):
+            found = await self._store.folder(f"{folder}/{prefix}")
             await self._store.delete(*(entry.path for entry in found if entry.modified < before))
 
     async def forget_gone_workers(self) -> None:

@@ -54,7 +54,7 @@ async def admit(api: ApiContext, request: Request, body: Mapping[str, Any]) -> A
     caller = caller_of(request)
     model = _allowed(api, caller, body)
     limits = caller.limits
-    tokens = expected_tokens(body, len(str(body))) if limits is not None and limits.tpm is not None else 0
+    tokens = expected_tokens(body) if limits is not None and limits.tpm is not None else 0
     return Admitted(api.access, caller, await api.access.admit(caller, model, tokens))
 
 

@@ -46,8 +46,8 @@ async def create_message(request: Request, api: Api) -> Response:
 
 @router.post("/messages/count_tokens", summary="Estimate the tokens of a request for a message", response_model=None, **COUNT)
 async def count_tokens(request: Request) -> Response:
-    """Estimate the tokens of a request, which is sent nowhere: about four characters a token, and 1,000 for an image or a
-    document."""
+    """Estimate the tokens of a request, which is sent nowhere: by the words and characters of each language, and 1,000 for each
+    image or document."""
     return JsonBytes({"input_tokens": prompt_tokens(chat_body(await read_object(request), needs_limit=False))})
 
 

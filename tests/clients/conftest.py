@@ -1,6 +1,7 @@
 """A whole Roadbalancer in processes of its own, with one simulated endpoint and one API key."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,19 +30,26 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Server:
-    """What a client has to know."""
+    """What a client has to know: `base_url` as OpenAI's clients have it."""
 
     base_url: str
     key: str
+
+    @property
+    def root(self) -> str:
+        """The address as Anthropic's clients have it."""
+        return self.base_url.removesuffix("/v1")
 
 
 def pytest_report_header() -> str:
     """Say which clients are checked."""
     node = _said([str(BIN / "node"), "--version"])
     openai_node = _said([str(BIN / "node"), "-p", "require('openai/version').VERSION"], Path(__file__).parent)
+    anthropic_node = _said([str(BIN / "node"), "-p", "require('@anthropic-ai/sdk/version').VERSION"], Path(__file__).parent)
     curl = _said(["curl", "--version"]).split()[1]
-    python = ", ".join(f"{name} {version(name)}" for name in ("openai", "langchain-openai", "llm"))
-    return f"clients: {python}, openai for Node {openai_node} (Node {node}), curl {curl}"
+    python = ", ".join(f"{name} {version(name)}" for name in ("openai", "anthropic", "langchain-openai", "llm"))
+    for_node = f"openai {openai_node} and anthropic {anthropic_node} for Node ({node})"
+    return f"clients: {python}, {for_node}, curl {curl}"
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +84,16 @@ def roadbalancer(arguments: list[str], port: int, folder: Path, environment: dic
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def run_node(script: str, *arguments: str, **variables: str) -> Any:
+    """Run a script of the folder `node`, and return the JSON that it prints."""
+    command = [str(BIN / "node"), str(Path(__file__).parent / "node" / script), *arguments]
+    done = subprocess.run(
+        command, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -1,24 +1,14 @@
 """OpenAI's SDK for Node, as it comes: see node/ask.mjs."""
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BIN, MODEL, PATIENCE, Server
-
-SCRIPT = Path(__file__).parent / "node" / "ask.mjs"
+from conftest import MODEL, Server, run_node
 
 
 def ask(server: Server, case: str) -> Any:
     """Run one case and return what it printed."""
-    environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.key}
-    command = [str(BIN / "node"), str(SCRIPT), case, MODEL]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return run_node("ask.mjs", case, MODEL, OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY=server.key)
 
 
 @pytest.mark.parametrize("case", ["chat", "stream", "response", "streamed_response"])

@@ -15,7 +15,7 @@ from balancer.outcome import Usage
 from balancer.state import keys
 from balancer.state.rate_limits.local import LocalRateLimiter
 from balancer.state.scripts import Scripts
-from balancer.usage.token_guess import CHARACTERS_PER_TOKEN
+from balancer.usage.token_guess import prompt_tokens
 
 __all__ = ["RateLimiter", "expected_tokens"]
 
@@ -102,8 +102,8 @@ class _Lane:
         self.block = 1 if endpoint.tpm else max(1, int((endpoint.rpm or 0) / 60 * BLOCK_SECONDS))
 
 
-def expected_tokens(body: Mapping[str, Any], size: int) -> int:
-    """Guess what a request of `size` bytes will use: four characters a token, and its limit for the answer."""
+def expected_tokens(body: Mapping[str, Any]) -> int:
+    """Estimate what a request will use: the tokens of its prompt, and its limit for the answer."""
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     answer = min(limit, MOST_COMPLETION) if isinstance(limit, int) and limit > 0 else EXPECTED_COMPLETION
-    return size // CHARACTERS_PER_TOKEN + answer
+    return prompt_tokens(body) + answer

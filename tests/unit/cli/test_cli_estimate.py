@@ -31,7 +31,7 @@ def run(folder: Path, endpoints: list[dict[str, object]], lines: str, *options: 
 
 
 def prompts(count: int, **fields: object) -> str:
-    return "".join(json.dumps({"prompt": "x" * 40, **fields}) + "\n" for _ in range(count))
+    return "".join(json.dumps({"prompt": "word " * 10, **fields}) + "\n" for _ in range(count))
 
 
 def test_an_estimate_for_machines(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_an_estimate_for_people_says_what_it_does_not_know(tmp_path: Path) -> No
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
     assert rows["big"] == ["openai", "6", "60", "3,000", "$0.006060"]
     assert rows["small"] == ["vllm", "2", "20", "100", "unknown"]
-    assert "4 characters a token" in result.stdout
+    assert "words and characters of each language" in result.stdout
 
 
 def test_other_strategies_spread_evenly(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def event(text: str | None = None, finish: str | None = None, **more: Any) -> by
 
 
 DONE = b"data: [DONE]\n\n"
-BODY = {"messages": [{"role": "user", "content": "x" * 8}]}
+BODY = {"messages": [{"role": "user", "content": "two words"}]}
 
 
 async def read(body: Body | bytes, status: int = 200, headers: dict[str, str] = SSE) -> tuple[list[ChatChunk], Outcome]:

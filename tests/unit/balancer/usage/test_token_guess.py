@@ -9,6 +9,8 @@ from balancer.usage.token_guess import characters_in, guessed_usage, prompt_toke
 
 CALL = {"id": "c" * 40, "type": "function", "function": {"name": "find", "arguments": '{"a":1}'}}
 
+PICTURE = {"type": "image_url", "image_url": {"url": "x" * 4000}}
+
 
 def user(content: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
@@ -17,25 +19,27 @@ def user(content: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("body", "tokens"),
     [
-        ({"messages": user("x" * 8)}, 2),
-        ({"messages": user("x" * 9)}, 3),  # a part of a token is one
+        ({"messages": user("two words")}, 2),
+        ({"messages": user("is it?")}, 3),  # a part of a token is one
         ({"messages": user("")}, 1),  # no request is free
         ({"messages": user(None)}, 1),
-        ({"messages": user("ü" * 8)}, 2),  # characters, not bytes
-        ({"messages": user("x" * 8) + user("y" * 8)}, 4),
+        ({"messages": user("two words") + user("two more")}, 4),
         # a picture has a fixed number, whatever its size
-        ({"messages": user([{"type": "text", "text": "x" * 8}, {"type": "image_url", "image_url": {"url": "x" * 4000}}])}, 1002),
+        (
+            {"messages": user([{"type": "text", "text": "two words"}, {"type": "image_url", "image_url": {"url": "x" * 4000}}])},
+            1002,
+        ),
         ({"messages": user([{"type": "text", "text": 7}])}, 1),  # no text at all
-        ({"messages": [{"role": "tool", "tool_call_id": "c" * 40, "content": "x" * 8}]}, 2),  # what a tool says
-        ({"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, 3),  # what one is asked
-        ({"messages": user("x" * 8), "tools": [{"a": "b"}]}, 5),  # 8 characters, and 11 of JSON
+        ({"messages": [{"role": "tool", "tool_call_id": "c" * 40, "content": "two words"}]}, 2),  # what a tool says
+        ({"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, 8),  # what one is asked
+        ({"messages": user("two words"), "tools": [{"a": "b"}]}, 12),  # and those of the JSON
     ],
 )
-def test_a_prompt_has_a_token_for_four_characters(body: dict[str, Any], tokens: int) -> None:
+def test_a_prompt_has_the_tokens_of_all_its_text(body: dict[str, Any], tokens: int) -> None:
     assert prompt_tokens(body) == tokens
 
 
-BODY = {"messages": user("x" * 400)}
+BODY = {"messages": user("word " * 100)}
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_each_endpoint_is_priced_by_its_share() -> None:
     unknown = endpoint("b", provider="vllm", max_tokens=40)
     estimator = Estimator([priced, unknown], WEIGHTED, expected_answer=100)
     for _ in range(8):
-        assert estimator.add({"model": "m", "messages": user("x" * 400)})
+        assert estimator.add({"model": "m", "messages": user("word " * 100)})
     found = estimator.by_endpoint
     assert found["a"] == TokenCount(6.0, 600.0, 600.0, pytest.approx(6 * 300e-6), 0.0)
     assert found["b"] == TokenCount(2.0, 200.0, 80.0, 0.0, 2.0)
@@ -109,8 +109,8 @@ def test_a_request_is_priced_by_itself_where_large_ones_cost_more() -> None:
     )
     small, large = Estimator([gemini], WEIGHTED, 1), Estimator([gemini], WEIGHTED, 1)
     for _ in range(3):
-        small.add({"model": "gemini-2.5-pro", "messages": user("x" * 400_000)})
-    large.add({"model": "gemini-2.5-pro", "messages": user("x" * 1_200_000)})
+        small.add({"model": "gemini-2.5-pro", "messages": user("word " * 100_000)})
+    large.add({"model": "gemini-2.5-pro", "messages": user("word " * 300_000)})
     few, one = small.by_endpoint["g"], large.by_endpoint["g"]
     assert few.prompt == one.prompt
     assert few.unpriced == one.unpriced == 0
