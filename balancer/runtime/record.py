@@ -1,4 +1,4 @@
-"""A dataclass for what each request makes several of."""
+"""A dataclass decorator for objects that are created several times for each request."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

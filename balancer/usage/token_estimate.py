@@ -12,7 +12,7 @@ _PUNCTUATION, _DIGIT, _TWO_BYTES, _SOUTH_ASIAN, _MARK, _KANA, _HAN, _HANGUL, _EM
 """Classes of bytes: ASCII's punctuation and digits, and the first bytes of other characters in UTF-8. That of kana is also the
 first one of marks of Chinese and Japanese (U+3000 to U+303F)."""
 _OF_WORDS, _OF_PUNCTUATION, _OF_DIGITS = 1.0, 0.96, 0.5
-"""Tokens for each word, which most tokens of English text are, and for what stands in no word."""
+"""Tokens for each word, and for each character outside of words. In English text, most tokens are words."""
 _OF_HAN_IN_JAPANESE, _OF_HAN_IN_CHINESE, _OF_KANA, _OF_HANGUL = 1.15, 0.82, 0.57, 0.38
 _OF_MARKS, _OF_TWO_BYTES, _OF_SOUTH_ASIAN, _OF_EMOJI = 0.9, 0.35, 0.6, 1.5
 _MOST_BYTES = 5

@@ -1,4 +1,4 @@
-"""Consecutive results with one source, as they stand in the output or the error file: most parts need no look at each line."""
+"""Blocks of consecutive results with the same source, so that parts without errors are copied without handling each line."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from producer_api.gateway.request import read_chat_request
 from producer_api.http.disconnect import ended_by_disconnect
 from producer_api.http.errors import problem_response
 
-__all__ = ["begun", "complete", "headers", "opened", "refusal", "router"]
+__all__ = ["begun", "complete", "headers", "opened", "refusal", "router", "stream_headers"]
 
 router = APIRouter(tags=["chat"])
 
@@ -73,6 +73,12 @@ def headers(sent: Sent, admitted: Admitted) -> dict[str, str]:
     return found
 
 
+def stream_headers(first: ChatChunk, chunks: ChatStream, admitted: Admitted) -> dict[str, str]:
+    """Return the same for a stream of which the first chunk has come."""
+    where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
+    return {**where, "x-roadbalancer-attempts": str(len(chunks.sent.attempts) + 1), **admitted.headers}
+
+
 async def _streamed(api: ApiContext, request: Request, body: Mapping[str, Any], admitted: Admitted) -> Response:
     options = body.get("stream_options") or {}
     # The endpoint is always asked for the tokens: they are on the caller's account, whether it wants to see them or not.
@@ -81,10 +87,8 @@ async def _streamed(api: ApiContext, request: Request, body: Mapping[str, Any], 
     first = await opened(request, chunks, admitted)
     if first is None:
         return refusal(chunks.sent, admitted)
-    where = {"x-roadbalancer-endpoint": first.endpoint.encode("ascii", "replace").decode()}
-    attempts = {"x-roadbalancer-attempts": str(len(chunks.sent.attempts) + 1)}
     events = await begun(_events(first, chunks, admitted, bool(options.get("include_usage"))))
-    return EventStream(events, where | attempts | admitted.headers)
+    return EventStream(events, stream_headers(first, chunks, admitted))
 
 
 async def opened(request: Request, chunks: ChatStream, admitted: Admitted) -> ChatChunk | None:

@@ -15,12 +15,12 @@ _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool
 
 
 def new_message_id() -> str:
-    """Return an id as Anthropic's look."""
+    """Return a message id in Anthropic's format."""
     return f"msg_{secrets.token_hex(12)}"
 
 
 def message_object(raw: Mapping[str, Any], model: str, usage: Usage, identifier: str = "") -> dict[str, Any]:
-    """Return the message that a chat completion stands for. `model` is its name where the completion has none."""
+    """Return the message that a chat completion stands for. `model` is used if the completion does not name one."""
     choice = first_choice(raw)
     message = choice.get("message")
     found = message if isinstance(message, dict) else {}
@@ -55,7 +55,7 @@ def _content(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     if isinstance(thinking, list):
         blocks += thinking
     elif isinstance(reasoning, str) and reasoning:
-        # No signature: another endpoint's reasoning can't be proven to Anthropic, which is not sent it again.
+        # Only Anthropic signs its thinking; a block without a signature is not sent back to it.
         blocks.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     if text := text_of(message.get("content")):
         blocks.append({"type": "text", "text": text, "citations": None})
@@ -69,7 +69,7 @@ def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input(function: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call's arguments. A model may have written what is no JSON object; then they stand under `arguments`, as text."""
+    """Return the arguments of a call. What is not a JSON object is returned as text, under `arguments`."""
     arguments = function.get("arguments")
     try:
         parsed = orjson.loads(arguments or "{}")
@@ -79,7 +79,7 @@ def _input(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Return the tokens as Anthropic counts them: `input_tokens` is without those that the cache took or gave."""
+    """Return `usage` in Anthropic's format: `input_tokens` excludes tokens written to and read from the prompt cache."""
     return {
         "input_tokens": max(0, usage.prompt - usage.cached - usage.cache_write),
         "cache_creation_input_tokens": usage.cache_write,

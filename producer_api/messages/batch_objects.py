@@ -19,12 +19,12 @@ from producer_api.messages.answers import message_object
 from producer_api.messages.errors import error_type
 from producer_api.messages.request import chat_body
 
-__all__ = ["MARK", "BatchCreate", "BatchDeleted", "BatchList", "BatchObject", "input_lines", "result_line"]
+__all__ = ["METADATA", "BatchCreate", "BatchDeleted", "BatchList", "BatchObject", "input_lines", "result_line"]
 
-MARK = {"roadbalancer.api": "messages"}
-"""The metadata of jobs that were made as message batches."""
+METADATA = {"roadbalancer.api": "messages"}
+"""Metadata of jobs that were created as message batches."""
 _STOPPED = {"batch_cancelled": "canceled", "batch_expired": "expired"}
-"""Codes of lines that were not sent -> the types of their results."""
+"""Error codes of lines that were not sent -> result types."""
 
 
 class BatchRequest(BaseModel):
@@ -37,7 +37,7 @@ class BatchRequest(BaseModel):
 
 
 class BatchCreate(BaseModel):
-    """What makes a message batch."""
+    """The body of a request that creates a message batch."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class BatchCreate(BaseModel):
 
 
 def input_lines(batch: BatchCreate) -> Iterator[bytes]:
-    """Yield the lines of the input that a batch stands for. Raises ApiError that names the request and the field."""
+    """Yield a batch's requests as lines of an input file. Raises ApiError that names the request and the field."""
     for index, request in enumerate(batch.requests):
         try:
             if request.params.get("stream"):
@@ -60,7 +60,7 @@ def input_lines(batch: BatchCreate) -> Iterator[bytes]:
 
 
 class RequestCounts(BaseModel):
-    """A batch's requests by what has come of them."""
+    """Numbers of requests by their result."""
 
     processing: int
     succeeded: int
@@ -70,7 +70,7 @@ class RequestCounts(BaseModel):
 
 
 class BatchObject(BaseModel):
-    """A message batch. Times are those of RFC 3339. `results_url` is below the server's own address."""
+    """A message batch. Times are those of RFC 3339. `results_url` is relative to the server's address."""
 
     id: str
     type: Literal["message_batch"] = "message_batch"
@@ -141,7 +141,7 @@ def _moment(seconds: int | None) -> str | None:
 
 
 def result_line(line: bytes) -> bytes:
-    """Return the result of one request, made of that of a job's line."""
+    """Convert a line of a job's output or error file to a result of a message batch."""
     entry = orjson.loads(line)
     return orjson.dumps({"custom_id": entry["custom_id"], "result": _result(entry)}) + b"\n"
 

@@ -18,7 +18,15 @@ from producer_api.http.errors import ApiError, Problem
 from producer_api.http.json_body import JsonRoute
 from producer_api.jobs.idempotency import Repeats
 from producer_api.jobs.results import files_of
-from producer_api.messages.batch_objects import MARK, BatchCreate, BatchDeleted, BatchList, BatchObject, input_lines, result_line
+from producer_api.messages.batch_objects import (
+    METADATA,
+    BatchCreate,
+    BatchDeleted,
+    BatchList,
+    BatchObject,
+    input_lines,
+    result_line,
+)
 from producer_api.messages.documentation import ERRORS
 
 __all__ = ["router"]
@@ -33,7 +41,7 @@ PAGE = 100
 
 @router.post("", summary="Create a batch of requests for messages")
 async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repeats: Repeats) -> BatchObject:
-    """Open a job with these requests. One that could not be sent is refused, and nothing of the batch is sent."""
+    """Open a job with these requests. An invalid request rejects the whole batch, before anything is sent."""
     if made := await repeats.made_before(api, body):
         return BatchObject.of(made)
     await api.access.check_budget(caller)
@@ -42,7 +50,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
     request = JobRequest(
         input_file_id=record.id,
         path="/v1/chat/completions",
-        metadata=MARK,
+        metadata=METADATA,
         caller=caller,
         job_id=repeats.job_id,
         request_digest=repeats.digest_of(body),
@@ -64,7 +72,7 @@ async def _each(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _refuse_what_has_errors(service: JobService, request: JobRequest) -> None:
-    """Anthropic's batches have no status for an input that can't be used. Raises ApiError."""
+    """Message batches have no status for an invalid input. Raises ApiError."""
     if errors := await service.check(request):
         first = errors[0]
         place = f"requests[{first.line - 1}]: " if first.line else ""
@@ -92,7 +100,7 @@ async def list_batches(
 
 
 def _is_message_batch(job: Job) -> bool:
-    return MARK.items() <= (job.metadata or {}).items()
+    return METADATA.items() <= (job.metadata or {}).items()
 
 
 @router.get("/{batch_id}", summary="Look a message batch up")
@@ -109,7 +117,7 @@ async def cancel_batch(batch: OwnBatch, api: Api) -> BatchObject:
 
 @router.delete("/{batch_id}", summary="Delete the requests and results of a message batch that has ended")
 async def delete_batch(batch: OwnBatch, api: Api) -> BatchDeleted:
-    """Delete what is kept of its requests and results. Its counts can still be looked up."""
+    """Delete the requests and results of a batch. Its counts remain available."""
     _has_ended(batch)
     for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
         if file_id:

@@ -1,7 +1,7 @@
 """Converts the messages of Anthropic's format to those of a chat request (pure).
 
-Shapes: anthropic SDK 2.11, `anthropic.types`. What a chat has no field for stands in fields of Anthropic's own names, which its
-adapter reads: `cache_control`, `citations`, `title` and `context` of parts, `thinking_blocks` of an assistant's message,
+Shapes: anthropic SDK 2.11, `anthropic.types`. Fields without a counterpart in a chat request keep Anthropic's names and are
+read by its adapter: `cache_control`, `citations`, `title` and `context` of parts, `thinking_blocks` of an assistant's message,
 `is_error` of a tool's.
 """
 
@@ -18,8 +18,8 @@ __all__ = ["chat_messages"]
 Message = dict[str, Any]
 Part = dict[str, Any]
 _CACHED = ("type", "cache_control")
-_MODEL_ITSELF = {"type": "direct"}
-"""Who has called a tool, where no other tool has."""
+_DIRECT = {"type": "direct"}
+"""`caller` of a tool use that the model itself has requested."""
 
 
 def chat_messages(request: Mapping[str, Any]) -> list[Message]:
@@ -47,7 +47,7 @@ def _system(content: Any, place: str = "system") -> Iterator[Message]:
 
 
 def _user(content: Any, place: str) -> Iterator[Message]:
-    """A user's message is split where results of tools stand in it: those are messages of their own."""
+    """Tool results within a user's message become messages of their own, with the role `tool`."""
     held: list[Part] = []
     for block in _blocks(content, place, _USER_BLOCKS):
         if block.get("role") == "tool":
@@ -124,7 +124,7 @@ def _document(block: Mapping[str, Any], place: str) -> Part:
 
 
 def _url(source: Any, place: str, usual_type: str) -> str:
-    """Return where a source is: an address, or a `data:` URL with its content."""
+    """Return the URL of a source: its address, or a `data:` URL with its content."""
     kind = object_at(source, place).get("type")
     if kind == "url":
         return text_at(source.get("url"), f"{place}.url")
@@ -150,8 +150,8 @@ def _tool_result(block: Mapping[str, Any], place: str) -> Part:
 
 def _tool_use(block: Mapping[str, Any], place: str) -> Part:
     known(block, (*_CACHED, "id", "name", "input", "caller"), place)
-    caller = object_at(block.get("caller") or _MODEL_ITSELF, f"{place}.caller")
-    if caller != _MODEL_ITSELF:
+    caller = object_at(block.get("caller") or _DIRECT, f"{place}.caller")
+    if caller != _DIRECT:
         raise refused(f"{place}.caller", "must be of type direct; tools that Anthropic's servers run are not supported here")
     arguments = orjson.dumps(object_at(block.get("input"), f"{place}.input")).decode()
     function = {"name": text_at(block.get("name"), f"{place}.name"), "arguments": arguments}

@@ -1,6 +1,6 @@
 """Errors in Anthropic's format: `{"type": "error", "error": {"type", "message"}, "request_id"}`.
 
-Whatever refuses a request below `/v1/messages` answers in OpenAI's format, as everywhere; here that is rewritten on its way out.
+Error responses of the routes below `/v1/messages` are created in OpenAI's format, as all are, and converted by this middleware.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ _TYPES = {
 
 
 def is_messages_path(path: str) -> bool:
-    """Whether requests to a path speak Anthropic's format."""
+    """Whether requests to a path are in Anthropic's format."""
     return any(path == prefix or path.startswith(f"{prefix}/") for prefix in PREFIXES)
 
 
@@ -50,7 +50,7 @@ class AnthropicErrors:
 
 
 class _Rewriter:
-    """Passes an answer on; one that tells of an error is held until it is whole."""
+    """Forwards a response; the body of an error response is buffered and converted."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send

@@ -10,7 +10,9 @@ import orjson
 
 from balancer.outcome import NO_USAGE, Usage
 from balancer.results import ChatChunk, first_choice
+from producer_api.http.errors import Problem
 from producer_api.messages.answers import ending_of, new_message_id, usage_object
+from producer_api.messages.errors import stream_error
 
 __all__ = ["MessageEvents", "event"]
 
@@ -27,7 +29,7 @@ class MessageEvents:
         self._model = model
         self._blocks = 0
         self._open: str | None = None
-        """The kind of the open block, which is the last one."""
+        """The kind of the open block, which is the last one; None if it has been closed."""
         self._tools: dict[int, int] = {}
         """Blocks of tool calls, by the calls' numbers."""
         self._choice: Mapping[str, Any] = {}
@@ -77,7 +79,7 @@ class MessageEvents:
         yield self._delta(self._blocks - 1, {"type": delta, name: text})
 
     def _thinking(self, block: Mapping[str, Any]) -> Iterator[bytes]:
-        """A signature ends the block that it proves; redacted thinking is a block of its own."""
+        """A signature closes its thinking block; redacted thinking is a block of its own."""
         if block.get("type") == "redacted_thinking":
             yield from self._begin("redacted_thinking", block)
         elif block.get("signature"):
@@ -115,3 +117,7 @@ class MessageEvents:
         delta = ending_of(self._choice, "".join(self._refusal))
         yield event("message_delta", delta=delta, usage=usage_object(usage or NO_USAGE))
         yield event("message_stop")
+
+    def failing(self, problem: Problem) -> bytes:
+        """Return the event that ends a failed message."""
+        return event("error", error=stream_error(problem))

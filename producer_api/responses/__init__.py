@@ -1,1 +1,1 @@
-"""OpenAI's Responses API over the fleet: text, images, files, function tools, reasoning, and responses that are kept."""
+"""OpenAI's Responses API over the fleet: text, images, files, function tools, reasoning and stored responses."""

@@ -1,6 +1,7 @@
 """Converts the chunks of a streamed chat to the events of a streamed response (pure).
 
-Reasoning and messages end where another item begins; calls of tools stay open until the end, since their pieces may alternate.
+Reasoning and message items are closed when another item begins; function calls stay open until the end, since their arguments
+may be interleaved.
 """
 
 import time
@@ -25,11 +26,11 @@ from producer_api.responses.objects import (
 __all__ = ["ResponseEvents"]
 
 Event = Callable[..., bytes]
-"""Makes an event of its type and its fields."""
+"""Encodes an event with a type and fields."""
 
 
 class _Item:
-    """An item of the output that is being streamed. `done` ends it; `whole` is what it has become then."""
+    """An output item that is being streamed. `whole` is the item with everything added so far."""
 
     def __init__(self, event: Event, index: int, identifier: str) -> None:
         self._event = event
@@ -64,7 +65,7 @@ class _Reasoning(_Item):
         super().__init__(event, index, new_id("rs"))
         self._texts: list[str] = []
         self.thinking: list[Any] = []
-        """Blocks of thinking as the model signed them. The text of the last one comes before its signature."""
+        """Signed thinking blocks. In a stream, the text of a block comes before its signature."""
         self._since_signature: list[str] = []
 
     @property
@@ -75,12 +76,12 @@ class _Reasoning(_Item):
     def whole(self) -> dict[str, Any]:
         return reasoning_item(self.identifier, "".join(self._texts), self.thinking)
 
-    def say(self, text: str) -> Iterator[bytes]:
+    def add(self, text: str) -> Iterator[bytes]:
         self._texts.append(text)
         self._since_signature.append(text)
         yield self._event("response.reasoning_text.delta", **self._place, content_index=0, delta=text)
 
-    def sign(self, block: Mapping[str, Any]) -> None:
+    def add_block(self, block: Mapping[str, Any]) -> None:
         if block.get("type") == "thinking":
             block = {**block, "thinking": block.get("thinking") or "".join(self._since_signature)}
             self._since_signature = []
@@ -95,7 +96,7 @@ class _Message(_Item):
     def __init__(self, event: Event, index: int) -> None:
         super().__init__(event, index, new_id("msg"))
         self._parts: dict[str, list[str]] = {}
-        """Texts by the kinds of the parts, `output_text` and `refusal`, in their order."""
+        """Text pieces by the type of the part, `output_text` or `refusal`, in the order of the parts."""
 
     @property
     def begun(self) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class _Message(_Item):
     def whole(self) -> dict[str, Any]:
         return message_item([_part(kind, "".join(texts)) for kind, texts in self._parts.items()], "completed", self.identifier)
 
-    def say(self, kind: str, text: str) -> Iterator[bytes]:
+    def add(self, kind: str, text: str) -> Iterator[bytes]:
         if kind not in self._parts:
             self._parts[kind] = []
             yield self._event("response.content_part.added", **self._of(kind), part=_part(kind, ""))
@@ -139,7 +140,7 @@ class _Call(_Item):
     def whole(self) -> dict[str, Any]:
         return call_item(self.identifier, self._call_id, self._name, "".join(self._arguments))
 
-    def say(self, arguments: str) -> Iterator[bytes]:
+    def add(self, arguments: str) -> Iterator[bytes]:
         self._arguments.append(arguments)
         yield self._event("response.function_call_arguments.delta", **self._place, delta=arguments)
 
@@ -166,12 +167,12 @@ class ResponseEvents:
         self._created_at = time.time()
         self._number = 0
         self._items: list[_Item] = []
-        self._speaking: _Reasoning | _Message | None = None
-        """The item that is open; calls are open besides."""
+        self._current: _Reasoning | _Message | None = None
+        """The open reasoning or message item."""
         self._calls: dict[int, _Call] = {}
         self._finish_reason: str | None = None
-        self.whole: dict[str, Any] = {}
-        """The response, when it has ended."""
+        self.response: dict[str, Any] = {}
+        """The final response object, after `ending`."""
 
     def opening(self) -> Iterator[bytes]:
         """Yield the first events."""
@@ -187,62 +188,62 @@ class ResponseEvents:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(reasoning, str) and reasoning:
             yield from self._reasoning()
-            assert isinstance(self._speaking, _Reasoning)
-            yield from self._speaking.say(reasoning)
+            assert isinstance(self._current, _Reasoning)
+            yield from self._current.add(reasoning)
         for block in delta.get("thinking_blocks") or ():
             yield from self._reasoning()
-            assert isinstance(self._speaking, _Reasoning)
-            self._speaking.sign(block)
+            assert isinstance(self._current, _Reasoning)
+            self._current.add_block(block)
         for kind, text in (("output_text", delta.get("content")), ("refusal", delta.get("refusal"))):
             if isinstance(text, str) and text:
-                yield from self._say(kind, text)
+                yield from self._add_text(kind, text)
         for call in delta.get("tool_calls") or ():
             yield from self._call(call)
 
     def _reasoning(self) -> Iterator[bytes]:
-        if not isinstance(self._speaking, _Reasoning):
+        if not isinstance(self._current, _Reasoning):
             yield from self._begin(_Reasoning(self._event, len(self._items)))
 
-    def _say(self, kind: str, text: str) -> Iterator[bytes]:
-        if not isinstance(self._speaking, _Message):
+    def _add_text(self, kind: str, text: str) -> Iterator[bytes]:
+        if not isinstance(self._current, _Message):
             yield from self._begin(_Message(self._event, len(self._items)))
-        assert isinstance(self._speaking, _Message)
-        yield from self._speaking.say(kind, text)
+        assert isinstance(self._current, _Message)
+        yield from self._current.add(kind, text)
 
     def _call(self, call: Mapping[str, Any]) -> Iterator[bytes]:
         number, function = int(call.get("index") or 0), call.get("function") or {}
         if number not in self._calls:
-            yield from self._pause()
+            yield from self._close_current()
             begun = _Call(self._event, len(self._items), call.get("id") or new_id("call"), function.get("name") or "")
             self._calls[number] = begun
             self._items.append(begun)
             yield from begun.added()
         if arguments := function.get("arguments"):
-            yield from self._calls[number].say(arguments)
+            yield from self._calls[number].add(arguments)
 
     def _begin(self, item: _Reasoning | _Message) -> Iterator[bytes]:
-        yield from self._pause()
-        self._speaking = item
+        yield from self._close_current()
+        self._current = item
         self._items.append(item)
         yield from item.added()
 
-    def _pause(self) -> Iterator[bytes]:
-        if self._speaking is not None:
-            speaking, self._speaking = self._speaking, None
-            yield from speaking.done()
+    def _close_current(self) -> Iterator[bytes]:
+        if self._current is not None:
+            current, self._current = self._current, None
+            yield from current.done()
 
     def ending(self, usage: Usage | None) -> Iterator[bytes]:
         """Yield the last events."""
         if not self._items or not any(isinstance(item, _Message | _Call) for item in self._items):
-            yield from self._say("output_text", "")
-        yield from self._pause()
+            yield from self._add_text("output_text", "")
+        yield from self._close_current()
         for call in self._calls.values():
             yield from call.done()
-        self.whole = self._response("completed", [item.whole for item in self._items], usage)
-        yield self._event(f"response.{self.whole['status']}", response=self.whole)
+        self.response = self._response("completed", [item.whole for item in self._items], usage)
+        yield self._event(f"response.{self.response['status']}", response=self.response)
 
     def failing(self, problem: Problem) -> bytes:
-        """Return the event that ends a response which failed."""
+        """Return the event that ends a failed response."""
         return self._event("error", code=problem.code, message=problem.message, param=problem.param)
 
     def _response(self, status: str, output: list[dict[str, Any]], usage: Usage | None = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from balancer.outcome import Usage
 from balancer.results import text_of
-from producer_api.responses.items import sealed_thinking
+from producer_api.responses.items import encode_thinking
 
 __all__ = [
     "call_item",
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def new_id(prefix: str) -> str:
-    """Return an id such as OpenAI's: `resp_…`, `msg_…`."""
+    """Return an id in OpenAI's format: `resp_…`, `msg_…`."""
     return f"{prefix}_{secrets.token_hex(24)}"
 
 
@@ -78,7 +78,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 
 def output_items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the items that a chat's message makes: its reasoning, what it says, its calls of tools."""
+    """Return the output items for a chat message: reasoning, message, function calls."""
     items = []
     thinking, reasoning = message.get("thinking_blocks"), message.get("reasoning_content") or message.get("reasoning")
     if isinstance(thinking, list) or (isinstance(reasoning, str) and reasoning):
@@ -96,34 +96,34 @@ def output_items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def reasoning_item(identifier: str, text: str, thinking: list[Any], status: str = "completed") -> dict[str, Any]:
-    """Return an item of reasoning. Its `encrypted_content` holds the thinking as the model signed it."""
+    """Return a reasoning item. Its `encrypted_content` holds the signed thinking blocks."""
     return {
         "type": "reasoning",
         "id": identifier,
         "summary": [],
         "content": [{"type": "reasoning_text", "text": text}] if text else [],
-        "encrypted_content": sealed_thinking(thinking) if thinking else None,
+        "encrypted_content": encode_thinking(thinking) if thinking else None,
         "status": status,
     }
 
 
 def message_item(parts: list[dict[str, Any]], status: str = "completed", identifier: str = "") -> dict[str, Any]:
-    """Return the item of a message; one in progress has no parts yet."""
+    """Return a message item; one in progress has no parts yet."""
     return {"type": "message", "id": identifier or new_id("msg"), "status": status, "role": "assistant", "content": parts}
 
 
 def text_part(text: str) -> dict[str, Any]:
-    """Return the part of a message that says something."""
+    """Return a text part of a message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def refusal_part(refusal: str) -> dict[str, Any]:
-    """Return the part of a message in which the model says why it does not answer."""
+    """Return a refusal part of a message."""
     return {"type": "refusal", "refusal": refusal}
 
 
 def call_item(identifier: str, call_id: str, name: str, arguments: str, status: str = "completed") -> dict[str, Any]:
-    """Return the item of a tool's call."""
+    """Return a function call item."""
     return {
         "type": "function_call",
         "id": identifier,

@@ -14,17 +14,19 @@ _PASSED_ON = (
 _READ_ELSEWHERE = ("store", "stream", "stream_options", "instructions", "input", "previous_response_id")
 _MAPPED = ("max_output_tokens", "reasoning", "text", "tools", "tool_choice", "include", "truncation", "background")
 _INCLUDED = ("reasoning.encrypted_content",)
-"""What may be asked to be included: it is always there."""
+"""Supported values of `include`: the content is always returned."""
 _SUMMARIES = ("auto", "concise", "detailed")
 
 
 def chat_body(request: Mapping[str, Any], earlier: Sequence[Message] = ()) -> dict[str, Any]:
-    """Return the chat request that a request stands for, after the messages of earlier responses. Raises ApiError that names what
-    is not supported."""
+    """Return the chat request for a request for a response. `earlier` are the messages of previous responses.
+
+    Raises ApiError that names what is not supported.
+    """
     for name, value in request.items():
         if value is not None and value != [] and name not in (*_PASSED_ON, *_READ_ELSEWHERE, *_MAPPED):
             raise refused(name, "is not supported here")
-    _refuse_what_is_not_done(request)
+    _refuse_unsupported(request)
     body = {name: request[name] for name in _PASSED_ON if request.get(name) is not None}
     instructions = request.get("instructions")
     if instructions is not None and not isinstance(instructions, str):
@@ -36,7 +38,7 @@ def chat_body(request: Mapping[str, Any], earlier: Sequence[Message] = ()) -> di
     return body | _settings(request) | _tools(request)
 
 
-def _refuse_what_is_not_done(request: Mapping[str, Any]) -> None:
+def _refuse_unsupported(request: Mapping[str, Any]) -> None:
     if request.get("background"):
         raise refused("background", "is not supported here; use /v1/batches")
     if request.get("truncation") not in (None, "disabled"):

@@ -1,6 +1,6 @@
-"""Responses that are kept for 30 days, with the key that made them, so that another one can follow (`previous_response_id`).
+"""Stored responses: kept for 30 days, visible to the API key that created them, continued by `previous_response_id`.
 
-Each is one object in the store: what was said up to it, as messages of a chat, its input, and the response itself.
+Each is one object in the store, with the conversation up to it as chat messages, its input items, and the response.
 """
 
 import re
@@ -23,7 +23,7 @@ _ID = re.compile(r"resp_[0-9a-f]{48}")
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """`messages` are those of the conversation with the answer, without instructions; `input` the items of this turn alone."""
+    """`messages` are those of the conversation with the answer, without instructions; `input` has this request's items only."""
 
     owner: str
     created_at: float
@@ -33,19 +33,19 @@ class StoredResponse:
 
 
 class StoredResponses:
-    """The responses of all keys."""
+    """Reads and writes stored responses."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def keep(self, owner: str, earlier: Sequence[Message], items: list[Any], response: Mapping[str, Any]) -> None:
-        """Keep a response, which may be found from then on. Raises ObjectStoreError and OSError."""
+    async def save(self, owner: str, earlier: Sequence[Message], items: list[Any], response: Mapping[str, Any]) -> None:
+        """Store a response. Raises ObjectStoreError and OSError."""
         messages = [*earlier, *as_messages([*items, *response["output"]])]
         kept = {"owner": owner, "created_at": time.time(), "messages": messages, "input": items, "response": response}
         await self._store.write(response_path(response["id"]), orjson.dumps(kept))
 
     async def get(self, identifier: str, caller: Caller, param: str | None = None) -> StoredResponse:
-        """Return a response. Raises ApiError (404; 400 where it is a parameter's) if the caller has none with this id."""
+        """Return a stored response. Raises ApiError if the caller has none with this id: 404, or 400 that names `param`."""
         try:
             if not _ID.fullmatch(identifier):
                 raise FileNotFoundError

@@ -1,4 +1,4 @@
-"""Messages without what Anthropic's format has beyond OpenAI's."""
+"""Removes fields of Anthropic's format from chat messages."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ __all__ = ["plain_messages", "with_failures_in_words"]
 
 FAILED = "Error: "
 _NO_EFFECT = ("cache_control", "thinking_blocks", "reasoning_content")
-"""Fields that change no answer of another model."""
+"""Fields without an effect on the answer of another provider's model."""
 
 
 def plain_messages(messages: Any) -> Any:

@@ -16,7 +16,7 @@ __all__ = ["ServiceAdapter", "deepseek", "groq", "mistral", "openrouter", "toget
 
 
 class ServiceAdapter(OpenAIAdapter):
-    """Refuses, renames and leaves out what the service's table says; the rest is OpenAI's."""
+    """Refuses, renames and omits fields as the table of services says; otherwise as OpenAI's."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -40,7 +40,7 @@ class ServiceAdapter(OpenAIAdapter):
 def _refuse_names(messages: Any, service: str) -> None:
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
         if isinstance(message, dict) and message.get("name") is not None:
-            raise RequestRefused(f"messages[{index}].name", f"{service} takes no names of speakers")
+            raise RequestRefused(f"messages[{index}].name", f"{service} does not support `name` in messages")
 
 
 deepseek, groq, mistral, openrouter, together = (partial(ServiceAdapter, SERVICES[name]) for name in sorted(SERVICES))
