@@ -7,7 +7,7 @@ from typing import Any
 
 from balancer.runtime.record import record
 
-__all__ = ["NO_USAGE", "Failure", "FailureKind", "Outcome", "Usage"]
+__all__ = ["NO_USAGE", "Failure", "FailureKind", "Outcome", "Usage", "tier_of"]
 
 
 class FailureKind(StrEnum):
@@ -168,7 +168,8 @@ class Outcome:
     `parsed` is the body read, where an answer has been. `repeated`: the request had failed there before. `guessed`: the
     endpoint has not reported all of the usage. `abandoned`: the reader of a stream left before its end. `too_many`: it was
     refused since the endpoint takes no more at once, and the endpoint's limit has learned from it. `used_up_for`: seconds until
-    the endpoint's rate limit leaves something again, where this answer was the last that it let pass.
+    the endpoint's rate limit leaves something again, where this answer was the last that it let pass. `tier` is the service tier
+    that the answer names, "" if none.
     """
 
     endpoint: str
@@ -186,3 +187,10 @@ class Outcome:
     abandoned: bool = False
     too_many: bool = False
     used_up_for: float = 0.0
+    tier: str = ""
+
+
+def tier_of(raw: Mapping[str, Any] | None) -> str:
+    """Return the service tier that an answer or a chunk in OpenAI's format names, "" if none."""
+    tier = raw.get("service_tier") if raw else None
+    return tier if isinstance(tier, str) else ""

@@ -348,7 +348,7 @@ class ShardRun:
         # What was refused before it used a token costs nothing, whether the endpoint's price is known or not.
         cost = 0.0 if failed and outcome.usage == NO_USAGE else outcome.cost
         endpoint = self._context.fleet.endpoints.get(outcome.endpoint)
-        saved = saving_of(outcome.usage, endpoint, outcome.model) if endpoint is not None else 0.0
+        saved = saving_of(outcome.usage, endpoint, outcome.model, outcome.tier) if endpoint is not None else 0.0
         self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost, saved, line.repeats))
 
     def _error_line(self, line: Line, code: str, message: str) -> bytes:

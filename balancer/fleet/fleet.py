@@ -28,7 +28,7 @@ from balancer.http import (
     HttpxClient,
     PooledClient,
 )
-from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, tier_of
 from balancer.providers import Answer, Call, RequestRefused, adapter_for
 from balancer.providers.kinds import CHAT_PATH
 from balancer.results import ChatChunk
@@ -217,7 +217,8 @@ class Fleet:
             failure=answer.failure,
             parsed=answer.parsed,
             model=call.model,
-            cost=cost_of(answer.usage, connection.endpoint, call.model),
+            cost=cost_of(answer.usage, connection.endpoint, call.model, tier := tier_of(answer.parsed)),
+            tier=tier,
             used_up_for=0.0 if api_key else used_up_for(response.headers),  # a caller's own key has limits of its own
         )
 
@@ -258,7 +259,8 @@ class Fleet:
             signs.end()
             outcome = reading.outcome()
             too_many = self.limits.end(slot.endpoint, version, outcome)
-            outcome = replace(outcome, cost=cost_of(outcome.usage, connection.endpoint, call.model), too_many=too_many)
+            cost = cost_of(outcome.usage, connection.endpoint, call.model, outcome.tier)
+            outcome = replace(outcome, cost=cost, too_many=too_many)
             self._report(connection, outcome, owner, api_key)
             slot.account(outcome)
             on_end(outcome)

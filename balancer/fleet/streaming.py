@@ -20,7 +20,7 @@ from balancer.http import (
     RequestTimeout,
     read_whole,
 )
-from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage
+from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage, tier_of
 from balancer.providers import Adapter, Call, StreamFault
 from balancer.providers.openai.adapter import usage_of
 from balancer.providers.sse import EventTooLarge, event_data
@@ -57,6 +57,7 @@ class StreamReading:
         self._latency = 0.0
         self._status: int | None = None
         self._request_id = ""
+        self._tier = ""
         self._usage = NO_USAGE
         self._chunks = self._said = self._characters = 0
         self._finished = False
@@ -76,6 +77,7 @@ class StreamReading:
             model=self._call.model,
             guessed=guessed,
             abandoned=abandoned,
+            tier=self._tier,
         )
 
     def _used(self, abandoned: bool) -> tuple[Usage, bool]:
@@ -130,7 +132,7 @@ class StreamReading:
     def _whole(self, response: HttpStream, body: bytes) -> list[ChatChunk]:
         """Take an answer that is no stream: a failure, or a whole completion, which is cut into chunks."""
         answer = self._adapter.answer(self._call, response.status, response.headers, body)
-        self._failure, self._usage = answer.failure, answer.usage
+        self._failure, self._usage, self._tier = answer.failure, answer.usage, tier_of(answer.parsed)
         if answer.failure is not None:
             return []
         self._finished = True
@@ -141,6 +143,7 @@ class StreamReading:
         delta = choice.get("delta")
         usage = usage_of(raw.get("usage")) if raw.get("usage") else None
         self._usage = usage or self._usage
+        self._tier = tier_of(raw) or self._tier
         self._finished = self._finished or choice.get("finish_reason") is not None
         text = ""
         self._chunks += 1

@@ -17,6 +17,9 @@ DAY = 86400
 """Seconds; prices change at most once in it, at midnight UTC, but for those that depend on the time of day."""
 TARIFFS_KEPT = 1024
 """Models whose prices are kept at hand. Their names come from users, so there is no end of them."""
+_FLEX = "flex"
+_TIERS = (_FLEX, "priority")
+"""Service tiers with prices of their own. Flex processing costs half (platform.openai.com/docs/guides/flex-processing)."""
 LONGEST_NAME = 200
 """Characters; a longer name is no model's, and is not looked for."""
 IN_THE_LIBRARY = frozenset({"openai", "anthropic", "gemini", "azure", "deepseek", "groq", "mistral", "openrouter", "together"})
@@ -29,16 +32,19 @@ class Tariff(Protocol):
     def nano_cost(self, usage: Usage) -> int | None: ...
 
 
-def cost_of(usage: Usage, endpoint: Endpoint, model: str) -> float | None:
+def cost_of(usage: Usage, endpoint: Endpoint, model: str, tier: str = "") -> float | None:
     """Return the cost of one request to `endpoint` for `model` (the upstream name) in USD, None where the price is not known.
+
+    `tier` is the service tier that the answer names: `flex` costs half, `priority` more by a factor that is not known here. An
+    endpoint's own price holds for every tier.
 
     It is a whole number of nanodollars: `round(cost * 1e9)` gives that back, for sums without an error.
     """
-    nano = nano_cost_of(usage, endpoint, model)
+    nano = nano_cost_of(usage, endpoint, model, tier)
     return None if nano is None else nano / NANO
 
 
-def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str) -> int | None:
+def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str, tier: str = "") -> int | None:
     """Return the same in nanodollars: at the endpoint's own price, else at the price library's."""
     price = endpoint.price
     tariff: Tariff | None
@@ -48,7 +54,10 @@ def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str) -> int | None:
         tariff = _library_tariff(endpoint.provider, endpoint.url, model, int(time.time()) // DAY)
     else:
         return None
-    return None if tariff is None else tariff.nano_cost(usage)
+    nano = None if tariff is None else tariff.nano_cost(usage)
+    if nano is None or price is not None or tier not in _TIERS:
+        return nano
+    return (nano + 1) // 2 if tier == _FLEX else None
 
 
 def has_no_price(endpoint: Endpoint) -> bool:
@@ -62,13 +71,13 @@ def has_no_price(endpoint: Endpoint) -> bool:
     return not is_sold(endpoint.provider, _plain(endpoint.url))
 
 
-def saving_of(usage: Usage, endpoint: Endpoint, model: str) -> float:
+def saving_of(usage: Usage, endpoint: Endpoint, model: str, tier: str = "") -> float:
     """Return what a request cost less than without the endpoint's cache, in USD: negative where writing to the cache cost more
     than reading saved, 0 where the price is not known."""
     if not (usage.cached or usage.cache_write):
         return 0.0
-    paid = nano_cost_of(usage, endpoint, model)
-    without = nano_cost_of(replace(usage, cached=0, cache_write=0, cache_write_hour=0), endpoint, model)
+    paid = nano_cost_of(usage, endpoint, model, tier)
+    without = nano_cost_of(replace(usage, cached=0, cache_write=0, cache_write_hour=0), endpoint, model, tier)
     return 0.0 if paid is None or without is None else (without - paid) / NANO
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from balancer.outcome import Usage
+from balancer.outcome import Usage, tier_of
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_catalog import ModelCatalog, upstream_model
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
@@ -104,7 +104,7 @@ class Estimator:
         for share in shares:
             completion = answer_tokens(body, share.endpoint.max_tokens, self._expected)
             # Each request is priced by itself, since a large one may cost more a token.
-            cost = cost_of(Usage(prompt, completion), share.endpoint, share.upstream)
+            cost = cost_of(Usage(prompt, completion), share.endpoint, share.upstream, tier_of(body))
             self._sums[share.endpoint.name].add(share.share, prompt, completion, cost)
         return bool(shares)
 

@@ -1,5 +1,6 @@
 """Wire models of the OpenAI-compatible routes. Times are seconds since the epoch."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -221,19 +222,33 @@ class BatchList(Page):
 
 
 class ModelObject(BaseModel):
-    """A model that some endpoint serves."""
+    """A model that some endpoint serves, with the fields of OpenAI's and of Anthropic's API."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
+    type: Literal["model"] = "model"
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"] = "active"
+
+    @classmethod
+    def of(cls, name: str, created: int, provider: str) -> "ModelObject":
+        """Make it of a model's name. `created` is in seconds since the epoch."""
+        moment = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
+        return cls(id=name, created=created, owned_by=provider, display_name=name, created_at=moment)
 
 
-class ModelList(BaseModel):
-    """All models that are known of."""
+class ModelList(Page):
+    """All models that are known of, on one page."""
 
-    object: Literal["list"] = "list"
     data: list[ModelObject]
+
+    @classmethod
+    def of(cls, models: list[ModelObject]) -> "ModelList":
+        """Make it of models."""
+        return cls(data=models, **ends([model.id for model in models]))
 
 
 class ErrorDetail(BaseModel):

@@ -18,7 +18,7 @@ router = APIRouter(tags=["models"], responses=errors(401, 404, 500, 503))
 @router.get("/models", summary="List the models that some endpoint serves")
 async def list_models(api: Api, caller: CurrentCaller) -> ModelList:
     """List models: those that the configuration names, and those that endpoints listed when they were last checked."""
-    return ModelList(data=list((await _models(api, caller)).values()))
+    return ModelList.of(list((await _models(api, caller)).values()))
 
 
 # The path may hold slashes, as the names of models on Hugging Face do.
@@ -36,7 +36,7 @@ async def _models(api: ApiContext, caller: Caller) -> dict[str, ModelObject]:
     await fleet.refresh_models()
     created = int(api.started_at)
     return {
-        name: ModelObject(id=name, created=created, owned_by=fleet.endpoints[serving[0]].provider)
+        name: ModelObject.of(name, created, fleet.endpoints[serving[0]].provider)
         for name, serving in sorted(fleet.catalog.models().items())
         if not is_pattern(name) and caller.may_use(name)
     }
@@ -48,4 +48,4 @@ def _matched(api: ApiContext, caller: Caller, model_id: str) -> ModelObject | No
     serving = [name for name in fleet.catalog.serving(model_id) if covers(fleet.endpoints[name].models, model_id)]
     if not serving or is_pattern(model_id) or not caller.may_use(model_id):
         return None
-    return ModelObject(id=model_id, created=int(api.started_at), owned_by=fleet.endpoints[serving[0]].provider)
+    return ModelObject.of(model_id, int(api.started_at), fleet.endpoints[serving[0]].provider)

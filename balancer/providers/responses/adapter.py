@@ -12,7 +12,7 @@ import orjson
 
 from balancer.endpoint import Endpoint
 from balancer.errors import BalancerError
-from balancer.outcome import Failure, FailureKind, Usage
+from balancer.outcome import Failure, FailureKind, Usage, tier_of
 from balancer.providers.base import Answer, Call
 from balancer.providers.failures import error_of, failure_kind, unreadable
 from balancer.providers.openai.answers import count_of, error_answer, says_too_long
@@ -137,7 +137,8 @@ def _completion(response: Mapping[str, Any]) -> dict[str, Any]:
     choice = {"message": message, "finish_reason": finish_reason(response, bool(calls))}
     identifier, model = response.get("id"), response.get("model")
     usage = responses_usage(response.get("usage"))
-    return completion(identifier if isinstance(identifier, str) else "", model if isinstance(model, str) else "", [choice], usage)
+    made = completion(identifier if isinstance(identifier, str) else "", model if isinstance(model, str) else "", [choice], usage)
+    return made | ({"service_tier": tier} if (tier := tier_of(response)) else {})
 
 
 def _reasoning(item: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from balancer.outcome import Failure, FailureKind
+from balancer.outcome import Failure, FailureKind, tier_of
 from balancer.providers.base import StreamFault, Translation
 from balancer.providers.responses.adapter import finish_reason, response_failure, responses_usage
 from balancer.providers.shapes import chunk, tool_call
@@ -77,7 +77,8 @@ class ResponsesStream(Translation):
         last = {**response, "status": kind.removeprefix("response.")}
         chunks = [chunk(self._head, {}, finish_reason(last, bool(self._calls)))]
         if isinstance(response.get("usage"), dict):
-            chunks.append(chunk(self._head, usage=responses_usage(response["usage"])))
+            tier = {"service_tier": tier_of(response)} if tier_of(response) else {}
+            chunks.append(chunk(self._head, usage=responses_usage(response["usage"])) | tier)
         return chunks
 
     def _of_calls(self, kind: str, event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -40,6 +40,27 @@ async def fleet(redis: AsyncRedis) -> AsyncIterator[MakeFleet]:
         await one.__aexit__(None, None, None)
 
 
+HI = b'{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}'
+
+
+def answers(body: bytes, headers: bytes = b"") -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """Return what answers every request of a connection with a body."""
+
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+            await reader.readexactly(int(length.partition(b":")[2]))
+            writer.write(b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (headers, len(body), body))
+
+    return serve_connection
+
+
+async def test_an_answer_names_its_service_tier(fleet: MakeFleet) -> None:
+    async with serve_raw(answers(b'{"service_tier": "flex", "choices": [%b]}' % HI)) as url:
+        outcome = await fleet_calls.chat(await fleet(Endpoint(url, name="e", models={"m": "m"})), "e", BODY)
+    assert (outcome.failure, outcome.tier) == (None, "flex")
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "status"),
     [
@@ -77,15 +98,7 @@ async def test_a_good_answer_has_its_tokens(start: Start, fleet: MakeFleet) -> N
 
 async def test_an_answer_that_uses_a_limit_up_rests_the_endpoint_unless_the_key_was_the_callers(fleet: MakeFleet) -> None:
     limit = b"x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1.5s\r\n"
-    answer = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}'
-
-    async def answer_with_limit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-            await reader.readexactly(int(length.partition(b":")[2]))
-            writer.write(b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (limit, len(answer), answer))
-
-    async with serve_raw(answer_with_limit) as url:
+    async with serve_raw(answers(b'{"choices": [%b]}' % HI, limit)) as url:
         asked = await fleet(Endpoint(url, name="e", models={"m": "m"}))
         assert (await fleet_calls.chat(asked, "e", BODY, api_key="sk-callers-own")).used_up_for == 0.0
         assert (await fleet_calls.chat(asked, "e", BODY)).used_up_for == 1.5

@@ -272,6 +272,12 @@ def test_what_can_not_be_served_is_refused_by_name(gateway: LiveServer, change: 
     assert refused.headers["request-id"] == refused.json()["request_id"]
 
 
+def test_models_are_listed(client: "anthropic.Anthropic") -> None:
+    [listed] = list(client.models.list())
+    assert (listed.id, listed.display_name, listed.type, listed.lifecycle) == ("m", "m", "model", "active")
+    assert client.models.retrieve("m").created_at == listed.created_at
+
+
 def test_tokens_are_estimated(client: "anthropic.Anthropic", model: ProviderServer) -> None:
     counted = client.messages.count_tokens(model="m", messages=[{"role": "user", "content": "word " * 400}])
     assert 350 <= counted.input_tokens <= 600

@@ -53,7 +53,7 @@ async def read(body: Body | bytes, status: int = 200, headers: dict[str, str] = 
 
 
 async def test_chunks_come_with_their_text_and_the_usage_at_the_end() -> None:
-    usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}, "service_tier": "flex"}
     body = event("Hel") + event("lo") + event(finish="stop") + event(**usage) + DONE
     chunks, outcome = await read(body, headers=SSE | {"x-request-id": "r1"})
     assert [chunk.content for chunk in chunks] == ["Hel", "lo", "", ""]
@@ -61,6 +61,7 @@ async def test_chunks_come_with_their_text_and_the_usage_at_the_end() -> None:
     assert {chunk.endpoint for chunk in chunks} == {"GPU-1"}
     assert chunks[-1].usage == Usage(3, 2)
     assert (outcome.failure, outcome.usage, outcome.request_id, outcome.status) == (None, Usage(3, 2), "r1", 200)
+    assert outcome.tier == "flex"
 
 
 async def test_pieces_may_be_cut_anywhere() -> None:

@@ -218,3 +218,19 @@ def test_names_that_users_make_up_are_not_kept_for_ever() -> None:
     assert pricing._library_tariff.cache_info().currsize == pricing.TARIFFS_KEPT
     now = [len(cache) for cache in (snapshot._lookup_cache, snapshot._provider_cache, snapshot._provider_misses)]
     assert sum(now) - sum(kept) <= 1
+
+
+@pytest.mark.parametrize(("tier", "share"), [("", 1.0), ("default", 1.0), ("on_demand", 1.0), ("flex", 0.5), ("priority", None)])
+def test_a_service_tier_has_its_own_price(tier: str, share: float | None) -> None:
+    usage = Usage(1_000_000, 100_000, cached=200_000)
+    standard = cost_of(usage, OPENAI, "gpt-5.4-mini")
+    assert standard is not None
+    expected = None if share is None else pytest.approx(share * standard)
+    assert cost_of(usage, OPENAI, "gpt-5.4-mini", tier) == expected
+    if share is not None:
+        assert saving_of(usage, OPENAI, "gpt-5.4-mini", tier) == pytest.approx(share * saving_of(usage, OPENAI, "gpt-5.4-mini"))
+
+
+def test_an_endpoints_own_price_holds_for_every_tier() -> None:
+    own = replace(OPENAI, price=Price(1.0, 2.0))
+    assert cost_of(SOME, own, "m", "priority") == cost_of(SOME, own, "m")
