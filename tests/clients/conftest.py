@@ -61,11 +61,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextmanager
 def roadbalancer_up(folder: Path, config: str, key: str) -> Iterator[Server]:
-    """Run `roadbalancer up` in `folder` on a free port."""
+    """Run `roadbalancer up` in `folder` on a free port, with an API key if `key` is not empty."""
     (folder / "fleet.yaml").write_text(config)
     port = free_port()
     arguments = f"up --config fleet.yaml --port {port} --flower-port 0 --workers 1".split()
-    with roadbalancer(arguments, port, folder, {"ROADBALANCER_API_KEYS": key}):
+    with roadbalancer(arguments, port, folder, {"ROADBALANCER_API_KEYS": key} if key else {}):
         yield Server(f"http://127.0.0.1:{port}/v1", key)
 
 
