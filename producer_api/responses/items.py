@@ -62,7 +62,8 @@ def as_messages(items: list[Any]) -> list[Message]:
 
 def _add(messages: list[Message], message: Message) -> None:
     before = messages[-1] if messages else None
-    if before is not None and before["role"] == "assistant" and "tool_calls" in message and message["content"] is None:
+    is_call = message.keys() == {"role", "content", "tool_calls"}  # and nothing else, such as thinking before it
+    if before is not None and before["role"] == "assistant" and is_call:
         before["tool_calls"] = [*before.get("tool_calls", ()), *message["tool_calls"]]
     else:
         messages.append(message)
