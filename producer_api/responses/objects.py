@@ -55,7 +55,7 @@ def response_object(
         "output": output,
         "parallel_tool_calls": request.get("parallel_tool_calls") is not False,
         "previous_response_id": request.get("previous_response_id"),
-        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
+        "reasoning": {"effort": reasoning.get("effort"), "summary": None},
         "store": request.get("store") is not False,
         "temperature": request.get("temperature"),
         "text": {"format": {"type": "text"}, **{k: v for k, v in (request.get("text") or {}).items() if v is not None}},

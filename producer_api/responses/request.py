@@ -15,7 +15,6 @@ _READ_ELSEWHERE = ("store", "stream", "stream_options", "instructions", "input",
 _MAPPED = ("max_output_tokens", "reasoning", "text", "tools", "tool_choice", "include", "truncation", "background")
 _INCLUDED = ("reasoning.encrypted_content",)
 """Supported values of `include`: the content is always returned."""
-_SUMMARIES = ("auto", "concise", "detailed")
 
 
 def chat_body(request: Mapping[str, Any], earlier: Sequence[Message] = ()) -> dict[str, Any]:
@@ -31,8 +30,8 @@ def chat_body(request: Mapping[str, Any], earlier: Sequence[Message] = ()) -> di
     instructions = request.get("instructions")
     if instructions is not None and not isinstance(instructions, str):
         raise refused("instructions", "must be a string")
-    told = [{"role": "system", "content": instructions}] if instructions else []
-    body["messages"] = [*told, *earlier, *as_messages(input_items(request.get("input")))]
+    system = [{"role": "system", "content": instructions}] if instructions else []
+    body["messages"] = [*system, *earlier, *as_messages(input_items(request.get("input")))]
     if request.get("max_output_tokens") is not None:
         body["max_completion_tokens"] = request["max_output_tokens"]
     return body | _settings(request) | _tools(request)
@@ -52,9 +51,7 @@ def _refuse_unsupported(request: Mapping[str, Any]) -> None:
 
 def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    reasoning, text = _object(request, "reasoning", {"effort", "summary"}), _object(request, "text", {"format", "verbosity"})
-    if reasoning.get("summary") not in (None, *_SUMMARIES):
-        raise refused("reasoning.summary", f"must be one of {', '.join(_SUMMARIES)}")
+    reasoning, text = _object(request, "reasoning", {"effort"}), _object(request, "text", {"format", "verbosity"})
     if reasoning.get("effort") is not None:
         made["reasoning_effort"] = reasoning["effort"]
     if text.get("verbosity") is not None:

@@ -127,7 +127,7 @@ def test_errors_are_the_clients_own(client: openai.OpenAI, model: ProviderServer
         ({"input": "x", "conversation": "conv_1"}, "conversation"),
         ({"input": "x", "instructions": 5}, "instructions"),
         ({"input": "x", "reasoning": "high"}, "reasoning"),
-        ({"input": "x", "reasoning": {"summary": "long"}}, "reasoning.summary"),
+        ({"input": "x", "reasoning": {"summary": "auto"}}, "reasoning.summary"),
         ({"input": "x", "text": {"format": 5}}, "text.format"),
         ({"input": "x", "text": {"colour": "red"}}, "text.colour"),
         ({"input": "x", "model": 5}, "model"),
