@@ -1,11 +1,11 @@
 """Wire models of the OpenAI-compatible routes. Times are seconds since the epoch."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.records import BadLine, FileRecord, Job
+from producer_api.http.rendering import rfc3339
 from producer_api.jobs.checks import CheckList, Recheck
 
 __all__ = [
@@ -236,8 +236,7 @@ class ModelObject(BaseModel):
     @classmethod
     def of(cls, name: str, created: int, provider: str) -> "ModelObject":
         """Make it of a model's name. `created` is in seconds since the epoch."""
-        moment = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
-        return cls(id=name, created=created, owned_by=provider, display_name=name, created_at=moment)
+        return cls(id=name, created=created, owned_by=provider, display_name=name, created_at=rfc3339(created))
 
 
 class ModelList(Page):

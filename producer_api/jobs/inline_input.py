@@ -1,17 +1,20 @@
 """Creates an input file from the requests in a job's body."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import orjson
 
+from jobs.access import Refused
+from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form
-from jobs.intake.files import Upload
+from jobs.intake.files import Files, Upload
+from jobs.records import Job
 from jobs.storage.byte_streams import gathered
 from producer_api.http.errors import ApiError, Problem
 from producer_api.jobs.wire import JobCreate
 
-__all__ = ["inline_lines", "inline_upload"]
+__all__ = ["inline_lines", "inline_upload", "submit_with_input"]
 
 GATHER = 512 * 1024
 """Bytes of lines that are handed on at a time."""
@@ -20,6 +23,21 @@ GATHER = 512 * 1024
 def inline_upload(owner: str) -> Upload:
     """Say what kind of file the lines make, and whose (the id of an API key)."""
     return Upload("inline.jsonl", form=Form.SHORTHAND, owner=owner)
+
+
+async def submit_with_input(
+    files: Files, upload: Upload, lines: AsyncIterator[bytes], submit: Callable[[str], Awaitable[Job]]
+) -> Job:
+    """Store `lines` as an input file, and return the job that `submit` opens on its id. A file that no job uses is deleted."""
+    record = await files.add(upload, lines)
+    try:
+        job = await submit(record.id)
+    except (InvalidRequest, Refused, ApiError):
+        await files.delete(record.id)
+        raise
+    if job.input_file_id != record.id:  # the same request, sent twice at once, was faster
+        await files.delete(record.id)
+    return job
 
 
 def inline_lines(job: JobCreate) -> AsyncIterator[bytes]:

@@ -5,19 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
-from jobs.access import Caller, Refused
+from jobs.access import Caller
 from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary
 from jobs.records import Job
 from jobs.service import JobRequest
 from producer_api.access.callers import CurrentCaller, OwnJob
 from producer_api.context import Api, ApiContext
-from producer_api.http.errors import ApiError
 from producer_api.http.json_body import JsonRoute
 from producer_api.http.openapi import errors
 from producer_api.jobs.checks import kept_checks
 from producer_api.jobs.idempotency import Idempotency, Repeats
-from producer_api.jobs.inline_input import inline_lines, inline_upload
+from producer_api.jobs.inline_input import inline_lines, inline_upload, submit_with_input
 from producer_api.jobs.progress_events import progress_events
 from producer_api.jobs.results import LineQuery, ResultQuery, files_of, next_line, results_of
 from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject, JobRetry
@@ -46,16 +45,12 @@ async def create_job(body: JobCreate, api: Api, caller: CurrentCaller, repeats: 
     await api.access.check_budget(caller)
     if body.input_file_id is not None:
         return JobObject.of(await _submit(api, body, body.input_file_id, caller, repeats))
+
+    async def submit(file_id: str) -> Job:
+        return await _submit(api, body, file_id, caller, repeats)
+
     files = api.node.service.files
-    record = await files.add(inline_upload(caller.id), inline_lines(body))
-    try:
-        job = await _submit(api, body, record.id, caller, repeats)
-    except (InvalidRequest, Refused, ApiError):
-        await files.delete(record.id)
-        raise
-    if job.input_file_id != record.id:  # the same request, sent twice at once, was faster
-        await files.delete(record.id)
-    return JobObject.of(job)
+    return JobObject.of(await submit_with_input(files, inline_upload(caller.id), inline_lines(body), submit))
 
 
 @router.get("", summary="List jobs, newest first")

@@ -4,7 +4,6 @@ Shapes: anthropic SDK 2.11, `anthropic.types.messages`.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -15,6 +14,7 @@ from balancer.providers.openai.answers import usage_of
 from jobs.records import Job
 from producer_api.gateway.failures import status_of
 from producer_api.http.errors import ApiError, Problem
+from producer_api.http.rendering import rfc3339
 from producer_api.messages.answers import message_object
 from producer_api.messages.errors import error_type
 from producer_api.messages.request import chat_body
@@ -49,7 +49,7 @@ def input_lines(batch: BatchCreate) -> Iterator[bytes]:
     for index, request in enumerate(batch.requests):
         try:
             if request.params.get("stream"):
-                raise ApiError(Problem(400, "stream: a batch answers whole", param="stream"))
+                raise ApiError(Problem(400, "stream: is not supported in batches", param="stream"))
             body = chat_body(request.params)
         except ApiError as exc:
             place, problem = f"requests[{index}].params", exc.problem
@@ -137,7 +137,7 @@ class BatchDeleted(BaseModel):
 
 
 def _moment(seconds: int | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return None if seconds is None else rfc3339(seconds)
 
 
 def result_line(line: bytes) -> bytes:
@@ -155,8 +155,8 @@ def _result(entry: Mapping[str, Any]) -> dict[str, Any]:
         return _errored(status_of(FailureKind(code)) if code in set(FailureKind) else 500, str(error.get("message")))
     body, status = response.get("body") or {}, int(response.get("status_code") or 0)
     if status != 200:
-        told = body.get("error")
-        return _errored(status, str(told.get("message") if isinstance(told, dict) else "the endpoint refused the request"))
+        error = body.get("error")
+        return _errored(status, str(error.get("message") if isinstance(error, dict) else "the endpoint refused the request"))
     return {"type": "succeeded", "message": message_object(body, "", usage_of(body.get("usage")))}
 
 

@@ -6,8 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from jobs.access import Refused
-from jobs.errors import InvalidRequest
 from jobs.intake.files import Upload
 from jobs.records import Job
 from jobs.service import JobRequest, JobService
@@ -17,6 +15,7 @@ from producer_api.context import Api, ApiContext
 from producer_api.http.errors import ApiError, Problem
 from producer_api.http.json_body import JsonRoute
 from producer_api.jobs.idempotency import Repeats
+from producer_api.jobs.inline_input import submit_with_input
 from producer_api.jobs.results import files_of
 from producer_api.messages.batch_objects import (
     METADATA,
@@ -45,25 +44,23 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
     if made := await repeats.made_before(api, body):
         return BatchObject.of(made)
     await api.access.check_budget(caller)
-    files = api.node.service.files
-    record = await files.add(Upload("messages.jsonl", owner=caller.id), gathered(_each(input_lines(body)), GATHER))
-    request = JobRequest(
-        input_file_id=record.id,
-        path="/v1/chat/completions",
-        metadata=METADATA,
-        caller=caller,
-        job_id=repeats.job_id,
-        request_digest=repeats.digest_of(body),
-    )
-    try:
-        await _refuse_what_has_errors(api.node.service, request)
-        job = repeats.checked(await api.node.service.submit(request), body)
-    except (InvalidRequest, Refused, ApiError):
-        await files.delete(record.id)
-        raise
-    if job.input_file_id != record.id:  # the same request, sent twice at once, was faster
-        await files.delete(record.id)
-    return BatchObject.of(job)
+    service = api.node.service
+
+    async def submit(file_id: str) -> Job:
+        request = JobRequest(
+            input_file_id=file_id,
+            path="/v1/chat/completions",
+            metadata=METADATA,
+            caller=caller,
+            job_id=repeats.job_id,
+            request_digest=repeats.digest_of(body),
+        )
+        await _refuse_what_has_errors(service, request)
+        return repeats.checked(await service.submit(request), body)
+
+    upload = Upload("messages.jsonl", owner=caller.id)
+    lines = gathered(_each(input_lines(body)), GATHER)
+    return BatchObject.of(await submit_with_input(service.files, upload, lines, submit))
 
 
 async def _each(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
