@@ -207,6 +207,7 @@ class Fleet:
         answer = answer_of(connection.adapter, call, response)
         if answer.failure is not None:
             answer = _without_key(answer, api_key or connection.endpoint.api_key)
+        tier = tier_of(answer.parsed)
         return Outcome(
             endpoint=name,
             latency=time.perf_counter() - started,
@@ -217,7 +218,7 @@ class Fleet:
             failure=answer.failure,
             parsed=answer.parsed,
             model=call.model,
-            cost=cost_of(answer.usage, connection.endpoint, call.model, tier := tier_of(answer.parsed)),
+            cost=cost_of(answer.usage, connection.endpoint, call.model, tier),
             tier=tier,
             used_up_for=0.0 if api_key else used_up_for(response.headers),  # a caller's own key has limits of its own
         )

@@ -10,7 +10,7 @@ from contextlib import suppress
 __all__ = ["collect_garbage_less_often", "process_name", "raise_descriptor_limit"]
 
 YOUNG_OBJECTS = 20_000
-"""Containers made and not freed until the collector looks for cycles among them (Python's own value is 700)."""
+"""Allocations minus deallocations of container objects that start a collection (`gc.set_threshold`; 700 by default)."""
 
 
 def process_name() -> str:
@@ -31,10 +31,10 @@ def raise_descriptor_limit() -> None:
 
 
 def collect_garbage_less_often() -> None:
-    """Keep the collector away from all objects that there are by now, and have it look at the others less often.
+    """Freeze all existing objects (`gc.freeze`), and raise the threshold of the youngest generation.
 
-    Call it when modules and long-lived objects have been made. With hundreds of requests in flight, Python's own threshold has
-    the collector look at all of them every few requests: 7 % of a worker's time.
+    Call it once modules and long-lived objects have been created. With hundreds of requests in flight, collections at Python's
+    default threshold take 7 % of a worker's CPU time.
     """
     gc.collect()
     gc.freeze()

@@ -25,7 +25,7 @@ class Block:
         return self.end - self.first
 
     def from_line(self, number: int) -> "Block":
-        """Return it without the lines before `number`, one of its own."""
+        """Return the block without the lines before `number`, which is one of its lines."""
         if number <= self.first:
             return self
         rest = self.content.split(b"\n", number - self.first)[-1]
@@ -35,7 +35,7 @@ class Block:
 def blocks_of(marked: bytes, first: int) -> Iterator[Block]:
     """Yield blocks of whole lines of a part, in which each line begins with `0` (completed) or `1` (failed); `first` is the
     number of the first one."""
-    # The bytes are copied once: with embeddings, a line has kilobytes.
+    # Slices of a memoryview, so that each byte is copied once: a line with embeddings has kilobytes.
     view = memoryview(marked)
     held: list[memoryview] = []
     start, mark = 0, marked[:1]

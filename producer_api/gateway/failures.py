@@ -33,7 +33,7 @@ _ANSWERS: dict[FailureKind, tuple[int, str]] = {
 
 
 def status_of(kind: FailureKind) -> int:
-    """Return the HTTP status that tells a caller of a kind of failure."""
+    """Return the HTTP status of the error response for a kind of failure."""
     return _ANSWERS[kind][0]
 
 

@@ -1,4 +1,4 @@
-"""OpenAPI schemas of the routes that speak Anthropic's format."""
+"""OpenAPI schemas of the routes in Anthropic's format."""
 
 from typing import Any
 

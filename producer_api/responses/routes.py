@@ -39,7 +39,7 @@ _ERRORS = errors(400, 401, 403, 404, 429, 500, 503)
 class _Turn:
     """A request, the messages of previous responses, and the id of the new response."""
 
-    wanted: Mapping[str, Any]
+    parameters: Mapping[str, Any]
     earlier: list[Message]
     identifier: str
 
@@ -48,16 +48,16 @@ class _Turn:
 async def create_response(request: Request, api: Api) -> Response:
     """Answer `input`, a text or a list of items, as a continuation of `previous_response_id` if it is given. Unless `store` is
     false, the response is stored for 30 days."""
-    wanted = await read_object(request)
-    _check(wanted)
+    parameters = await read_object(request)
+    _check(parameters)
     caller = caller_of(request)
     await api.access.check_budget(caller)
-    previous = wanted.get("previous_response_id")
+    previous = parameters.get("previous_response_id")
     earlier = (await _stored(api).get(previous, caller, "previous_response_id")).messages if previous else []
-    turn = _Turn(wanted, earlier, new_id("resp"))
-    body = chat_body(wanted, earlier)
+    turn = _Turn(parameters, earlier, new_id("resp"))
+    body = chat_body(parameters, earlier)
     admitted = await admit(api, request, body)
-    if wanted.get("stream"):
+    if parameters.get("stream"):
         return await _streamed(api, request, turn, ChatRequest(body | {"stream": True}, admitted.owner), admitted)
     sent = await complete(api, request, ChatRequest(body, admitted.owner), admitted)
     outcome = sent.answer
@@ -66,23 +66,23 @@ async def create_response(request: Request, api: Api) -> Response:
     raw = outcome.parsed or {}
     output, model = output_items(first_message(raw)), str(raw.get("model") or outcome.model)
     reason = first_choice(raw).get("finish_reason")
-    answer = response_object(wanted, turn.identifier, time.time(), model, "completed", output, outcome.usage, reason)
+    answer = response_object(parameters, turn.identifier, time.time(), model, "completed", output, outcome.usage, reason)
     await _save(api, turn, admitted.owner, answer)
     return JsonBytes(answer, headers=headers(sent, admitted))
 
 
-def _check(wanted: Mapping[str, Any]) -> None:
+def _check(parameters: Mapping[str, Any]) -> None:
     for name, kind in (("model", str), ("stream", bool), ("store", bool), ("previous_response_id", str)):
-        if wanted.get(name) is not None and not isinstance(wanted[name], kind):
+        if parameters.get(name) is not None and not isinstance(parameters[name], kind):
             raise ApiError(Problem(400, f"{name}: has the wrong type", param=name, code="invalid_type"))
 
 
 async def _save(api: ApiContext, turn: _Turn, owner: str, response: Mapping[str, Any]) -> None:
     """Store a response, if it is to be stored. The answer has been paid for: if the store fails, it is returned all the same."""
-    if turn.wanted.get("store") is False:
+    if turn.parameters.get("store") is False:
         return
     try:
-        await _stored(api).save(owner, turn.earlier, input_items(turn.wanted.get("input")), response)
+        await _stored(api).save(owner, turn.earlier, input_items(turn.parameters.get("input")), response)
     except (ObjectStoreError, OSError) as exc:
         log.error("response %s is not stored: %s", turn.identifier, store_problem(exc))
 
@@ -96,7 +96,7 @@ async def _streamed(api: ApiContext, request: Request, turn: _Turn, asked: ChatR
         await _save(api, turn, admitted.owner, events.response)
 
     def make(first: ChatChunk) -> ResponseEvents:
-        return ResponseEvents(turn.wanted, turn.identifier, str(first.model or turn.wanted.get("model") or ""))
+        return ResponseEvents(turn.parameters, turn.identifier, str(first.model or turn.parameters.get("model") or ""))
 
     return await converted_stream(request, api.sender.stream(asked), admitted, make, store)
 

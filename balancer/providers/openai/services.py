@@ -1,4 +1,4 @@
-"""Services that speak OpenAI's format with differences: where they are, and what they refuse.
+"""Services that are compatible with OpenAI's format with exceptions: their addresses, and the fields that they refuse or rename.
 
 Sources: console.groq.com/docs/openai ("Currently unsupported OpenAI features"), docs.mistral.ai/api, api-docs.deepseek.com,
 docs.together.ai ("OpenAI compatibility"), openrouter.ai/docs ("Prompt caching").

@@ -77,8 +77,8 @@ class ResponsesStream(Translation):
         last = {**response, "status": kind.removeprefix("response.")}
         chunks = [chunk(self._head, {}, finish_reason(last, bool(self._calls)))]
         if isinstance(response.get("usage"), dict):
-            tier = {"service_tier": tier_of(response)} if tier_of(response) else {}
-            chunks.append(chunk(self._head, usage=responses_usage(response["usage"])) | tier)
+            tier = tier_of(response)
+            chunks.append(chunk(self._head, usage=responses_usage(response["usage"])) | ({"service_tier": tier} if tier else {}))
         return chunks
 
     def _of_calls(self, kind: str, event: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -21,9 +21,9 @@ def reasoning(*blocks: Any) -> dict[str, Any]:
 
 
 def test_calls_belong_to_the_assistants_message_before_them() -> None:
-    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me see."}]}
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me see."}]}
     result = {"type": "function_call_output", "call_id": "c1", "output": "done"}
-    assert as_messages([USER, said, call(1), call(2), result, call(3)]) == [
+    assert as_messages([USER, message, call(1), call(2), result, call(3)]) == [
         USER,
         {"role": "assistant", "content": [{"type": "text", "text": "Let me see."}], "tool_calls": called(1, 2)},
         {"role": "tool", "tool_call_id": "c1", "content": "done"},
@@ -32,8 +32,8 @@ def test_calls_belong_to_the_assistants_message_before_them() -> None:
 
 
 def test_thinking_stands_before_what_followed_it() -> None:
-    said = {"type": "message", "role": "assistant", "content": "Hello"}
-    assert as_messages([USER, reasoning(THOUGHT), said, reasoning(THOUGHT), call(1), call(2)]) == [
+    message = {"type": "message", "role": "assistant", "content": "Hello"}
+    assert as_messages([USER, reasoning(THOUGHT), message, reasoning(THOUGHT), call(1), call(2)]) == [
         USER,
         {"role": "assistant", "content": "Hello", "thinking_blocks": [THOUGHT]},
         {"role": "assistant", "content": None, "tool_calls": called(1, 2), "thinking_blocks": [THOUGHT]},

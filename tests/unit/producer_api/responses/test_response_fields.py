@@ -15,7 +15,7 @@ PROBES: tuple[Any, ...] = (
 )  # fmt: skip
 """Values of which each field takes one at least."""
 ABOUT_THE_ANSWER = {"stream_options"}
-"""How a stream is padded: nothing of what it says."""
+"""Fields about the encoding of a stream."""
 READ_BY_THE_ROUTE = {"store", "previous_response_id"}
 
 
