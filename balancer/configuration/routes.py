@@ -12,7 +12,8 @@ from balancer.routing.model_routes import AUTO, MOST_MODELS, SEPARATOR, AutoTier
 
 __all__ = ["AutoEntry", "Routes", "routes_as_settings", "routes_of"]
 
-_RULES = {rule.name: rule.default for rule in fields(DifficultyRules)}
+_RULES = {rule.name: rule.default for rule in fields(DifficultyRules) if rule.name != "words"}
+_MOST_WORDS = 100
 
 
 def _list_of(value: Any) -> Any:
@@ -49,8 +50,19 @@ def _known_rules(rules: dict[str, int]) -> dict[str, int]:
     return rules
 
 
+def _own_words(words: dict[str, int]) -> dict[str, int]:
+    if len(words) > _MOST_WORDS:
+        raise ValueError(f"has {len(words)} words; at most {_MOST_WORDS} can be given")
+    for word, value in words.items():
+        if not word.strip() or len(word) > 100:
+            raise ValueError("a word has 1 to 100 characters")
+        if value < 0:
+            raise ValueError(f"the points of {word!r} must not be negative")
+    return {word.lower(): value for word, value in words.items()}
+
+
 class AutoEntry(Checked):
-    """`auto`: the chains by difficulty, and the rules that differ from the usual ones."""
+    """`auto`: the chains by difficulty, the rules that differ from the usual ones, and points for words of one's own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,12 +70,13 @@ class AutoEntry(Checked):
     medium: Chain | None = None
     hard: Chain | None = None
     rules: Annotated[dict[str, int], AfterValidator(_known_rules)] = Field(default_factory=dict)
+    words: Annotated[dict[str, int], AfterValidator(_own_words)] = Field(default_factory=dict)
 
     def tiers(self) -> AutoTiers | None:
         """Return the tiers; None where no model is named."""
         chains = {Difficulty.EASY: self.easy, Difficulty.MEDIUM: self.medium, Difficulty.HARD: self.hard}
         named = {tier: tuple(chain) for tier, chain in chains.items() if chain}
-        return AutoTiers(named, DifficultyRules(**self.rules)) if named else None
+        return AutoTiers(named, DifficultyRules(**self.rules, words=self.words)) if named else None
 
 
 def routes_of(routes: Mapping[str, list[str]], auto: AutoEntry | None) -> ModelRoutes:
@@ -77,7 +90,8 @@ def routes_as_settings(routes: ModelRoutes) -> dict[str, Any]:
     if routes.chains:
         settings["routes"] = {name: list(chain) for name, chain in routes.chains.items()}
     if routes.auto:
-        rules = {name: value for name, value in asdict(routes.auto.rules).items() if value != _RULES[name]}
+        rules = {name: value for name, value in asdict(routes.auto.rules).items() if value != _RULES.get(name, value)}
+        words = dict(routes.auto.rules.words)
         chains = {str(tier): list(chain) for tier, chain in routes.auto.chains.items()}
-        settings["auto"] = {**chains, **({"rules": rules} if rules else {})}
+        settings["auto"] = {**chains, **({"rules": rules} if rules else {}), **({"words": words} if words else {})}
     return settings

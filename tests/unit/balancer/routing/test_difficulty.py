@@ -64,6 +64,65 @@ def test_the_rules_move_the_line() -> None:
     assert difficulty(asks(reasoning_effort="high"), cautious) is MEDIUM
 
 
+def test_words_of_the_configuration_add_their_points() -> None:
+    rules = DifficultyRules(words={"triage": 3, "심사": 1})
+    assert difficulty(asks("Triage: cough"), rules) is HARD
+    assert points(asks("보험심사"), rules) == {"words": 1}
+    assert difficulty(asks("cough"), rules) is EASY
+
+
+@pytest.mark.parametrize(
+    ("body", "sign"),
+    [
+        (asks("Prove it."), "proof"),
+        (asks("이 명제를 증명하세요"), "proof"),
+        (asks("Analyze our sales."), "analysis"),
+        (asks("매출을 분석해 주세요"), "analysis"),
+        (asks("Summarize this mail."), "task"),
+        (asks("$x^2$"), "formula"),
+        (asks("\\frac12"), "formula"),
+        (asks("deadlock"), "term"),
+        (asks("int a;\nint b;"), "code"),
+        (asks("가" * 1_500), "long"),
+        (asks(thinking={"type": "enabled", "budget_tokens": 8_192}), "reasoning"),
+        (asks(thinking={"type": "enabled", "budget_tokens": 8_193}), "much_reasoning"),
+    ],
+)
+def test_each_sign_is_found(body: dict[str, Any], sign: str) -> None:
+    assert sign in points(body, DifficultyRules())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the working class",
+        "<b>",
+        "Def Jam",
+        "a return of goods; a gift",
+        "내용증명",
+        "a proof-reader",
+        "Is C# a note?",
+        "$5 and $10",
+    ],
+)
+def test_words_that_only_look_like_signs_are_none(text: str) -> None:
+    assert points(asks(text), DifficultyRules()) == {}
+
+
+def test_the_task_is_read_from_the_last_message_of_the_user() -> None:
+    turns = [
+        {"role": "user", "content": "Prove it."},
+        {"role": "assistant", "content": "Done."},
+        {"role": "user", "content": "Thanks!"},
+    ]
+    assert difficulty({"messages": turns}, DifficultyRules()) is EASY
+
+
+def test_words_within_a_long_document_are_not_the_task() -> None:
+    document = "filler " * 200 + "prove design write" + " filler" * 200
+    assert points(asks(document), DifficultyRules()) == {}
+
+
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
