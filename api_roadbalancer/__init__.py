@@ -6,34 +6,33 @@ from api_roadbalancer.name_clash import refuse_shadowed_packages
 
 refuse_shadowed_packages()
 
-from balancer import (  # noqa: E402  (after the check, so that a clash is named)
-    AsyncLoadBalancer,
-    Attempt,
-    BalancerClosed,
-    BalancerError,
-    BalancingStrategy,
-    ChatChunk,
-    ChatFailed,
-    ChatResult,
-    ConfigurationError,
-    Endpoint,
-    LoadBalancer,
-    Price,
-    SharedStateUnavailable,
-    Usage,
-    UsedAfterFork,
-    create_client,
-    get_available_clients,
-    get_client,
-    get_client_with_fallback,
-)
-
 if TYPE_CHECKING:
     from api_roadbalancer.bulk.answers import Answers
     from api_roadbalancer.bulk.call import run
     from api_roadbalancer.bulk.gathering import AsyncOpenAI, RequestFailed
     from api_roadbalancer.bulk.gathering import map_texts as map  # noqa: F401
     from api_roadbalancer.client import AsyncClient, ServerError
+    from balancer import (
+        AsyncLoadBalancer,
+        Attempt,
+        BalancerClosed,
+        BalancerError,
+        BalancingStrategy,
+        ChatChunk,
+        ChatFailed,
+        ChatResult,
+        ConfigurationError,
+        Endpoint,
+        LoadBalancer,
+        Price,
+        SharedStateUnavailable,
+        Usage,
+        UsedAfterFork,
+        create_client,
+        get_available_clients,
+        get_client,
+        get_client_with_fallback,
+    )
     from jobs.errors import CapReached, InvalidRequest
 
 __all__ = [
@@ -66,7 +65,7 @@ __all__ = [
     "run",
 ]
 
-_LOADED_WHEN_USED = {
+_MODULES = {
     "Answers": "api_roadbalancer.bulk.answers",
     "AsyncClient": "api_roadbalancer.client",
     "AsyncOpenAI": "api_roadbalancer.bulk.gathering",
@@ -77,18 +76,19 @@ _LOADED_WHEN_USED = {
     "InvalidRequest": "jobs.errors",
     "run": "api_roadbalancer.bulk.call",
 }
-"""The load balancer alone needs none of their modules, which take half a second."""
+"""The others are those of `balancer`. All are imported when they are used: the load balancer alone needs none of these, which
+take half a second."""
 _CALLED_THERE = {"map": "map_texts"}
 """`map` is not in `__all__`, so that `import *` leaves Python's own in place."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LOADED_WHEN_USED:
+    if name != "map" and name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
     try:
-        return getattr(import_module(_LOADED_WHEN_USED[name]), _CALLED_THERE.get(name, name))
+        return getattr(import_module(_MODULES.get(name, "balancer")), _CALLED_THERE.get(name, name))
     except ModuleNotFoundError as exc:
         message = f"roadbalancer.{name} needs {exc.name}: pip install 'roadbalancer[server]'"
         raise ImportError(message, name=exc.name) from exc

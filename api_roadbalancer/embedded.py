@@ -8,7 +8,6 @@ file and use it too.
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -18,12 +17,11 @@ import orjson
 import redis
 from redis.exceptions import RedisError
 
+from api_roadbalancer.ports import free_port
 from balancer.errors import SharedStateUnavailable
 
-__all__ = ["EmbeddedRedis", "embedded_folder", "free_port", "is_free", "private_folder", "write_private"]
+__all__ = ["EmbeddedRedis", "embedded_folder", "private_folder", "write_private"]
 
-LOWEST_PORT, PORTS = 10_240, 22_000
-"""Below the ephemeral ports of Linux (32768), the BSDs and Windows (49152)."""
 START_SECONDS = 30.0
 """Seconds that the server may take to read its data."""
 STOP_SECONDS = 20.0
@@ -143,18 +141,6 @@ def _answers(url: str) -> bool:
         client.close()
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a port can be listened on now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -163,14 +149,6 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def free_port() -> int:
-    """Return a port that is free now, outside of the range of outgoing connections: one of those could take it before its server
-    listens."""
-    while not is_free("127.0.0.1", port := LOWEST_PORT + secrets.randbelow(PORTS)):
-        pass
-    return port
 
 
 def private_folder(folder: Path) -> None:

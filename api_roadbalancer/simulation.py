@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
-from api_roadbalancer.embedded import free_port
+from api_roadbalancer.ports import free_port
 from api_roadbalancer.supervisor import Child
 from balancer.configuration import SIMULATED_SCHEME, Configuration
 from balancer.endpoint import Endpoint

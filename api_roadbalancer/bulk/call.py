@@ -59,7 +59,8 @@ def run(
 
     The requests go to `endpoints` (URLs, with the key in the environment variable `api_key_env`), or to those of the
     configuration file `config`, as on the command line. `model` is asked for. At `max_cost` (USD) CapReached is raised; all has
-    to be done within `window` (`24h`, `30m`). `workers` are processes, one for each core (at most four) if not given.
+    to be done within `window` (`24h`, `30m`). `workers` are processes: if not given, one for each core, at most four, and at
+    most one for 2,000 lines.
 
     What is finished is kept, whatever stops the program: the same call goes on, or returns what is done. `id` names the job
     instead of its content. Safe in a notebook, on any thread, and in a script without a guard around its main part.

@@ -30,6 +30,8 @@ __all__ = ["BulkRequest", "BulkRun", "Display", "default_workers", "worker_child
 LOOK_EVERY = 0.25
 """Seconds between two looks at the progress."""
 SHOWN_ERRORS = 20
+LINES_OF_A_WORKER = 2_000
+"""About a second's work of a process, whose start takes as long."""
 SETTLE_SECONDS = 10.0
 """How long lines in flight of a paused job are waited for."""
 GOES_ON = (JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.FINALIZING)
@@ -116,7 +118,7 @@ class BulkRun:
                 break
             if not started:
                 started = True
-                for number in range(1, (self._request.workers or default_workers()) + 1):
+                for number in range(1, (self._request.workers or default_workers(found.ledger.total)) + 1):
                     self._supervisor.start(worker_child(self._session, number, environment=environment))
             found = await self._watch(node, found)
         return found
@@ -225,9 +227,11 @@ def _next_attempt(endpoints: Sequence[EndpointState]) -> str:
     return f"The next attempt is in {soonest:.0f} s; the run goes on by itself. --fail-fast ends such a run."
 
 
-def default_workers() -> int:
-    """Return how many worker processes make sense here: one for each core, at most four."""
-    return max(1, min(4, os.cpu_count() or 1))
+def default_workers(lines: int | None = None) -> int:
+    """Return how many worker processes make sense here: one for each core, at most four. For a job of few lines it is one for
+    each `LINES_OF_A_WORKER`: the start of another process would take longer than its share of them."""
+    most = max(1, min(4, os.cpu_count() or 1))
+    return most if lines is None else max(1, min(most, -(-lines // LINES_OF_A_WORKER)))
 
 
 def worker_child(

@@ -1,4 +1,4 @@
-"""The command line's entry: the commands, and what an error looks like."""
+"""The command line's entry: its options, and what an error looks like."""
 
 import logging
 import os
@@ -7,16 +7,10 @@ from importlib import metadata
 from typing import Annotated, NoReturn
 
 import typer
-from redis.exceptions import RedisError
 
-from api_roadbalancer.cli import configuration, estimate, jobs, keys, processes, results, run, up, usage
-from api_roadbalancer.cli.grouped_help import GroupedHelp, UsageError, one_line
+from api_roadbalancer.cli.command_group import CommandGroup, UsageError, one_line
 from api_roadbalancer.local_files import make_files_private
 from api_roadbalancer.supervisor import end_with_parent
-from balancer.errors import BalancerError
-from balancer.state.redis_connection import without_password
-from jobs.errors import JobError
-from jobs.storage.object_store import ObjectStoreError, store_problem
 
 __all__ = ["app", "main"]
 
@@ -26,7 +20,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="roadbalancer",
     help="Bulk LLM generation over a fleet of endpoints. Start with: roadbalancer run IN.jsonl",
-    cls=GroupedHelp,
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -49,32 +43,13 @@ def _options(
     """Bulk LLM generation over a fleet of endpoints. Start with: roadbalancer run IN.jsonl"""
 
 
-app.command("run")(run.run)
-app.command("up")(up.up)
-app.command("api")(processes.api)
-app.command("worker")(processes.worker)
-app.command("flower")(processes.flower)
-app.command("submit")(jobs.submit)
-app.command("status")(jobs.status)
-app.command("results")(results.results)
-app.command("resume")(jobs.resume)
-app.command("retry")(jobs.retry)
-app.command("cancel")(jobs.cancel)
-app.command("list")(jobs.list_jobs)
-app.command("estimate")(estimate.estimate)
-app.command("verify")(jobs.verify)
-app.command("endpoints")(jobs.endpoints)
-app.command("usage")(usage.usage)
-app.add_typer(keys.app, name="keys")
-app.add_typer(configuration.app, name="config")
-app.command("mock")(processes.mock)
-
-
 def main() -> NoReturn:
     """Run a command; errors of the user are one line on stderr, with exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # The commands print warnings about ignored settings themselves, once (see api_roadbalancer.session).
     logging.getLogger("balancer.configuration.loading").setLevel(logging.ERROR)
+    # httpx imports a command line of its own, with Rich's highlighting, where Rich is installed: a tenth of a second for nothing.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     end_with_parent()
     make_files_private()
     # Arrow's own allocator keeps what it has had, which is a third of the memory of a run over a Parquet file.
@@ -96,15 +71,30 @@ def _run() -> int:
         return _code(exc)
     except UsageError as exc:
         return _print_error(one_line(exc))
-    except ObjectStoreError as exc:
-        return _print_error(f"the files can't be written or read: {store_problem(exc)}")
-    except (BalancerError, JobError, OSError, ValueError) as exc:
-        return _print_error(str(exc))
-    except RedisError as exc:
-        return _print_error(f"Redis can't be used: {without_password(str(exc))}")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except Exception as exc:
+        message = _message(exc)
+        if message is None:
+            raise
+        return _print_error(message)
     return ended if isinstance(ended, int) else 0
+
+
+def _message(error: Exception) -> str | None:
+    """Return what to print for an error of the user or of a service; None for a defect, which shows its traceback."""
+    from redis.exceptions import RedisError
+
+    from balancer.errors import BalancerError
+    from balancer.state.redis_connection import without_password
+    from jobs.errors import JobError
+    from jobs.storage.object_store import ObjectStoreError, store_problem
+
+    if isinstance(error, ObjectStoreError):
+        return f"the files can't be written or read: {store_problem(error)}"
+    if isinstance(error, BalancerError | JobError | OSError | ValueError):
+        return str(error)
+    return f"Redis can't be used: {without_password(str(error))}" if isinstance(error, RedisError) else None
 
 
 def _code(ending: SystemExit) -> int:

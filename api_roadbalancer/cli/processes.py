@@ -7,13 +7,8 @@ from typing import Annotated
 
 import typer
 
-from api_roadbalancer.embedded import is_free
-from api_roadbalancer.mock import Behaviour
-from api_roadbalancer.mock import run as run_mock
-from api_roadbalancer.session import open_session
+from api_roadbalancer.ports import is_free
 from balancer.errors import ConfigurationError
-from jobs.access.exposure import is_loopback
-from jobs.errors import InvalidRequest
 
 __all__ = ["Config", "LogLevel", "api", "check_port", "flower", "mock", "set_log_level", "worker"]
 
@@ -40,6 +35,8 @@ def set_log_level(level: str) -> str:
 def check_port(host: str, port: int, option: str = "--port") -> None:
     """Raise InvalidRequest if a port can't be listened on; 0 stands for any that is free."""
     if port and not is_free(host, port):
+        from jobs.errors import InvalidRequest
+
         raise InvalidRequest(f"port {port} is in use; choose another with {option}")
 
 
@@ -51,6 +48,7 @@ def api(
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run the OpenAI-compatible API."""
+    from api_roadbalancer.session import open_session
     from producer_api import run_api
     from workers.messages import celery_wake
 
@@ -68,6 +66,7 @@ def worker(
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run a worker until SIGTERM."""
+    from api_roadbalancer.session import open_session
     from workers.main import run_worker
 
     with open_session(config) as session:
@@ -83,6 +82,8 @@ def flower(
 ) -> None:
     """Run Flower, the monitor of queues, workers and shards."""
     from api_roadbalancer.flower_guard import guard_flower
+    from api_roadbalancer.session import open_session
+    from jobs.access.exposure import is_loopback
     from workers.messages import make_celery
 
     if not is_loopback(host) and not basic_auth:
@@ -119,6 +120,9 @@ def mock(
     track_keys: Annotated[bool, typer.Option(help="Count by request (GET /mock/requests).")] = True,
 ) -> None:
     """Run a simulated model server that speaks OpenAI's chat format, with delays and faults."""
+    from api_roadbalancer.mock import Behaviour
+    from api_roadbalancer.mock import run as run_mock
+
     check_port(host, port)
     behaviour = Behaviour(
         latency=latency,

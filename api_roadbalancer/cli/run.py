@@ -75,7 +75,10 @@ def run(
         str | None, typer.Option(metavar="NAME", help="Environment variable with the key (with --endpoint).")
     ] = None,
     config: Config = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one for each core (at most four).")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes; one for 2,000 lines, at most one for each core and four."),
+    ] = None,
     window: Annotated[str, typer.Option(help="How long it may take: 24h, 30m, 90s.")] = "24h",
     max_cost: MaxCost = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Lines of text instead of a live display.")] = False,

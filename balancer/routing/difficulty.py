@@ -1,8 +1,8 @@
 """Estimates the difficulty of a chat request for `model: auto`, from its form and its words (pure).
 
 Each sign gives points: what the last message from the user asks for, code, formulas, terms of a field, length, tools, pictures
-and documents, a schema for the answer, reasoning asked for. The sum is compared with two bounds. The rules are configurable, so that
-each user can set the bounds for their models. `examples/difficulty.jsonl` has labelled requests.
+and documents, a schema for the answer, reasoning asked for. The sum is compared with two bounds. The rules are configurable, so
+that each user can set the bounds for their models. `examples/difficulty.jsonl` has labelled requests.
 """
 
 from collections.abc import Iterator, Mapping

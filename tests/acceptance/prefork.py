@@ -32,7 +32,10 @@ IMPORTED = (
     "workers.main",
     "celery.worker.components",
     "celery.apps.worker",
-    "api_roadbalancer.cli.main",
+    *(
+        f"api_roadbalancer.cli.{module}"
+        for module in ("main", "configuration", "estimate", "jobs", "keys", "results", "run", "up", "usage")
+    ),
     "api_roadbalancer.mock.__main__",
     "balancer.usage.price_library",
     "producer_api",

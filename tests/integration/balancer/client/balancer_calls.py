@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from api_roadbalancer.embedded import free_port
 from api_roadbalancer.mock import MockServer
+from api_roadbalancer.ports import free_port
 from balancer import Endpoint, LoadBalancer
 
 __all__ = ["HELLO", "PATIENCE", "Make", "chats", "dead", "requests"]
