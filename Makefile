@@ -45,7 +45,7 @@ test: export PYTHONDONTWRITEBYTECODE =
 test:
 	$(MAKE) --no-print-directory -j 3 lint types imports
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not exclusive" --durations=10
-	$(BIN)/python -m pytest -q -m exclusive --durations=10 tests/acceptance
+	$(BIN)/python -m pytest -q -m exclusive --durations=10 tests/acceptance tests/unit
 
 # Pure code and single modules: seconds, and no server.
 unit: $(VENV)/.dev

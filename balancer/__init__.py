@@ -7,8 +7,33 @@ module of this package needs it.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from balancer.client.chat_service import (
+        ChatConfigurationError,
+        ChatRequest,
+        ChatResponse,
+        ChatService,
+        ChatServiceError,
+        ChatUpstreamError,
+        ChatValidationError,
+    )
     from balancer.client.clients import create_client, get_available_clients, get_client, get_client_with_fallback
     from balancer.client.load_balancer import AsyncLoadBalancer
+    from balancer.client.named import (
+        APIConnectionError,
+        ClaudeClient,
+        GeminiClient,
+        LLMChunk,
+        LLMClient,
+        LLMError,
+        LLMRegistry,
+        LLMResponse,
+        LLMServiceUnavailableError,
+        LLMUsageTracker,
+        OpenAIClient,
+        RateLimitError,
+        get_llm_client,
+        registry,
+    )
     from balancer.client.sync_load_balancer import LoadBalancer
     from balancer.endpoint import Endpoint, Price
     from balancer.errors import BalancerClosed, BalancerError, ConfigurationError, SharedStateUnavailable, UsedAfterFork
@@ -17,18 +42,37 @@ if TYPE_CHECKING:
     from balancer.routing import BalancingStrategy
 
 __all__ = [
+    "APIConnectionError",
     "AsyncLoadBalancer",
     "Attempt",
     "BalancerClosed",
     "BalancerError",
     "BalancingStrategy",
     "ChatChunk",
+    "ChatConfigurationError",
     "ChatFailed",
+    "ChatRequest",
+    "ChatResponse",
     "ChatResult",
+    "ChatService",
+    "ChatServiceError",
+    "ChatUpstreamError",
+    "ChatValidationError",
+    "ClaudeClient",
     "ConfigurationError",
     "Endpoint",
+    "GeminiClient",
+    "LLMChunk",
+    "LLMClient",
+    "LLMError",
+    "LLMRegistry",
+    "LLMResponse",
+    "LLMServiceUnavailableError",
+    "LLMUsageTracker",
     "LoadBalancer",
+    "OpenAIClient",
     "Price",
+    "RateLimitError",
     "SharedStateUnavailable",
     "Usage",
     "UsedAfterFork",
@@ -36,21 +80,42 @@ __all__ = [
     "get_available_clients",
     "get_client",
     "get_client_with_fallback",
+    "get_llm_client",
+    "registry",
 ]
 
 _MODULES = {
+    "APIConnectionError": "client.named",
     "AsyncLoadBalancer": "client.load_balancer",
     "Attempt": "results",
     "BalancerClosed": "errors",
     "BalancerError": "errors",
     "BalancingStrategy": "routing",
     "ChatChunk": "results",
+    "ChatConfigurationError": "client.chat_service",
     "ChatFailed": "results",
+    "ChatRequest": "client.chat_service",
+    "ChatResponse": "client.chat_service",
     "ChatResult": "results",
+    "ChatService": "client.chat_service",
+    "ChatServiceError": "client.chat_service",
+    "ChatUpstreamError": "client.chat_service",
+    "ChatValidationError": "client.chat_service",
+    "ClaudeClient": "client.named",
     "ConfigurationError": "errors",
     "Endpoint": "endpoint",
+    "GeminiClient": "client.named",
+    "LLMChunk": "client.named",
+    "LLMClient": "client.named",
+    "LLMError": "client.named",
+    "LLMRegistry": "client.named",
+    "LLMResponse": "client.named",
+    "LLMServiceUnavailableError": "client.named",
+    "LLMUsageTracker": "client.named",
     "LoadBalancer": "client.sync_load_balancer",
+    "OpenAIClient": "client.named",
     "Price": "endpoint",
+    "RateLimitError": "client.named",
     "SharedStateUnavailable": "errors",
     "Usage": "outcome",
     "UsedAfterFork": "errors",
@@ -58,6 +123,8 @@ _MODULES = {
     "get_available_clients": "client.clients",
     "get_client": "client.clients",
     "get_client_with_fallback": "client.clients",
+    "get_llm_client": "client.named",
+    "registry": "client.named",
 }
 
 

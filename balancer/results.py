@@ -107,10 +107,11 @@ class ChatChunk(_Fields):
 
 
 class ChatFailed(BalancerError):
-    """A streamed chat failed. `attempts` says where and why."""
+    """A streamed chat failed. `attempts` says where and why, `failure` is the last one's."""
 
-    def __init__(self, message: str, attempts: tuple[Attempt, ...]) -> None:
+    def __init__(self, message: str, attempts: tuple[Attempt, ...], failure: Failure | None = None) -> None:
         self.attempts = attempts
+        self.failure = failure
         super().__init__(message)
 
 

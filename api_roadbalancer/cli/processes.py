@@ -10,26 +10,41 @@ import typer
 from api_roadbalancer.ports import is_free
 from balancer.errors import ConfigurationError
 
-__all__ = ["Config", "LogLevel", "api", "check_port", "flower", "mock", "set_log_level", "worker"]
+__all__ = ["Config", "LogLevel", "Port", "api", "check_port", "flower", "mock", "set_log_level", "worker"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
 ]
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO (with a line for each request and job), WARNING or ERROR.")]
+Port = Annotated[int, typer.Option(envvar="SERVER_PORT", help="Port of the API.")]
+LogLevel = Annotated[
+    str, typer.Option(envvar="LOG_LEVEL", help="DEBUG, INFO (with a line for each request and job), WARNING or ERROR.")
+]
 FLOWER_COLUMNS = "name,args,state,result,retries,received,runtime,worker,uuid"
 
 
 def set_log_level(level: str) -> str:
-    """Log from that level on, and return its name. Raises ConfigurationError."""
+    """Log from that level on, to the file `LOG_FILE` too if it is set, and return its name. Raises ConfigurationError."""
     name = level.upper()
     if name not in LOG_LEVELS:
         raise ConfigurationError("--log-level", level, f"is not a log level; choose {', '.join(LOG_LEVELS)}")
     logging.getLogger().setLevel(name)
+    if path := os.environ.get("LOG_FILE"):
+        _log_to(path)
     # What no line of ours holds need not be found out for each (Python's "Logging HOWTO", "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     return name
+
+
+def _log_to(path: str) -> None:
+    """Add what is logged to a file, which every process of this command adds to."""
+    try:
+        handler = logging.FileHandler(path)
+    except OSError as exc:
+        raise ConfigurationError("environment", "LOG_FILE", f"can't be written: {exc.strerror}") from None
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
 
 
 def check_port(host: str, port: int, option: str = "--port") -> None:
@@ -43,7 +58,7 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
 def api(
     config: Config = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 4000,
+    port: Port = 4000,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
     log_level: LogLevel = "INFO",
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from api_roadbalancer.bulk.run import default_workers, worker_child
-from api_roadbalancer.cli.processes import Config, LogLevel, check_port, set_log_level
+from api_roadbalancer.cli.processes import Config, LogLevel, Port, check_port, set_log_level
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child, Supervisor
 from jobs.access.exposure import is_loopback, refuse_exposure
@@ -23,7 +23,7 @@ LOOK_EVERY = 0.5
 
 def up(
     config: Config = None,
-    port: Annotated[int, typer.Option(help="Port of the API.")] = 4000,
+    port: Port = 4000,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one for each core (at most four).")] = None,
     flower_port: Annotated[int, typer.Option(help="Port of Flower; 0 for none.")] = 5555,
     host: Annotated[str, typer.Option(help="Address that API and Flower listen on.")] = "127.0.0.1",

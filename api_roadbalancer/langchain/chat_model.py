@@ -15,11 +15,11 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
-from api_roadbalancer.langchain.own_balancers import OwnBalancers
 from api_roadbalancer.langchain.structured_output import StructuredOutputMethod, parsed, parser_for, response_format
 from api_roadbalancer.langchain.wire import StreamedAnswer, generations_of, tool_choice_of, wire_messages
 from balancer import AsyncLoadBalancer, Attempt, BalancerError, ChatFailed, ChatResult, Endpoint, LoadBalancer
 from balancer.client.construction import constructor_options
+from balancer.client.own_balancers import OwnBalancers
 from balancer.configuration import load_configuration
 
 __all__ = ["ChatRoadbalancer", "ChatRoadbalancerError"]

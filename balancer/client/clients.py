@@ -11,7 +11,7 @@ from balancer.configuration.schema import EndpointEntry, checked_endpoint
 from balancer.endpoint import Endpoint
 from balancer.errors import ConfigurationError
 
-__all__ = ["create_client", "get_available_clients", "get_client", "get_client_with_fallback"]
+__all__ = ["create_client", "endpoint_of_provider", "get_available_clients", "get_client", "get_client_with_fallback"]
 
 FEWEST_RETRIES = 2
 _ENDPOINT_KEYS = frozenset(EndpointEntry.model_fields) | {"model"}
@@ -20,16 +20,22 @@ _cache_lock = threading.Lock()
 
 
 def create_client(name: str, /, **settings: Any) -> LoadBalancer:
-    """Make a balancer over one endpoint of a provider: `openai`, `claude` (or `anthropic`), `gemini`, `laas`.
+    """Make a balancer over one endpoint of a provider: `openai`, `claude` (or `anthropic`), `gemini`, `laas`, or any other
+    that an endpoint's `provider` may be, one of your own included.
 
     The key comes from the environment (see docs/configuration.md) unless `api_key` is given. `settings` are the keys of an
     endpoint (`url`, `models`, `options`, `rpm`, ...), `model` (for calls that name none), and LoadBalancer's own options.
     Close it after use. Raises ConfigurationError, which names the variable if a key is missing.
     """
-    known = keyed_provider(name)
+    endpoint, options = endpoint_of_provider(name, settings)
+    return LoadBalancer([endpoint], **options)
+
+
+def endpoint_of_provider(name: str, settings: Mapping[str, Any]) -> tuple[Endpoint, dict[str, Any]]:
+    """Return the endpoint of a provider, and those of the settings that are a load balancer's. Raises ConfigurationError."""
     given = {key: value for key, value in settings.items() if key in _ENDPOINT_KEYS}
     options = {key: value for key, value in settings.items() if key not in _ENDPOINT_KEYS}
-    return LoadBalancer([_endpoint(known, environment(), given)], **options)
+    return _endpoint(keyed_provider(name), environment(), given), options
 
 
 def get_client(name: str) -> LoadBalancer:

@@ -16,7 +16,8 @@ from balancer.endpoint import Endpoint
 from balancer.errors import BalancerClosed, BalancerError, ConfigurationError
 from balancer.fleet.checks import Checks
 from balancer.fleet.fleet import Fleet
-from balancer.fleet.sending import ChatRequest, Sender
+from balancer.fleet.sending import ModelRequest, Sender
+from balancer.fleet.sent import Sent
 from balancer.http import REQUEST_TIMEOUT
 from balancer.results import ChatChunk, ChatFailed, ChatResult
 from balancer.routing import PATIENCE, BalancingStrategy, FailoverRules
@@ -108,25 +109,35 @@ class AsyncLoadBalancer(FromSettings):
         await self._started()
         body = {"messages": list(messages), **{name: value for name, value in fields.items() if value is not None}}
         if stream:
-            return self._stream(ChatRequest(body | {"stream": True}))
-        return await self._complete(ChatRequest(body))
+            return self._stream(ModelRequest(body | {"stream": True}))
+        return (await self.send(ModelRequest(body))).result()
 
-    async def _complete(self, request: ChatRequest) -> ChatResult:
+    async def send(self, request: ModelRequest) -> Sent:
+        """Send a request of any kind, with everything that can be said of it (see ModelRequest), and return what came of it.
+
+        Raises BalancerClosed.
+        """
+        await self._started()
         assert self._sender is not None
-        return (await self._sender.complete(request)).result()
+        return await self._sender.complete(request)
 
-    async def _stream(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
+    async def _stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         assert self._sender is not None
         async with aclosing(self._sender.stream(request)) as chunks:
             async for chunk in chunks:
                 yield chunk
         if chunks.sent.answer is None:
-            raise ChatFailed(chunks.sent.explanation(), tuple(chunks.sent.attempts))
+            raise ChatFailed(chunks.sent.explanation(), tuple(chunks.sent.attempts), chunks.sent.failure)
 
     def get_stats(self) -> dict[str, Any]:
         """Return what this balancer has done, and how its endpoints are."""
         known = self._fleet.endpoints if self._fleet else {endpoint.name: endpoint for endpoint in self._settings.endpoints}
         return self._statistics.as_dict(known.values(), self._fleet, self._suspects())
+
+    def usage(self) -> dict[str, Any]:
+        """Return what this balancer has used, in all and by endpoint: `requests` (attempts), `input_tokens`, `output_tokens`,
+        `cost` in USD, and `requests_of_unknown_cost`, whose price is not known and which the cost leaves out."""
+        return self._statistics.usage()
 
     async def add_endpoint(self, endpoint: Endpoint) -> None:
         """Use another endpoint from now on. Raises ConfigurationError if its name is taken."""

@@ -60,6 +60,10 @@ class LoadBalancer(FromSettings):
         # On the loop, where endpoints are added and removed.
         return self._balancer.get_stats()
 
+    def usage(self) -> dict[str, Any]:
+        """Return what this balancer has used, in all and by endpoint: see AsyncLoadBalancer.usage."""
+        return self._balancer.usage()
+
     def add_endpoint(self, endpoint: Endpoint) -> None:
         """Use another endpoint from now on. Raises ConfigurationError if its name is taken."""
         self._loop.run(self._balancer.add_endpoint(endpoint))

@@ -9,7 +9,7 @@ from dotenv import dotenv_values
 from balancer.configuration.provider_keys import PREFERRED, available, endpoint_settings
 from balancer.errors import ConfigurationError
 
-__all__ = ["VARIABLES", "environment", "settings_from_environment"]
+__all__ = ["CHAT_VARIABLES", "VARIABLES", "chat_from_environment", "environment", "settings_from_environment"]
 
 VARIABLES = {
     "strategy": "LLM_STRATEGY",
@@ -18,12 +18,24 @@ VARIABLES = {
     "redis_url": "ROADBALANCER_REDIS_URL",
     "store": "ROADBALANCER_STORE",
 }
+CHAT_VARIABLES = {
+    "model": "DEFAULT_MODEL",
+    "system_message": "DEFAULT_SYSTEM_MESSAGE",
+    "temperature": "DEFAULT_TEMPERATURE",
+    "max_tokens": "DEFAULT_MAX_TOKENS",
+}
+"""Keys of `chat` that variables may give."""
 """Settings that variables may give: where they do, an error names the variable."""
 
 
 def environment() -> dict[str, str]:
     """Return the process's environment over the variables of a `.env` file in the working directory."""
     return {k: v for k, v in dotenv_values(".env").items() if v is not None} | dict(os.environ)
+
+
+def chat_from_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys of `chat` that variables give."""
+    return {key: env[variable] for key, variable in CHAT_VARIABLES.items() if env.get(variable, "").strip()}
 
 
 def settings_from_environment(env: Mapping[str, str]) -> dict[str, Any]:

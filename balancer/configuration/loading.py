@@ -9,7 +9,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from balancer.configuration.environment import VARIABLES, environment, settings_from_environment
+from balancer.configuration.environment import (
+    CHAT_VARIABLES,
+    VARIABLES,
+    chat_from_environment,
+    environment,
+    settings_from_environment,
+)
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import routes_as_settings, routes_of
 from balancer.configuration.schema import ConfigurationFile, EndpointEntry
@@ -45,10 +51,10 @@ def load_configuration(
 ) -> Configuration:
     """Read the configuration from `path`, else from the file that `ROADBALANCER_CONFIG` names, and the environment.
 
-    Variables beat the file for `redis_url` and `store`; `LLM_*` and provider keys count only where the file names no
-    endpoints. With `endpoints` (the settings of each), which come from `endpoints_from`, all others count for nothing. `environ`
-    replaces the process's environment and `.env`. What a file of LiteLLM's says in vain is logged, and
-    stands in the configuration's `notes`. Raises ConfigurationError.
+    Variables take precedence over the file for `redis_url`, `store` and `chat`; `LLM_*` and provider keys count only where the
+    file names no endpoints. With `endpoints` (the settings of each), which come from `endpoints_from`, all others count for
+    nothing. `environ` replaces the process's environment and `.env`. What a file of LiteLLM's says in vain is logged, and stands
+    in the configuration's `notes`. Raises ConfigurationError.
     """
     env = environment() if environ is None else environ
     source = path or env.get("ROADBALANCER_CONFIG") or None
@@ -64,8 +70,13 @@ def load_configuration(
     for key in ("redis_url", "store"):
         if env.get(VARIABLES[key]):
             given[key] = env[VARIABLES[key]]
+    variables = {key: VARIABLES.get(key, "") for key in given}
+    if chat := chat_from_environment(env):
+        in_file = read.settings.get("chat", {})
+        given["chat"] = {**in_file, **chat} if isinstance(in_file, dict) else in_file
+        variables |= {f"chat.{key}": CHAT_VARIABLES[key] for key in chat}
     named = endpoints_from if endpoints else "environment"
-    return _build(read, given, str(source or "environment"), named, _api_keys(env))
+    return _build(read, given, variables, str(source or "environment"), named, _api_keys(env))
 
 
 def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -100,13 +111,20 @@ def _read(path: Path, env: Mapping[str, str]) -> _Read:
     return _Read(litellm.settings, litellm.endpoints, litellm.notes)
 
 
-def _build(read: _Read, given: dict[str, Any], source: str, endpoints_from: str, api_keys: tuple[str, ...]) -> Configuration:
+def _build(
+    read: _Read,
+    given: dict[str, Any],
+    variables: Mapping[str, str],
+    source: str,
+    endpoints_from: str,
+    api_keys: tuple[str, ...],
+) -> Configuration:
     try:
         checked = ConfigurationFile.model_validate({**read.settings, **given})
     except ValidationError as exc:
         if endpoints_from != "environment" and exc.errors()[0]["loc"][0] == "endpoints":
             raise refusal(exc, endpoints_from, schema=ConfigurationFile) from None
-        raise refusal(exc, source, {key: VARIABLES.get(key, "") for key in given}, ConfigurationFile) from None
+        raise refusal(exc, source, variables, ConfigurationFile) from None
     endpoints = read.endpoints or _endpoints(checked.endpoints, endpoints_from if "endpoints" in given else source)
     return Configuration(
         endpoints=endpoints,
@@ -122,6 +140,7 @@ def _build(read: _Read, given: dict[str, Any], source: str, endpoints_from: str,
         redis_url=checked.redis_url,
         store=checked.store,
         api_keys=api_keys,
+        chat=checked.chat.value(),
         routes=_routes(checked, endpoints, source),
         notes=read.notes,
     )
@@ -171,6 +190,7 @@ def dump_configuration(configuration: Configuration) -> str:
         "redis_url": configuration.redis_url,
         "store": configuration.store,
         "endpoints": endpoints,
+        "chat": {name: value for name, value in asdict(configuration.chat).items() if value is not None},
         **routes_as_settings(configuration.routes),
     }
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from balancer.errors import ConfigurationError
+from balancer.providers import facts_of, problem_with, provider_names
 
 __all__ = ["PREFERRED", "KeyedProvider", "available", "endpoint_settings", "keyed_provider"]
 
@@ -15,7 +16,8 @@ class KeyedProvider:
 
     `variables` are where its key may stand, the first that is set counts. A request that names no model gets that of `default`
     (the name that users see, and the upstream one), unless the variable `model_variable` names another. `families` are patterns
-    of the names of the provider's models. `option_variables` are options of the endpoint, each with its variable.
+    of the names of the provider's models. `option_variables` are options of the endpoint, each with its variable. `url_variable`
+    is where the address of a provider stands that has none of its own.
     """
 
     name: str
@@ -23,6 +25,7 @@ class KeyedProvider:
     variables: tuple[str, ...]
     default: tuple[str, str]
     model_variable: str = ""
+    url_variable: str = ""
     families: tuple[str, ...] = ()
     option_variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -38,17 +41,19 @@ class KeyedProvider:
         """Return its models: the default (`wanted`, if given) at the front, then the patterns of all others."""
         wanted = wanted or env.get(self.model_variable, "").strip()
         alias, upstream = (wanted, wanted) if wanted else self.default
-        return {alias: upstream, **{family: family for family in self.families}}
+        first = {alias: upstream} if alias else {}
+        return {**first, **{family: family for family in self.families}}
 
     def missing_in(self, env: Mapping[str, str]) -> list[str]:
         """Return the variables that are not set, but needed."""
         key = [] if self.key_in(env) else [" or ".join(self.variables)]
-        return key + [variable for variable in self.option_variables.values() if not _is_set(variable, env)]
+        others = (*self.option_variables.values(), *([self.url_variable] if self.url_variable else ()))
+        return key + [variable for variable in others if not _is_set(variable, env)]
 
     def is_half_set_in(self, env: Mapping[str, str]) -> bool:
         """Whether some of its variables are set, but not all."""
         missing = self.missing_in(env)
-        return 0 < len(missing) < 1 + len(self.option_variables)
+        return 0 < len(missing) < 1 + len(self.option_variables) + bool(self.url_variable)
 
 
 def _is_set(variable: str, env: Mapping[str, str]) -> bool:
@@ -92,12 +97,28 @@ _OTHER_NAMES = {"anthropic": "claude"}
 
 
 def keyed_provider(name: str) -> KeyedProvider:
-    """Return a provider by its name. Raises ConfigurationError."""
+    """Return a provider by its name: one of the preferred, or any other that an endpoint may have, such as one of your own: with
+    its key in `NAME_API_KEY`, its model in `NAME_MODEL`, and, if it has no address of its own, that in `NAME_URL`.
+
+    Raises ConfigurationError.
+    """
     known = PREFERRED.get(_OTHER_NAMES.get(name, name))
-    if known is None:
-        names = ", ".join((*PREFERRED, *_OTHER_NAMES))
+    return known or _other_provider(name)
+
+
+def _other_provider(name: str) -> KeyedProvider:
+    if problem_with(name) is not None:
+        names = ", ".join(dict.fromkeys((*PREFERRED, *_OTHER_NAMES, *provider_names())))
         raise ConfigurationError("client", repr(name), f"there is no such client; there are {names}")
-    return known
+    prefix = name.upper().replace("-", "_")
+    return KeyedProvider(
+        name=name,
+        provider=name,
+        variables=(f"{prefix}_API_KEY",),
+        default=("", ""),
+        model_variable=f"{prefix}_MODEL",
+        url_variable="" if facts_of(name).default_url else f"{prefix}_URL",
+    )
 
 
 def available(env: Mapping[str, str]) -> list[KeyedProvider]:
@@ -117,6 +138,7 @@ def endpoint_settings(known: KeyedProvider, env: Mapping[str, str], given: Mappi
     found = {
         "name": known.name,
         "provider": known.provider,
+        "url": env.get(known.url_variable, "").strip() or None,
         "api_key": known.key_in(env),
         "models": known.models_in(env, given.get("model")),
         "options": known.options_in(env),
@@ -127,6 +149,8 @@ def endpoint_settings(known: KeyedProvider, env: Mapping[str, str], given: Mappi
 
 
 def _is_given(missing: str, known: KeyedProvider, given: Mapping[str, Any]) -> bool:
+    if missing == known.url_variable:
+        return bool(given.get("url"))
     if missing in known.option_variables.values():
         return "options" in given
     return bool(given.get("api_key") or given.get("url"))  # a server of one's own may want no key

@@ -21,14 +21,15 @@ def refusal(
     variables: Mapping[str, str] | None = None,
     schema: type[BaseModel] | None = None,
 ) -> ConfigurationError:
-    """Return the error to raise for the first thing that pydantic found. `variables` are the keys at the top that were read from
-    the environment, each with its variable's name (or nothing, if the path says it better). `schema` is what was asked for: it
-    has the keys that a misspelt one may have meant."""
+    """Return the error to raise for the first thing that pydantic found. `variables` are the keys that were read from
+    the environment (those at the top, or paths), each with its variable's name (or nothing, if the path says it better). `schema`
+    is what was asked for: it has the keys that a misspelt one may have meant."""
     first = error.errors()[0]
     path = _path_of(first["loc"])
     key = str(first["loc"][0]) if first["loc"] else ""
-    if variables and key in variables:
-        return ConfigurationError("environment", variables[key] or path, _reason_of(first, schema))
+    if variables and (path in variables or key in variables):
+        variable = variables.get(path) or variables.get(key)
+        return ConfigurationError("environment", variable or path, _reason_of(first, schema))
     return ConfigurationError(source, path, _reason_of(first, schema))
 
 

@@ -19,7 +19,7 @@ from balancer.configuration.fields import (
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import AutoEntry, Routes
 from balancer.configuration.validation import model_problems, option_problems
-from balancer.configuration.values import HealthCheck
+from balancer.configuration.values import ChatDefaults, HealthCheck
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
@@ -93,6 +93,18 @@ class HedgeEntry(_Strict):
     max: Annotated[float, Field(ge=0, le=1)] = 0.02
 
 
+class ChatEntry(_Strict):
+    """`chat`."""
+
+    model: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    system_message: Annotated[str, Field(max_length=1_000_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+
+    def value(self) -> ChatDefaults:
+        return ChatDefaults(self.model, self.system_message, self.temperature, self.max_tokens)
+
+
 class ConfigurationFile(_Strict):
     """A whole file."""
 
@@ -110,6 +122,7 @@ class ConfigurationFile(_Strict):
     endpoints: list[EndpointEntry] = Field(default_factory=list)
     routes: Routes = Field(default_factory=dict)
     auto: AutoEntry | None = None
+    chat: ChatEntry = ChatEntry()
 
     @field_validator("strategy", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 
-__all__ = ["SIMULATED_SCHEME", "Configuration", "HealthCheck"]
+__all__ = ["SIMULATED_SCHEME", "ChatDefaults", "Configuration", "HealthCheck"]
 
 SIMULATED_SCHEME = "mock://"
 """Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
@@ -19,6 +19,16 @@ class HealthCheck:
 
     enabled: bool = True
     interval: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDefaults:
+    """What a turn of a conversation (`/api/v1/chat`, ChatService) has where its request leaves it out."""
+
+    model: str | None = None
+    system_message: str | None = None
+    temperature: float = 0.7
+    max_tokens: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +54,5 @@ class Configuration:
     require_keys: bool = False
     max_answer_bytes: int = MAX_ANSWER_BYTES
     routes: ModelRoutes = NO_ROUTES
+    chat: ChatDefaults = ChatDefaults()
     notes: tuple[str, ...] = ()

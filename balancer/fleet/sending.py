@@ -18,11 +18,11 @@ from balancer.results import ChatChunk
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
 from balancer.state.health import Circuit
 
-__all__ = ["ChatRequest", "ChatStream", "Sender", "asking"]
+__all__ = ["ChatStream", "ModelRequest", "Sender", "asking"]
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ModelRequest:
     """An OpenAI request, for a chat or to another `path` (see balancer.providers.kinds), and on whose account it goes.
 
     `owner` is the id of the API key that it is counted for. `api_key` replaces the endpoint's own for this request alone, which
@@ -67,7 +67,7 @@ class Sender:
         self._turns: Mapping[str, float] = {}
         self._rng = random.Random()
 
-    async def complete(self, request: ChatRequest) -> Sent:
+    async def complete(self, request: ModelRequest) -> Sent:
         """Return the answer, or why the request was given up. Cancelled, it aborts the request at its endpoint."""
         way = self._way(request, Sent())
         slot: Slot | None = None
@@ -91,7 +91,7 @@ class Sender:
             raise
         return way.sent
 
-    def stream(self, request: ChatRequest) -> "ChatStream":
+    def stream(self, request: ModelRequest) -> "ChatStream":
         """Return the answer's chunks as they come. It falls back to other endpoints until the first chunk, never after."""
         sent = Sent()
         return ChatStream(self._chunks(self._way(request, sent)), sent)
@@ -111,11 +111,11 @@ class Sender:
             if way.sent.failure is None:
                 return
 
-    def _way(self, request: ChatRequest, sent: Sent) -> "_Way":
+    def _way(self, request: ModelRequest, sent: Sent) -> "_Way":
         prefix = self._prefixes.of(request.body, len(self._fleet.endpoints)) if self._prefixes is not None else None
         return _Way(request, Attempts(self._fleet.catalog.routes.models_for(request.body), prefix), sent)
 
-    def _asking(self, request: ChatRequest, target: Target) -> Mapping[str, Any]:
+    def _asking(self, request: ModelRequest, target: Target) -> Mapping[str, Any]:
         body = asking(request.body, target.model)
         return self._fleet.with_defaults(target.endpoint, body, request.defaults) if request.defaults else body
 
@@ -202,7 +202,7 @@ class ChatStream(AsyncIterator[ChatChunk]):
 class _Way:
     """A request on its way through the fleet."""
 
-    request: ChatRequest
+    request: ModelRequest
     attempts: Attempts
     sent: Sent
     queued: float = 0.0

@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from balancer.fleet.sending import ChatRequest, ChatStream
+from balancer.fleet.sending import ChatStream, ModelRequest
 from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk
 from producer_api.access.callers import caller_of
@@ -41,13 +41,13 @@ async def chat_completions(request: Request) -> Response:
     admitted = await admit(api, request, body)
     if body.get("stream"):
         return await _streamed(api, request, body, admitted)
-    sent = await complete(api, request, ChatRequest(body, admitted.owner), admitted)
+    sent = await complete(api, request, ModelRequest(body, admitted.owner), admitted)
     if sent.answer is None:
         return refusal(sent, admitted)
     return Response(sent.answer.body, 200, headers(sent, admitted), "application/json")
 
 
-async def complete(api: ApiContext, request: Request, asked: ChatRequest, admitted: Admitted) -> Sent:
+async def complete(api: ApiContext, request: Request, asked: ModelRequest, admitted: Admitted) -> Sent:
     """Send a chat, and account for what it used. It is aborted when the client disconnects. Raises CallerGone then."""
     async with admitted:
         with ended_by_disconnect(request.scope):
@@ -82,7 +82,7 @@ def stream_headers(first: ChatChunk, chunks: ChatStream, admitted: Admitted) -> 
 async def _streamed(api: ApiContext, request: Request, body: Mapping[str, Any], admitted: Admitted) -> Response:
     options = body.get("stream_options") or {}
     # The endpoint is always asked for the tokens: they are on the caller's account, whether it wants to see them or not.
-    asked = ChatRequest({**body, "stream_options": {**options, "include_usage": True}}, admitted.owner)
+    asked = ModelRequest({**body, "stream_options": {**options, "include_usage": True}}, admitted.owner)
     chunks = api.sender.stream(asked)
     first = await opened(request, chunks, admitted)
     if first is None:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from balancer.fleet.sending import ChatRequest
+from balancer.fleet.sending import ModelRequest
 from balancer.providers.kinds import CHAT_PATH, KINDS, RESPONSES_PATH, Kind
 from jobs.intake.lines import missing_field
 from producer_api.access.callers import caller_of
@@ -37,7 +37,7 @@ def _answering(kind: Kind) -> Callable[[Request], Awaitable[Response]]:
         body = await read_object(request)
         _check(kind, body)
         admitted = await admit(api, request, body)
-        sent = await complete(api, request, ChatRequest(body, admitted.owner, path=kind.path), admitted)
+        sent = await complete(api, request, ModelRequest(body, admitted.owner, path=kind.path), admitted)
         if sent.answer is None:
             return refusal(sent, admitted)
         return Response(sent.answer.body, 200, headers(sent, admitted), "application/json")

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from balancer.fleet.sending import ChatRequest
+from balancer.fleet.sending import ModelRequest
 from balancer.usage.token_guess import prompt_tokens
 from producer_api.access.callers import caller_of
 from producer_api.context import Api
@@ -29,9 +29,9 @@ async def create_message(request: Request, api: Api) -> Response:
     body = chat_body(await read_object(request))
     admitted = await admit(api, request, body)
     if body.get("stream"):
-        asked = ChatRequest({**body, "stream_options": {"include_usage": True}}, admitted.owner)
+        asked = ModelRequest({**body, "stream_options": {"include_usage": True}}, admitted.owner)
         return await converted_stream(request, api.sender.stream(asked), admitted, lambda first: MessageEvents(first.model or ""))
-    sent = await complete(api, request, ChatRequest(body, admitted.owner), admitted)
+    sent = await complete(api, request, ModelRequest(body, admitted.owner), admitted)
     outcome = sent.answer
     if outcome is None:
         return refusal(sent, admitted)

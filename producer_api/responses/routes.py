@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from balancer.fleet.sending import ChatRequest
+from balancer.fleet.sending import ModelRequest
 from balancer.results import ChatChunk, first_choice, first_message
 from jobs.storage.object_store import ObjectStoreError, store_problem
 from producer_api.access.callers import CurrentCaller, caller_of
@@ -58,8 +58,8 @@ async def create_response(request: Request, api: Api) -> Response:
     body = chat_body(parameters, earlier)
     admitted = await admit(api, request, body)
     if parameters.get("stream"):
-        return await _streamed(api, request, turn, ChatRequest(body | {"stream": True}, admitted.owner), admitted)
-    sent = await complete(api, request, ChatRequest(body, admitted.owner), admitted)
+        return await _streamed(api, request, turn, ModelRequest(body | {"stream": True}, admitted.owner), admitted)
+    sent = await complete(api, request, ModelRequest(body, admitted.owner), admitted)
     outcome = sent.answer
     if outcome is None:
         return refusal(sent, admitted)
@@ -91,7 +91,7 @@ def _stored(api: ApiContext) -> StoredResponses:
     return StoredResponses(api.node.objects)
 
 
-async def _streamed(api: ApiContext, request: Request, turn: _Turn, asked: ChatRequest, admitted: Admitted) -> Response:
+async def _streamed(api: ApiContext, request: Request, turn: _Turn, asked: ModelRequest, admitted: Admitted) -> Response:
     async def store(events: ResponseEvents) -> None:
         await _save(api, turn, admitted.owner, events.response)
 

@@ -11,6 +11,8 @@ import pytest
 
 from balancer import ConfigurationError, LoadBalancer, create_client, get_available_clients, get_client, get_client_with_fallback
 from balancer.client import clients
+from balancer.providers import register
+from balancer.providers.openai.adapter import OpenAIAdapter
 
 HI = [{"role": "user", "content": "Hi"}]
 GEMINI = "generativelanguage.googleapis.com"
@@ -65,6 +67,25 @@ def test_settings_beat_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (heard[0].url.host, heard[0].headers["authorization"]) == ("h", "Bearer mine")
     body = heard[0].read()
     assert b'"model":"gpt-mine"' in body and b'"max_tokens":9' in body
+
+
+def test_other_providers_and_those_of_ones_own_have_clients_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Corporate(OpenAIAdapter):
+        """A wire format of one's own."""
+
+    register("corp-llm", Corporate)
+    with pytest.raises(ConfigurationError, match="is not set; corp-llm needs CORP_LLM_API_KEY and CORP_LLM_URL"):
+        create_client("corp-llm")
+    for variable, value in (("API_KEY", "theirs"), ("URL", "http://corp/v1"), ("MODEL", "big")):
+        monkeypatch.setenv(f"CORP_LLM_{variable}", value)
+    monkeypatch.setenv("GROQ_API_KEY", "groq")
+    heard: list[httpx.Request] = []
+    options: dict[str, Any] = {"transport": answering(heard), "enable_health_check": False}
+    assert chat(create_client("corp-llm", **options)).success
+    assert (heard[0].url.host, heard[0].headers["authorization"]) == ("corp", "Bearer theirs")
+    assert b'"model":"big"' in heard[0].read()
+    with get_client_with_fallback(["gemini", "corp-llm", "groq"], **options) as client:
+        assert [entry["name"] for entry in client.get_stats()["endpoints"]] == ["corp-llm", "groq"]
 
 
 def test_a_server_of_ones_own_needs_no_key() -> None:

@@ -204,6 +204,10 @@ def test_the_statistics_have_their_fixed_shape(recorder: Recorder) -> None:
             "total_success": 0,
             "total_failures": 0,
             "success_rate": "0.00%",
+            "input_tokens": 0,
+            "output_tokens": 0,
+            "requests_of_unknown_cost": 0,
+            "cost": 0.0,
             "endpoints": lb.get_stats()["endpoints"],
         }
         for _ in range(2):
@@ -215,6 +219,27 @@ def test_the_statistics_have_their_fixed_shape(recorder: Recorder) -> None:
     assert (first["name"], first["url"], first["failures"], first["success_rate"]) == ("GPU-1", A, 1, "0.00%")
     assert (second["name"], second["success"], second["in_flight"], second["healthy"]) == ("GPU-2", 2, 0, True)
     assert lb.get_stats()["total_requests"] == 3  # after `close` too
+
+
+def test_usage_is_summed_with_what_has_no_price(recorder: Recorder) -> None:
+    used = {**ANSWER, "usage": {"prompt_tokens": 1_000, "completion_tokens": 500}}
+    recorder.answers = lambda host: httpx.Response(500) if host == "a" else httpx.Response(200, json=used)
+    priced = Endpoint(B, name="priced", price=Price(1.0, 4.0))
+    with made(recorder, Endpoint(A, name="down"), priced, strategy="round_robin", retry_count=1) as lb:
+        lb.chat(HELLO)
+        lb.chat(HELLO)
+        assert lb.remove_endpoint("down")
+        lb.add_endpoint(Endpoint("http://c:8000/v1", name="free"))
+        lb.chat(HELLO)
+        lb.chat(HELLO)
+    usage = lb.usage()
+    priced_usage, free_usage = usage["endpoints"]["priced"], usage["endpoints"]["free"]
+    assert priced_usage["requests"] + free_usage["requests"] == 4
+    assert priced_usage["cost"] == usage["cost"] == pytest.approx(priced_usage["requests"] * 0.003)
+    assert free_usage["requests_of_unknown_cost"] == usage["requests_of_unknown_cost"] == free_usage["requests"] > 0
+    assert (usage["input_tokens"], usage["output_tokens"]) == (4_000, 2_000)
+    assert usage["endpoints"]["down"]["cost"] == usage["endpoints"]["down"]["requests_of_unknown_cost"] == 0
+    assert lb.get_stats()["cost"] == usage["cost"]
 
 
 def test_a_closed_balancer_says_so(recorder: Recorder) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from balancer.configuration import Configuration, HealthCheck, dump_configuration, environment, load_configuration
+from balancer.configuration.values import ChatDefaults
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
@@ -31,6 +32,7 @@ fallback_on_failure: false
 health_check: {enabled: false, interval: 5}
 redis_url: redis://localhost:6379/3
 store: s3://bucket/prefix
+chat: {model: small, system_message: Be kind., temperature: 0, max_tokens: 10}
 endpoints:
   - url: http://gpu1:8000/v1/
     name: GPU-1
@@ -77,6 +79,7 @@ def test_every_key_arrives_where_it_belongs(config: Path) -> None:
         health_check=HealthCheck(False, 5.0),
         redis_url="redis://localhost:6379/3",
         store="s3://bucket/prefix",
+        chat=ChatDefaults("small", "Be kind.", 0.0, 10),
     )
 
 
@@ -266,6 +269,30 @@ def test_a_bad_variable_is_named(config: Path, env: dict[str, str], path: str) -
         with pytest.raises(ConfigurationError) as refused:
             load_configuration(source, env)
         assert (refused.value.source, refused.value.path) == ("environment", path)
+
+
+def test_defaults_of_a_turn_come_from_the_file_with_variables_over_them(config: Path) -> None:
+    loaded = load(config, EVERYTHING, GPU1_KEY=SECRET, DEFAULT_TEMPERATURE="0.5", DEFAULT_MODEL=" ")
+    assert loaded.chat == ChatDefaults("small", "Be kind.", 0.5, 10)
+    assert load_configuration(environ={}).chat == ChatDefaults(None, None, 0.7, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("chat", "env", "source", "path"),
+    [
+        ("{}", {"DEFAULT_MAX_TOKENS": "many"}, "environment", "DEFAULT_MAX_TOKENS"),
+        ("{}", {"DEFAULT_TEMPERATURE": "3"}, "environment", "DEFAULT_TEMPERATURE"),
+        ("{temperature: 3}", {"DEFAULT_MODEL": "m"}, "FILE", "chat.temperature"),
+        ("{temprature: 1}", {}, "FILE", "chat.temprature"),
+        ("5", {"DEFAULT_MODEL": "m"}, "FILE", "chat"),
+    ],
+)
+def test_a_default_of_a_turn_that_cannot_be_used_is_named(
+    config: Path, chat: str, env: dict[str, str], source: str, path: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(config, f"chat: {chat}", **env)
+    assert (caught.value.source, caught.value.path) == (str(config) if source == "FILE" else source, path)
 
 
 def test_variables_for_endpoints_count_only_where_the_file_has_none(config: Path) -> None:

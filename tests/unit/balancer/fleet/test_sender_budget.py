@@ -8,7 +8,7 @@ import httpx
 
 from balancer.endpoint import Endpoint
 from balancer.fleet.fleet import Fleet
-from balancer.fleet.sending import ChatRequest, Sender
+from balancer.fleet.sending import ModelRequest, Sender
 from balancer.outcome import FailureKind, Usage
 from balancer.routing import BalancingStrategy, FailoverRules
 from balancer.state.rate_limits.local import LocalRateLimiter
@@ -56,7 +56,7 @@ async def sender_with(ledger: Ledger, queue_wait: float) -> AsyncGenerator[tuple
 async def test_a_stream_that_is_left_keeps_the_tokens_of_its_prompt_and_chunks_alone() -> None:
     ledger = Ledger()
     async for sender, _ in sender_with(ledger, 5.0):
-        asked = ChatRequest({**ASKED, "stream": True})
+        asked = ModelRequest({**ASKED, "stream": True})
         async with aclosing(sender.stream(asked)) as chunks:
             for _ in range(3):
                 await anext(chunks)
@@ -67,11 +67,11 @@ async def test_a_stream_that_is_left_keeps_the_tokens_of_its_prompt_and_chunks_a
 async def test_a_request_that_gets_no_slot_gives_everything_back() -> None:
     ledger = Ledger()
     async for sender, _ in sender_with(ledger, 0.01):
-        holding = ChatRequest({**ASKED, "stream": True})
+        holding = ModelRequest({**ASKED, "stream": True})
         async with aclosing(sender.stream(holding)) as chunks:
             await anext(chunks)
             before = ledger.taken
-            late = ChatRequest(ASKED)
+            late = ModelRequest(ASKED)
             sent = await sender.complete(late)
             assert sent.answer is None
             assert sent.failure is not None and sent.failure.kind is FailureKind.FLEET_FULL
@@ -80,10 +80,10 @@ async def test_a_request_that_gets_no_slot_gives_everything_back() -> None:
 
 async def test_being_turned_away_does_not_begin_the_wait_anew() -> None:
     async for sender, slots in sender_with(Ledger(), 0.1):
-        holding = ChatRequest({**ASKED, "stream": True})
+        holding = ModelRequest({**ASKED, "stream": True})
         async with aclosing(sender.stream(holding)) as chunks:
             await anext(chunks)
-            late = ChatRequest(ASKED)
+            late = ModelRequest(ASKED)
             waiting = asyncio.create_task(sender.complete(late))
             async with asyncio.timeout(5.0):
                 while not waiting.done():

@@ -1,12 +1,15 @@
-"""The balancers that a chat model opens for itself."""
+"""The balancers that a client opens for itself: one for threads, and one for each event loop."""
 
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from balancer import AsyncLoadBalancer, BalancerClosed, Endpoint, LoadBalancer
+from balancer.client.load_balancer import AsyncLoadBalancer
 from balancer.client.settings import BalancerSettings
+from balancer.client.sync_load_balancer import LoadBalancer
+from balancer.endpoint import Endpoint
+from balancer.errors import BalancerClosed
 
 __all__ = ["OwnBalancers"]
 
