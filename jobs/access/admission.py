@@ -24,6 +24,8 @@ from jobs.records import to_nano
 
 __all__ = ["Access", "Admission"]
 
+MOST_RESERVED = 10**15
+"""Nanodollars: a guess beyond a million USD (a client's `max_tokens` may be anything) reserves just that."""
 CLOSING_PATIENCE = 5.0
 """Seconds that Redis has at the end to take in how the last requests ended."""
 
@@ -32,11 +34,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The right to send one request. `headers` tell the rates; `lease` is empty for callers without limits."""
+    """The right to send one request. `headers` tell the rates; `lease` is empty for callers without limits; `reserved` are the
+    nanodollars of its budget that are kept for it until it ends."""
 
     headers: dict[str, str] = field(default_factory=dict)
     lease: str = ""
     expected_tokens: int = 0
+    reserved: int = 0
 
 
 class Access:
@@ -70,8 +74,9 @@ class Access:
         """Return the caller with this secret, None if there is none."""
         return await self._authenticator.identify(secret)
 
-    async def admit(self, caller: Caller, model: str | None, expected_tokens: int) -> Admission:
-        """Let one request go; `finish` it in any case. A key for certain models must name one.
+    async def admit(self, caller: Caller, model: str | None, expected_tokens: int, expected_nano: int = 0) -> Admission:
+        """Let one request go; `finish` it in any case. A key for certain models must name one. Of a key with a budget,
+        `expected_nano` nanodollars are reserved, so that requests at once can't overrun it together.
 
         Raises Refused, and RedisError where limits can't be checked.
         """
@@ -82,17 +87,18 @@ class Access:
         lease = secrets.token_hex(8)
         # A guess beyond a minute's worth (a client's `max_tokens` may be anything) takes just that.
         expected = max(0, min(expected_tokens, limits.tpm or 0))
-        standing = await self._take(caller, limits, expected, lease)
-        if limits.parallel is not None:
+        reserved = min(max(0, expected_nano), MOST_RESERVED) if limits.has_budget else 0
+        standing = await self._take(caller, limits, expected, lease, reserved)
+        if limits.parallel is not None or reserved:
             self._leases.hold(caller.id, lease)
         self._under_way.add(lease)
-        return Admission(rate_headers(limits, standing), lease, expected)
+        return Admission(rate_headers(limits, standing), lease, expected, reserved)
 
     async def check_budget(self, caller: Caller) -> None:
         """Refuse a caller whose budget is spent, for what is paid later (jobs). Takes nothing. Raises Refused, RedisError."""
         limits = caller.limits
         if limits is not None and limits.has_budget:
-            await self._take(caller, replace(limits, rpm=None, tpm=None, parallel=None), 0, "")
+            await self._take(caller, replace(limits, rpm=None, tpm=None, parallel=None), 0, "", 0)
 
     async def finish(self, caller: Caller, admission: Admission, tokens: int, cost_nano: int | None) -> None:
         """Take in how an admitted request ended: `tokens` used in all (0 if it was never sent), its cost where that is known.
@@ -106,7 +112,7 @@ class Access:
         self._leases.drop(admission.lease)
         beyond = tokens - admission.expected_tokens if limits.tpm is not None else 0
         nano = (cost_nano or 0) if limits.has_budget else 0
-        if beyond or nano or limits.parallel is not None:
+        if beyond or nano or admission.reserved or limits.parallel is not None:
             task = asyncio.create_task(
                 self._record_usage(caller, limits, admission.lease, (beyond, nano)), name="record the usage of a request"
             )
@@ -121,9 +127,9 @@ class Access:
         await end_tasks(*self._endings)
         await self._leases.aclose()
 
-    async def _take(self, caller: Caller, limits: Limits, expected: int, lease: str) -> RateLimitStatus:
+    async def _take(self, caller: Caller, limits: Limits, expected: int, lease: str, reserved: int) -> RateLimitStatus:
         now = self._clocks.wall()
-        args = (*_bounds(limits), expected, lease, int(LEASE_SECONDS * 1000))
+        args = (*_bounds(limits), expected, lease, int(LEASE_SECONDS * 1000), reserved)
         standing = RateLimitStatus.from_answer(await self._scripts.run("admit", _redis_keys(caller, now), args))
         refused = refusal_of(limits, standing, now)
         if refused:
@@ -143,7 +149,7 @@ class Access:
 
 def _redis_keys(caller: Caller, now: float) -> tuple[str, ...]:
     """Return the keys of both scripts."""
-    return (redis_keys.limits(caller.id), redis_keys.leases(caller.id), *counters(caller.id, now))
+    return (redis_keys.limits(caller.id), redis_keys.leases(caller.id), *counters(caller.id, now), redis_keys.reserved(caller.id))
 
 
 def _bounds(limits: Limits) -> tuple[str | int, ...]:

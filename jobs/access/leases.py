@@ -45,6 +45,7 @@ class Leases:
             for lease, key_id in self._held.items():
                 pipe.zadd(redis_keys.leases(key_id), {lease: expires}, xx=True)
                 pipe.pexpire(redis_keys.leases(key_id), self._lease_ms * 2)
+                pipe.pexpire(redis_keys.reserved(key_id), self._lease_ms * 2)
             await pipe.execute()
 
     async def aclose(self) -> None:

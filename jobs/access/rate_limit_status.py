@@ -67,6 +67,9 @@ def _reason(limits: Limits, standing: RateLimitStatus, now: float) -> tuple[Refu
     if standing.verdict == "parallel":
         message = f"this key may have {limits.parallel} requests at once; wait until one of them has ended"
         return Refusal.PARALLEL, message, PARALLEL_RETRY
+    if standing.verdict == "reserved":
+        message = "what is left of this key's budget is reserved for its requests under way; wait until one of them has ended"
+        return Refusal.PARALLEL, message, PARALLEL_RETRY
     day, month = seconds_left(now)
     if standing.verdict == "day":
         message = f"the budget of this key for today is spent ({limits.budget_day:g} USD); the day ends at 00:00 UTC"

@@ -1,6 +1,6 @@
 """Every Redis key that API keys use."""
 
-__all__ = ["KEYS", "NAMES", "budgets", "leases", "limits", "spent"]
+__all__ = ["KEYS", "NAMES", "budgets", "leases", "limits", "reserved", "spent"]
 
 KEYS = "rb:keys"
 """Hash of a secret's digest -> the key's record (JSON). Revoked keys stay in it, so that it never empties by itself."""
@@ -21,6 +21,11 @@ def limits(key_id: str) -> str:
 def leases(key_id: str) -> str:
     """Sorted set of the key's requests under way (their leases) by the time (ms) at which they are taken for dead."""
     return f"rb:parallel:{key_id}"
+
+
+def reserved(key_id: str) -> str:
+    """Hash: nanodollars that are reserved for the key's requests under way, by lease, and their `total`."""
+    return f"rb:reserved:{key_id}"
 
 
 def spent(key_id: str, period: str) -> str:

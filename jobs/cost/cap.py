@@ -7,15 +7,18 @@ from balancer.endpoint import Endpoint
 from balancer.fleet.fleet import Fleet
 from balancer.outcome import Usage
 from balancer.usage.pricing import cost_of
+from balancer.usage.rates import NANO
+from jobs.cost.affordable import GUESSED_OUTPUT
 from jobs.errors import InvalidRequest
 
-__all__ = ["MAX_CAP", "check_cap", "require_prices"]
+__all__ = ["MAX_CAP", "check_cap", "highest_cost", "highest_line_cost", "require_prices"]
 
 MAX_CAP = 1_000_000.0
 """USD. Sums in Redis are exact far beyond it."""
 MIN_CAP = 1e-6
 SHOWN = 5
 """Endpoints without a price that a message names."""
+BYTES_OF_A_TOKEN = 4
 A_REQUEST = Usage(prompt=1, completion=1)
 
 
@@ -40,6 +43,17 @@ def require_prices(fleet: Fleet, models: Iterable[str]) -> None:
         "max_cost",
         "price_unknown",
     )
+
+
+def highest_line_cost(fleet: Fleet, models: Iterable[str], line_bytes: float) -> float:
+    """Return a guess at what a line of so many bytes costs (nanodollars) where it costs most, before any answer is known."""
+    return highest_cost(fleet, models, Usage(prompt=math.ceil(line_bytes / BYTES_OF_A_TOKEN), completion=GUESSED_OUTPUT))
+
+
+def highest_cost(fleet: Fleet, models: Iterable[str], usage: Usage) -> float:
+    """Return what a request for one of `models` ("" for none) costs where it costs most, in nanodollars; 0 without a price."""
+    costs = [cost_of(usage, endpoint, upstream) or 0.0 for endpoint, upstream in _may_answer(fleet, models)]
+    return max(costs, default=0.0) * NANO
 
 
 def _may_answer(fleet: Fleet, models: Iterable[str]) -> list[tuple[Endpoint, str]]:

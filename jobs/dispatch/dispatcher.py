@@ -20,6 +20,8 @@ from balancer.routing import BalancingStrategy
 from balancer.state.health import Circuit
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
+from jobs.cost.affordable import FEWEST_LINES, CappedCost, affordable_lines
+from jobs.cost.cap import highest_line_cost
 from jobs.dispatch.deadlines import Outlook, outlook
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.planning import EndpointLoad, JobNeed, Plan, plan
@@ -41,7 +43,7 @@ TRIES = 20
 
 JOB_FIELDS = (
     "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "in_progress_at", "expires_at", "outlook",
-    "completed", "failed", "result_bytes", "canary",
+    "completed", "failed", "result_bytes", "canary", "max_cost_nano", "cost_nano", "line_nano", "recorded",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -200,7 +202,8 @@ class Dispatcher:
                 await pipe.execute()
 
     def _need(self, job_id: str, record: list[Any], returned: list[bytes]) -> JobNeed | None:
-        status, cursor, total, size, models, no_model, priority, began_at, expires_at, known, *results, canary = record
+        status, cursor, total, size, models, no_model, priority, began_at, expires_at, known, *more = record
+        results, canary, cost = more[:3], more[3], more[4:]
         if status != b"in_progress":
             return None
         wanted: list[str | None] = list(orjson.loads(models))
@@ -219,7 +222,15 @@ class Dispatcher:
             window=int(expires_at) - int(began_at),
             outlook=(known or b"").decode(),
             result_bytes=_mean_result(*(int(count or 0) for count in results)),
+            affordable=affordable_lines(self._capped_cost(cost, wanted, int(size) / max(1, int(total)))),
         )
+
+    def _capped_cost(self, numbers: Sequence[bytes | None], models: Sequence[str | None], line_bytes: float) -> CappedCost | None:
+        if numbers[0] is None:
+            return None
+        cap, spent, recorded = (int(number or 0) for number in (*numbers[:2], numbers[3]))
+        guess = 0.0 if recorded >= FEWEST_LINES else highest_line_cost(self._fleet, [model or "" for model in models], line_bytes)
+        return CappedCost(cap, spent, float(numbers[2] or 0), recorded, guess)
 
 
 def _open_lines_by_job(opened: Mapping[str, Mapping[bytes, bytes]]) -> dict[str, dict[str, int]]:

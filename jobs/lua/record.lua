@@ -64,6 +64,14 @@ if new > 0 then
       redis.call('HINCRBY', KEYS[3], field, string.format('%.0f', sum))
     end
   end
+  local capped = redis.call('HMGET', KEYS[3], 'max_cost_nano', 'line_nano')
+  if capped[1] then
+    -- What a line costs lately (see jobs/cost/affordable.py): inputs are often sorted by length.
+    local mean = (sums.cost_nano or 0) / new
+    local lately = tonumber(capped[2] or mean)
+    redis.call('HSET', KEYS[3], 'line_nano', string.format('%.3f', lately + (mean - lately) * new / (new + 32)))
+    redis.call('HINCRBY', KEYS[3], 'recorded', new)
+  end
   redis.call('HINCRBY', 'rb:endpoint:' .. known[2] .. ':open', ARGV[2], -new)
   if redis.call('HEXISTS', KEYS[3], 'canary') == 1 then
     redis.call('HINCRBY', KEYS[3], 'canary_done', new)

@@ -6,8 +6,9 @@ from typing import Any, Self
 from fastapi import Request
 
 from balancer.fleet.sent import Sent
-from balancer.state.rate_limits.shared import expected_tokens
+from balancer.state.rate_limits.shared import expected_usage
 from jobs.access import Access, Admission, Caller
+from jobs.cost.cap import highest_cost
 from producer_api.access.callers import caller_of
 from producer_api.context import ApiContext
 
@@ -54,8 +55,14 @@ async def admit(api: ApiContext, request: Request, body: Mapping[str, Any]) -> A
     caller = caller_of(request)
     model = _allowed(api, caller, body)
     limits = caller.limits
-    tokens = expected_tokens(body) if limits is not None and limits.tpm is not None else 0
-    return Admitted(api.access, caller, await api.access.admit(caller, model, tokens))
+    if limits is None or (limits.tpm is None and not limits.has_budget):
+        return Admitted(api.access, caller, await api.access.admit(caller, model, 0))
+    usage = expected_usage(body)
+    nano = 0
+    if limits.has_budget:
+        models = [name or "" for name in api.node.fleet.catalog.routes.models_for(body)]
+        nano = round(highest_cost(api.node.fleet, models, usage))
+    return Admitted(api.access, caller, await api.access.admit(caller, model, usage.prompt + usage.completion, nano))
 
 
 def _allowed(api: ApiContext, caller: Caller, body: Mapping[str, Any]) -> str | None:

@@ -187,13 +187,19 @@ class Cluster:
             yield node
 
 
-async def submit(node: Node, ids: Iterable[str], model: str | Callable[[str], str] = "simulated", **request: Any) -> Job:
-    """Open a job of one short request for each id; the model servers count by the id. `model` may depend on it."""
+async def submit(
+    node: Node,
+    ids: Iterable[str],
+    model: str | Callable[[str], str] = "simulated",
+    prompt: Callable[[str], str] = "about {}".format,
+    **request: Any,
+) -> Job:
+    """Open a job of one request for each id; the model servers count by the id. `model` may depend on it, as `prompt` does."""
 
     async def lines() -> AsyncIterator[bytes]:
         for custom_id in ids:
             name = model if isinstance(model, str) else model(custom_id)
-            body = {"model": name, "messages": [{"role": "user", "content": f"about {custom_id}"}], "user": custom_id}
+            body = {"model": name, "messages": [{"role": "user", "content": prompt(custom_id)}], "user": custom_id}
             yield orjson.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}) + b"\n"
 
     owner = request["caller"].id if "caller" in request else ""

@@ -103,7 +103,13 @@ class _Lane:
 
 
 def expected_tokens(body: Mapping[str, Any]) -> int:
+    """Estimate the sum of the tokens that a request will use."""
+    usage = expected_usage(body)
+    return usage.prompt + usage.completion
+
+
+def expected_usage(body: Mapping[str, Any]) -> Usage:
     """Estimate what a request will use: the tokens of its prompt, and its limit for the answer."""
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     answer = min(limit, MOST_COMPLETION) if isinstance(limit, int) and limit > 0 else EXPECTED_COMPLETION
-    return prompt_tokens(body) + answer
+    return Usage(prompt_tokens(body), answer)

@@ -1,9 +1,14 @@
--- Takes in how a request of a key ended: gives its place back, corrects the tokens, adds what it cost.
--- KEYS: 1 buckets hash, 2 leases (see admit.lua), 3 nano-dollars spent today, 4 and this month
+-- Takes in how a request of a key ended: gives its place and what is reserved for it back, corrects the tokens, adds what it cost.
+-- KEYS: 1 buckets hash, 2 leases (see admit.lua), 3 nano-dollars spent today, 4 and this month, 5 reserved (see admit.lua)
 -- ARGV: 1 tokens a minute (0: no limit), 2 tokens used beyond those expected (fewer: negative), 3 the lease, 4 nano-dollars,
 --       5 and 6 how long the counters of today and of the month are kept (s)
 local tpm, beyond = tonumber(ARGV[1]), tonumber(ARGV[2])
 redis.call('ZREM', KEYS[2], ARGV[3])
+local reserved = redis.call('HGET', KEYS[5], ARGV[3])
+if reserved then
+  redis.call('HDEL', KEYS[5], ARGV[3])
+  redis.call('HINCRBY', KEYS[5], 'total', '-' .. reserved)
+end
 if tpm > 0 and beyond ~= 0 then
   local clock = redis.call('TIME')
   local now = clock[1] + clock[2] / 1000000

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -130,6 +131,32 @@ async def test_a_budget_that_is_spent(model: ProviderServer, start: StartServer,
         with pytest.raises(openai.RateLimitError) as caught:
             await ask_in_thread(poor)
     assert caught.value.code == "insufficient_quota"
+
+
+async def test_requests_at_once_overrun_a_budget_by_one_request_at_most(
+    model: ProviderServer, start: StartServer, redis: AsyncRedis
+) -> None:
+    both = threading.Barrier(2)
+
+    def together(_: Heard) -> Script:
+        both.wait(PATIENCE_S)  # the two that the budget has room for are under way at once
+        return Script()
+
+    model.answer = together
+    endpoint = model.endpoint(name="one", models={"m": "m"}, price=Price(1000.0, 0.0))
+    gateway = start(endpoints=(endpoint,), retry_count=0, api_keys=("the-admins-secret",))
+    record, secret = await KeyStore(redis).create(KeyOrder("poor", limits=Limits(budget_day=0.02)))
+    headers = {"authorization": f"Bearer {secret}"}
+    # Each is expected to cost 9 thousandths of a dollar, and costs 12.
+    asked = {"model": "m", "messages": [{"role": "user", "content": "Hi, Hi, Hi, Hi, Hi"}], "max_tokens": 5}
+    async with httpx.AsyncClient(timeout=PATIENCE_S, headers=headers) as caller:
+        answers = await asyncio.gather(*(caller.post(f"{gateway.url}/v1/chat/completions", json=asked) for _ in range(64)))
+        assert sorted(Counter(answer.status_code for answer in answers).items()) == [(200, 2), (429, 62)]
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert refused.headers["retry-after"] == "1" and "reserved" in refused.json()["error"]["message"]
+        spent = (await caller.post(f"{gateway.url}/v1/chat/completions", json=asked)).json()["error"]
+    assert len(model.heard) == 2 and spent["code"] == "insufficient_quota"
+    assert await redis.hget(f"rb:reserved:{record.id}", "total") == b"0"
 
 
 async def test_usage_is_counted_for_the_key_and_shown_to_it_alone(client: Any, gateway: LiveServer) -> None:

@@ -42,7 +42,7 @@ async def caller_of(access: Access, keys: KeyStore, name: str = "team", **limits
     return caller
 
 
-async def refusal(access: Access, caller: Caller, tokens: int = 0) -> Refused:
+async def refusal(access: Access, caller: Caller, tokens: int = 0, nano: int = 0) -> Refused:
     with pytest.raises(Refused) as refused:
-        await access.admit(caller, "m", tokens)
+        await access.admit(caller, "m", tokens, nano)
     return refused.value

@@ -1,11 +1,14 @@
 """Budgets of keys, by day and month."""
 
+import asyncio
+
 import pytest
 from access_bench import MakeAccess, Time, caller_of, refusal
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access import (
+    Admission,
     KeyStore,
     Refusal,
     redis_keys,
@@ -63,6 +66,38 @@ async def test_an_answer_without_a_known_cost_spends_nothing(access: MakeAccess,
     caller = await caller_of(one, keys, budget_day=1.0)
     await one.finish(caller, await one.admit(caller, "m", 0), 10, None)
     assert await redis.keys("rb:spent:*") == []
+
+
+async def test_requests_at_once_reserve_what_they_may_cost(access: MakeAccess, keys: KeyStore, redis: AsyncRedis) -> None:
+    one, two = access(), access()
+    caller = await caller_of(one, keys, budget_day=0.01)
+    asked = [(one, two)[number % 2].admit(caller, "m", 0, 4_000_000) for number in range(64)]
+    admitted = [each for each in await asyncio.gather(*asked, return_exceptions=True) if isinstance(each, Admission)]
+    assert len(admitted) == 2, "a third might cost more than is left"
+    refused = await refusal(two, caller, nano=4_000_000)
+    assert (refused.kind, refused.retry_after) == (Refusal.PARALLEL, 1.0) and "reserved" in refused.message
+    for admission in admitted:
+        await two.finish(caller, admission, 0, None)  # held by another process or not, it is given back once
+        await one.finish(caller, admission, 10, 1_000_000)
+    assert await redis.hgetall(redis_keys.reserved(caller.id)) == {b"total": b"0"}
+    last = await one.admit(caller, "m", 0, 10**30)
+    assert (await refusal(one, caller, nano=1)).kind is Refusal.PARALLEL
+    await one.finish(caller, last, 10, 20_000_000)
+    assert (await refusal(one, caller)).kind is Refusal.BUDGET
+
+
+async def test_what_a_dead_process_had_reserved_is_free_again(access: MakeAccess, keys: KeyStore, redis: AsyncRedis) -> None:
+    dead, living = access(), access()
+    caller = await caller_of(living, keys, budget_month=0.01)
+    lost = await dead.admit(caller, "m", 0, 5_000_000)
+    held = await living.admit(caller, "m", 0, 5_000_000)
+    assert (await refusal(living, caller, nano=1)).kind is Refusal.PARALLEL
+    await redis.zadd(redis_keys.leases(caller.id), {lost.lease: 1})
+    other = await living.admit(caller, "m", 0, 4_000_000)
+    await dead.finish(caller, lost, 10, 1)
+    for admission in (held, other):
+        await living.finish(caller, admission, 10, 1)
+    assert await redis.hget(redis_keys.reserved(caller.id), "total") == b"0"
 
 
 async def test_money_spent_while_redis_was_away_is_told_later(
