@@ -9,6 +9,8 @@ INSTALL = $(UV) --compile-bytecode --require-hashes --no-deps -r $(1) || $(PIP) 
 PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
 CLIENTS := tests/clients/.venv
+FRAMEWORKS := tests/frameworks/.venv
+LLAMAINDEX := tests/frameworks/.venv-llamaindex
 
 .PHONY: unit setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
 
@@ -73,16 +75,32 @@ $(LITELLM)/.ready: tests/litellm/requirements.txt pyproject.toml
 	$(LITELLM)/bin/python -m pip --disable-pip-version-check --quiet install -r tests/litellm/requirements.txt --editable '.[litellm]'
 	@touch $@
 
-# The SDKs, commands and frameworks that people have, unmodified, against `roadbalancer up` with a simulated endpoint. They have an
-# environment of their own, with a Node of its own. The newer pip is for resolving: that of Python 3.11 gives up on LangChain.
-test-clients: $(VENV)/.ready $(CLIENTS)/.ready
-	ROADBALANCER=$(abspath $(BIN)/roadbalancer) $(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini --confcutdir tests/clients tests/clients
+# The SDKs, commands and frameworks that people have, unmodified, against `roadbalancer up` with a simulated endpoint, and over Claude
+# and Gemini. They have environments of their own, the first with a Node of its own. The newer pip is for resolving: that of Python
+# 3.11 gives up on LangChain.
+test-clients: export ROADBALANCER = $(abspath $(BIN)/roadbalancer)
+test-clients: export FAKE_PROVIDERS_PYTHON = $(abspath $(BIN)/python)
+test-clients: $(VENV)/.dev $(CLIENTS)/.ready $(FRAMEWORKS)/.ready $(LLAMAINDEX)/.ready
+	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini --confcutdir tests/clients tests/clients
+	$(FRAMEWORKS)/bin/python -m pytest -c tests/frameworks/pytest.ini --confcutdir tests/frameworks tests/frameworks \
+	  --ignore tests/frameworks/test_llamaindex.py
+	$(LLAMAINDEX)/bin/python -m pytest -c tests/frameworks/pytest.ini --confcutdir tests/frameworks tests/frameworks/test_llamaindex.py
 
 $(CLIENTS)/.ready: tests/clients/requirements.txt tests/clients/package-lock.json
 	$(PYTHON) -m venv --clear $(CLIENTS)
 	$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install 'pip>=26'
 	$(CLIENTS)/bin/python -m pip --quiet install -r tests/clients/requirements.txt
 	PATH=$(abspath $(CLIENTS)/bin):$$PATH npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(FRAMEWORKS)/.ready: tests/frameworks/requirements.txt
+	$(PYTHON) -m venv --clear $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip --disable-pip-version-check --quiet install -r tests/frameworks/requirements.txt
+	@touch $@
+
+$(LLAMAINDEX)/.ready: tests/frameworks/requirements-llamaindex.txt
+	$(PYTHON) -m venv --clear $(LLAMAINDEX)
+	$(LLAMAINDEX)/bin/python -m pip --disable-pip-version-check --quiet install -r tests/frameworks/requirements-llamaindex.txt
 	@touch $@
 
 # Builds the image, brings the Compose file up, kills a worker mid-job, and checks that nothing is lost. Needs Docker.
