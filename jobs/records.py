@@ -151,7 +151,7 @@ class Job:
     of its `canary` (0: none). `waiting` says what keeps its lines from being finished, None while
     they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
     `checks` is what its answers have to pass (see jobs.checks). Answers of other jobs that are not older than `cache` seconds are
-    used (0: none are).
+    used (0: none are). `price_class` is how its lines are processed, "" for each endpoint's own.
 
     In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
     result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
@@ -182,6 +182,7 @@ class Job:
     max_cost: float | None = None
     canary: int = 0
     cache: int = 0
+    price_class: str = ""
     paused: PauseReason | None = None
     waiting: Waiting | None = None
     shares: dict[str, int] = field(default_factory=dict)
@@ -259,6 +260,7 @@ class Job:
             max_cost=count("max_cost_nano") / NANO if "max_cost_nano" in fields else None,
             canary=count("canary"),
             cache=count("cache"),
+            price_class=fields.get("price_class", ""),
             paused=PauseReason(fields["paused"]) if fields.get("paused") else None,
             waiting=Waiting.from_json(fields["waiting"]) if fields.get("waiting") and not fields.get("paused") else None,
             shares={name.removeprefix("at:"): int(lines) for name, lines in fields.items() if name.startswith("at:")},

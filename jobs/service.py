@@ -1,12 +1,13 @@
 """The job service: submit, watch, read and cancel jobs."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
 from balancer.state.redis_connection import AsyncRedis
+from balancer.usage.price_class import PriceClass, has_flex
 from jobs.access.record import KeyRecord, Limits
 from jobs.access.refusals import Refused
 from jobs.access.store import KeyStore
@@ -130,6 +131,8 @@ class JobService:
         self._check_recheck(request)
         request.caller.check_priority(request.priority)
         errors = file.errors or await self._errors_against_fleet(file, request.path)
+        if request.price_class == PriceClass.FLEX and not errors:
+            self._check_flex(file.models)
         if request.max_cost is not None:
             check_cap(request.max_cost)
             if not errors:
@@ -138,6 +141,13 @@ class JobService:
         if cache > LONGEST_CACHE:
             raise InvalidRequest(f"cache may be {LONGEST_CACHE // 86400}d at most", "cache", "invalid_value")
         return NewJob(request, file, seconds, errors, cache_seconds=int(cache))
+
+    def _check_flex(self, models: Iterable[str]) -> None:
+        names = {name for model in models for name in self._fleet.catalog.serving(model or None)}
+        if not any(has_flex(self._fleet.endpoints[name]) for name in names):
+            known = "one at https://api.openai.com/v1 has it, and one with `price_class: flex`"
+            message = f"no endpoint that serves these models has flex processing: {known}"
+            raise InvalidRequest(message, "price_class", "invalid_value")
 
     def _check_recheck(self, request: JobRequest) -> None:
         if request.checks and (model := checks_of(request.checks).model):
@@ -263,6 +273,8 @@ def _check_choices(request: JobRequest) -> None:
         raise InvalidRequest(f"a canary has 1 to {MOST_CANARY_LINES:,} lines", "canary", "invalid_value")
     if request.order not in ORDERS:
         raise InvalidRequest(f"order must be {' or '.join(ORDERS)}", "order", "invalid_value")
+    if request.price_class not in ("", *PriceClass):
+        raise InvalidRequest(f"price_class must be {' or '.join(PriceClass)}", "price_class", "invalid_value")
     if request.checks and request.path != CHAT_PATH:
         raise InvalidRequest(f"checks are for chats, and not for {request.path}", "checks", "invalid_value")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from balancer.endpoint import Endpoint
 from balancer.fleet.sending import asking
 from balancer.fleet.slot import Slot, SlotLapsed
 from balancer.outcome import Failure, FailureKind, Outcome, Usage
@@ -16,6 +17,7 @@ from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp,
 from balancer.runtime.record import record
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
+from balancer.usage.price_class import PriceClass, asking_for
 from jobs.checks import checks_of
 from jobs.records import Job
 from jobs.results.history import NO_HISTORY, LineHistory
@@ -35,6 +37,8 @@ AFTER_TOO_MANY = 0.1
 """Seconds that a slot rests whose request was one too many: the next one would be too, until the limit is lowered everywhere."""
 URGENT = 0.5
 """What a job that is short of time has before its equals in priority."""
+LAST_OF_WINDOW = 1800.0
+"""Seconds before a job's end (or a third of its window, if that is less) from which on its lines are processed as usual."""
 PROBES = 2
 """Requests that each process sends at once to find out whether a failing endpoint is well again."""
 
@@ -122,6 +126,9 @@ class LineSender:
         self._fleet = context.fleet
         self._hedging = context.hedging
         self._may_hedge = job.max_cost is None
+        self._price_class = job.price_class
+        window = job.expires_at - job.times.get("in_progress_at", job.created_at)
+        self._flex_until = 0.0 if job.is_urgent else job.expires_at - min(LAST_OF_WINDOW, window / 3)
         self._checks = checks_of(job.checks) if job.checks else None
         self._most_rechecks = self._checks.attempts if self._checks is not None else 0
         self._rng = context.rng
@@ -240,8 +247,17 @@ class LineSender:
 
     def _asking(self, line: Line, target: Target) -> Mapping[str, Any]:
         endpoint = self._fleet.endpoints.get(target.endpoint)
-        marks = line.shares_prefix and endpoint is not None and endpoint.cache
-        return asking(cache_marked(line.body) if marks else line.body, target.model)
+        if endpoint is None:
+            return asking(line.body, target.model)
+        body = cache_marked(line.body) if line.shares_prefix and endpoint.cache else line.body
+        if self._price_class or endpoint.price_class != PriceClass.STANDARD:
+            body = asking_for(self._class_at(endpoint), endpoint, body)
+        return asking(body, target.model)
+
+    def _class_at(self, endpoint: Endpoint) -> PriceClass:
+        """Return how a line is to be processed now: standard where what is left of the job's window is too short for another."""
+        short_of_time = time.time() > self._flex_until
+        return PriceClass.STANDARD if short_of_time else PriceClass(self._price_class or endpoint.price_class)
 
     def is_late(self, line: Line) -> bool:
         """Whether a line that is in flight takes longer than usual."""

@@ -62,6 +62,7 @@ class BulkRequest:
     canary: Canary | None = None
     fail_fast: bool = False
     cache: str = ""
+    price_class: str = ""
 
 
 class Display(Protocol):
@@ -173,6 +174,7 @@ class BulkRun:
             dedupe=self._request.dedupe,
             canary=self._request.canary,
             cache=self._request.cache,
+            price_class=self._request.price_class,
         )
         try:
             errors = await node.service.check(request)

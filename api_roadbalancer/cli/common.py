@@ -22,6 +22,7 @@ __all__ = [
     "Dedupe",
     "JobId",
     "MaxCost",
+    "PriceClassOption",
     "canary_from_options",
     "wide_console",
     "with_node",
@@ -39,6 +40,12 @@ Dedupe = Annotated[
 ]
 Cache = Annotated[
     str, typer.Option(metavar="AGE", help="Use answers of other jobs that are not older: 30d, 12h. Never, if left out.")
+]
+PriceClassOption = Annotated[
+    str,
+    typer.Option(
+        "--price-class", metavar="CLASS", help="standard, or flex: half the price and slower, where an endpoint has it."
+    ),
 ]
 CanaryLines = Annotated[
     int | None, typer.Option("--canary", metavar="N", min=1, help="Pause after the first N lines, to look at their answers.")

@@ -20,6 +20,7 @@ from api_roadbalancer.cli.common import (
     Dedupe,
     JobId,
     MaxCost,
+    PriceClassOption,
     canary_from_options,
     wide_console,
     with_node,
@@ -68,6 +69,7 @@ def submit(
     order: Annotated[str, typer.Option(help="auto: lines that begin alike one after the other; input: as they stand.")] = "auto",
     dedupe: Dedupe = None,
     cache: Cache = "",
+    price_class: PriceClassOption = "",
     canary: CanaryLines = None,
     canary_random: CanaryRandom = False,
     max_cost: MaxCost = None,
@@ -88,7 +90,17 @@ def submit(
         file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
         path = next(iter(file.paths), CHAT_PATH)
         request = JobRequest(
-            file.id, path, window, priority, background, order, max_cost=max_cost, dedupe=dedupe, canary=first, cache=cache
+            file.id,
+            path,
+            window,
+            priority,
+            background,
+            order,
+            max_cost=max_cost,
+            dedupe=dedupe,
+            canary=first,
+            cache=cache,
+            price_class=price_class,
         )
         if named is not None:
             request = replace(request, job_id=named[0], request_digest=named[1])

@@ -15,7 +15,16 @@ from rich.console import Console
 from api_roadbalancer.bulk.display import TerminalDisplay
 from api_roadbalancer.bulk.run import BulkRun
 from api_roadbalancer.cli.canary import ask, show_canary
-from api_roadbalancer.cli.common import WIDE, Cache, CanaryLines, CanaryRandom, Dedupe, MaxCost, canary_from_options
+from api_roadbalancer.cli.common import (
+    WIDE,
+    Cache,
+    CanaryLines,
+    CanaryRandom,
+    Dedupe,
+    MaxCost,
+    PriceClassOption,
+    canary_from_options,
+)
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run_request import RunRequest, Templates, checks_from_options, how_to_go_on, place_of
 from api_roadbalancer.input_source import input_file, is_elsewhere
@@ -94,6 +103,7 @@ def run(
     ] = None,
     dedupe: Dedupe = None,
     cache: Cache = "",
+    price_class: PriceClassOption = "",
     canary: CanaryLines = None,
     canary_random: CanaryRandom = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on after the canary without asking.")] = False,
@@ -122,7 +132,7 @@ def run(
         request = RunRequest(
             file, out, window, workers, config, max_cost, force, endpoints, rows, plain, source if is_elsewhere(source) else "",
             retry_failed, checks, dedupe,
-            canary=first, confirms=yes, fail_fast=fail_fast, cache=cache,
+            canary=first, confirms=yes, fail_fast=fail_fast, cache=cache, price_class=price_class,
         )  # fmt: skip
         check_place(request.out, file)
         session = stack.enter_context(open_session(config, endpoints))

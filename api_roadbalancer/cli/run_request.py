@@ -65,6 +65,7 @@ class RunRequest:
     confirms: bool = False
     fail_fast: bool = False
     cache: str = ""
+    price_class: str = ""
 
     @property
     def name(self) -> str:
@@ -95,6 +96,7 @@ class RunRequest:
             canary=self.canary,
             fail_fast=self.fail_fast,
             cache=self.cache,
+            price_class=self.price_class,
         )
 
     def _chunks(self) -> AsyncIterator[bytes]:

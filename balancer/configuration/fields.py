@@ -3,7 +3,7 @@
 import datetime
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -171,3 +171,4 @@ class EndpointFields(Checked):
     drop_params: bool = False
     stream_upstream: bool = False
     cache: bool = False
+    price_class: Literal["standard", "flex"] = "standard"

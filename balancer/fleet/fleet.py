@@ -38,6 +38,7 @@ from balancer.state.health import Circuit
 from balancer.state.rate_limits.shared import expected_tokens
 from balancer.state.shared_state import SharedState
 from balancer.state.slots.fair_queue import ONE_FLOW, Flow
+from balancer.usage.price_class import PriceClass, asking_for, timeout_of
 from balancer.usage.pricing import cost_of
 from balancer.usage.token_guess import guessed_usage
 
@@ -158,7 +159,7 @@ class Fleet:
         try:
             if path not in connection.adapter.paths:
                 raise RequestRefused("url", f"{connection.endpoint.name} does not answer requests to {path}")
-            asked = await self._with_model(connection.endpoint, body)
+            asked = await self._with_model(connection.endpoint, self._in_price_class(connection.endpoint, body))
             if connection.endpoint.stream_upstream and path == CHAT_PATH:
                 asked = {**asked, "stream": True}
             call = connection.adapter.call(connection.endpoint, path, asked)
@@ -167,7 +168,7 @@ class Fleet:
         slot.sent = True
         version = self.limits.begin(slot.endpoint)
         try:
-            outcome = await self._outcome(connection, call, api_key, slot)
+            outcome = await self._outcome(connection, call, api_key, slot, timeout_of(asked, self._timeout))
         except SlotLapsed:
             self.limits.end(slot.endpoint, version, None)
             slot.sent = False
@@ -192,13 +193,20 @@ class Fleet:
         if self.usage is not None:
             self.usage.record(connection.endpoint, outcome, owner)
 
-    async def _outcome(self, connection: EndpointConnection, call: Call, api_key: str | None, slot: Slot) -> Outcome:
+    def _in_price_class(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return (
+            body if endpoint.price_class == PriceClass.STANDARD else asking_for(PriceClass(endpoint.price_class), endpoint, body)
+        )
+
+    async def _outcome(
+        self, connection: EndpointConnection, call: Call, api_key: str | None, slot: Slot, timeout: float
+    ) -> Outcome:
         name = connection.endpoint.name
         started = time.perf_counter()
         connection.signs.begin()
         try:
             request = connection.request(call.path, api_key)
-            response = await self._client.send(request, call.body, self._timeout, call.stream, slot.check)
+            response = await self._client.send(request, call.body, timeout, call.stream, slot.check)
             connection.signs.alive()
         except HttpError as exc:
             return Outcome(name, time.perf_counter() - started, failure=failure_of(exc), model=call.model)
@@ -239,7 +247,8 @@ class Fleet:
         """
         connection = self._connections[slot.endpoint]
         try:
-            call = connection.adapter.call(connection.endpoint, path, await self._with_model(connection.endpoint, body))
+            asked = await self._with_model(connection.endpoint, self._in_price_class(connection.endpoint, body))
+            call = connection.adapter.call(connection.endpoint, path, asked)
             request = connection.request(call.path, api_key)
         except RequestRefused as exc:
             on_end(_refused(slot.endpoint, exc))
@@ -249,7 +258,8 @@ class Fleet:
             return
         slot.sent = True
         signs = connection.signs
-        reading = StreamReading(slot.endpoint, connection.adapter, call, body, self._timeout, self._max_answer_bytes, signs.alive)
+        timeout = timeout_of(asked, self._timeout)
+        reading = StreamReading(slot.endpoint, connection.adapter, call, body, timeout, self._max_answer_bytes, signs.alive)
         signs.begin()
         version = self.limits.begin(slot.endpoint)
         try:

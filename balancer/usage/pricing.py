@@ -36,7 +36,7 @@ def cost_of(usage: Usage, endpoint: Endpoint, model: str, tier: str = "") -> flo
     """Return the cost of one request to `endpoint` for `model` (the upstream name) in USD, None where the price is not known.
 
     `tier` is the service tier that the answer names: `flex` costs half, `priority` more by a factor that is not known here. An
-    endpoint's own price holds for every tier.
+    endpoint's own price is that of its price class: `flex` costs half of the one for standard processing. All others cost it.
 
     It is a whole number of nanodollars: `round(cost * 1e9)` gives that back, for sums without an error.
     """
@@ -55,9 +55,11 @@ def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str, tier: str = "") -
     else:
         return None
     nano = None if tariff is None else tariff.nano_cost(usage)
-    if nano is None or price is not None or tier not in _TIERS:
+    if nano is None or tier not in _TIERS:
         return nano
-    return (nano + 1) // 2 if tier == _FLEX else None
+    if tier == _FLEX:
+        return nano if price is not None and endpoint.price_class == _FLEX else (nano + 1) // 2
+    return nano if price is not None else None
 
 
 def has_no_price(endpoint: Endpoint) -> bool:

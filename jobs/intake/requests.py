@@ -28,7 +28,8 @@ class JobRequest:
     wants; at `max_cost` (USD) the job pauses. `order` is `auto`, or `input` to send the lines as they stand. `dedupe` is whether
     the same request is sent once: always, never, or (None) if the same answer can be expected (see
     jobs.intake.repeats.is_repeatable). After the lines of a `canary` it pauses. With `cache` (a number and a unit) a request that
-    another job of the caller's had answered within that time gets that answer. `checks` is what its answers have to pass (see
+    another job of the caller's had answered within that time gets that answer. `price_class` is how its lines are processed (see
+    balancer.usage.price_class), "" for each endpoint's own. `checks` is what its answers have to pass (see
     jobs.checks). `request_digest` is kept with the job, to tell a repeat of the request that made it from another one.
     """
 
@@ -48,6 +49,7 @@ class JobRequest:
     dedupe: bool | None = None
     canary: Canary | None = None
     cache: str = ""
+    price_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,8 @@ class JobStore:
             fields["cache"] = new.cache_seconds
         if request.checks:
             fields["checks"] = request.checks
+        if request.price_class:
+            fields["price_class"] = request.price_class
         if request.output_ttl:
             fields["output_ttl"] = request.output_ttl
         if request.max_cost is not None:

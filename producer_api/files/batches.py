@@ -38,6 +38,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
         background=body.background,
         order=body.order,
         dedupe=body.dedupe,
+        price_class=body.price_class,
         cache=body.cache,
         metadata=body.metadata,
         output_ttl=expiry.seconds if expiry else None,

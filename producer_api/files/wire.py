@@ -89,9 +89,9 @@ class OutputExpiry(BaseModel):
 class BatchCreate(BaseModel):
     """What makes a batch. These fields are ours: batches of a higher `priority` go first (-100 to 100), a `background` one takes
     only what no other wants; `order: input` sends the lines as they stand; `dedupe` says whether the same request is sent once,
-    `cache` how old another job's answer may be (see /api/v1/jobs); one that has cost `max_cost` (USD) pauses, which /api/v1/jobs
-    shows and changes; `checks` are what answers have to pass, and `recheck` says how a request is repeated whose answer fails
-    them."""
+    `cache` how old another job's answer may be, and `price_class` how lines are processed (see /api/v1/jobs); one that has cost
+    `max_cost` (USD) pauses, which /api/v1/jobs shows and changes; `checks` are what answers have to pass, and `recheck` says how
+    a request is repeated whose answer fails them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -104,6 +104,7 @@ class BatchCreate(BaseModel):
     background: bool = False
     order: Literal["auto", "input"] = "auto"
     dedupe: bool | None = None
+    price_class: Literal["", "standard", "flex"] = ""
     cache: str = ""
     max_cost: Annotated[float, Field(strict=True)] | None = None
     checks: CheckList = []

@@ -159,6 +159,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         background=body.background,
         order=body.order,
         dedupe=body.dedupe,
+        price_class=body.price_class,
         cache=body.cache,
         canary=Canary(body.canary.lines, body.canary.random) if body.canary else None,
         metadata=body.metadata,

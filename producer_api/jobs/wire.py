@@ -39,7 +39,9 @@ class JobCreate(BaseModel):
     With `dedupe`, the same request is sent once, and each line that repeats it gets its answer; if it is left out, only where the
     answers would be the same (temperature 0 or a seed, or nothing is generated). `order: input` sends the lines as they stand,
     instead of those that begin alike one after the other. After the lines of a `canary` the job is `paused` until the canary is
-    set to null. With `cache` (such as `30d`, 90 days at most) requests that another job has had answered get that answer.
+    set to null. `price_class: flex` has lines processed at half the price and more slowly where an endpoint has flex processing,
+    and as usual near the end of the window. With `cache` (such as `30d`, 90 days at most) requests that another job has had
+    answered get that answer.
 
     Every further field is a chat field (`model`, `max_tokens`, `temperature` and so on): the default of each request that
     does not have it. Requests are numbered in the order prompts, messages, requests.
@@ -57,6 +59,7 @@ class JobCreate(BaseModel):
     background: bool = False
     order: Literal["auto", "input"] = "auto"
     dedupe: bool | None = None
+    price_class: Literal["", "standard", "flex"] = ""
     canary: JobCanary | None = None
     cache: str = ""
     metadata: dict[str, str] | None = None
@@ -227,6 +230,7 @@ class JobObject(BaseModel):
     cost: JobCost
     max_cost: float | None
     canary: int | None
+    price_class: str | None
     paused: JobPause | None
     waiting: JobWaiting | None
     projection: JobProjection | None
@@ -264,6 +268,7 @@ class JobObject(BaseModel):
             cost=JobCost(usd=job.cost, unpriced_lines=job.unpriced, saved_by_cache=job.saved),
             max_cost=job.max_cost,
             canary=job.canary or None,
+            price_class=job.price_class or None,
             paused=JobPause(reason=job.paused, since=job.times.get("paused_at")) if job.paused else None,
             waiting=JobWaiting.of(job.waiting),
             projection=_projection(job),

@@ -42,7 +42,7 @@ class Account:
     """What the servers told of each line: an account that knows nothing of ours."""
 
     def __init__(self) -> None:
-        self.told: dict[str, tuple[str, Usage]] = {}
+        self.told: dict[str, tuple[str, str, Usage]] = {}
         self.requests = 0
 
     def answering(self, provider: str, counts: tuple[str, ...]) -> Any:
@@ -56,19 +56,21 @@ class Account:
             prompt = rng.randrange(20, 400_000)
             usage = Usage(prompt, rng.randrange(1, 5_000), rng.randrange(0, prompt), 0)
             usage = Usage(**{name: getattr(usage, name) for name in counts})
-            self.told[text.rpartition(" ")[2]] = (provider, usage)
+            # Only OpenAI has flex processing: the others are not asked for it.
+            assert heard.service_tier is None or provider in ("openai", "vllm")
+            self.told[text.rpartition(" ")[2]] = (provider, heard.service_tier or "", usage)
             return Script(f"{SECRET_ANSWER} to {text}", usage=usage)
 
         return answer
 
     def cost(self) -> Decimal:
-        return sum((_cost(provider, usage) for provider, usage in self.told.values()), Decimal(0))
+        return sum((_cost(*each) for each in self.told.values()), Decimal(0))
 
 
-def _cost(provider: str, usage: Usage) -> Decimal:
+def _cost(provider: str, tier: str, usage: Usage) -> Decimal:
     if provider in OWN_PRICES:
         into, out = (Decimal(str(price)) for price in OWN_PRICES[provider])
-        return (usage.prompt * into + usage.completion * out) / 1_000_000
+        return (usage.prompt * into + usage.completion * out) / 1_000_000 / (2 if tier == "flex" else 1)
     counted = LibraryUsage(input_tokens=usage.prompt, output_tokens=usage.completion, cache_read_tokens=usage.cached)
     return calc_price(counted, MODELS[provider], provider_id=LIBRARY[provider]).total_price
 
@@ -95,6 +97,7 @@ def fleet(cluster: Cluster, account: Account) -> Iterator[Cluster]:
                 "models": {"m": model},
                 "api_key": KEY,
                 "max_concurrency": 16,
+                "drop_params": True,
                 **({"options": endpoint.options} if endpoint.options else {}),
                 **({"price": {"input": price[0], "output": price[1]}} if price else {}),
             }
@@ -116,6 +119,7 @@ async def test_a_thousand_lines_over_five_providers(fleet: Cluster, account: Acc
                 "body": {
                     "model": "m",
                     "max_tokens": 5_000,
+                    **({"service_tier": "flex"} if int(custom_id[-1]) % 2 else {}),
                     "messages": [
                         {"role": "system", "content": "Be brief."},
                         {"role": "user", "content": f"{SECRET_PROMPT} {custom_id}"},
@@ -133,7 +137,7 @@ async def test_a_thousand_lines_over_five_providers(fleet: Cluster, account: Acc
         await _assert_usage(url, account)
         assert set(job.shares) == set(MODELS), "every provider answered some"
         job_object = HTTP.get(f"{url}/api/v1/jobs/{job.id}").json()
-        assert job_object["tokens"]["input"] == sum(usage.prompt for _, usage in account.told.values())
+        assert job_object["tokens"]["input"] == sum(usage.prompt for _, _, usage in account.told.values())
         await _assert_discreet(fleet, node, url)
 
 
@@ -154,7 +158,8 @@ def _assert_alike(output: list[dict[str, Any]]) -> None:
 
 
 def _assert_sums(job: Any, account: Account) -> None:
-    usages = [usage for _, usage in account.told.values()]
+    usages = [usage for _, _, usage in account.told.values()]
+    assert {tier for provider, tier, _ in account.told.values() if provider == "openai"} == {"", "flex"}
     assert len(usages) == LINES
     assert job.tokens.prompt == sum(usage.prompt for usage in usages)
     assert job.tokens.completion == sum(usage.completion for usage in usages)
@@ -175,11 +180,12 @@ async def _assert_usage(url: str, account: Account) -> None:
         lambda: sum(row["requests"] for row in by_endpoint().values()) == account.requests, 10, "the account to be written"
     )
     for provider, row in by_endpoint().items():
-        own = [usage for name, usage in account.told.values() if name == provider]
+        mine = [each for each in account.told.values() if each[0] == provider]
+        own = [usage for _, _, usage in mine]
         assert row["requests"] - row["errors"] == len(own)
         assert row["tokens"]["input"] == sum(usage.prompt for usage in own)
         assert row["tokens"]["output"] == sum(usage.completion for usage in own)
-        expected = sum((_cost(provider, usage) for usage in own), Decimal(0))
+        expected = sum((_cost(*each) for each in mine), Decimal(0))
         assert abs(Decimal(str(row["cost"])) - expected) < Decimal("0.005")
 
 

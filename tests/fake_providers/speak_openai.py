@@ -54,6 +54,7 @@ class OpenAIFakeProvider(FakeProvider):
             max_tokens=request.get("max_completion_tokens") or request.get("max_tokens"),
             temperature=request.get("temperature"),
             stream=bool(request.get("stream")),
+            service_tier=request.get("service_tier"),
         )
 
     def say(self, told: Script, heard: Heard) -> Reply:
@@ -66,6 +67,7 @@ class OpenAIFakeProvider(FakeProvider):
             "model": heard.model,
             "choices": [{"index": 0, "message": message, "finish_reason": told.ending.value, "logprobs": None}],
             "usage": _usage(told.usage),
+            **({"service_tier": heard.service_tier} if heard.service_tier else {}),
         }
         ChatCompletion.model_validate(completion)
         return Reply(200, orjson.dumps(completion))

@@ -102,6 +102,8 @@ class Heard:
     max_tokens: int | None = None
     temperature: float | None = None
     stream: bool = False
+    service_tier: str | None = None
+    """Where the format has one; the answer is processed in it."""
 
 
 class Ending(Enum):

@@ -28,6 +28,8 @@ _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", 
 """OpenAI's `reasoning_effort` -> `output_config.effort`. The remaining one, `none`, turns thinking off."""
 _SERVICE_TIERS = {"auto": "auto", "priority": "auto", "default": "standard_only", "standard_only": "standard_only"}
 """OpenAI's tiers -> Anthropic's. `auto` is the only one that may use priority capacity."""
+_TIERS_OF_OTHERS = ("flex", "scale", "fast")
+"""OpenAI's tiers that Anthropic has not: `drop_params` leaves them out."""
 
 
 def version_of(endpoint: Endpoint) -> str:
@@ -58,6 +60,8 @@ def _fields(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
     given = apply_endpoint(endpoint, body)
     if not with_sampling and body.get("temperature") is None:
         given = {**given, "temperature": None}  # the endpoint's default is nothing that the user asked for
+    if endpoint.drop_params and given.get("service_tier") in _TIERS_OF_OTHERS:
+        given = {name: value for name, value in given.items() if name != "service_tier"}
     return known_fields(given, _FIELDS_WITH_SAMPLING if with_sampling else _FIELDS, endpoint, "Anthropic")
 
 

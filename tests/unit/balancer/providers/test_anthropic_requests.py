@@ -86,6 +86,7 @@ def test_sampling_passes_only_where_the_version_takes_it() -> None:
     for name, value in sampling.items():
         assert refused(**{name: value}).param == name
     assert "drop_params" in refused(temperature=0.5).reason
+    assert "service_tier" not in sent(replace(HERE, drop_params=True), service_tier="flex")
     assert not sampling.keys() & sent(replace(HERE, drop_params=True), **sampling, seed=7).keys()
 
 

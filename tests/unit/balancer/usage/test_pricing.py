@@ -231,6 +231,10 @@ def test_a_service_tier_has_its_own_price(tier: str, share: float | None) -> Non
         assert saving_of(usage, OPENAI, "gpt-5.4-mini", tier) == pytest.approx(share * saving_of(usage, OPENAI, "gpt-5.4-mini"))
 
 
-def test_an_endpoints_own_price_holds_for_every_tier() -> None:
+def test_an_endpoints_own_price_is_that_of_its_price_class() -> None:
     own = replace(OPENAI, price=Price(1.0, 2.0))
-    assert cost_of(SOME, own, "m", "priority") == cost_of(SOME, own, "m")
+    standard = cost_of(SOME, own, "m")
+    assert standard is not None
+    assert cost_of(SOME, own, "m", "priority") == cost_of(SOME, own, "m", "default") == standard
+    assert cost_of(SOME, own, "m", "flex") == pytest.approx(standard / 2)
+    assert cost_of(SOME, replace(own, price_class="flex"), "m", "flex") == standard

@@ -1,0 +1,46 @@
+"""Price classes: what processing a request asks for, at which price (pure).
+
+`flex` is OpenAI's flex processing (platform.openai.com/docs/guides/flex-processing): half the price, slower, and refused with 429
+while there is no capacity for it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from balancer.endpoint import Endpoint
+
+__all__ = ["FLEX_TIMEOUT", "PriceClass", "asking_for", "has_flex", "timeout_of"]
+
+FLEX_TIMEOUT = 900.0
+"""Seconds for a request in flex processing, which the service itself recommends."""
+_OPENAI = "api.openai.com"
+_TIERS = {"flex": "flex", "standard": "default"}
+"""The class -> OpenAI's `service_tier`."""
+
+
+class PriceClass(StrEnum):
+    """What a request may cost, and how long it may take."""
+
+    STANDARD = "standard"
+    FLEX = "flex"
+
+
+def has_flex(endpoint: Endpoint) -> bool:
+    """Whether an endpoint has flex processing: OpenAI itself, and one that is configured for it."""
+    if endpoint.provider != "openai":
+        return False
+    return endpoint.price_class == PriceClass.FLEX or urlsplit(endpoint.url).hostname == _OPENAI
+
+
+def asking_for(price_class: PriceClass, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a request as its endpoint is to process it. One that names a service tier itself keeps it."""
+    if price_class == endpoint.price_class == PriceClass.STANDARD or "service_tier" in body or not has_flex(endpoint):
+        return body
+    return {**body, "service_tier": _TIERS[price_class]}
+
+
+def timeout_of(body: Mapping[str, Any], timeout: float) -> float:
+    """Return the seconds that a request may take, of which others may take `timeout`."""
+    return max(timeout, FLEX_TIMEOUT) if body.get("service_tier") == _TIERS["flex"] else timeout
