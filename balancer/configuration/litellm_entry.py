@@ -27,7 +27,10 @@ _PROVIDERS = {
     "together_ai": "together",
 }
 """LiteLLM's names for formats that have another one here."""
-_OPTIONS = {"azure": {"api_version": "version"}}
+_OPTIONS = {
+    "azure": {"api_version": "version"},
+    "bedrock": {"aws_region_name": "region", "aws_profile_name": "profile"},
+}
 """By provider, LiteLLM's names for options that have another one here."""
 _RESPONSES = "responses/"
 """`openai/responses/gpt-x` asks for OpenAI's Responses API."""
@@ -61,9 +64,9 @@ def read_entry(entry: LiteLLMEntry, env: Mapping[str, str], drop_params: bool) -
     upstream, options = _responses(provider, upstream)
     _check_pattern(entry.model_name, upstream)
     params = _params(entry.params, provider, env)
-    url = _url(provider, params)
     own = facts_of(provider).options
     options |= {name: str(value) for name, value in params.others().items() if name in own}
+    url = _url(provider, params, options)
     key, more = _from_environment(provider, env) if params.api_base is None else (None, {})
     options = more | options
     for path, reason in option_problems(provider, options):
@@ -108,6 +111,8 @@ def _provider_and_model(model: str) -> tuple[str, str]:
             raise LeftOut("litellm_params.model", f"{model!r} says no provider; write provider/{model or 'name'}")
         return known.provider, model
     provider = _PROVIDERS.get(prefix, prefix)
+    if provider == "bedrock":
+        name = name.removeprefix("converse/")
     problem = problem_with(provider)
     if problem:
         raise LeftOut("litellm_params.model", f"the provider {prefix!r} is not supported: {problem}")
@@ -150,8 +155,10 @@ def _filled(name: str, value: Any, env: Mapping[str, str]) -> Any:
     return env[variable]
 
 
-def _url(provider: str, params: LiteLLMParams) -> str:
+def _url(provider: str, params: LiteLLMParams, options: Mapping[str, str]) -> str:
     url = params.api_base or facts_of(provider).default_url
+    if url is None and provider == "bedrock" and options.get("region"):
+        url = f"https://bedrock-runtime.{options['region']}.amazonaws.com"
     if url is None:
         raise LeftOut("litellm_params.api_base", f"is needed: {provider} has no address of its own")
     url = url.rstrip("/")

@@ -27,11 +27,14 @@ class EndpointConnection:
         self._headers = adapter.headers(endpoint)
         self._requests: dict[str, PreparedRequest] = {}
 
-    def request(self, path: str, api_key: str | None = None) -> PreparedRequest:
-        """Return a request below the endpoint's URL, with its own key or a caller's. Raises ProtocolError."""
+    def request(self, path: str, body: bytes = b"", api_key: str | None = None) -> PreparedRequest:
+        """Return a request below the endpoint's URL, with its own key or a caller's. Raises ProtocolError, and ConfigurationError
+        where it can't be signed."""
         if api_key is not None:
             headers = self.adapter.headers(replace(self.endpoint, api_key=api_key))
             return PreparedRequest("POST", self.endpoint.url + path, headers, self.endpoint.name)
+        if signature := self.adapter.signature(self.endpoint, self.endpoint.url + path, body):
+            return PreparedRequest("POST", self.endpoint.url + path, {**self._headers, **signature}, self.endpoint.name)
         prepared = self._requests.get(path)
         if prepared is None:
             if len(self._requests) >= MOST_URLS:

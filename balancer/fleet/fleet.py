@@ -13,6 +13,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
+from balancer.errors import ConfigurationError
 from balancer.fleet.endpoint_connection import EndpointConnection
 from balancer.fleet.prober import Prober
 from balancer.fleet.slot import Slot, SlotLapsed
@@ -205,10 +206,10 @@ class Fleet:
         started = time.perf_counter()
         connection.signs.begin()
         try:
-            request = connection.request(call.path, api_key)
+            request = connection.request(call.path, call.body, api_key)
             response = await self._client.send(request, call.body, timeout, call.stream, slot.check)
             connection.signs.alive()
-        except HttpError as exc:
+        except (HttpError, ConfigurationError) as exc:
             return Outcome(name, time.perf_counter() - started, failure=failure_of(exc), model=call.model)
         finally:
             connection.signs.end()
@@ -249,11 +250,11 @@ class Fleet:
         try:
             asked = await self._with_model(connection.endpoint, self._in_price_class(connection.endpoint, body))
             call = connection.adapter.call(connection.endpoint, path, asked)
-            request = connection.request(call.path, api_key)
+            request = connection.request(call.path, call.body, api_key)
         except RequestRefused as exc:
             on_end(_refused(slot.endpoint, exc))
             return
-        except HttpError as exc:
+        except (HttpError, ConfigurationError) as exc:
             on_end(Outcome(slot.endpoint, 0.0, failure=failure_of(exc)))
             return
         slot.sent = True

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from balancer.errors import ConfigurationError
 from balancer.http import (
     MAX_ANSWER_BYTES,
     AnswerTooLarge,
@@ -23,7 +24,7 @@ from balancer.http import (
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome, Usage, tier_of
 from balancer.providers import Adapter, Call, StreamFault
 from balancer.providers.openai.adapter import usage_of
-from balancer.providers.sse import EventTooLarge, event_data
+from balancer.providers.sse import EventTooLarge
 from balancer.results import ChatChunk, first_choice, text_of
 from balancer.usage.token_guess import characters_in, guessed_usage
 
@@ -109,11 +110,11 @@ class StreamReading:
     async def _read(self, response: HttpStream) -> AsyncGenerator[ChatChunk, None]:
         self._status = response.status
         self._request_id = response.headers.get("x-request-id") or response.headers.get("request-id", "")
-        if response.status != 200 or "event-stream" not in response.headers.get("content-type", ""):
+        if response.status != 200 or self._adapter.stream_type not in response.headers.get("content-type", ""):
             for chunk in self._whole(response, await read_whole(response, self._max_answer_bytes)):
                 yield chunk
             return
-        async with aclosing(event_data(response)) as events:
+        async with aclosing(self._adapter.events(response)) as events:
             async for data in events:
                 self._on_sign()
                 for raw in self._translation.take(data):
@@ -159,8 +160,10 @@ class StreamReading:
         self._finished = False
 
 
-def failure_of(error: HttpError) -> Failure:
+def failure_of(error: HttpError | ConfigurationError) -> Failure:
     """Return what a request without an answer failed with."""
+    if isinstance(error, ConfigurationError):
+        return Failure(FailureKind.AUTHENTICATION, str(error))
     if isinstance(error, RequestTimeout | ConnectTimeout):
         return Failure(FailureKind.TIMEOUT, str(error))
     for kind, found in ((AnswerTooLarge, FailureKind.ANSWER_TOO_LARGE), (RequestAborted, FailureKind.UNRESPONSIVE)):

@@ -1,7 +1,7 @@
 """The interface of a provider adapter."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ from balancer.endpoint import Endpoint
 from balancer.errors import BalancerError
 from balancer.outcome import NO_USAGE, Failure, Usage
 from balancer.providers.kinds import CHAT_PATH
+from balancer.providers.sse import event_data
 from balancer.runtime.record import record
 
 __all__ = ["Adapter", "Answer", "Call", "Check", "EngineLoad", "RequestRefused", "StreamFault", "Translation"]
@@ -125,10 +126,16 @@ class Adapter(ABC):
     """The names that an endpoint's `options` may have, with what each means. Others are refused."""
     required_options: tuple[str, ...] = ()
     """Those of `options` that an endpoint can't do without."""
+    stream_type: str = "event-stream"
+    """What the content type of a streamed answer has in it."""
 
     @abstractmethod
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
         """Return the headers that every request to `endpoint` carries, the key among them."""
+
+    def signature(self, endpoint: Endpoint, url: str, body: bytes) -> Mapping[str, str]:
+        """Return the headers of one POST alone, where requests are signed. Raises ConfigurationError without credentials."""
+        return {}
 
     @abstractmethod
     def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
@@ -144,6 +151,10 @@ class Adapter(ABC):
     @abstractmethod
     def translation(self, call: Call) -> Translation:
         """Return a reader for the streamed answer to `call`."""
+
+    def events(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """Yield the data of each event of a streamed answer: server-sent events by default."""
+        return event_data(chunks)
 
     def takes(self, endpoint: Endpoint, field: str) -> bool:
         """Whether a request's optional `field` may be added for a caller who has not asked for it."""

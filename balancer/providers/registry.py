@@ -84,6 +84,10 @@ _BUILT_IN = {
             ("project",),
         ),
     ),
+    "bedrock": _BuiltIn(
+        "balancer.providers.bedrock.adapter:BedrockAdapter",
+        ProviderFacts(options={"region": "the AWS region, if the address does not have it", "profile": "the AWS profile"}),
+    ),
     "azure": _BuiltIn(
         "balancer.providers.openai.azure:AzureAdapter",
         ProviderFacts(hosts=(".openai.azure.com",), options={"version": "`api-version`, a date such as 2024-10-21"}),

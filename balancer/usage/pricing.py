@@ -22,7 +22,9 @@ _TIERS = (_FLEX, "priority")
 """Service tiers with prices of their own. Flex processing costs half (platform.openai.com/docs/guides/flex-processing)."""
 LONGEST_NAME = 200
 """Characters; a longer name is no model's, and is not looked for."""
-IN_THE_LIBRARY = frozenset({"openai", "anthropic", "gemini", "azure", "deepseek", "groq", "mistral", "openrouter", "together"})
+IN_THE_LIBRARY = frozenset(
+    {"openai", "anthropic", "gemini", "azure", "bedrock", "deepseek", "groq", "mistral", "openrouter", "together"}
+)
 """Wire formats of which some speaker is in the price library. A model of one's own (vLLM, LaaS) has one's own price."""
 
 

@@ -76,7 +76,7 @@ def _handler_of(server: ProviderServer) -> type[BaseHTTPRequestHandler]:
                 self._send(answer)
                 return
             self.send_response(200)
-            self.send_header("content-type", "text/event-stream")
+            self.send_header("content-type", server.speaker.stream_type)
             self.send_header("connection", "close")
             self.end_headers()
             for piece in server.speaker.stream(*answer):

@@ -143,6 +143,7 @@ class FakeProvider(ABC):
 
     provider: str
     """The adapter's name."""
+    stream_type: str = "text/event-stream"
     streams: bool = True
     """Whether the service has a streaming answer of its own."""
     unsupported: Mapping[str, str] = {}
@@ -168,6 +169,10 @@ class FakeProvider(ABC):
     def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
         """Yield a streamed answer in pieces: text and tool arguments in two at least."""
         raise NotImplementedError
+
+    def unfinished_event(self, size: int) -> bytes:
+        """Return the first bytes of an event of a stream, more than `size`."""
+        return b"data: " + b"x" * size
 
     @abstractmethod
     def fail(self, kind: FailureKind) -> Reply | None:

@@ -254,7 +254,8 @@ async def test_a_huge_answer_is_read_and_a_huge_event_is_refused(name: str) -> N
             assert len(outcome.parsed["choices"][0]["message"]["content"]) == 20_000_000
             server.answer = Reply(200, b"[" * 20_000_000)
             assert (await sent(balancer)).failure is not None
-            server.answer = Reply(200, b"data: " + b"x" * 17_000_000, {"content-type": "text/event-stream"})
+            endless = server.speaker.unfinished_event(17_000_000)
+            server.answer = Reply(200, endless, {"content-type": server.speaker.stream_type})
             outcome = await streamed_to_the_end(balancer)
             assert outcome.failure is not None and outcome.failure.kind is FailureKind.INVALID_RESPONSE, outcome
             assert "larger than" in outcome.failure.message

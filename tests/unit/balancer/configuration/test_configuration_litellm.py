@@ -43,7 +43,7 @@ model_list:
       tpm: 100000
       timeout: 300
   - model_name: gpt-4o
-    litellm_params: {model: bedrock/gpt-4o-eu, aws_region_name: os.environ/AWS_REGION}
+    litellm_params: {model: sagemaker/gpt-4o-eu, aws_region_name: os.environ/AWS_REGION}
   - model_name: llama
     litellm_params: {model: hosted_vllm/meta/Llama-8B, api_base: http://gpu1:8000/v1/, weight: 2}
   - model_name: llama
@@ -84,7 +84,7 @@ def test_a_usual_file_becomes_endpoints_settings_and_notes(config: Path) -> None
         "router_settings.redis_host",
         "general_settings",
     ]
-    assert "'gpt-4o' is left out: the provider 'bedrock' is not supported" in loaded.notes[0]
+    assert "'gpt-4o' is left out: the provider 'sagemaker' is not supported" in loaded.notes[0]
     assert "sk-1234" not in "".join(loaded.notes)
 
 
@@ -111,6 +111,21 @@ def test_a_deployment_at_azure_keeps_its_version(config: Path) -> None:
         api_key="k",
         options={"version": "2026-01-01"},
     )
+
+
+def test_a_model_at_bedrock_is_asked_in_its_region(config: Path) -> None:
+    params = {"model": "bedrock/converse/amazon.nova-pro-v1:0", "aws_region_name": "eu-west-1", "aws_session_name": "s"}
+    loaded = load_entries(config, ("nova", params))
+    assert loaded.endpoints == (
+        Endpoint(
+            "https://bedrock-runtime.eu-west-1.amazonaws.com",
+            "bedrock-runtime.eu-west-1.amazonaws.com",
+            provider="bedrock",
+            models={"nova": "amazon.nova-pro-v1:0"},
+            options={"region": "eu-west-1"},
+        ),
+    )
+    assert loaded.notes == ("model_list[0].litellm_params.aws_session_name: has no counterpart here",)
 
 
 def test_parameters_arrive_where_they_belong(config: Path) -> None:
@@ -166,7 +181,7 @@ def test_a_model_names_its_provider(config: Path, model: str, params: Any, provi
 @pytest.mark.parametrize(
     ("name", "params", "note"),
     [
-        ("m", {"model": "bedrock/x"}, "litellm_params.model: 'm' is left out: the provider 'bedrock' is not supported"),
+        ("m", {"model": "sagemaker/x"}, "litellm_params.model: 'm' is left out: the provider 'sagemaker' is not supported"),
         ("m", {"model": "mistral-large"}, "says no provider; write provider/mistral-large"),
         ("m", {"model": "hosted_vllm/x"}, "litellm_params.api_base: 'm' is left out: is needed"),
         ("all/*", {"model": "openai/*"}, "a pattern has to be the same on both sides"),
@@ -269,7 +284,7 @@ def test_the_longest_timeout_of_the_entries_counts_where_no_setting_says_one(con
         ("model_list: {}", "model_list", "list"),
         ("model_list: [{model_name: m}]", "model_list[0].litellm_params", "required"),
         ("model_list: [{litellm_params: {model: openai/x}}]", "model_list[0].model_name", "required"),
-        ("model_list: [{model_name: m, litellm_params: {model: bedrock/x}}]", "model_list", "'bedrock' is not supported"),
+        ("model_list: [{model_name: m, litellm_params: {model: sagemaker/x}}]", "model_list", "'sagemaker' is not supported"),
         (
             "model_list: [{model_name: m, litellm_params: {model: openai/x, rpm: 0}}]",
             "model_list[0].litellm_params.rpm",
