@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from balancer.configuration import Configuration
+from balancer.fleet.answer_cache import AnswerCache
 from balancer.fleet.checks import Checks
 from balancer.fleet.prompt_prefixes import PromptPrefixes
 from balancer.fleet.sending import Sender
@@ -53,7 +54,14 @@ def create_app(
             cancellations = Cancellations(node.service)
             checks = Checks(node.fleet, configuration.health_check.interval)
             prefixes = PromptPrefixes() if configuration.prefix_affinity else None
-            sender = Sender(node.fleet, _rules(configuration), QUEUE_WAIT, suspects=lambda: checks.suspects, prefixes=prefixes)
+            sender = Sender(
+                node.fleet,
+                _rules(configuration),
+                QUEUE_WAIT,
+                suspects=lambda: checks.suspects,
+                prefixes=prefixes,
+                answers=AnswerCache(configuration.cache) if configuration.cache else None,
+            )
             if configuration.health_check.enabled:
                 # The workers' janitor checks too, where there are workers; here it saves callers from being the probes.
                 checks.start()

@@ -45,4 +45,5 @@ def constructor_options(configuration: Configuration) -> dict[str, Any]:
         "fallback_on_failure": configuration.fallback_on_failure,
         "redis_url": configuration.redis_url,
         "routes": configuration.routes,
+        "cache": configuration.cache,
     }

@@ -12,11 +12,14 @@ from balancer.client.construction import FromSettings
 from balancer.client.settings import BalancerSettings
 from balancer.client.statistics import Statistics
 from balancer.configuration.validation import checked_endpoints
+from balancer.configuration.values import CacheSettings
 from balancer.endpoint import Endpoint
 from balancer.errors import BalancerClosed, BalancerError, ConfigurationError
+from balancer.fleet.answer_cache import AnswerCache
 from balancer.fleet.checks import Checks
 from balancer.fleet.fleet import Fleet
-from balancer.fleet.sending import ModelRequest, Sender
+from balancer.fleet.model_request import ModelRequest
+from balancer.fleet.sending import Sender
 from balancer.fleet.sent import Sent
 from balancer.http import REQUEST_TIMEOUT
 from balancer.results import ChatChunk, ChatFailed, ChatResult
@@ -34,7 +37,8 @@ class AsyncLoadBalancer(FromSettings):
     """Spreads chat requests over endpoints, on one event loop.
 
     With `redis_url`, every process that names the same Redis shares requests in flight, health and limits; without it, this
-    balancer is on its own. `timeout` (seconds) bounds one attempt; `retry_count` is the number of further attempts.
+    balancer is on its own. `timeout` (seconds) bounds one attempt; `retry_count` is the number of further attempts. With `cache`,
+    whole answers are kept and used again for the same requests.
     Raises ConfigurationError (a ValueError) for endpoints that can't be used.
     """
 
@@ -51,6 +55,7 @@ class AsyncLoadBalancer(FromSettings):
         redis_url: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         routes: ModelRoutes = NO_ROUTES,
+        cache: CacheSettings | None = None,
     ) -> None:
         self._settings = BalancerSettings(
             endpoints,
@@ -63,6 +68,7 @@ class AsyncLoadBalancer(FromSettings):
             redis_url,
             transport,
             routes,
+            cache,
         )
         self._statistics = Statistics(BalancingStrategy(self._settings.strategy))
         self._draining: set[str] = set()
@@ -227,6 +233,7 @@ class AsyncLoadBalancer(FromSettings):
             draining=self._draining,
             suspects=self._suspects,
             on_outcome=self._statistics.record,
+            answers=AnswerCache(settings.cache) if settings.cache else None,
         )
         if settings.enable_health_check:
             self._checks = Checks(fleet, settings.health_check_interval)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import httpx
 
 from balancer.configuration.validation import check_numbers, checked_endpoints, checked_strategy
+from balancer.configuration.values import CacheSettings
 from balancer.endpoint import Endpoint
 from balancer.http import REQUEST_TIMEOUT
 from balancer.routing import BalancingStrategy
@@ -28,6 +29,7 @@ class BalancerSettings:
     redis_url: str | None = None
     transport: httpx.AsyncBaseTransport | None = None
     routes: ModelRoutes = NO_ROUTES
+    cache: CacheSettings | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoints", checked_endpoints(self.endpoints))

@@ -141,6 +141,7 @@ def _build(
         store=checked.store,
         api_keys=api_keys,
         chat=checked.chat.value(),
+        cache=checked.cache.value() if checked.cache else None,
         routes=_routes(checked, endpoints, source),
         notes=read.notes,
     )
@@ -191,6 +192,7 @@ def dump_configuration(configuration: Configuration) -> str:
         "store": configuration.store,
         "endpoints": endpoints,
         "chat": {name: value for name, value in asdict(configuration.chat).items() if value is not None},
+        **({"cache": asdict(configuration.cache)} if configuration.cache else {}),
         **routes_as_settings(configuration.routes),
     }
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

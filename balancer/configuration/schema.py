@@ -19,7 +19,7 @@ from balancer.configuration.fields import (
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import AutoEntry, Routes
 from balancer.configuration.validation import model_problems, option_problems
-from balancer.configuration.values import ChatDefaults, HealthCheck
+from balancer.configuration.values import CacheSettings, ChatDefaults, HealthCheck
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
@@ -93,6 +93,16 @@ class HedgeEntry(_Strict):
     max: Annotated[float, Field(ge=0, le=1)] = 0.02
 
 
+class CacheEntry(_Strict):
+    """`cache`."""
+
+    entries: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    ttl: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] = 300.0
+
+    def value(self) -> CacheSettings:
+        return CacheSettings(self.entries, self.ttl)
+
+
 class ChatEntry(_Strict):
     """`chat`."""
 
@@ -123,6 +133,7 @@ class ConfigurationFile(_Strict):
     routes: Routes = Field(default_factory=dict)
     auto: AutoEntry | None = None
     chat: ChatEntry = ChatEntry()
+    cache: CacheEntry | None = None
 
     @field_validator("strategy", mode="before")
     @classmethod

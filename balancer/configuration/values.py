@@ -7,7 +7,7 @@ from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 
-__all__ = ["SIMULATED_SCHEME", "ChatDefaults", "Configuration", "HealthCheck"]
+__all__ = ["SIMULATED_SCHEME", "CacheSettings", "ChatDefaults", "Configuration", "HealthCheck"]
 
 SIMULATED_SCHEME = "mock://"
 """Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
@@ -19,6 +19,14 @@ class HealthCheck:
 
     enabled: bool = True
     interval: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Whole answers to interactive requests that are kept: at most so many `entries`, each for `ttl` seconds."""
+
+    entries: int = 1_000
+    ttl: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +63,5 @@ class Configuration:
     max_answer_bytes: int = MAX_ANSWER_BYTES
     routes: ModelRoutes = NO_ROUTES
     chat: ChatDefaults = ChatDefaults()
+    cache: CacheSettings | None = None
     notes: tuple[str, ...] = ()

@@ -6,10 +6,12 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from balancer.fleet.answer_cache import AnswerCache, key_of
 from balancer.fleet.fleet import CHAT_PATH, Fleet
+from balancer.fleet.model_request import ModelRequest
 from balancer.fleet.prompt_prefixes import PromptPrefixes
 from balancer.fleet.sent import Sent
 from balancer.fleet.slot import Slot, SlotLapsed
@@ -18,25 +20,7 @@ from balancer.results import ChatChunk
 from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp, Go, Option, Target, Wait, decide
 from balancer.state.health import Circuit
 
-__all__ = ["ChatStream", "ModelRequest", "Sender", "asking"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """An OpenAI request, for a chat or to another `path` (see balancer.providers.kinds), and on whose account it goes.
-
-    `owner` is the id of the API key that it is counted for. `api_key` replaces the endpoint's own for this request alone, which
-    then goes to none but the endpoints in `only`. `defaults` are fields that an endpoint gets if it takes them. `on_abandoned` is
-    called with what was tried when the task that waits for the answer is cancelled.
-    """
-
-    body: Mapping[str, Any]
-    owner: str = ""
-    api_key: str | None = None
-    only: frozenset[str] | None = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    on_abandoned: Callable[[Sent], None] | None = None
-    path: str = CHAT_PATH
+__all__ = ["ChatStream", "Sender", "asking"]
 
 
 class Sender:
@@ -44,7 +28,8 @@ class Sender:
 
     `queue_wait` bounds the seconds that a request waits for slots (None: the wait is over when a slot is free). `draining` and
     `suspects` are looked at each time: endpoints that get nothing more, and those that are not used before a check has passed.
-    `on_outcome` is called with the outcome of every attempt. With `prefixes`, requests that begin alike are kept together.
+    `on_outcome` is called with the outcome of every attempt. With `prefixes`, requests that begin alike are kept together; with
+    `answers`, a whole answer is used again for the same request.
     """
 
     def __init__(
@@ -56,6 +41,7 @@ class Sender:
         suspects: Callable[[], Collection[str]] = tuple,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
         prefixes: PromptPrefixes | None = None,
+        answers: AnswerCache | None = None,
     ) -> None:
         self._fleet = fleet
         self._rules = rules
@@ -64,11 +50,23 @@ class Sender:
         self._suspects = suspects
         self._on_outcome = on_outcome
         self._prefixes = prefixes
+        self._answers = answers
         self._turns: Mapping[str, float] = {}
         self._rng = random.Random()
 
     async def complete(self, request: ModelRequest) -> Sent:
         """Return the answer, or why the request was given up. Cancelled, it aborts the request at its endpoint."""
+        key = key_of(request) if self._answers is not None else None
+        if self._answers is None or key is None:
+            return await self._send(request)
+        if (known := self._answers.get(key)) is not None:
+            return Sent.of_known(known)
+        sent = await self._send(request)
+        if sent.answer is not None:
+            self._answers.put(key, sent.answer)
+        return sent
+
+    async def _send(self, request: ModelRequest) -> Sent:
         way = self._way(request, Sent())
         slot: Slot | None = None
         try:

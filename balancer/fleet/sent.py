@@ -26,6 +26,13 @@ class Sent:
         self.tokens = 0
         self.nano_cost: int | None = None
 
+    @classmethod
+    def of_known(cls, outcome: Outcome) -> "Sent":
+        """Return what has been answered before, without an attempt."""
+        sent = cls()
+        sent.outcome = outcome
+        return sent
+
     @property
     def answer(self) -> Outcome | None:
         """The outcome that holds the answer; None if the request was given up."""

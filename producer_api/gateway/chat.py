@@ -9,7 +9,8 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from balancer.fleet.sending import ChatStream, ModelRequest
+from balancer.fleet.model_request import ModelRequest
+from balancer.fleet.sending import ChatStream
 from balancer.fleet.sent import Sent
 from balancer.results import ChatChunk
 from producer_api.access.callers import caller_of
@@ -68,6 +69,8 @@ def refusal(sent: Sent, admitted: Admitted) -> Response:
 def headers(sent: Sent, admitted: Admitted) -> dict[str, str]:
     """Return where the answer comes from, after how many attempts, and what is left of the key's limits."""
     found = {"x-roadbalancer-attempts": str(len(sent.attempts)), **admitted.headers}
+    if not sent.attempts and sent.answer is not None:
+        found["x-roadbalancer-cache"] = "hit"
     if sent.answer is not None:
         found["x-roadbalancer-endpoint"] = sent.answer.endpoint.encode("ascii", "replace").decode()
     return found

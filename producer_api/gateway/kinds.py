@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from balancer.fleet.sending import ModelRequest
+from balancer.fleet.model_request import ModelRequest
 from balancer.providers.kinds import CHAT_PATH, KINDS, RESPONSES_PATH, Kind
 from jobs.intake.lines import missing_field
 from producer_api.access.callers import caller_of

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from balancer.fleet.sending import ModelRequest
+from balancer.fleet.model_request import ModelRequest
 from balancer.usage.token_guess import prompt_tokens
 from producer_api.access.callers import caller_of
 from producer_api.context import Api

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from balancer.fleet.sending import ModelRequest
+from balancer.fleet.model_request import ModelRequest
 from balancer.results import ChatChunk, first_choice, first_message
 from jobs.storage.object_store import ObjectStoreError, store_problem
 from producer_api.access.callers import CurrentCaller, caller_of

@@ -12,7 +12,7 @@ from balancer.client.chat_service.errors import ChatConfigurationError, ChatVali
 from balancer.client.chat_service.schema import ChatRequest, ChatResponse
 from balancer.configuration.values import ChatDefaults
 from balancer.endpoint import Endpoint
-from balancer.fleet.sending import ModelRequest
+from balancer.fleet.model_request import ModelRequest
 from balancer.fleet.sent import Sent
 from balancer.outcome import Outcome
 from balancer.results import first_choice, first_message, text_of

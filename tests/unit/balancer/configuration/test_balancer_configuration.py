@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from balancer.configuration import Configuration, HealthCheck, dump_configuration, environment, load_configuration
-from balancer.configuration.values import ChatDefaults
+from balancer.configuration.values import CacheSettings, ChatDefaults
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
@@ -32,6 +32,7 @@ fallback_on_failure: false
 health_check: {enabled: false, interval: 5}
 redis_url: redis://localhost:6379/3
 store: s3://bucket/prefix
+cache: {entries: 10, ttl: 60}
 chat: {model: small, system_message: Be kind., temperature: 0, max_tokens: 10}
 endpoints:
   - url: http://gpu1:8000/v1/
@@ -80,6 +81,7 @@ def test_every_key_arrives_where_it_belongs(config: Path) -> None:
         redis_url="redis://localhost:6379/3",
         store="s3://bucket/prefix",
         chat=ChatDefaults("small", "Be kind.", 0.0, 10),
+        cache=CacheSettings(10, 60.0),
     )
 
 

@@ -8,7 +8,8 @@ import httpx
 
 from balancer.endpoint import Endpoint
 from balancer.fleet.fleet import Fleet
-from balancer.fleet.sending import ModelRequest, Sender
+from balancer.fleet.model_request import ModelRequest
+from balancer.fleet.sending import Sender
 from balancer.outcome import FailureKind, Usage
 from balancer.routing import BalancingStrategy, FailoverRules
 from balancer.state.rate_limits.local import LocalRateLimiter

@@ -8,7 +8,7 @@ import pytest
 
 from balancer import ChatConfigurationError, ChatRequest, ChatService, ChatServiceError, ChatUpstreamError, ChatValidationError
 from balancer.configuration import Configuration
-from balancer.configuration.values import ChatDefaults
+from balancer.configuration.values import CacheSettings, ChatDefaults
 from balancer.outcome import FailureKind
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
 from tests.fake_providers.speaker import KEY
@@ -58,6 +58,13 @@ async def test_the_environment_configures_it(model: ProviderServer, monkeypatch:
         await service.process_chat_request(turn())
     [heard] = model.heard
     assert (heard.model, heard.system, heard.temperature, heard.max_tokens) == ("m", "Be kind.", 0.4, 12)
+
+
+async def test_the_same_turn_is_answered_once_where_answers_are_kept(model: ProviderServer) -> None:
+    async with ChatService(configured(model, cache=CacheSettings())) as service:
+        answers = [await service.process_chat_request(turn()) for _ in range(3)]
+        await service.process_chat_request(turn(temperature=0.9))
+    assert len({answer.response_text for answer in answers}) == 1 and len(model.heard) == 2
 
 
 @pytest.mark.parametrize(
