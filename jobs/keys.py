@@ -1,8 +1,8 @@
 """The Redis keys of jobs. A job takes a constant number of keys, and a few more for each open shard."""
 
 __all__ = [
-    "FILES", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED",
-    "buffer", "file", "files_of", "finalizer", "histories", "job", "jobs_of", "open_lines", "open_shards", "returned", "shard",
+    "FILES", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED", "buffer", "busy_since",
+    "file", "files_of", "finalizer", "histories", "job", "jobs_of", "open_lines", "open_shards", "returned", "shard",
     "shard_member",
 ]  # fmt: skip
 
@@ -15,7 +15,7 @@ READY = "rb:jobs:ready"
 LEASES = "rb:leases"
 """Sorted set of the open shards (`job:first line`) by the time (ms) at which they are taken back."""
 TURNS = "rb:turns"
-"""Hash of endpoint -> the turns of the strategy (see balancer.routing.pick), and `version`."""
+"""Hash of endpoint -> the turns of the strategy (see balancer.routing.pick), the fields of `busy_since`, and `version`."""
 SERVING = "rb:serving"
 """Hash of worker process -> `expires_ms endpoint,endpoint`: whose queues are consumed."""
 PRESENT = "rb:present"
@@ -69,6 +69,11 @@ def buffer(job_id: str, first: int) -> str:
 def shard_member(job_id: str, first: int) -> str:
     """The name of a shard in LEASES."""
     return f"{job_id}:{first}"
+
+
+def busy_since(endpoint: str) -> str:
+    """Field of TURNS: when (ms) an endpoint without open lines was last given some. No endpoint's name has a bar."""
+    return f"since|{endpoint}"
 
 
 def open_lines(endpoint: str) -> str:

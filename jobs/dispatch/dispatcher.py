@@ -109,7 +109,11 @@ class Dispatcher:
             turns, serving, ready, *opened = await pipe.execute()
         version = turns.pop(b"version", b"0").decode()
         served, workers = _served(serving)
-        loads = [self._load(n, lines) for n, lines in zip(names, opened, strict=True) if n in served]
+        loads = [
+            self._load(n, lines, turns.get(keys.busy_since(n).encode()))
+            for n, lines in zip(names, opened, strict=True)
+            if n in served
+        ]
         open_lines = _open_lines_by_job(dict(zip(names, opened, strict=True)))
         here = frozenset(load.name for load in loads)
         known_turns = {name.decode(): float(turn) for name, turn in turns.items() if name.decode() in served}
@@ -124,7 +128,7 @@ class Dispatcher:
                 return version, planned
         return version, Plan()
 
-    def _load(self, name: str, open_lines: dict[bytes, bytes]) -> EndpointLoad:
+    def _load(self, name: str, open_lines: dict[bytes, bytes], busy_since: bytes | None) -> EndpointLoad:
         endpoint, health = self._fleet.endpoints[name], self._fleet.health[name]
         counts = [int(lines) for lines in open_lines.values()]
         return EndpointLoad(
@@ -136,7 +140,8 @@ class Dispatcher:
             open_lines=sum(counts),
             open_shards=len(counts),
             probing=health.circuit is Circuit.HALF_OPEN,
-            idle_for=health.idle_for,
+            # An endpoint that has rested is not idle before it has had its lines for a while.
+            idle_for=min(health.idle_for, max(0.0, time.time() - int(busy_since) / 1000)) if busy_since else health.idle_for,
         )
 
     async def _needs(

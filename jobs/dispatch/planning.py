@@ -189,9 +189,14 @@ def _first_tier(loads: Sequence[EndpointLoad]) -> list[EndpointLoad]:
     return [load for load in loads if load.priority == first]
 
 
-def _fleet_pace(loads: Iterable[EndpointLoad]) -> float:
-    paces = [load.pace for load in loads]
-    return sum(paces) if all(paces) else 0.0
+def _fleet_pace(loads: Sequence[EndpointLoad]) -> float:
+    """Return the lines per second of all endpoints; 0 while nothing is known. One that has not answered yet is taken to be as
+    fast as the others: else the first that answers would be given what is theirs."""
+    latencies = [load.latency for load in loads if load.latency]
+    if not latencies:
+        return 0.0
+    usual = sum(latencies) / len(latencies)
+    return sum(load.pace or load.max_concurrency / usual for load in loads)
 
 
 def _stalled(load: EndpointLoad) -> bool:

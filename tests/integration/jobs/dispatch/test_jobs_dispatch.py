@@ -97,6 +97,15 @@ async def test_shards_go_to_all_that_serve_within_their_credit(house: House) -> 
     assert await house.dispatcher.run() == 0  # their credit is used up
 
 
+async def test_an_endpoint_that_rested_is_not_idle_before_it_has_had_lines_for_a_while(house: House) -> None:
+    assert house.dispatcher._load("a", {}, None).idle_for > 1e6, "it has never answered"
+    await house.bench.open_job(1000)
+    await house.dispatcher.run()
+    since = await house.bench.redis.hget(keys.TURNS, keys.busy_since("a"))
+    assert house.dispatcher._load("a", {}, since).idle_for < 5
+    assert 60 <= house.dispatcher._load("a", {}, b"%d" % (int(since or 0) - 60_000)).idle_for < 65
+
+
 async def test_an_endpoint_that_nobody_listens_to_gets_nothing(house: House) -> None:
     await house.serve("b", process="w1")
     await house.bench.open_job(1000)

@@ -29,6 +29,22 @@ async def test_reserving_moves_the_cursor_and_leases_the_shards(bench: Bench) ->
     assert await bench.redis.hget(keys.TURNS, "a") == b"1.5"
 
 
+async def test_since_when_an_endpoint_has_lines_is_kept(bench: Bench) -> None:
+    async def since() -> int:
+        return int(await bench.redis.hget(keys.TURNS, keys.busy_since("a")) or 0)
+
+    job, before = await bench.open_job(100), time.time() * 1000
+    assert await bench.reserve(Planned(job.id, 0, 30, "a"))
+    first = await since()
+    assert abs(first - before) < 5_000
+    await bench.redis.hset(keys.TURNS, keys.busy_since("a"), 1)
+    assert await bench.reserve(Planned(job.id, 30, 40, "a"))
+    assert await since() == 1, "it had lines already"
+    await bench.redis.delete(keys.open_lines("a"))
+    assert await bench.reserve(Planned(job.id, 40, 50, "a"))
+    assert await since() >= first
+
+
 @pytest.mark.parametrize(
     "planned",
     [

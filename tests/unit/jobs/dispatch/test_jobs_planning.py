@@ -138,6 +138,19 @@ def test_a_stalled_endpoint_is_not_waited_for() -> None:
     assert {s.endpoint for s in plan(WEIGHTED, [need(names="ab")], [stalled, other], turns).shards} == {"b"}
 
 
+def test_the_first_endpoint_that_answers_is_not_given_what_is_the_others() -> None:
+    """All have been given their first lines a moment ago, and one has answered some."""
+    known = load("c", weight=3.0, latency=0.1, max_concurrency=16, open_lines=24, idle_for=0.0)
+    others = [
+        load(n, weight=w, latency=None, max_concurrency=16, open_lines=32, idle_for=0.3) for n, w in (("a", 1.0), ("b", 2.0))
+    ]
+    shards = plan(WEIGHTED, [need(1_400, names="abc")], [*others, known], {"a": -16.0, "b": 0.0, "c": 16.0}).shards
+    assert sum(shard.end - shard.first for shard in shards) <= 140
+    alike = [replace(each, weight=1.0) for each in (*others, known)]
+    shards = plan(WEIGHTED, [need(1_400, names="abc")], alike, {}).shards
+    assert sum(shard.end - shard.first for shard in shards) <= 1_400 / 3
+
+
 def test_endpoints_of_equal_weight_never_wait_for_each_other() -> None:
     loads = [load("a", open_lines=10_000), load("b")]
     shards = plan(WEIGHTED, [need(names="ab")], loads, {"a": 500.0, "b": -500.0}).shards
