@@ -16,6 +16,7 @@ from balancer.configuration import Configuration, load_configuration
 from balancer.configuration.validation import require_endpoints
 from balancer.endpoint import Endpoint
 from balancer.routing import BalancingStrategy
+from balancer.usage.price_class import has_flex
 from jobs.cost.estimate import Estimator, TokenCount, sum_of
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form, Intake, IntakeResult
@@ -61,6 +62,11 @@ class _Found:
     def providers(self) -> dict[str, TokenCount]:
         names = dict.fromkeys(endpoint.provider for endpoint in self.endpoints)
         return {name: sum_of(self.tallies[e.name] for e in self.endpoints if e.provider == name) for name in names}
+
+    @property
+    def has_flex(self) -> bool:
+        """Whether some endpoint has flex processing."""
+        return any(has_flex(endpoint) for endpoint in self.endpoints)
 
     @property
     def total(self) -> TokenCount:
@@ -126,6 +132,9 @@ def _show(source: Path, found: _Found) -> None:
     console.print(f"{source}: {total.lines:,.0f} lines, about {total.prompt:,.0f} tokens in, {total.completion:,.0f} out, "
                   f"cost {_cost(total)}\n", highlight=False, soft_wrap=True)  # fmt: skip
     console.print(table)
+    if found.has_flex and total.unpriced < total.lines:
+        flex = _amount(total.flex_cost, bool(total.unpriced))
+        console.print(f"\nwith --price-class flex: {flex}; a request may take 15 minutes", highlight=False)
     console.print("\nassumed:", highlight=False)
     for what, how in found.assumptions.items():
         console.print(f"  {what}: {how}", highlight=False, markup=False, soft_wrap=True)
@@ -139,14 +148,19 @@ def _cost(tally: TokenCount) -> str:
     """Show a cost; what has no known price is never shown as nothing."""
     if tally.unpriced and tally.unpriced >= tally.lines:
         return "unknown"
-    amount = f"${tally.cost:,.2f}" if tally.cost >= 1 or not tally.cost else f"${tally.cost:,.6f}"
-    return f"≥ {amount}" if tally.unpriced else amount
+    return _amount(tally.cost, bool(tally.unpriced))
+
+
+def _amount(cost: float, at_least: bool) -> str:
+    amount = f"${cost:,.2f}" if cost >= 1 or not cost else f"${cost:,.6f}"
+    return f"≥ {amount}" if at_least else amount
 
 
 def _as_dict(found: _Found) -> dict[str, Any]:
     by_endpoint = {e.name: {"provider": e.provider, **_sums(found.tallies[e.name])} for e in found.endpoints}
     return {
         **_sums(found.total),
+        **({"flex_cost": round(found.total.flex_cost, 9)} if found.has_flex else {}),
         "endpoints": by_endpoint,
         "providers": {name: _sums(tally) for name, tally in found.providers.items()},
         "assumptions": dict(found.assumptions),

@@ -1,7 +1,7 @@
 """Price classes: what processing a request asks for, at which price (pure).
 
-`flex` is OpenAI's flex processing (platform.openai.com/docs/guides/flex-processing): half the price, slower, and refused with 429
-while there is no capacity for it.
+`flex` is OpenAI's flex processing (platform.openai.com/docs/guides/flex-processing), and Bedrock's tier of that name: half the
+price, slower, and refused with 429 while there is no capacity for it.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ __all__ = ["FLEX_TIMEOUT", "PriceClass", "asking_for", "has_flex", "timeout_of"]
 FLEX_TIMEOUT = 900.0
 """Seconds for a request in flex processing, which the service itself recommends."""
 _OPENAI = "api.openai.com"
+_WITH_TIERS = frozenset({"openai", "bedrock"})
 _TIERS = {"flex": "flex", "standard": "default"}
 """The class -> OpenAI's `service_tier`."""
 
@@ -28,8 +29,8 @@ class PriceClass(StrEnum):
 
 
 def has_flex(endpoint: Endpoint) -> bool:
-    """Whether an endpoint has flex processing: OpenAI itself, and one that is configured for it."""
-    if endpoint.provider != "openai":
+    """Whether an endpoint has flex processing: OpenAI itself, and one that is configured for it and whose format can say it."""
+    if endpoint.provider not in _WITH_TIERS:
         return False
     return endpoint.price_class == PriceClass.FLEX or urlsplit(endpoint.url).hostname == _OPENAI
 

@@ -14,6 +14,7 @@ from balancer.outcome import Usage, tier_of
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_catalog import ModelCatalog, upstream_model
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
+from balancer.usage.price_class import PriceClass, has_flex
 from balancer.usage.pricing import cost_of
 from balancer.usage.token_guess import prompt_tokens
 
@@ -35,19 +36,20 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class TokenCount:
     """Expected sums; they are parts of lines too, as a line may go to one endpoint or another. `cost` is in USD, without the
-    `unpriced` lines whose price is not known."""
+    `unpriced` lines whose price is not known; `flex_cost` is what it were with `price_class: flex`."""
 
     lines: float = 0.0
     prompt: float = 0.0
     completion: float = 0.0
     cost: float = 0.0
     unpriced: float = 0.0
+    flex_cost: float = 0.0
 
 
 def sum_of(tallies: Iterable[TokenCount]) -> TokenCount:
     """Add tallies up."""
     found = list(tallies)
-    fields = ("lines", "prompt", "completion", "cost", "unpriced")
+    fields = ("lines", "prompt", "completion", "cost", "unpriced", "flex_cost")
     return TokenCount(*(math.fsum(getattr(tally, field) for tally in found) for field in fields))
 
 
@@ -95,7 +97,9 @@ class Estimator:
     @property
     def by_endpoint(self) -> dict[str, TokenCount]:
         """What each endpoint is expected to do."""
-        return {name: TokenCount(s.lines, s.prompt, s.completion, s.cost, s.unpriced) for name, s in self._sums.items()}
+        return {
+            name: TokenCount(s.lines, s.prompt, s.completion, s.cost, s.unpriced, s.flex_cost) for name, s in self._sums.items()
+        }
 
     def add(self, body: Mapping[str, Any]) -> bool:
         """Take a line in, and say whether any endpoint serves it."""
@@ -104,23 +108,27 @@ class Estimator:
         for share in shares:
             completion = answer_tokens(body, share.endpoint.max_tokens, self._expected)
             # Each request is priced by itself, since a large one may cost more a token.
-            cost = cost_of(Usage(prompt, completion), share.endpoint, share.upstream, tier_of(body))
-            self._sums[share.endpoint.name].add(share.share, prompt, completion, cost)
+            usage, own = Usage(prompt, completion), tier_of(body)
+            flex = own or (PriceClass.FLEX if has_flex(share.endpoint) else "")
+            usual = flex if share.endpoint.price_class == PriceClass.FLEX else own
+            costs = [cost_of(usage, share.endpoint, share.upstream, tier) for tier in (usual, flex)]
+            self._sums[share.endpoint.name].add(share.share, prompt, completion, *costs)
         return bool(shares)
 
 
 class _Sums:
     """A tally under way."""
 
-    __slots__ = ("completion", "cost", "lines", "prompt", "unpriced")
+    __slots__ = ("completion", "cost", "flex_cost", "lines", "prompt", "unpriced")
 
     def __init__(self) -> None:
-        self.lines = self.prompt = self.completion = self.cost = self.unpriced = 0.0
+        self.lines = self.prompt = self.completion = self.cost = self.unpriced = self.flex_cost = 0.0
 
-    def add(self, share: float, prompt: int, completion: int, cost: float | None) -> None:
+    def add(self, share: float, prompt: int, completion: int, cost: float | None, flex_cost: float | None) -> None:
         self.lines += share
         self.prompt += share * prompt
         self.completion += share * completion
         self.cost += share * (cost or 0.0)
+        self.flex_cost += share * (flex_cost or 0.0)
         if cost is None:
             self.unpriced += share

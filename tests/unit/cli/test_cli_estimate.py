@@ -62,6 +62,17 @@ def test_an_estimate_for_people_says_what_it_does_not_know(tmp_path: Path) -> No
     assert "words and characters of each language" in result.stdout
 
 
+def test_flex_is_compared_where_an_endpoint_has_it(tmp_path: Path) -> None:
+    openai = {"provider": "openai", "api_key": "k", "name": "big", "models": ["m"], "price": {"input": 1, "output": 2}}
+    result = run(tmp_path, [openai], prompts(8, model="m", max_tokens=500))
+    assert "cost $0.008080" in result.stdout and "with --price-class flex: $0.004040;" in result.stdout
+    found = json.loads(run(tmp_path, [openai], prompts(8, model="m", max_tokens=500), "--json").stdout)
+    assert (found["cost"], found["flex_cost"]) == (0.00808, 0.00404)
+    in_flex = run(tmp_path, [{**openai, "price_class": "flex"}], prompts(8, model="m", max_tokens=500))
+    assert "cost $0.008080" in in_flex.stdout, "its own price is that of flex"
+    assert "--price-class" not in run(tmp_path, [PRICED], prompts(8, model="m")).stdout
+
+
 def test_other_strategies_spread_evenly(tmp_path: Path) -> None:
     result = run(tmp_path, [PRICED, UNKNOWN], prompts(8, model="m"), "--json")
     assert json.loads(result.stdout)["endpoints"]["small"]["lines"] == 2.0

@@ -84,9 +84,9 @@ def test_each_endpoint_is_priced_by_its_share() -> None:
     for _ in range(8):
         assert estimator.add({"model": "m", "messages": user("word " * 100)})
     found = estimator.by_endpoint
-    assert found["a"] == TokenCount(6.0, 600.0, 600.0, pytest.approx(6 * 300e-6), 0.0)
+    assert found["a"] == TokenCount(6.0, 600.0, 600.0, pytest.approx(6 * 300e-6), 0.0, pytest.approx(6 * 300e-6))
     assert found["b"] == TokenCount(2.0, 200.0, 80.0, 0.0, 2.0)
-    assert sum_of(found.values()) == TokenCount(8.0, 800.0, 680.0, pytest.approx(1.8e-3), 2.0)
+    assert sum_of(found.values()) == TokenCount(8.0, 800.0, 680.0, pytest.approx(1.8e-3), 2.0, pytest.approx(1.8e-3))
 
 
 def test_a_line_that_not_served_is_told() -> None:
