@@ -156,7 +156,8 @@ class Job:
     In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
     result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
     `completed`, `failed`, `error_file_id`.
-    `owner` is the id of the API key that it was made with, "" where there was none; `request_digest` tells the request that made
+    `owner` is the id of the API key that it was made with, "" where there was none; its lines are paced by the rates that the key
+    had then (`key_rpm`, `key_tpm`; 0: none); `request_digest` tells the request that made
     it from others with the same idempotency key.
     """
 
@@ -195,6 +196,8 @@ class Job:
     ordered: bool = False
     groups_prefixes: bool = False
     owner: str = ""
+    key_rpm: int = 0
+    key_tpm: int = 0
     request_digest: str = ""
     round: str = ""
     kept: int = 0
@@ -273,6 +276,8 @@ class Job:
             ordered=fields.get("ordered") == "1" or bool(fields.get("round")),
             groups_prefixes=fields.get("ordered") == "1",
             owner=fields.get("owner", ""),
+            key_rpm=count("key_rpm"),
+            key_tpm=count("key_tpm"),
             request_digest=fields.get("request_digest", ""),
             round=fields.get("round", ""),
             checks=fields.get("checks", ""),

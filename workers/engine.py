@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from balancer.configuration import Configuration
 from balancer.runtime.loop import end_tasks, new_event_loop
 from balancer.state.redis_connection import without_password
+from jobs.access.pacing import KeyPacer
 from jobs.dispatch.dispatcher import announce_serving
 from jobs.dispatch.lease_table import Order
 from jobs.dispatch.presence import Presence
@@ -136,6 +137,7 @@ class Engine:
                 RetryPolicy(),
                 random.Random(),
                 Hedging(self._configuration.most_hedges),
+                KeyPacer(node.redis),
             )
             self._endings = Endings(node.service.assembly, node.service.jobs)
             janitor = _janitor(node, self._endings)

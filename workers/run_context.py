@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from balancer.fleet.fleet import Fleet
+from jobs.access.pacing import KeyPacer
 from jobs.dispatch.lease_table import ShardTable
 from jobs.records import Shard
 from jobs.storage.object_store import ObjectStore
@@ -51,5 +52,6 @@ class RunContext:
     policy: RetryPolicy
     rng: random.Random
     hedging: Hedging
+    pacer: KeyPacer
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the line that runs alone."""

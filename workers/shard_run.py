@@ -163,6 +163,7 @@ class ShardRun:
             if line.cache_key and await self._use_cached(line):
                 self._announce(-1)
                 continue
+            await self._context.pacer.take(self._job, line.body)
             place = await self._sender.place_for(line)
             if isinstance(place, GiveUp):
                 self._failures[line.number] = (line, place.failure)
@@ -272,7 +273,9 @@ class ShardRun:
     async def _run_safely(self, line: Line, place: Place) -> None:
         """Run a line; trouble inside makes it wait for another attempt, so that it is neither lost nor tried for ever."""
         try:
+            asked = line.body
             sent = await self._sender.send(line, place)
+            await self._context.pacer.settle(self._job, asked, sent.usage if isinstance(sent, Outcome) else NO_USAGE)
             if isinstance(sent, Outcome):
                 if self._cache is not None and sent.failure is None:
                     await self._cache.keep(line.cache_key, sent)

@@ -11,7 +11,7 @@ from balancer.usage.rates import NANO
 from jobs.cost.affordable import GUESSED_OUTPUT
 from jobs.errors import InvalidRequest
 
-__all__ = ["MAX_CAP", "check_cap", "highest_cost", "highest_line_cost", "require_prices"]
+__all__ = ["BYTES_OF_A_TOKEN", "MAX_CAP", "check_cap", "highest_cost", "highest_line_cost", "require_prices"]
 
 MAX_CAP = 1_000_000.0
 """USD. Sums in Redis are exact far beyond it."""

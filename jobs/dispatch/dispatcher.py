@@ -18,10 +18,12 @@ from redis.exceptions import RedisError
 from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
 from balancer.state.health import Circuit
+from balancer.state.rate_limits.shared import EXPECTED_COMPLETION
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
+from jobs.access.pacing import paced_lines
 from jobs.cost.affordable import FEWEST_LINES, CappedCost, affordable_lines
-from jobs.cost.cap import highest_line_cost
+from jobs.cost.cap import BYTES_OF_A_TOKEN, highest_line_cost
 from jobs.dispatch.deadlines import Outlook, outlook
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.planning import EndpointLoad, JobNeed, Plan, plan
@@ -44,6 +46,7 @@ TRIES = 20
 JOB_FIELDS = (
     "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "in_progress_at", "expires_at", "outlook",
     "completed", "failed", "result_bytes", "canary", "max_cost_nano", "cost_nano", "line_nano", "recorded",
+    "key_rpm", "key_tpm",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -208,7 +211,9 @@ class Dispatcher:
 
     def _need(self, job_id: str, record: list[Any], returned: list[bytes]) -> JobNeed | None:
         status, cursor, total, size, models, no_model, priority, began_at, expires_at, known, *more = record
-        results, canary, cost = more[:3], more[3], more[4:]
+        results, canary, cost, rates = more[:3], more[3], more[4:8], more[8:]
+        line_bytes = int(size) / max(1, int(total))
+        rpm, tpm = (int(rate or 0) for rate in rates)
         if status != b"in_progress":
             return None
         wanted: list[str | None] = list(orjson.loads(models))
@@ -221,13 +226,16 @@ class Dispatcher:
             total=min(int(total), int(canary or total)),
             returned=tuple(sorted((ReturnedRange.parse(entry.decode()) for entry in returned), key=lambda each: each.first)),
             endpoints=frozenset(serving),
-            line_bytes=int(size) / max(1, int(total)),
+            line_bytes=line_bytes,
             priority=int(priority or 0),
             seconds_left=max(0.0, int(expires_at) - time.time()),
             window=int(expires_at) - int(began_at),
             outlook=(known or b"").decode(),
             result_bytes=_mean_result(*(int(count or 0) for count in results)),
-            affordable=affordable_lines(self._capped_cost(cost, wanted, int(size) / max(1, int(total)))),
+            affordable=min(
+                affordable_lines(self._capped_cost(cost, wanted, line_bytes)),
+                paced_lines(rpm, tpm, line_bytes / BYTES_OF_A_TOKEN + EXPECTED_COMPLETION),
+            ),
         )
 
     def _capped_cost(self, numbers: Sequence[bytes | None], models: Sequence[str | None], line_bytes: float) -> CappedCost | None:

@@ -3,7 +3,8 @@
 Jobs of a higher priority go first, among equals those that are short of time (see `deadlines`), and then the job that has the
 fewest lines open (max-min fairness), at the endpoint where it has fewest. An endpoint that has used up its credit (see `sizing`)
 still takes up to `max_concurrency` lines of a job that holds less than its fair share of the credit, so that its backlog does not
-delay others. A job with a cap on its cost has no more lines open than it can likely pay.
+delay others. A job with a cap on its cost, or whose key has rates, has no more lines open than it can likely pay, or send
+soon.
 """
 
 import math
@@ -77,7 +78,7 @@ def plan(
     while waiting and len(shards) < most:
         index = min(waiting, key=lambda i: (*_turn(waiting[i], urgent), i))
         need = waiting.pop(index)
-        if need.room_under_cap < 1:
+        if need.allowed < 1:
             continue
         endpoint = _choose(strategy, need, state, now_turns, workers, demand)
         if endpoint is None:

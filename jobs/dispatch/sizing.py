@@ -84,9 +84,9 @@ class ReturnedRange(NamedTuple):
 class JobNeed:
     """A job that wants lines cut. `returned` are ranges that came back and go first; `endpoints` serve
     it; `line_bytes` is its average line and `result_bytes` its average result (0 before the first). `open_lines` has its
-    unfinished lines at each endpoint that holds some, and `affordable` is how many may be open (see jobs.cost.affordable).
-    `seconds_left` is what is left of its `window` (s), `outlook` the latest
-    estimate for it (see `deadlines`)."""
+    unfinished lines at each endpoint that holds some, and `affordable` is how many may be open, by what is left under its
+    cap and by the rates of its key (see jobs.cost.affordable, jobs.access.pacing). `seconds_left` is what is left of its `window`
+    (s), `outlook` the latest estimate for it (see `deadlines`)."""
 
     job_id: str
     cursor: int
@@ -103,8 +103,8 @@ class JobNeed:
     affordable: float = math.inf
 
     @property
-    def room_under_cap(self) -> float:
-        """Lines that may be given out now without a risk to the cap on the job's cost; one at least while none is open."""
+    def allowed(self) -> float:
+        """Lines that may be given out now, by `affordable`; one at least while none is open."""
         opened = sum(self.open_lines.values())
         return max(self.affordable - opened, 0 if opened else 1)
 
@@ -166,7 +166,7 @@ def shard_size(load: EndpointLoad, need: JobNeed, fleet_pace: float, workers: in
     if allowed - load.open_lines < least_worth(load, need, fleet_pace, workers, demand):
         beyond = allowed + load.max_concurrency - load.open_lines
         room = min(beyond, max(smallest, math.ceil(load.max_concurrency / workers)))
-    sizes = (_usual_size(load, need, fleet_pace, workers, demand), _by_bytes(load, need), room, need.room_under_cap)
+    sizes = (_usual_size(load, need, fleet_pace, workers, demand), _by_bytes(load, need), room, need.allowed)
     return max(1, int(min(sizes)))
 
 

@@ -71,18 +71,7 @@ class JobStore:
             fields |= {"repeats": first.repeats, "bytes": first.bytes}
             if first.canary:
                 fields["canary"] = first.canary
-        if request.request_digest:
-            fields["request_digest"] = request.request_digest
-        if new.cache_seconds:
-            fields["cache"] = new.cache_seconds
-        if request.checks:
-            fields["checks"] = request.checks
-        if request.price_class:
-            fields["price_class"] = request.price_class
-        if request.output_ttl:
-            fields["output_ttl"] = request.output_ttl
-        if request.max_cost is not None:
-            fields["max_cost_nano"] = to_nano(request.max_cost)
+        fields |= _optional_fields(new)
         flat = [part for pair in fields.items() for part in pair]
         state = "" if refused else "ready"
         indexes = (keys.jobs_of(caller.id),) if caller.id else ()
@@ -247,6 +236,22 @@ class JobStore:
     def finalizer_lock(self, job_id: str, holder: str, lease: float) -> Lock:
         """Return the lock for putting a job's output together, as `holder` sees it; `lease` is in seconds."""
         return Lock(self._scripts, keys.finalizer(job_id), holder, lease)
+
+
+def _optional_fields(new: NewJob) -> dict[str, str | int | float]:
+    """Return the fields that a job's record has only where there is something to say."""
+    request, limits = new.request, new.request.caller.limits
+    found: dict[str, str | int | float | None] = {
+        "request_digest": request.request_digest,
+        "cache": new.cache_seconds,
+        "checks": request.checks,
+        "price_class": request.price_class,
+        "output_ttl": request.output_ttl,
+        "key_rpm": limits.rpm if limits else None,
+        "key_tpm": limits.tpm if limits else None,
+    }
+    capped = {} if request.max_cost is None else {"max_cost_nano": to_nano(request.max_cost)}
+    return {name: value for name, value in found.items() if value} | capped
 
 
 def _too_many_jobs(most: int | str | None) -> Refused:

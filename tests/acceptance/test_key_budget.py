@@ -1,6 +1,7 @@
 """What a key's budget does to its bulk jobs, with real workers."""
 
 import dataclasses
+import time
 
 import pytest
 
@@ -10,7 +11,7 @@ from jobs.node import Node
 from jobs.records import Job
 from jobs.rounds.retry import RetrySelection
 from jobs.states import JobStatus, PauseReason
-from tests.acceptance.cluster import Cluster, done_lines, submit
+from tests.acceptance.cluster import Cluster, done_lines, ended, submit
 from tests.acceptance.test_fairness import ids
 from tests.waiting import until
 
@@ -56,6 +57,24 @@ async def test_a_keys_budget_pauses_its_jobs(cluster: Cluster) -> None:
 
 async def done(node: Node, job: Job, lines: int) -> bool:
     return await done_lines(node, job) >= lines
+
+
+async def test_a_keys_jobs_go_at_its_pace_and_no_other_keys_do(cluster: Cluster) -> None:
+    model = await cluster.start_model("m", {"max_concurrency": 32}, latency=0.01)
+    cluster.write_config()
+    await cluster.start_worker()
+    await cluster.start_worker()
+    async with cluster.node() as node:
+        paced, free = await caller(node, "paced", rpm=120), await caller(node, "free")
+        started = time.monotonic()
+        job = await submit(node, ids("paced", 126), caller=paced)
+        other = await submit(node, ids("free", 600), caller=free)
+        await until(lambda: done(node, other, 600), 30, "the other key's job")
+        others_took = time.monotonic() - started
+        job = await ended(node, job)
+        # A minute's worth at once, and then two a second, with both workers together.
+        assert time.monotonic() - started >= 2.5 and (job.key_rpm, job.ledger.completed) == (120, 126)
+        assert others_took < 15 and model.stats["requests"] == 726
 
 
 async def test_a_revoked_keys_jobs_pause(cluster: Cluster) -> None:

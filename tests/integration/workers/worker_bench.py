@@ -10,6 +10,7 @@ from balancer.endpoint import Endpoint
 from balancer.fleet.fleet import Fleet
 from balancer.state.health import HealthPolicy
 from balancer.state.shared_state import state_on
+from jobs.access.pacing import KeyPacer
 from jobs.intake.files import Upload
 from jobs.records import Job, Shard
 from jobs.results.records import Source
@@ -59,6 +60,7 @@ class Worker:
             POLICY,
             random.Random(1),
             Hedging(self.most_hedges),
+            KeyPacer(self.bench.redis),
         )
 
     async def close(self) -> None:

@@ -34,10 +34,10 @@ def test_examples(cost: CappedCost | None, lines: float) -> None:
 
 def test_a_job_with_nothing_open_gets_one_line_however_little_is_left() -> None:
     poor = JobNeed("j", 0, 100, endpoints=frozenset("a"), affordable=0)
-    assert poor.room_under_cap == 1
-    assert poor.given("a", 1).room_under_cap == 0
-    assert JobNeed("j", 0, 100, affordable=10).given("a", 4).room_under_cap == 6
-    assert JobNeed("j", 0, 100).given("a", 4).room_under_cap == math.inf
+    assert poor.allowed == 1
+    assert poor.given("a", 1).allowed == 0
+    assert JobNeed("j", 0, 100, affordable=10).given("a", 4).allowed == 6
+    assert JobNeed("j", 0, 100).given("a", 4).allowed == math.inf
 
 
 @pytest.mark.parametrize("sorted_by_cost", [False, True])
