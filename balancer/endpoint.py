@@ -37,8 +37,8 @@ class Endpoint:
     `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
     `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; with `stream_upstream`
     it is asked for streams even where the caller wants whole answers. With `cache`, Anthropic's `cache_control` is added to
-    system messages that consecutive lines of a job share. `price_class` is how requests are processed that say nothing of it (see
-    balancer.usage.price_class). `options` are the provider's own settings (see its adapter).
+    system messages that consecutive lines of a job share. `price_class` is the processing of requests that name no service tier
+    (see balancer.usage.price_class). `options` are the provider's own settings (see its adapter).
     """
 
     url: str

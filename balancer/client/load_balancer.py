@@ -119,7 +119,7 @@ class AsyncLoadBalancer(FromSettings):
         return (await self.send(ModelRequest(body))).result()
 
     async def send(self, request: ModelRequest) -> Sent:
-        """Send a request of any kind, with everything that can be said of it (see ModelRequest), and return what came of it.
+        """Send a request of any kind, with its options (see ModelRequest), and return its attempts and its answer.
 
         Raises BalancerClosed.
         """

@@ -53,8 +53,8 @@ def load_configuration(
 
     Variables take precedence over the file for `redis_url`, `store` and `chat`; `LLM_*` and provider keys count only where the
     file names no endpoints. With `endpoints` (the settings of each), which come from `endpoints_from`, all others count for
-    nothing. `environ` replaces the process's environment and `.env`. What a file of LiteLLM's says in vain is logged, and stands
-    in the configuration's `notes`. Raises ConfigurationError.
+    nothing. `environ` replaces the process's environment and `.env`. Settings of a LiteLLM file that can't be used are logged,
+    and are in the configuration's `notes`. Raises ConfigurationError.
     """
     env = environment() if environ is None else environ
     source = path or env.get("ROADBALANCER_CONFIG") or None

@@ -54,9 +54,9 @@ def key_of(request: ModelRequest) -> bytes | None:
     body = {name: value for name, value in request.body.items() if name not in _CHANGE_NOTHING}
     only = sorted(request.only) if request.only is not None else None
     try:
-        said = orjson.dumps(
+        content = orjson.dumps(
             [request.owner, request.api_key, only, request.path, body, dict(request.defaults)], option=orjson.OPT_SORT_KEYS
         )
     except orjson.JSONEncodeError:
         return None
-    return hashlib.blake2b(said, digest_size=32).digest()
+    return hashlib.blake2b(content, digest_size=32).digest()

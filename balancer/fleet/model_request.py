@@ -1,4 +1,4 @@
-"""A request to the fleet, with everything that is said of it."""
+"""A request to the fleet and its options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

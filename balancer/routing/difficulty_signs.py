@@ -84,36 +84,12 @@ _COMMAND = re.compile(rb"\\[a-zA-Z]{2,}|\\[(\[]")
 _CODE_LINES = (b"#include ", b"#!/", b"<?php")
 """Beginnings of lines of which one is enough."""
 _LINE_ENDS = (b";", b"{", b"}", b"):", b"->", b"},", b"(", b"=>", b"; do", b"():")
-_LINE_STARTS = (
-    *(
-        b"def ",
-        b"class ",
-        b"return ",
-        b"import ",
-        b"from ",
-        b"func ",
-        b"fn ",
-        b"let ",
-        b"const ",
-        b"var ",
-        b"public ",
-        b"private ",
-    ),
-    *(
-        b"static ",
-        b"package ",
-        b"struct ",
-        b"impl ",
-        b"template ",
-        b"export ",
-        b"async ",
-        b"await ",
-        b"elif ",
-        b"else:",
-        b"for (",
-    ),
-    *(b"if (", b"while (", b"@", b"SELECT ", b"FROM ", b"WHERE ", b"GROUP BY", b"ORDER BY", b"HAVING ", b"JOIN ", b"LEFT JOIN"),
-    *(b"INSERT INTO ", b"CREATE TABLE "),
+_LINE_STARTS = tuple(
+    (
+        b"def |class |return |import |from |func |fn |let |const |var |public |private |static |package |struct |impl |template |"
+        b"export |async |await |elif |else:|for (|if (|while (|@|SELECT |FROM |WHERE |GROUP BY|ORDER BY|HAVING |JOIN |LEFT JOIN|"
+        b"INSERT INTO |CREATE TABLE "
+    ).split(b"|")
 )
 _OPERATOR_CHARACTERS = b"=<>&|"
 _OPERATORS = (b"==", b"!=", b"=>", b"->", b"::", b"&&", b"||", b"+=", b":=", b"<-", b"();", b" = ", b"[i]", b" | ", b" -")

@@ -29,7 +29,7 @@ class PriceClass(StrEnum):
 
 
 def has_flex(endpoint: Endpoint) -> bool:
-    """Whether an endpoint has flex processing: OpenAI itself, and one that is configured for it and whose format can say it."""
+    """Whether an endpoint has flex processing: OpenAI itself, and others that are configured for it, where the format has it."""
     if endpoint.provider not in _WITH_TIERS:
         return False
     return endpoint.price_class == PriceClass.FLEX or urlsplit(endpoint.url).hostname == _OPENAI

@@ -239,7 +239,7 @@ class JobStore:
 
 
 def _optional_fields(new: NewJob) -> dict[str, str | int | float]:
-    """Return the fields that a job's record has only where there is something to say."""
+    """Return the fields of a job's record that are optional."""
     request, limits = new.request, new.request.caller.limits
     found: dict[str, str | int | float | None] = {
         "request_digest": request.request_digest,

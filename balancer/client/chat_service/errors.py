@@ -6,10 +6,10 @@ ChatServiceError            base
 └── ChatUpstreamError       every endpoint that was tried failed
 """
 
+from balancer.client.failed_request import FailedRequest
 from balancer.errors import BalancerError
 from balancer.fleet.sent import Sent
 from balancer.outcome import FailureKind
-from balancer.results import Attempt
 
 __all__ = ["ChatConfigurationError", "ChatServiceError", "ChatUpstreamError", "ChatValidationError", "error_of"]
 
@@ -26,22 +26,8 @@ class ChatConfigurationError(ChatServiceError):
     """No endpoint can take the request."""
 
 
-class ChatUpstreamError(ChatServiceError):
-    """Every attempt failed. `kind`, `status` and `retry_after` (seconds) are the last one's, `attempts` are all of them."""
-
-    def __init__(
-        self,
-        message: str,
-        kind: FailureKind | None = None,
-        status: int | None = None,
-        retry_after: float | None = None,
-        attempts: tuple[Attempt, ...] = (),
-    ) -> None:
-        self.kind = kind
-        self.status = status
-        self.retry_after = retry_after
-        self.attempts = attempts
-        super().__init__(message)
+class ChatUpstreamError(FailedRequest, ChatServiceError):
+    """Every attempt failed. `kind`, `status` and `retry_after` are the last one's, `attempts` are all of them."""
 
 
 def error_of(sent: Sent, own_key: bool) -> ChatServiceError:

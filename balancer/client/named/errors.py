@@ -6,36 +6,15 @@ LLMError                            a request failed; `kind` says why
 └── LLMServiceUnavailableError      the service failed or has too much work, or no endpoint is healthy
 """
 
-from balancer.errors import BalancerError
+from balancer.client.failed_request import FailedRequest
 from balancer.outcome import Failure, FailureKind
 from balancer.results import Attempt
 
 __all__ = ["APIConnectionError", "LLMError", "LLMServiceUnavailableError", "RateLimitError", "error_of"]
 
 
-class LLMError(BalancerError):
-    """A request failed.
-
-    `kind` is a FailureKind, `status` the HTTP status (None: no answer), `retry_after` the seconds that the service asks to wait
-    (None: it names none), `attempts` all that was tried.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        kind: FailureKind,
-        status: int | None = None,
-        retry_after: float | None = None,
-        attempts: tuple[Attempt, ...] = (),
-    ) -> None:
-        self.kind = kind
-        self.status = status
-        self.retry_after = retry_after
-        self.attempts = attempts
-        super().__init__(message)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (str(self), self.kind, self.status, self.retry_after, self.attempts)
+class LLMError(FailedRequest):
+    """A request failed: see FailedRequest for what it has."""
 
 
 class RateLimitError(LLMError):

@@ -176,7 +176,7 @@ def _tools(settings: Mapping[str, Any]) -> dict[str, Any]:
     if choice["type"] == "tool":
         return {"tools": made, "toolChoice": {"tool": {"name": choice["name"]}}}
     if choice["type"] not in _CHOICES:
-        raise RequestRefused("tool_choice", "Bedrock can't be told to call none of its tools; leave `tools` out")
+        raise RequestRefused("tool_choice", "Bedrock has no such choice; leave `tools` out")
     return {"tools": made, "toolChoice": {_CHOICES[choice["type"]]: {}}}
 
 
