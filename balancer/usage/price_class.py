@@ -1,7 +1,8 @@
 """Price classes: what processing a request asks for, at which price (pure).
 
-`flex` is OpenAI's flex processing (platform.openai.com/docs/guides/flex-processing), and Bedrock's tier of that name: half the
-price, slower, and refused with 429 while there is no capacity for it.
+`flex` is OpenAI's flex processing (platform.openai.com/docs/guides/flex-processing), Gemini's
+(ai.google.dev/gemini-api/docs/flex-inference), and Bedrock's tier of that name: half the price, slower, and refused with 429
+while there is no capacity for it.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,8 @@ __all__ = ["FLEX_TIMEOUT", "PriceClass", "asking_for", "has_flex", "timeout_of"]
 
 FLEX_TIMEOUT = 900.0
 """Seconds for a request in flex processing, which the service itself recommends."""
-_OPENAI = "api.openai.com"
-_WITH_TIERS = frozenset({"openai", "bedrock"})
+_WITH_TIERS = {"openai": "api.openai.com", "gemini": "generativelanguage.googleapis.com", "bedrock": ""}
+"""Wire formats that have a field for it, and the host that has it without being configured for it."""
 _TIERS = {"flex": "flex", "standard": "default"}
 """The class -> OpenAI's `service_tier`."""
 
@@ -29,10 +30,10 @@ class PriceClass(StrEnum):
 
 
 def has_flex(endpoint: Endpoint) -> bool:
-    """Whether an endpoint has flex processing: OpenAI itself, and others that are configured for it, where the format has it."""
+    """Whether an endpoint has flex processing: OpenAI, Gemini, and others that are configured for it, where the format has it."""
     if endpoint.provider not in _WITH_TIERS:
         return False
-    return endpoint.price_class == PriceClass.FLEX or urlsplit(endpoint.url).hostname == _OPENAI
+    return endpoint.price_class == PriceClass.FLEX or urlsplit(endpoint.url).hostname == _WITH_TIERS[endpoint.provider]
 
 
 def asking_for(price_class: PriceClass, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:

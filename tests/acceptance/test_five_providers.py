@@ -56,8 +56,8 @@ class Account:
             prompt = rng.randrange(20, 400_000)
             usage = Usage(prompt, rng.randrange(1, 5_000), rng.randrange(0, prompt), 0)
             usage = Usage(**{name: getattr(usage, name) for name in counts})
-            # Only OpenAI has flex processing: the others are not asked for it.
-            assert heard.service_tier is None or provider in ("openai", "vllm")
+            # OpenAI and Gemini have flex processing: the others are not asked for it.
+            assert heard.service_tier is None or provider in ("openai", "vllm", "gemini")
             self.told[text.rpartition(" ")[2]] = (provider, heard.service_tier or "", usage)
             return Script(f"{SECRET_ANSWER} to {text}", usage=usage)
 
@@ -72,7 +72,7 @@ def _cost(provider: str, tier: str, usage: Usage) -> Decimal:
         into, out = (Decimal(str(price)) for price in OWN_PRICES[provider])
         return (usage.prompt * into + usage.completion * out) / 1_000_000 / (2 if tier == "flex" else 1)
     counted = LibraryUsage(input_tokens=usage.prompt, output_tokens=usage.completion, cache_read_tokens=usage.cached)
-    return calc_price(counted, MODELS[provider], provider_id=LIBRARY[provider]).total_price
+    return calc_price(counted, MODELS[provider], provider_id=LIBRARY[provider]).total_price / (2 if tier == "flex" else 1)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ __all__ = ["SPEAKER", "GeminiFakeProvider"]
 MODELS = "/v1beta/models"
 REQUEST = {
     "contents", "systemInstruction", "generationConfig", "tools", "toolConfig", "safetySettings", "cachedContent",
+    "serviceTier",
 }  # fmt: skip
 CONFIG = {
     "temperature", "topP", "topK", "maxOutputTokens", "stopSequences", "candidateCount", "seed", "presencePenalty",
@@ -69,6 +70,7 @@ class GeminiFakeProvider(FakeProvider):
             max_tokens=config.get("maxOutputTokens"),
             temperature=config.get("temperature"),
             stream=stream,
+            service_tier=request.get("serviceTier"),
         )
 
     def say(self, told: Script, heard: Heard) -> Reply:
@@ -256,6 +258,8 @@ def _answer(heard: Heard, parts: list[dict[str, Any]], ending: Ending | None, us
         "responseId": "response-1",
     }
     GenerateContentResponse.model_validate(answer)
+    if heard.service_tier:
+        answer["usageMetadata"] |= {"serviceTier": heard.service_tier}  # Google's SDK has no field for it in answers
     return answer
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "ends_well",
     "finish_reason",
     "logprobs_in",
+    "tier_in",
     "unused_id",
     "usage_in",
     "was_blocked",
@@ -43,6 +44,15 @@ _ENDINGS = {
     "MODEL_ARMOR": "content_filter",
 }
 """OpenAI's words for the `finishReason`s that it has one for. Google adds others at any time."""
+_TIERS = {
+    "standard": "default",
+    "flex": "flex",
+    "priority": "priority",
+    "ON_DEMAND": "default",
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_PRIORITY": "priority",
+}
+"""The Gemini API's `serviceTier` and Vertex AI's `trafficType` -> OpenAI's `service_tier`."""
 _NOT_YET = "FINISH_REASON_UNSPECIFIED"
 _MOST_TOKENS = 2**40
 """A count beyond this is no count."""
@@ -76,7 +86,8 @@ def completion_of(answer: Mapping[str, Any], model: str) -> tuple[dict[str, Any]
     else:
         return None
     usage = usage_in(answer.get("usageMetadata"))
-    return completion(answer_id(answer), answer_model(answer, model), choices, usage), usage
+    made = completion(answer_id(answer), answer_model(answer, model), choices, usage)
+    return made | tier_in(answer.get("usageMetadata")), usage
 
 
 def _choice(candidate: Any, model: str) -> dict[str, Any]:
@@ -223,6 +234,14 @@ def usage_in(metadata: Any) -> Usage:
         cached=_count(counts, "cachedContentTokenCount"),
         reasoning=thoughts,
     )
+
+
+def tier_in(metadata: Any) -> dict[str, str]:
+    """Return the `service_tier` of an answer in OpenAI's words, by what its `usageMetadata` holds of it."""
+    counts = metadata if isinstance(metadata, dict) else {}
+    named = [counts.get("serviceTier"), counts.get("trafficType")]
+    tier = next((_TIERS[name] for name in named if isinstance(name, str) and name in _TIERS), None)
+    return {"service_tier": tier} if tier else {}
 
 
 def _count(counts: Mapping[str, Any], name: str) -> int:

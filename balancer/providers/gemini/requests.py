@@ -25,8 +25,10 @@ _CONFIG = {
 """Fields that only have another name in `generationConfig`; Google judges their values."""
 _KNOWN = frozenset(_CONFIG) | {
     "model", "messages", "max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice",
-    "response_format", "reasoning_effort", "thinking", "cache_control",
+    "response_format", "reasoning_effort", "thinking", "cache_control", "service_tier", "safety_settings", "cached_content",
 }  # fmt: skip
+_TIERS = {"auto": "", "default": "standard", "flex": "flex", "priority": "priority"}
+"""OpenAI's `service_tier` -> Gemini's `serviceTier`; "" asks for nothing."""
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH", "max": "XHIGH"}
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
@@ -48,7 +50,40 @@ def generate_content(model: str, body: Mapping[str, Any], endpoint: Endpoint) ->
         request["tools"] = [{"functionDeclarations": _declarations(tools)}]
     if choice := fields.get("tool_choice"):
         request["toolConfig"] = {"functionCallingConfig": _calling(choice)}
-    return request
+    return request | _of_the_service(fields)
+
+
+def _of_the_service(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is neither content nor generation: the tier, Gemini's own safety settings, content that it keeps."""
+    made: dict[str, Any] = {}
+    if tier := _tier(fields.get("service_tier", "auto")):
+        made["serviceTier"] = tier
+    if "safety_settings" in fields:
+        made["safetySettings"] = [_safety(each, index) for index, each in enumerate(_list(fields["safety_settings"]))]
+    if "cached_content" in fields:
+        if not isinstance(fields["cached_content"], str):
+            raise RequestRefused("cached_content", "must be the name of cached content, such as cachedContents/abc")
+        made["cachedContent"] = fields["cached_content"]
+    return made
+
+
+def _tier(tier: Any) -> str:
+    if not isinstance(tier, str) or tier not in _TIERS:
+        raise RequestRefused("service_tier", f"must be one of {', '.join(_TIERS)}")
+    return _TIERS[tier]
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise RequestRefused("safety_settings", "must be a list")
+    return value
+
+
+def _safety(setting: Any, index: int) -> dict[str, str]:
+    known = {"category", "threshold", "method"}
+    if not isinstance(setting, dict) or not setting.keys() <= known or not all(isinstance(v, str) for v in setting.values()):
+        raise RequestRefused(f"safety_settings[{index}]", "must have `category` and `threshold`, both strings")
+    return dict(setting)
 
 
 def _generation(model: str) -> int:

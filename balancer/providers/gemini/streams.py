@@ -18,6 +18,7 @@ from balancer.providers.gemini.answers import (
     ends_well,
     finish_reason,
     logprobs_in,
+    tier_in,
     unused_id,
     usage_in,
     was_blocked,
@@ -89,7 +90,7 @@ class GeminiTranslation(Translation):
             self._chunk(index, {}, finish_reason(each.ending or "", bool(each.calls), self._model))
             for index, each in sorted(self._candidates.items())
         ]
-        return [*ends, chunk(self._head, usage=usage_in(self._counts))]
+        return [*ends, chunk(self._head, usage=usage_in(self._counts)) | tier_in(self._counts)]
 
     def used_so_far(self) -> Usage:
         return usage_in(self._counts)

@@ -36,6 +36,23 @@ class TestAnswers:
         assert found.parsed is not None and found.parsed["usage"]["total_tokens"] == 133
 
     @pytest.mark.parametrize(
+        ("named", "tier"),
+        [
+            ({"serviceTier": "flex"}, "flex"),
+            ({"serviceTier": "standard"}, "default"),
+            ({"trafficType": "ON_DEMAND_PRIORITY"}, "priority"),
+            ({"serviceTier": "of next year"}, None),
+            ({"serviceTier": ["flex"], "trafficType": 5}, None),
+        ],
+    )
+    def test_the_tier_that_it_was_processed_in(self, named: dict[str, Any], tier: str | None) -> None:
+        event = said(candidate({"text": "x"}), usageMetadata={"promptTokenCount": 9})
+        event["usageMetadata"] |= named  # Google's SDK has no field for `serviceTier` in answers, which the service names
+        whole = answer(event).parsed
+        assert whole is not None and whole.get("service_tier") == tier
+        assert read(ADAPTER.translation(CALL), event)[-1].get("service_tier") == tier
+
+    @pytest.mark.parametrize(
         "counts", [None, [], {"promptTokenCount": "9"}, {"promptTokenCount": -1}, {"promptTokenCount": True}]
     )
     def test_a_count_that_is_none_counts_nothing(self, counts: Any) -> None:

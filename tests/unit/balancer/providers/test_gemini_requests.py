@@ -53,6 +53,27 @@ class TestWhereARequestGoes:
 
 
 class TestFields:
+    def test_tiers_safety_and_cached_content_go_beside_the_content(self) -> None:
+        safety = [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]
+        made = request(service_tier="flex", safety_settings=safety, cached_content="cachedContents/a")
+        assert (made["serviceTier"], made["safetySettings"], made["cachedContent"]) == ("flex", safety, "cachedContents/a")
+        assert request(service_tier="default")["serviceTier"] == "standard"
+        assert "serviceTier" not in request(service_tier="auto")
+
+    @pytest.mark.parametrize(
+        ("fields", "param"),
+        [
+            ({"service_tier": "scale"}, "service_tier"),
+            ({"service_tier": 5}, "service_tier"),
+            ({"safety_settings": {}}, "safety_settings"),
+            ({"safety_settings": [{"category": 5}]}, "safety_settings[0]"),
+            ({"safety_settings": [{"categry": "x"}]}, "safety_settings[0]"),
+            ({"cached_content": 5}, "cached_content"),
+        ],
+    )
+    def test_of_these_what_is_malformed_is_refused(self, fields: dict[str, Any], param: str) -> None:
+        assert refusal(**fields).param == param
+
     def test_sampling_keeps_its_values_under_other_names(self) -> None:
         fields = {"top_p": 0.9, "top_k": 5, "seed": 7, "presence_penalty": 0.1, "frequency_penalty": 0.2, "n": 2, "stop": "END"}
         assert request(**fields)["generationConfig"] == {

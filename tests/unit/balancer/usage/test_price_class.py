@@ -9,6 +9,7 @@ STANDARD, FLEX = PriceClass
 OPENAI = Endpoint("https://api.openai.com/v1")
 CONFIGURED = Endpoint("http://proxy/v1", price_class="flex")
 VLLM = Endpoint("http://gpu1:8000/v1")
+GEMINI = Endpoint("https://generativelanguage.googleapis.com/v1beta", provider="gemini")
 BEDROCK = Endpoint("https://bedrock-runtime.us-east-1.amazonaws.com", provider="bedrock", price_class="flex")
 CLAUDE = Endpoint("https://api.anthropic.com", provider="anthropic", price_class="flex")
 
@@ -35,8 +36,8 @@ def test_the_tier_that_is_asked_for(price_class: PriceClass, endpoint: Endpoint,
 
 
 def test_who_has_flex_processing() -> None:
-    found = [has_flex(endpoint) for endpoint in (OPENAI, CONFIGURED, BEDROCK, VLLM, CLAUDE)]
-    assert found == [True, True, True, False, False]
+    found = [has_flex(endpoint) for endpoint in (OPENAI, CONFIGURED, GEMINI, BEDROCK, VLLM, CLAUDE)]
+    assert found == [True, True, True, True, False, False]
 
 
 def test_flex_processing_is_given_more_time() -> None:
