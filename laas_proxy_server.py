@@ -19,11 +19,15 @@ in place of the preset's) are LaaS' own fields, set for a model or in a request.
 `api_base` come from LAAS_API_KEY, LAAS_PROJECT_CODE, LAAS_PRESET_HASH and LAAS_BASE_URL, of the environment or of a `.env` file.
 
 Images, PDFs, limits and errors are those of Roadbalancer's own adapter for LaaS. LaaS doesn't stream: a whole answer
-is cut into pieces.
+is cut into pieces, between words.
+
+Each request and its result is logged at DEBUG to the logger `laas_proxy_server`, without keys and content.
 """
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,17 +40,19 @@ except ModuleNotFoundError as exc:
     if exc.name != "litellm":
         raise
     raise ImportError("laas_proxy_server needs LiteLLM: pip install 'roadbalancer[litellm]'", name="litellm") from exc
-from balancer.fleet.fleet.streaming import chunks_of
 from litellm.llms.custom_llm import CustomLLMError
 from litellm.types.utils import GenericStreamingChunk
 
 from balancer.configuration.environment import environment
 from balancer.endpoint import Endpoint
+from balancer.fleet.streaming import chunks_of
 from balancer.outcome import Failure, FailureKind
 from balancer.providers import Adapter, Call, RequestRefused, adapter_for, facts_of
 from balancer.results import first_choice
 
 __all__ = ["LaaSError", "LaaSProxy", "laas", "laas_proxy"]
+
+log = logging.getLogger(__name__)
 
 PATH = "/chat/completions"
 TIMEOUT_SECONDS = 600.0
@@ -107,6 +113,7 @@ class LaaSProxy(litellm.CustomLLM):
             yield piece
 
     def _answer(self, exchange: "_Exchange") -> Mapping[str, Any]:
+        exchange.begin()
         try:
             response = self._clients.sync().post(exchange.url, **exchange.sending)
         except httpx.HTTPError as exc:
@@ -114,6 +121,7 @@ class LaaSProxy(litellm.CustomLLM):
         return exchange.answer(response)
 
     async def _answer_async(self, exchange: "_Exchange") -> Mapping[str, Any]:
+        exchange.begin()
         try:
             response = await self._clients.of_this_loop().post(exchange.url, **exchange.sending)
         except httpx.HTTPError as exc:
@@ -121,14 +129,16 @@ class LaaSProxy(litellm.CustomLLM):
         return exchange.answer(response)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Exchange:
-    """One request to LaaS, and how its answer is read."""
+    """One request to LaaS, and how its answer is read. `fields` are the names of what is sent."""
 
     endpoint: Endpoint
     adapter: Adapter
     call: Call
     timeout: float | httpx.Timeout
+    fields: tuple[str, ...]
+    begun: float = 0.0
 
     @property
     def url(self) -> str:
@@ -138,11 +148,19 @@ class _Exchange:
     def sending(self) -> dict[str, Any]:
         return {"content": self.call.body, "headers": self.adapter.headers(self.endpoint), "timeout": self.timeout}
 
+    def begin(self) -> None:
+        """Log what is about to be sent."""
+        self.begun = time.monotonic()
+        size = len(self.call.body)
+        log.debug("%s: POST %s, %d bytes with %s", self.endpoint.name, self.url, size, ", ".join(self.fields))
+
     def answer(self, response: httpx.Response) -> Mapping[str, Any]:
         """Return the answer as an OpenAI completion. Raises LaaSError."""
         answer = self.adapter.answer(self.call, response.status_code, response.headers, response.content)
         if answer.failure is not None or answer.parsed is None:
             raise self._error(answer.failure or Failure(FailureKind.INVALID_RESPONSE, "an answer that holds none"))
+        usage, took = answer.usage, time.monotonic() - self.begun
+        log.debug("%s: answered in %.2f s, %d + %d tokens", self.endpoint.name, took, usage.prompt, usage.completion)
         return answer.parsed
 
     def unanswered(self, error: httpx.HTTPError) -> LaaSError:
@@ -154,7 +172,9 @@ class _Exchange:
         said = failure.status if failure.status and failure.status >= 400 else _STATUS.get(failure.kind, 400)
         # Should LaaS repeat the key in an error, it goes no further.
         key = self.endpoint.api_key
-        return LaaSError(said, failure.message.replace(key, "***") if key else failure.message, failure.retry_after)
+        message = failure.message.replace(key, "***") if key else failure.message
+        log.debug("%s: failed after %.2f s: %s", self.endpoint.name, time.monotonic() - self.begun, message)
+        return LaaSError(said, message, failure.retry_after)
 
 
 def _exchange(asked: Mapping[str, Any]) -> _Exchange:
@@ -169,8 +189,10 @@ def _exchange(asked: Mapping[str, Any]) -> _Exchange:
     try:
         call = adapter.call(endpoint, PATH, body)
     except RequestRefused as exc:
+        log.debug("%s: refused before it was sent: %s", endpoint.name, exc)
         raise LaaSError(400, str(exc)) from None
-    return _Exchange(endpoint, adapter, call, asked.get("timeout") or TIMEOUT_SECONDS)
+    names = tuple(sorted(name for name, value in body.items() if value is not None))
+    return _Exchange(endpoint, adapter, call, asked.get("timeout") or TIMEOUT_SECONDS, names)
 
 
 def _endpoint(asked: Mapping[str, Any], project: str | None) -> Endpoint:

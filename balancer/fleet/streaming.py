@@ -1,5 +1,6 @@
 """Reads one streamed answer."""
 
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -174,7 +175,9 @@ def failure_of(error: HttpError | ConfigurationError) -> Failure:
 
 _PLAIN = {"role", "content"}
 PIECE = 64
-"""Characters of a whole answer's text that go into one chunk."""
+"""Characters of a whole answer's text that go into one chunk at most."""
+_PIECES = re.compile(rf"(?s).{{1,{PIECE}}}(?:(?<=\s)|\Z)|.{{{PIECE}}}")
+"""A text in pieces that end with a space or the text, and where there is none, with the PIECEth character."""
 
 
 def chunks_of(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -195,8 +198,8 @@ def chunks_of(completion: Mapping[str, Any]) -> list[dict[str, Any]]:
         text = text_of(message.get("content")) or ""
         others = {name: value for name, value in message.items() if name not in ("role", "content", "tool_calls") and value}
         say(index, {"role": "assistant", "content": "", **others})
-        for start in range(0, len(text), PIECE):
-            say(index, {"content": text[start : start + PIECE]})
+        for piece in _PIECES.findall(text):
+            say(index, {"content": piece})
         for number, call in enumerate(message.get("tool_calls") or ()):
             say(index, {"tool_calls": [{"index": number, **call}]})
         say(index, {}, choice.get("finish_reason") or "stop")

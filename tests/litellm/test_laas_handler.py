@@ -245,3 +245,15 @@ def test_settings_may_stand_in_a_dotenv_file(
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in laas_environment.items()))
     monkeypatch.chdir(tmp_path)
     assert laas.completion(model="x", messages=HI).choices[0].message.content == HEARD_HI
+
+
+def test_what_it_does_is_logged_at_debug_without_keys_and_content(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="laas_proxy_server")
+    litellm.completion(model="laas/x", messages=HI, temperature=0.5)
+    with pytest.raises(litellm.exceptions.BadRequestError):
+        litellm.completion(model="laas/x", messages=HI, n=2)
+    logged = [record.getMessage() for record in caplog.records if record.name == "laas_proxy_server"]
+    assert "/chat/completions" in logged[0] and "messages, temperature" in logged[0]
+    assert "answered in" in logged[1] and "11 + 5 tokens" in logged[1]
+    assert "refused before it was sent: n" in logged[2]
+    assert not any(KEY in line or "Hi" in line for line in logged)

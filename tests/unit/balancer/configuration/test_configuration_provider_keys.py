@@ -1,11 +1,16 @@
 """Keys in the environment make endpoints, in the order of preference."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from balancer.configuration import load_configuration
 from balancer.endpoint import Endpoint
 from balancer.errors import ConfigurationError
 
+ROOT = Path(__file__).parents[4]
 LAAS = {"LAAS_PROJECT_CODE": "P", "LAAS_API_KEY": "lk", "LAAS_PRESET_HASH": "h"}
 
 
@@ -67,3 +72,14 @@ def test_a_bad_key_is_refused_but_not_shown() -> None:
     with pytest.raises(ConfigurationError) as refused:
         endpoints(GEMINI_API_KEY="sk secret")
     assert refused.value.source == "environment" and "secret" not in str(refused.value)
+
+
+def test_the_compose_file_passes_on_the_keys_of_env_example() -> None:
+    example = (ROOT / ".env.example").read_text()
+    offered = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", example, re.MULTILINE))
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    passed_on = compose["services"]["api"]["environment"].keys() | compose["services"]["worker"]["environment"].keys()
+    assert {name for name in offered if name.endswith(("_KEY", "_MODEL", "_CODE", "_HASH"))} <= passed_on
+    fleet = ROOT / offered["ROADBALANCER_CONFIG_FILE"]
+    found = load_configuration(fleet, environ={"CLAUDE_API_KEY": "ck", **LAAS}).endpoints
+    assert [endpoint.name for endpoint in found] == ["claude", "laas"]

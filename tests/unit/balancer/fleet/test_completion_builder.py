@@ -164,3 +164,16 @@ def test_an_answer_of_200_tokens_costs_little() -> None:
         together.append(between - began)
         parsing.append(time.process_time() - between)
     assert min(together) < min(parsing) / 0.6, f"{min(together) * 1000:.2f} ms, parsing {min(parsing) * 1000:.2f} ms"
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "x" * 200, "word " * 60, "한국어 문장입니다. " * 20, "漢字" * 90, "\n\n" * 70 + "end", "a" * 64 + " b"]
+)
+def test_a_whole_answer_is_cut_between_words(text: str) -> None:
+    whole = {"id": "c", "choices": [{"index": 0, "message": {"content": text}, "finish_reason": "stop"}]}
+    pieces = [c["choices"][0]["delta"].get("content") for c in chunks_of(whole)][1:-1]
+    assert "".join(pieces) == text
+    assert all(0 < len(piece) <= 64 for piece in pieces)
+    assert all(piece[-1].isspace() or len(piece) == 64 for piece in pieces[:-1])
+    if text.startswith(("word", "한국어")):
+        assert all(piece[-1].isspace() for piece in pieces)

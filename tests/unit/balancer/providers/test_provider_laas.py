@@ -1,10 +1,12 @@
 """Wanted LaaS: what goes out, what is refused before it does, and what to make of whatever comes back."""
 
+import ast
 import importlib
 import logging
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -281,6 +283,16 @@ def test_tool_calls_of_a_presets_own_are_kept() -> None:
     choice = {"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}
     made = ADAPTER.answer(CALL, 200, {}, orjson.dumps({"choices": [choice]})).parsed
     assert made is not None and made["choices"][0]["message"]["tool_calls"] == [call]
+
+
+def test_what_litellms_handler_imports_of_this_project_is_there() -> None:
+    """LiteLLM itself isn't installed with the tests, so neither the type checker nor a test imports the handler."""
+    source = Path(__file__).parents[4] / "laas_proxy_server.py"
+    imports = [node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.ImportFrom)]
+    own = [(node.module, each.name) for node in imports if (node.module or "").startswith("balancer") for each in node.names]
+    assert own
+    for module, name in own:
+        assert module is not None and hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
 def test_litellms_handler_says_what_to_install_where_litellm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
