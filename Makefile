@@ -76,11 +76,11 @@ $(LITELLM)/.ready: tests/litellm/requirements.txt pyproject.toml
 	@touch $@
 
 # The SDKs, commands and frameworks that people have, unmodified, against `roadbalancer up` with a simulated endpoint, and over Claude
-# and Gemini. They have environments of their own, the first with a Node of its own. The newer pip is for resolving: that of Python
+# and Gemini; LiteLLM's proxy with the handler as well. They have environments of their own, the first with a Node. The newer pip is for resolving: that of Python
 # 3.11 gives up on LangChain.
 test-clients: export ROADBALANCER = $(abspath $(BIN)/roadbalancer)
 test-clients: export FAKE_PROVIDERS_PYTHON = $(abspath $(BIN)/python)
-test-clients: $(VENV)/.dev $(CLIENTS)/.ready $(FRAMEWORKS)/.ready $(LLAMAINDEX)/.ready
+test-clients: $(VENV)/.dev $(CLIENTS)/.ready $(FRAMEWORKS)/.ready $(LLAMAINDEX)/.ready test-litellm
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini --confcutdir tests/clients tests/clients
 	$(FRAMEWORKS)/bin/python -m pytest -c tests/frameworks/pytest.ini --confcutdir tests/frameworks tests/frameworks \
 	  --ignore tests/frameworks/test_llamaindex.py
