@@ -22,7 +22,8 @@ from balancer.state.rate_limits.shared import EXPECTED_COMPLETION
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
 from jobs.access.pacing import paced_lines
-from jobs.cost.affordable import FEWEST_LINES, CappedCost, affordable_lines
+from jobs.access.spending import left_of_budgets
+from jobs.cost.affordable import FEWEST_LINES, SpendingRoom, affordable_lines
 from jobs.cost.cap import BYTES_OF_A_TOKEN, highest_line_cost
 from jobs.dispatch.deadlines import Outlook, outlook
 from jobs.dispatch.lease_table import ShardTable
@@ -46,7 +47,7 @@ TRIES = 20
 JOB_FIELDS = (
     "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "in_progress_at", "expires_at", "outlook",
     "completed", "failed", "result_bytes", "canary", "max_cost_nano", "cost_nano", "line_nano", "recorded",
-    "key_rpm", "key_tpm",
+    "key_rpm", "key_tpm", "owner",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,10 @@ class Dispatcher:
                 pipe.hmget(keys.job(job_id), *JOB_FIELDS)
                 pipe.zrange(keys.returned(job_id), 0, RETURNED_LOOKED_AT - 1)
             answers = await pipe.execute()
-        needs = [self._need(i, answers[2 * n], answers[2 * n + 1]) for n, i in enumerate(job_ids)]
+        owners = [(record[-1] or b"").decode() for record in answers[::2]]
+        left = await left_of_budgets(self._redis, owners, time.time())
+        records = zip(job_ids, answers[::2], answers[1::2], owners, strict=True)
+        needs = [self._need(i, record, back, left.get(owner, math.inf)) for i, record, back, owner in records]
         wanting = [need for need in needs if need is not None and need.remaining > 0]
         blocked = {
             need.job_id: self._why_blocked(need.endpoints, served)
@@ -209,9 +213,10 @@ class Dispatcher:
                     pipe.hset(keys.job(job_id), "outlook", now)
                 await pipe.execute()
 
-    def _need(self, job_id: str, record: list[Any], returned: list[bytes]) -> JobNeed | None:
+    def _need(self, job_id: str, record: list[Any], returned: list[bytes], left: float) -> JobNeed | None:
+        """Return what a job needs that is in progress. `left`: nanodollars that its key's budgets leave it."""
         status, cursor, total, size, models, no_model, priority, began_at, expires_at, known, *more = record
-        results, canary, cost, rates = more[:3], more[3], more[4:8], more[8:]
+        results, canary, cost, rates = more[:3], more[3], more[4:8], more[8:10]
         line_bytes = int(size) / max(1, int(total))
         rpm, tpm = (int(rate or 0) for rate in rates)
         if status != b"in_progress":
@@ -233,17 +238,20 @@ class Dispatcher:
             outlook=(known or b"").decode(),
             result_bytes=_mean_result(*(int(count or 0) for count in results)),
             affordable=min(
-                affordable_lines(self._capped_cost(cost, wanted, line_bytes)),
+                affordable_lines(self._spending_room(cost, left, wanted, line_bytes)),
                 paced_lines(rpm, tpm, line_bytes / BYTES_OF_A_TOKEN + EXPECTED_COMPLETION),
             ),
         )
 
-    def _capped_cost(self, numbers: Sequence[bytes | None], models: Sequence[str | None], line_bytes: float) -> CappedCost | None:
-        if numbers[0] is None:
-            return None
+    def _spending_room(
+        self, numbers: Sequence[bytes | None], left: float, models: Sequence[str | None], line_bytes: float
+    ) -> SpendingRoom:
         cap, spent, recorded = (int(number or 0) for number in (*numbers[:2], numbers[3]))
-        guess = 0.0 if recorded >= FEWEST_LINES else highest_line_cost(self._fleet, [model or "" for model in models], line_bytes)
-        return CappedCost(cap, spent, float(numbers[2] or 0), recorded, guess)
+        if numbers[0] is not None:
+            left = min(left, cap - spent)
+        unknown = left < math.inf and recorded < FEWEST_LINES
+        guess = highest_line_cost(self._fleet, [model or "" for model in models], line_bytes) if unknown else 0.0
+        return SpendingRoom(left, float(numbers[2] or 0), recorded, guess)
 
 
 def _open_lines_by_job(opened: Mapping[str, Mapping[bytes, bytes]]) -> dict[str, dict[str, int]]:

@@ -65,7 +65,7 @@ if new > 0 then
     end
   end
   local capped = redis.call('HMGET', KEYS[3], 'max_cost_nano', 'line_nano')
-  if capped[1] then
+  if capped[1] or (owner and owner ~= '' and redis.call('EXISTS', 'rb:budgets:' .. owner) == 1) then
     -- What a line costs lately (see jobs/cost/affordable.py): inputs are often sorted by length.
     local mean = (sums.cost_nano or 0) / new
     local lately = tonumber(capped[2] or mean)

@@ -13,6 +13,7 @@ from jobs.access import (
     Refusal,
     redis_keys,
 )
+from jobs.access.spending import left_of_budgets
 from tests.key_spending import spend
 
 
@@ -47,6 +48,21 @@ async def test_what_bulk_jobs_spend_counts_too(access: MakeAccess, keys: KeyStor
     await one.admit(caller, "m", 0)
     await spend(redis, caller.id, 400_000_000, clock())
     assert (await refusal(one, caller)).kind is Refusal.BUDGET
+
+
+async def test_what_is_left_is_shared_by_the_jobs_of_a_key(
+    access: MakeAccess, keys: KeyStore, redis: AsyncRedis, clock: Time
+) -> None:
+    one = access()
+    poor = await caller_of(one, keys, "poor", budget_day=10.0, budget_month=3.0)
+    rich = await caller_of(one, keys, "rich", budget_day=5.0)
+    free = await caller_of(one, keys, "free", rpm=5)
+    await spend(redis, poor.id, 10**9, clock())
+    left = await left_of_budgets(redis, [poor.id, rich.id, "", poor.id, free.id], clock())
+    assert left == {poor.id: 10**9, rich.id: 5 * 10**9}
+    await spend(redis, poor.id, 9 * 10**9, clock())
+    assert await left_of_budgets(redis, [poor.id], clock()) == {poor.id: 0}
+    assert await left_of_budgets(redis, ["", ""], clock()) == {}
 
 
 async def test_sums_of_money_are_forgotten_some_time_after_their_period(

@@ -1,4 +1,4 @@
-"""How many lines a job may have open under the cap on its cost."""
+"""How many lines a job may have open under the cap on its cost and in the budgets of its key."""
 
 import itertools
 import math
@@ -6,30 +6,30 @@ import random
 
 import pytest
 
-from jobs.cost.affordable import CappedCost, affordable_lines
+from jobs.cost.affordable import SpendingRoom, affordable_lines
 from jobs.dispatch.sizing import JobNeed
 
 
 @pytest.mark.parametrize(
-    ("cost", "lines"),
+    ("room", "lines"),
     [
-        (None, math.inf),
+        (SpendingRoom(math.inf, 10.0, 10, 1.0), math.inf),
         # nothing costs anything
-        (CappedCost(100, 0, 0.0, 10, 0.0), math.inf),
+        (SpendingRoom(100, 0.0, 10, 0.0), math.inf),
         # a third of what is left, at what lines have cost lately
-        (CappedCost(1_000, 0, 0.0, 0, 1.0), 333),
-        (CappedCost(1_000, 100, 10.0, 20, 1.0), 30),
+        (SpendingRoom(1_000, 0.0, 0, 1.0), 333),
+        (SpendingRoom(900, 10.0, 20, 1.0), 30),
         # of few lines, the higher of their cost and the guess counts
-        (CappedCost(1_000, 7, 1.0, 7, 100.0), 3),
-        (CappedCost(1_000, 300, 100.0, 7, 1.0), 2),
+        (SpendingRoom(993, 1.0, 7, 100.0), 3),
+        (SpendingRoom(700, 100.0, 7, 1.0), 2),
         # nothing is left
-        (CappedCost(1_000, 1_000, 100.0, 10, 1.0), 0),
-        (CappedCost(1_000, 2_000, 100.0, 10, 1.0), 0),
-        (CappedCost(1_000, 950, 95.0, 10, 1.0), 0),
+        (SpendingRoom(0, 100.0, 10, 1.0), 0),
+        (SpendingRoom(-1_000, 100.0, 10, 1.0), 0),
+        (SpendingRoom(50, 95.0, 10, 1.0), 0),
     ],
 )
-def test_examples(cost: CappedCost | None, lines: float) -> None:
-    assert affordable_lines(cost) == lines
+def test_examples(room: SpendingRoom, lines: float) -> None:
+    assert affordable_lines(room) == lines
 
 
 def test_a_job_with_nothing_open_gets_one_line_however_little_is_left() -> None:
@@ -49,7 +49,7 @@ def test_waves_of_open_lines_end_near_the_cap(seed: int, sorted_by_cost: bool) -
     left = iter(sorted(costs) if sorted_by_cost else costs)
     cap, spent, lately, recorded = 1_000_000, 0, 0.0, 0
     while spent < cap:
-        opened = max(1, min(64, affordable_lines(CappedCost(cap, spent, lately, recorded, 2_000.0))))
+        opened = max(1, min(64, affordable_lines(SpendingRoom(cap - spent, lately, recorded, 2_000.0))))
         paid = list(itertools.islice(left, int(opened)))
         spent, recorded = spent + sum(paid), recorded + len(paid)
         mean = sum(paid) / len(paid)
