@@ -23,7 +23,7 @@ from tests.waiting import until
 
 LINES = 1000
 FAILING = 7
-"""Each so manyth request is told to come back later, so that lines move between providers."""
+"""One request in so many is refused for the moment, so that lines move between providers."""
 MODELS = {
     "openai": "gpt-of-ours",
     "vllm": "llama",
@@ -39,10 +39,10 @@ SECRET_PROMPT, SECRET_ANSWER = "a secret question", "a secret answer"
 
 
 class Account:
-    """What the servers told of each line: an account that knows nothing of ours."""
+    """What the servers answered for each line, and what that costs, without the code that is tested."""
 
     def __init__(self) -> None:
-        self.told: dict[str, tuple[str, str, Usage]] = {}
+        self.answered: dict[str, tuple[str, str, Usage]] = {}
         self.requests = 0
 
     def answering(self, provider: str, counts: tuple[str, ...]) -> Any:
@@ -58,13 +58,13 @@ class Account:
             usage = Usage(**{name: getattr(usage, name) for name in counts})
             # OpenAI and Gemini have flex processing: the others are not asked for it.
             assert heard.service_tier is None or provider in ("openai", "vllm", "gemini")
-            self.told[text.rpartition(" ")[2]] = (provider, heard.service_tier or "", usage)
+            self.answered[text.rpartition(" ")[2]] = (provider, heard.service_tier or "", usage)
             return Script(f"{SECRET_ANSWER} to {text}", usage=usage)
 
         return answer
 
     def cost(self) -> Decimal:
-        return sum((_cost(*each) for each in self.told.values()), Decimal(0))
+        return sum((_cost(*each) for each in self.answered.values()), Decimal(0))
 
 
 def _cost(provider: str, tier: str, usage: Usage) -> Decimal:
@@ -137,7 +137,7 @@ async def test_a_thousand_lines_over_five_providers(fleet: Cluster, account: Acc
         await _assert_usage(url, account)
         assert set(job.shares) == set(MODELS), "every provider answered some"
         job_object = HTTP.get(f"{url}/api/v1/jobs/{job.id}").json()
-        assert job_object["tokens"]["input"] == sum(usage.prompt for _, _, usage in account.told.values())
+        assert job_object["tokens"]["input"] == sum(usage.prompt for _, _, usage in account.answered.values())
         await _assert_discreet(fleet, node, url)
 
 
@@ -158,8 +158,8 @@ def _assert_alike(output: list[dict[str, Any]]) -> None:
 
 
 def _assert_sums(job: Any, account: Account) -> None:
-    usages = [usage for _, _, usage in account.told.values()]
-    assert {tier for provider, tier, _ in account.told.values() if provider == "openai"} == {"", "flex"}
+    usages = [usage for _, _, usage in account.answered.values()]
+    assert {tier for provider, tier, _ in account.answered.values() if provider == "openai"} == {"", "flex"}
     assert len(usages) == LINES
     assert job.tokens.prompt == sum(usage.prompt for usage in usages)
     assert job.tokens.completion == sum(usage.completion for usage in usages)
@@ -171,7 +171,7 @@ def _assert_sums(job: Any, account: Account) -> None:
 
 
 async def _assert_usage(url: str, account: Account) -> None:
-    """The account by endpoint agrees with what the servers told, and counts the refused attempts."""
+    """The account by endpoint agrees with what the servers answered, and counts the refused attempts."""
 
     def by_endpoint() -> dict[str, dict[str, Any]]:
         return {row["endpoint"]: row for row in HTTP.get(f"{url}/api/v1/usage", params={"by": "endpoint"}).json()["data"]}
@@ -180,7 +180,7 @@ async def _assert_usage(url: str, account: Account) -> None:
         lambda: sum(row["requests"] for row in by_endpoint().values()) == account.requests, 10, "the account to be written"
     )
     for provider, row in by_endpoint().items():
-        mine = [each for each in account.told.values() if each[0] == provider]
+        mine = [each for each in account.answered.values() if each[0] == provider]
         own = [usage for _, _, usage in mine]
         assert row["requests"] - row["errors"] == len(own)
         assert row["tokens"]["input"] == sum(usage.prompt for usage in own)

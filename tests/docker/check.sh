@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 lines=${LINES_IN_JOB:-2000}
 project=roadbalancer-check-$$
 folder=$(mktemp -d)
-key=check-$RANDOM$RANDOM
+key=check-$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')
 export ROADBALANCER_IMAGE=roadbalancer:check ROADBALANCER_CONFIG_FILE=./examples/docker.yaml ROADBALANCER_API_KEYS=$key
 export ROADBALANCER_PORT=${API_PORT:-14000} FLOWER_PORT=${FLOWER_PORT:-15555} FLOWER_BASIC_AUTH=check:$key
 api=http://127.0.0.1:$ROADBALANCER_PORT
