@@ -12,7 +12,7 @@ from pydantic import BaseModel
 import roadbalancer as rb
 from balancer.outcome import FailureKind, Usage
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
-from tests.fake_providers.speaker import Ending, Heard, Reply, Script
+from tests.fake_providers.base import Ending, ReceivedRequest, Reply, Script
 
 LINES = 400
 USAGE = Usage(prompt=10, completion=5)
@@ -33,10 +33,10 @@ class Careless:
         self.given: Counter[str] = Counter()
         self.hopeless = ""
 
-    def __call__(self, heard: Heard) -> Script:
+    def __call__(self, received: ReceivedRequest) -> Script:
         turn = next(self._turn) % 100
         text, ending = '{"stars": 4, "reason": "fine"}', Ending.STOP
-        if self.hopeless and self.hopeless in str(heard.turns[0]):
+        if self.hopeless and self.hopeless in str(received.turns[0]):
             text, kind = "no JSON at all", "hopeless"
         elif turn < 5:
             text, kind = '{"stars": 4, "rea', "broken"
@@ -95,10 +95,10 @@ def test_what_was_paid_before_a_line_had_to_wait_stays_counted(program_folder: P
     """A rejected answer, then an endpoint that fails until the line waits for its next pass, then a good answer."""
     turns = itertools.count(1)
     with ProviderServer(FAKE_PROVIDERS["openai"]) as server:
-        broken = server.speaker.fail(FailureKind.SERVER)
+        broken = server.fake.fail(FailureKind.SERVER)
         assert broken is not None
 
-        def answer(heard: Heard) -> Script | Reply:
+        def answer(received: ReceivedRequest) -> Script | Reply:
             turn = next(turns)
             if turn == 1:
                 return Script("no JSON", usage=USAGE)

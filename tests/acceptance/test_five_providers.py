@@ -17,8 +17,8 @@ from balancer.outcome import Usage
 from jobs.intake.files import Upload
 from jobs.service import JobRequest
 from tests.acceptance.cluster import CHAT, HTTP, Cluster, check_each_once, ended
-from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Script, Text
-from tests.fake_providers.speaker import KEY
+from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, ReceivedRequest, Reply, Script, Text
+from tests.fake_providers.base import KEY
 from tests.waiting import until
 
 LINES = 1000
@@ -48,17 +48,17 @@ class Account:
     def answering(self, provider: str, counts: tuple[str, ...]) -> Any:
         rng = random.Random(provider)
 
-        def answer(heard: Heard) -> Script | Reply:
+        def answer(received: ReceivedRequest) -> Script | Reply:
             self.requests += 1
             if rng.randrange(FAILING) == 0:
                 return Reply(503, b"{}")
-            text = next(part.text for part in heard.turns[-1].parts if isinstance(part, Text))
+            text = next(part.text for part in received.turns[-1].parts if isinstance(part, Text))
             prompt = rng.randrange(20, 400_000)
             usage = Usage(prompt, rng.randrange(1, 5_000), rng.randrange(0, prompt), 0)
             usage = Usage(**{name: getattr(usage, name) for name in counts})
             # OpenAI and Gemini have flex processing: the others are not asked for it.
-            assert heard.service_tier is None or provider in ("openai", "vllm", "gemini")
-            self.answered[text.rpartition(" ")[2]] = (provider, heard.service_tier or "", usage)
+            assert received.service_tier is None or provider in ("openai", "vllm", "gemini")
+            self.answered[text.rpartition(" ")[2]] = (provider, received.service_tier or "", usage)
             return Script(f"{SECRET_ANSWER} to {text}", usage=usage)
 
         return answer
@@ -86,8 +86,8 @@ def fleet(cluster: Cluster, account: Account) -> Iterator[Cluster]:
     cluster.start_redis() if not cluster.settings.get("redis_url") else None
     with ExitStack() as stack:
         for provider, model in MODELS.items():
-            speaker = FAKE_PROVIDERS[provider]
-            server = stack.enter_context(ProviderServer(speaker, account.answering(provider, tuple(speaker.counts))))
+            fake = FAKE_PROVIDERS[provider]
+            server = stack.enter_context(ProviderServer(fake, account.answering(provider, tuple(fake.counts))))
             endpoint = server.endpoint(name=provider, models={"m": model})
             price = OWN_PRICES.get(provider)
             entry = {

@@ -23,7 +23,7 @@ from jobs.states import JobStatus
 from tests.acceptance.cluster import ModelServer
 from tests.acceptance.shell import Shell
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
-from tests.fake_providers.speaker import KEY
+from tests.fake_providers.base import KEY
 from tests.waiting import until
 
 ENDPOINT = ("-e", "http://127.0.0.1:9/v1")
@@ -157,7 +157,7 @@ async def test_when_no_endpoint_answers_the_run_says_so_and_fail_fast_ends_it(sh
     shell.write("in.jsonl", REQUEST)
     with ExitStack() as stack:
         server = stack.enter_context(ProviderServer(FAKE_PROVIDERS["openai"]))
-        refused = server.speaker.fail(FailureKind.AUTHENTICATION)
+        refused = server.fake.fail(FailureKind.AUTHENTICATION)
         assert refused is not None
         server.answer = refused
         if trouble == "down":

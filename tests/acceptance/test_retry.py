@@ -10,7 +10,7 @@ from balancer.outcome import FailureKind
 from jobs.results.verify import verify_job
 from tests.acceptance.cluster import Cluster, check_each_once, ended, submit
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
-from tests.fake_providers.speaker import KEY, Script
+from tests.fake_providers.base import KEY, Script
 
 LINES = 100
 KEYED = frozenset(range(0, LINES, 20))
@@ -22,7 +22,7 @@ async def test_after_a_wrong_key_only_the_lines_that_failed_are_sent(cluster: Cl
     good = await cluster.start_model("good", {"models": ["good"], "price": price}, latency=0.02)
     ids = [f"r-{number:03d}" for number in range(LINES)]
     with ProviderServer(FAKE_PROVIDERS["openai"]) as keyed:
-        wrong = keyed.speaker.fail(FailureKind.AUTHENTICATION)
+        wrong = keyed.fake.fail(FailureKind.AUTHENTICATION)
         assert wrong is not None
         keyed.answer = wrong
         keyed_endpoint = {
@@ -41,7 +41,7 @@ async def test_after_a_wrong_key_only_the_lines_that_failed_are_sent(cluster: Cl
             assert (job.status, job.ledger.completed, job.ledger.expired) == ("expired", LINES - len(KEYED), len(KEYED))
             paid = job.cost
         worker.kill(signal.SIGTERM)
-        keyed.answer, refused_before, sent = Script(), len(keyed.heard), good.stats["requests"]
+        keyed.answer, refused_before, sent = Script(), len(keyed.received), good.stats["requests"]
         cluster.settings["endpoints"][1]["max_concurrency"] = 2
         cluster.write_config()
         await cluster.start_worker()

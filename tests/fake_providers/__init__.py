@@ -1,19 +1,18 @@
-"""Local servers that speak the providers' wire formats, as strictly as the real ones.
+"""Local servers with the providers' wire formats, as strict as the real ones.
 
-Each `speak_<provider>.py` has one `FakeProvider`: it reads a request into `Heard` (and refuses what the real service refuses),
-and says what a test has `Script` it in the provider's own words.
+Each `fake_<provider>.py` has one `FakeProvider`: it reads a request into a `ReceivedRequest` (and refuses what the
+real service refuses), and writes the answer of a test's `Script` in the provider's format.
 """
 
 from importlib import import_module
 from pathlib import Path
 
-from tests.fake_providers.server import ProviderServer
-from tests.fake_providers.speaker import (
+from tests.fake_providers.base import (
     Document,
     Ending,
     FakeProvider,
-    Heard,
     Image,
+    ReceivedRequest,
     Refused,
     Reply,
     Script,
@@ -23,15 +22,16 @@ from tests.fake_providers.speaker import (
     ToolResult,
     Turn,
 )
+from tests.fake_providers.server import ProviderServer
 
 __all__ = [
     "FAKE_PROVIDERS",
     "Document",
     "Ending",
     "FakeProvider",
-    "Heard",
     "Image",
     "ProviderServer",
+    "ReceivedRequest",
     "Refused",
     "Reply",
     "Script",
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 FAKE_PROVIDERS: dict[str, FakeProvider] = {
-    path.stem.removeprefix("speak_"): import_module(f"tests.fake_providers.{path.stem}").SPEAKER
-    for path in sorted(Path(__file__).parent.glob("speak_*.py"))
+    path.stem.removeprefix("fake_"): import_module(f"tests.fake_providers.{path.stem}").FAKE
+    for path in sorted(Path(__file__).parent.glob("fake_*.py"))
 }
 """By provider, or by provider and variant, such as `openai_responses`."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fake_providers.speaker import KEY, Refused
+from tests.fake_providers.base import KEY, Refused
 
 __all__ = ["HIDDEN", "SIGNATURE", "check_head", "checked_messages", "need"]
 

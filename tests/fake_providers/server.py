@@ -1,4 +1,4 @@
-"""A speaker behind a real socket. Also as a program: `python -m tests.fake_providers.server PROVIDER [PORT]`."""
+"""A fake provider behind a real socket. Also as a program: `python -m tests.fake_providers.server PROVIDER [PORT]`."""
 
 import sys
 import threading
@@ -7,22 +7,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from balancer.endpoint import Endpoint
-from tests.fake_providers.speaker import FakeProvider, Heard, Refused, Reply, Script
+from tests.fake_providers.base import FakeProvider, ReceivedRequest, Refused, Reply, Script
 
 __all__ = ["ProviderServer"]
 
-Answering = Callable[[Heard], "Script | Reply"]
+Answering = Callable[[ReceivedRequest], "Script | Reply"]
 
 
 class ProviderServer:
-    """Answers on a port of its own, on threads. `answer` may be set at any time; `heard` is every request that was understood,
+    """Answers on a port of its own, on threads. `answer` may be set at any time; `received` is every request that was understood,
     `refused` the reasons of those that were not. Use as a context manager."""
 
-    def __init__(self, speaker: FakeProvider, answer: Script | Reply | Answering = Script(), port: int = 0) -> None:  # noqa: B008
-        speaker.prepare()
-        self.speaker = speaker
+    def __init__(self, fake: FakeProvider, answer: Script | Reply | Answering = Script(), port: int = 0) -> None:  # noqa: B008
+        fake.prepare()
+        self.fake = fake
         self.answer = answer
-        self.heard: list[Heard] = []
+        self.received: list[ReceivedRequest] = []
         self.refused: list[str] = []
         self.bodies: list[bytes] = []
         self._server = _Server(("127.0.0.1", port), _handler_of(self))
@@ -35,7 +35,7 @@ class ProviderServer:
 
     def endpoint(self, **settings: Any) -> Endpoint:
         """Return an endpoint that points here."""
-        return self.speaker.endpoint(self.address, **settings)
+        return self.fake.endpoint(self.address, **settings)
 
     def __enter__(self) -> "ProviderServer":
         self._thread.start()
@@ -45,19 +45,19 @@ class ProviderServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def reply_to(self, path: str, headers: dict[str, str], body: bytes) -> "Reply | tuple[Script, Heard]":
+    def reply_to(self, path: str, headers: dict[str, str], body: bytes) -> "Reply | tuple[Script, ReceivedRequest]":
         """Decide on the answer to a POST; a stream is left to the handler."""
         self.bodies.append(body)
         try:
-            heard = self.speaker.hear(path, headers, body)
+            received = self.fake.read_request(path, headers, body)
         except Refused as exc:
             self.refused.append(str(exc))
-            return self.speaker.refuse(str(exc))
-        self.heard.append(heard)
-        answer = self.answer(heard) if callable(self.answer) else self.answer
+            return self.fake.refuse(str(exc))
+        self.received.append(received)
+        answer = self.answer(received) if callable(self.answer) else self.answer
         if isinstance(answer, Reply):
             return answer
-        return (answer, heard) if heard.stream else self.speaker.say(answer, heard)
+        return (answer, received) if received.stream else self.fake.whole_answer(answer, received)
 
 
 class _Server(ThreadingHTTPServer):
@@ -76,16 +76,16 @@ def _handler_of(server: ProviderServer) -> type[BaseHTTPRequestHandler]:
                 self._send(answer)
                 return
             self.send_response(200)
-            self.send_header("content-type", server.speaker.stream_type)
+            self.send_header("content-type", server.fake.stream_type)
             self.send_header("connection", "close")
             self.end_headers()
-            for piece in server.speaker.stream(*answer):
+            for piece in server.fake.stream(*answer):
                 self.wfile.write(piece)
                 self.wfile.flush()
             self.close_connection = True
 
         def do_GET(self) -> None:
-            self._send(server.speaker.get(self.path))
+            self._send(server.fake.get(self.path))
 
         def _send(self, reply: Reply) -> None:
             self.send_response(reply.status)

@@ -1,4 +1,4 @@
-"""Servers that speak Anthropic's and Gemini's formats, in the project's environment, until the standard input ends.
+"""Servers with Anthropic's and Gemini's formats, in the project's environment, until the standard input ends.
 
 They call the first tool that they are given, with arguments that fit its schema, and say what it gave back; they answer a schema
 with what fits it, and all else with three rivers.
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fake_providers import FAKE_PROVIDERS, Ending, Heard, ProviderServer, Script, ToolCall
+from tests.fake_providers import FAKE_PROVIDERS, Ending, ProviderServer, ReceivedRequest, Script, ToolCall
 
 VALUES: Mapping[str, Any] = {"string": "Busan", "integer": 3, "number": 2.5, "boolean": True, "array": []}
 
@@ -23,17 +23,17 @@ def fitting(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
     return VALUES[schema.get("type", "string")]
 
 
-def answer(heard: Heard) -> Script:
-    """Answer as the module's docstring says."""
-    last = heard.turns[-1]
+def answer(received: ReceivedRequest) -> Script:
+    """Answer as the module's docstring describes."""
+    last = received.turns[-1]
     if last.role == "tool":
         return Script(f"The tool said: {last.parts[0].text}")
-    schema = next(iter(heard.tools.values()), None) or heard.schema
+    schema = next(iter(received.tools.values()), None) or received.schema
     if schema is None:
         return Script("The Han, the Nakdong and the Geum.")
     value = fitting(schema, schema.get("$defs", {}))
-    if heard.tools:
-        return Script("", (ToolCall(next(iter(heard.tools)), value),), Ending.TOOLS)
+    if received.tools:
+        return Script("", (ToolCall(next(iter(received.tools)), value),), Ending.TOOLS)
     return Script(json.dumps(value))
 
 

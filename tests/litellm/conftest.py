@@ -19,7 +19,7 @@ HASH = "b3f1c0"
 
 @pytest.fixture(scope="session")
 def laas() -> Iterator[str]:
-    """The address of a LaaS that says what it has heard: see `laas_server.py`."""
+    """The address of a LaaS that answers with what it has received: see `laas_server.py`."""
     python = os.environ["FAKE_PROVIDERS_PYTHON"]
     with subprocess.Popen(
         [python, str(HERE / "laas_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

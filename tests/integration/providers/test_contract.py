@@ -16,9 +16,9 @@ from tests.fake_providers import (
     Document,
     Ending,
     FakeProvider,
-    Heard,
     Image,
     ProviderServer,
+    ReceivedRequest,
     Reply,
     Script,
     Text,
@@ -39,11 +39,11 @@ USER_HI = (Turn("user", (Text("Hi"),)),)
 
 @dataclass(frozen=True)
 class Scenario:
-    """`fields` go in beside the model; the provider must hear `heard`, is told to say `told`."""
+    """`fields` go in beside the model; the provider must receive `received`, and answers by `script`."""
 
     fields: Mapping[str, Any]
-    heard: Mapping[str, Any] = field(default_factory=dict)
-    told: Script = field(default=Script())
+    received: Mapping[str, Any] = field(default_factory=dict)
+    script: Script = field(default=Script())
 
 
 def user(*parts: Any) -> dict[str, Any]:
@@ -124,9 +124,9 @@ SCENARIOS = {
         ),
         {"turns": (Turn("user", (Document("application/pdf", PDF), Text("Sum up"))),)},
     ),
-    "cut off": Scenario({"messages": HI}, told=Script("Once upon a", ending=Ending.LENGTH)),
-    "refusal": Scenario({"messages": HI}, told=Script("", ending=Ending.REFUSAL)),
-    "no details of the usage": Scenario({"messages": HI}, told=Script(usage=Usage(3, 2))),
+    "cut off": Scenario({"messages": HI}, script=Script("Once upon a", ending=Ending.LENGTH)),
+    "refusal": Scenario({"messages": HI}, script=Script("", ending=Ending.REFUSAL)),
+    "no details of the usage": Scenario({"messages": HI}, script=Script(usage=Usage(3, 2))),
 }
 KINDS = [
     FailureKind.RATE_LIMIT, FailureKind.OVERLOADED, FailureKind.TIMEOUT, FailureKind.BAD_REQUEST, FailureKind.AUTHENTICATION,
@@ -136,7 +136,7 @@ KINDS = [
 
 @pytest.fixture(params=FAKE_PROVIDERS.values(), ids=FAKE_PROVIDERS)
 def server(request: pytest.FixtureRequest) -> Iterator[ProviderServer]:
-    """A server that speaks the wire format whose turn it is."""
+    """A server with the wire format whose turn it is."""
     with ProviderServer(request.param) as server:
         yield server
 
@@ -149,17 +149,17 @@ async def balancer(server: ProviderServer) -> AsyncIterator[AsyncLoadBalancer]:
         yield balancer
 
 
-def expected_usage(speaker: FakeProvider, told: Usage) -> Usage:
-    return Usage(**{name: getattr(told, name) for name in speaker.counts})
+def expected_usage(fake: FakeProvider, used: Usage) -> Usage:
+    return Usage(**{name: getattr(used, name) for name in fake.counts})
 
 
-def assert_heard(heard: Heard, expected: Mapping[str, Any]) -> None:
-    assert {name: getattr(heard, name) for name in expected} == dict(expected)
-    assert heard.model == "m"
+def assert_heard(received: ReceivedRequest, expected: Mapping[str, Any]) -> None:
+    assert {name: getattr(received, name) for name in expected} == dict(expected)
+    assert received.model == "m"
 
 
 def refusal_of(server: ProviderServer, name: str) -> str | None:
-    return server.speaker.unsupported.get(name)
+    return server.fake.unsupported.get(name)
 
 
 def assert_refused(result: ChatResult, param: str, server: ProviderServer) -> None:
@@ -181,18 +181,18 @@ def assert_calls(message: Mapping[str, Any], expected: tuple[ToolCall, ...]) -> 
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_whole_answer(name: str, server: ProviderServer, balancer: AsyncLoadBalancer) -> None:
     scenario = SCENARIOS[name]
-    server.answer = scenario.told
+    server.answer = scenario.script
     result = await balancer.chat(model="m", **scenario.fields)  # type: ignore[arg-type]
     if param := refusal_of(server, name):
         assert_refused(result, param, server)
         return
     assert result.success, (result.error, server.refused)
-    assert_heard(server.heard[0], scenario.heard)
+    assert_heard(server.received[0], scenario.received)
     ChatCompletion.model_validate(result.raw)
-    assert (result.content or "") == scenario.told.text
-    assert result.raw is not None and result.raw["choices"][0]["finish_reason"] == scenario.told.ending.value
-    assert_calls(result.message, scenario.told.tool_calls)
-    assert result.usage == expected_usage(server.speaker, scenario.told.usage)
+    assert (result.content or "") == scenario.script.text
+    assert result.raw is not None and result.raw["choices"][0]["finish_reason"] == scenario.script.ending.value
+    assert_calls(result.message, scenario.script.tool_calls)
+    assert result.usage == expected_usage(server.fake, scenario.script.usage)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -200,15 +200,15 @@ async def test_a_streamed_answer(name: str, server: ProviderServer, balancer: As
     if refusal_of(server, name):
         pytest.skip("refused, which the other test shows")
     scenario = SCENARIOS[name]
-    server.answer = scenario.told
+    server.answer = scenario.script
     chunks = [chunk async for chunk in await balancer.chat(model="m", stream=True, **scenario.fields)]  # type: ignore[call-overload]
-    assert_heard(server.heard[0], scenario.heard)
+    assert_heard(server.received[0], scenario.received)
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk.raw)
-    assert "".join(chunk.content for chunk in chunks) == scenario.told.text
-    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == [scenario.told.ending.value]
-    assert_calls(_joined(chunks), scenario.told.tool_calls)
-    assert [chunk.usage for chunk in chunks if chunk.usage] == [expected_usage(server.speaker, scenario.told.usage)]
+    assert "".join(chunk.content for chunk in chunks) == scenario.script.text
+    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == [scenario.script.ending.value]
+    assert_calls(_joined(chunks), scenario.script.tool_calls)
+    assert [chunk.usage for chunk in chunks if chunk.usage] == [expected_usage(server.fake, scenario.script.usage)]
 
 
 def _joined(chunks: list[Any]) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _joined(chunks: list[Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_failure(kind: FailureKind, stream: bool, server: ProviderServer, balancer: AsyncLoadBalancer) -> None:
-    reply = server.speaker.fail(kind)
+    reply = server.fake.fail(kind)
     if reply is None:
         pytest.skip("the service has no such answer")
     server.answer = reply
@@ -248,13 +248,13 @@ async def test_a_sampling_field_is_passed_on_refused_or_dropped(server: Provider
     """A temperature arrives, or is refused by name; with `drop_params` it is left out instead."""
     result = await balancer.chat(HI, model="m", temperature=0.5)
     if result.success:
-        assert server.heard[0].temperature == 0.5
+        assert server.received[0].temperature == 0.5
         return
     assert_refused(result, "temperature", server)
     dropping = replace(server.endpoint(models={"m": "m"}), drop_params=True, name="dropping")
     async with AsyncLoadBalancer([dropping], enable_health_check=False) as other:
         assert (await other.chat(HI, model="m", temperature=0.5)).success
-    assert server.heard[0].temperature is None
+    assert server.received[0].temperature is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Answers that are cut off, bent, broken, huge or slow: whatever comes, there is an outcome that says so, and nothing is raised.
 
-Every wire format goes through the same cases, made from answers that its speaker gives.
+Every wire format goes through the same cases, made from answers of its fake provider.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from balancer.http import HttpxClient, PreparedRequest
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers import Adapter, Call, adapter_for
 from balancer.results import ChatChunk, text_of
-from tests.fake_providers import FAKE_PROVIDERS, Ending, FakeProvider, Heard, ProviderServer, Reply, Script, ToolCall
+from tests.fake_providers import FAKE_PROVIDERS, Ending, FakeProvider, ProviderServer, ReceivedRequest, Reply, Script, ToolCall
 from tests.fleet_calls import chat, streamed_chat
 
 PATH = "/chat/completions"
@@ -32,7 +32,7 @@ FORMATS = sorted(FAKE_PROVIDERS.keys() - {"azure", "mistral"})
 AS_IT_CAME = {"openai", "vllm"}
 """Speakers whose adapter hands answers on as they came: what nobody here reads (`created`, `logprobs` …) may be anything."""
 SECRET = "the plan, which nobody may read in an error"
-TOLD = (
+SCRIPTS = (
     Script(SECRET),
     Script("", (ToolCall("weather", {"city": "a"}), ToolCall("weather", {"city": "b"}, "call_2")), Ending.TOOLS),
     Script(SECRET, ending=Ending.LENGTH),
@@ -45,59 +45,59 @@ REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 @dataclass(frozen=True)
-class Spoken:
+class RecordedExchange:
     """One wire format, with a request made in it."""
 
     name: str
-    speaker: FakeProvider
+    fake: FakeProvider
     adapter: Adapter
     call: Call
-    heard: Heard
+    received: ReceivedRequest
 
     @property
     def handed_on(self) -> bool:
         return self.name in AS_IT_CAME
 
     @property
-    def told(self) -> list[Script]:
-        return [told for told in TOLD if calls_tools(self.speaker) or not told.tool_calls]
+    def script(self) -> list[Script]:
+        return [script for script in SCRIPTS if calls_tools(self.fake) or not script.tool_calls]
 
 
-def calls_tools(speaker: FakeProvider) -> bool:
-    return "tools offered" not in speaker.unsupported
+def calls_tools(fake: FakeProvider) -> bool:
+    return "tools offered" not in fake.unsupported
 
 
-def request_of(speaker: FakeProvider, stream: bool) -> dict[str, Any]:
-    return {**REQUEST, "stream": stream, **({"tools": [TOOL]} if calls_tools(speaker) else {})}
+def request_of(fake: FakeProvider, stream: bool) -> dict[str, Any]:
+    return {**REQUEST, "stream": stream, **({"tools": [TOOL]} if calls_tools(fake) else {})}
 
 
-def spoken(name: str, stream: bool) -> Spoken:
-    speaker = FAKE_PROVIDERS[name]
-    adapter = adapter_for(speaker.provider)
-    endpoint = speaker.endpoint("http://h", models={"m": "m"})
-    call = adapter.call(endpoint, PATH, request_of(speaker, stream))
+def spoken(name: str, stream: bool) -> RecordedExchange:
+    fake = FAKE_PROVIDERS[name]
+    adapter = adapter_for(fake.provider)
+    endpoint = fake.endpoint("http://h", models={"m": "m"})
+    call = adapter.call(endpoint, PATH, request_of(fake, stream))
     url = urlsplit(endpoint.url + call.path)
     headers = {name.lower(): value for name, value in adapter.headers(endpoint).items()}
-    heard = speaker.hear(url.path + (f"?{url.query}" if url.query else ""), headers, call.body)
-    return Spoken(name, speaker, adapter, call, heard)
+    received = fake.read_request(url.path + (f"?{url.query}" if url.query else ""), headers, call.body)
+    return RecordedExchange(name, fake, adapter, call, received)
 
 
 @pytest.fixture(params=FORMATS)
-def whole(request: pytest.FixtureRequest) -> Spoken:
+def whole(request: pytest.FixtureRequest) -> RecordedExchange:
     """A format whose turn it is, asked for a whole answer."""
     return spoken(request.param, stream=False)
 
 
 @pytest.fixture(params=[name for name in FORMATS if FAKE_PROVIDERS[name].streams])
-def streamed(request: pytest.FixtureRequest) -> Spoken:
+def streamed(request: pytest.FixtureRequest) -> RecordedExchange:
     """The same, asked for a stream."""
     return spoken(request.param, stream=True)
 
 
-def test_an_answer_that_is_cut_off_is_no_answer(whole: Spoken) -> None:
+def test_an_answer_that_is_cut_off_is_no_answer(whole: RecordedExchange) -> None:
     problems = []
-    for told in whole.told:
-        body = whole.speaker.say(told, whole.heard).body
+    for script in whole.script:
+        body = whole.fake.whole_answer(script, whole.received).body
         for end in range(0, len(body), 3):
             answer = whole.adapter.answer(whole.call, 200, {}, body[:end])
             if answer.failure is None or answer.body:
@@ -106,17 +106,17 @@ def test_an_answer_that_is_cut_off_is_no_answer(whole: Spoken) -> None:
     assert not problems, report(problems)
 
 
-def test_an_answer_with_a_wrong_type_anywhere_is_well_formed_or_refused(whole: Spoken) -> None:
+def test_an_answer_with_a_wrong_type_anywhere_is_well_formed_or_refused(whole: RecordedExchange) -> None:
     problems = []
-    for told in whole.told:
-        good = orjson.loads(whole.speaker.say(told, whole.heard).body)
+    for script in whole.script:
+        good = orjson.loads(whole.fake.whole_answer(script, whole.received).body)
         assert not problems_of_answer(whole, good, "the good answer")
         for place, bent in bendings(good):
             problems += problems_of_answer(whole, bent, place)
     assert not problems, report(problems)
 
 
-def problems_of_answer(spoken: Spoken, body: Any, place: str) -> list[str]:
+def problems_of_answer(spoken: RecordedExchange, body: Any, place: str) -> list[str]:
     try:
         answer = spoken.adapter.answer(spoken.call, 200, {}, orjson.dumps(body))
         if answer.failure is not None:
@@ -132,22 +132,22 @@ def problems_of_answer(spoken: Spoken, body: Any, place: str) -> list[str]:
     return []
 
 
-async def test_a_stream_that_is_cut_off_does_not_pass_for_a_whole_one(streamed: Spoken) -> None:
+async def test_a_stream_that_is_cut_off_does_not_pass_for_a_whole_one(streamed: RecordedExchange) -> None:
     problems = []
-    for told in streamed.told:
-        pieces = list(streamed.speaker.stream(told, streamed.heard))
+    for script in streamed.script:
+        pieces = list(streamed.fake.stream(script, streamed.received))
         body = b"".join(pieces)
         ends = {sum(map(len, pieces[:n])) for n in range(len(pieces))} | set(range(0, len(body), 1 + len(body) // 150))
         for end in sorted(ends):
-            problems += await problems_of_stream(streamed, body[:end], f"{end} of {len(body)} bytes", told)
-        assert not await problems_of_stream(streamed, body, "the good stream", told)
+            problems += await problems_of_stream(streamed, body[:end], f"{end} of {len(body)} bytes", script)
+        assert not await problems_of_stream(streamed, body, "the good stream", script)
     assert not problems, report(problems)
 
 
-async def test_a_stream_with_a_broken_event_is_an_error_or_goes_on(streamed: Spoken) -> None:
+async def test_a_stream_with_a_broken_event_is_an_error_or_goes_on(streamed: RecordedExchange) -> None:
     problems = []
-    for told in streamed.told[:3]:
-        pieces = list(streamed.speaker.stream(told, streamed.heard))
+    for script in streamed.script[:3]:
+        pieces = list(streamed.fake.stream(script, streamed.received))
         for n in range(len(pieces)):
             for broken in BROKEN_EVENTS:
                 body = b"".join([*pieces[:n], b"data: " + broken + b"\n\n", *pieces[n + 1 :]])
@@ -155,10 +155,10 @@ async def test_a_stream_with_a_broken_event_is_an_error_or_goes_on(streamed: Spo
     assert not problems, report(problems)
 
 
-async def test_a_stream_with_a_wrong_type_anywhere_is_well_formed_or_refused(streamed: Spoken) -> None:
+async def test_a_stream_with_a_wrong_type_anywhere_is_well_formed_or_refused(streamed: RecordedExchange) -> None:
     problems = []
-    for told in streamed.told[:2]:
-        pieces = list(streamed.speaker.stream(told, streamed.heard))
+    for script in streamed.script[:2]:
+        pieces = list(streamed.fake.stream(script, streamed.received))
         for n, piece in enumerate(pieces):
             before, _, data = piece.partition(b"data: ")
             for place, bent in bendings(orjson.loads(data)) if data.startswith(b"{") else ():
@@ -168,23 +168,23 @@ async def test_a_stream_with_a_wrong_type_anywhere_is_well_formed_or_refused(str
     assert not problems, report(problems)
 
 
-async def problems_of_stream(spoken: Spoken, body: bytes, place: str, told: Script | None = None) -> list[str]:
-    """Read a stream. With `told`, one that ends well must have said all of it."""
+async def problems_of_stream(spoken: RecordedExchange, body: bytes, place: str, script: Script | None = None) -> list[str]:
+    """Read a stream. With `script`, one that ends well must hold all of it."""
     try:
         chunks, outcome = await read_stream(spoken, body)
         if outcome.failure is not None:
             return what_is_wrong_with(outcome.failure, place)
         for chunk in chunks:
             ChatCompletionChunk.model_validate(as_read(chunk.raw, "delta") if spoken.handed_on else chunk.raw)
-        if told is not None:
-            assert "".join(chunk.content for chunk in chunks) == told.text, "half an answer passes for a whole one"
-            assert [c.finish_reason for c in chunks if c.finish_reason] == [told.ending.value]
+        if script is not None:
+            assert "".join(chunk.content for chunk in chunks) == script.text, "half an answer passes for a whole one"
+            assert [c.finish_reason for c in chunks if c.finish_reason] == [script.ending.value]
     except Exception as exc:
         return [f"{place}: {type(exc).__name__}: {str(exc)[:200]}"]
     return []
 
 
-async def read_stream(spoken: Spoken, body: bytes) -> tuple[list[ChatChunk], Outcome]:
+async def read_stream(spoken: RecordedExchange, body: bytes) -> tuple[list[ChatChunk], Outcome]:
     headers = {"content-type": "text/event-stream"}
     transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=headers, stream=httpx.ByteStream(body)))
     reading = StreamReading("e", spoken.adapter, spoken.call, REQUEST, timeout=5)
@@ -254,8 +254,8 @@ async def test_a_huge_answer_is_read_and_a_huge_event_is_refused(name: str) -> N
             assert len(outcome.parsed["choices"][0]["message"]["content"]) == 20_000_000
             server.answer = Reply(200, b"[" * 20_000_000)
             assert (await sent(balancer)).failure is not None
-            endless = server.speaker.unfinished_event(17_000_000)
-            server.answer = Reply(200, endless, {"content-type": server.speaker.stream_type})
+            endless = server.fake.unfinished_event(17_000_000)
+            server.answer = Reply(200, endless, {"content-type": server.fake.stream_type})
             outcome = await streamed_to_the_end(balancer)
             assert outcome.failure is not None and outcome.failure.kind is FailureKind.INVALID_RESPONSE, outcome
             assert "larger than" in outcome.failure.message
@@ -288,7 +288,7 @@ async def drip() -> AsyncIterator[str]:
 
 
 async def test_an_answer_that_drips_is_given_up_when_the_time_is_over(drip: str) -> None:
-    endpoints = [speaker.endpoint(drip, models={"m": "m"}, name=name) for name, speaker in FAKE_PROVIDERS.items()]
+    endpoints = [fake.endpoint(drip, models={"m": "m"}, name=name) for name, fake in FAKE_PROVIDERS.items()]
     async with AsyncLoadBalancer(endpoints, enable_health_check=False, timeout=0.5) as balancer:
         started = time.monotonic()
         asked = [ask(balancer, name) for name in FAKE_PROVIDERS for ask in (sent, streamed_to_the_end)]

@@ -10,7 +10,7 @@ from worker_bench import Worker
 from balancer.endpoint import Price
 from balancer.outcome import FailureKind
 from jobs.records import Job
-from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Script
+from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, ReceivedRequest, Reply, Script
 from workers.run_context import Ending
 
 OPENAI = FAKE_PROVIDERS["openai"]
@@ -67,7 +67,7 @@ async def test_of_a_short_window_a_third_is_kept(worker: Worker) -> None:
 async def test_a_lack_of_flex_capacity_is_waited_out_without_an_attempt(worker: Worker) -> None:
     lack = {"error": {"message": "no capacity", "type": "rate_limit_error", "code": "resource_unavailable"}}
 
-    def answer(heard: Heard) -> Script | Reply:
+    def answer(received: ReceivedRequest) -> Script | Reply:
         return Reply(429, orjson.dumps(lack)) if len(server.bodies) <= 4 else Script()
 
     with ProviderServer(OPENAI, answer) as server:

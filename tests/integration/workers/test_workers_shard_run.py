@@ -365,7 +365,7 @@ async def test_a_line_refused_everywhere_is_an_error_line(worker: Worker) -> Non
 
 async def test_a_line_too_long_for_one_model_waits_for_the_next_of_its_chain(worker: Worker) -> None:
     with ProviderServer(FAKE_PROVIDERS["openai"]) as small:
-        small.answer = small.speaker.fail(FailureKind.CONTEXT_TOO_LONG)
+        small.answer = small.fake.fail(FailureKind.CONTEXT_TOO_LONG)
         await worker.start(small.endpoint(name="small", models={"small": "small"}), mock("large", models={"large": "large"}))
         await resting(worker, "large")
         assert (await run_one(worker, "small", model="small,large")).ending is Ending.RETRY

@@ -22,7 +22,7 @@ async def test_lines_that_begin_like_their_neighbour_are_marked(worker: Worker, 
         await worker.start(server.endpoint(name="a", models={"m": "m"}, cache=cache))
         job, shard = await worker.shard_of([line(*each) for each in enumerate(DOCUMENTS)])
         assert (await worker.run(job, shard).run()).ending is Ending.LAST
-    told = [orjson.loads(body)["system"] for body in server.bodies]
-    found = [part["text"][0] for parts in told if isinstance(parts, list) for part in parts if "cache_control" in part]
+    script = [orjson.loads(body)["system"] for body in server.bodies]
+    found = [part["text"][0] for parts in script if isinstance(parts, list) for part in parts if "cache_control" in part]
     assert "".join(sorted(found)) == marked
-    assert not server.refused and len(told) == len(DOCUMENTS)
+    assert not server.refused and len(script) == len(DOCUMENTS)

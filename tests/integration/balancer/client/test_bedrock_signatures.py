@@ -9,7 +9,7 @@ from balancer import AsyncLoadBalancer
 from balancer.outcome import FailureKind
 from balancer.providers.bedrock import signing
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
-from tests.fake_providers.speak_bedrock import ACCESS_KEY, SECRET_KEY
+from tests.fake_providers.fake_bedrock import ACCESS_KEY, SECRET_KEY
 
 HI = [{"role": "user", "content": "Hi"}]
 

@@ -34,14 +34,14 @@ def over(servers: tuple[ProviderServer, ...], balance: Make, **options: object) 
 @pytest.mark.parametrize("kind", FAILING)
 def test_a_failing_tier_is_left_at_once(three: tuple[ProviderServer, ...], balance: Make, kind: FailureKind) -> None:
     first, _, third = three
-    first.answer = first.speaker.fail(kind)
+    first.answer = first.fake.fail(kind)
     balancer = over(three, balance)
     began = time.monotonic()
     result = balancer.chat(HI, model="m")
     assert time.monotonic() - began < 1.0
     assert result.success and result.endpoint == "tier 1"
     assert [attempt.endpoint for attempt in result.attempts] == ["tier 0", "tier 1"]
-    assert not third.heard
+    assert not third.received
 
 
 def test_a_tier_that_hangs_is_left_after_the_timeout(three: tuple[ProviderServer, ...], balance: Make, servers: Servers) -> None:
@@ -64,7 +64,7 @@ def test_a_tier_is_returned_to_when_it_is_well(three: tuple[ProviderServer, ...]
 
 def test_when_all_tiers_fail_the_error_lists_each_attempt(three: tuple[ProviderServer, ...], balance: Make) -> None:
     for server in three:
-        server.answer = server.speaker.fail(FailureKind.SERVER)
+        server.answer = server.fake.fail(FailureKind.SERVER)
     result = over(three, balance).chat(HI, model="m")
     assert not result.success and result.error is not None
     assert all(f"tier {n}" in result.error for n in range(3))
@@ -73,22 +73,22 @@ def test_when_all_tiers_fail_the_error_lists_each_attempt(three: tuple[ProviderS
 
 def test_a_chain_goes_on_with_its_next_model(three: tuple[ProviderServer, ...], balance: Make) -> None:
     first, second, _ = three
-    first.answer = first.speaker.fail(FailureKind.OVERLOADED)
+    first.answer = first.fake.fail(FailureKind.OVERLOADED)
     routes = ModelRoutes({"smart": ("best", "good")})
     endpoints = [first.endpoint(name="one", models={"best": "best-1"}), second.endpoint(name="two", models={"good": "good-1"})]
     balancer = balance(*endpoints, routes=routes)
     for model in ("smart", "best,good", ["best", "good"]):
         result = balancer.chat(HI, model=model)
         assert result.success and result.endpoint == "two"
-    assert {heard.model for heard in second.heard} == {"good-1"}
-    assert {heard.model for heard in first.heard} <= {"best-1"}
+    assert {received.model for received in second.received} == {"good-1"}
+    assert {received.model for received in first.received} <= {"best-1"}
 
 
 def test_the_next_model_may_be_at_the_same_endpoint(balance: Make) -> None:
     with ProviderServer(FAKE_PROVIDERS["openai"]) as server:
-        too_long = server.speaker.fail(FailureKind.CONTEXT_TOO_LONG)
+        too_long = server.fake.fail(FailureKind.CONTEXT_TOO_LONG)
         assert too_long is not None
-        server.answer = lambda heard: Script() if heard.model == "roomy" else too_long
+        server.answer = lambda received: Script() if received.model == "roomy" else too_long
         balancer = balance(server.endpoint(models={"small": "small", "roomy": "roomy"}))
         assert balancer.chat(HI, model="small,roomy").success
         alone = balancer.chat(HI, model="small")
@@ -107,7 +107,7 @@ def test_an_earlier_model_comes_before_a_lower_tier(three: tuple[ProviderServer,
 
 def test_a_stream_falls_back_along_the_chain_too(three: tuple[ProviderServer, ...], balance: Make) -> None:
     first, *_ = three
-    first.answer = first.speaker.fail(FailureKind.OVERLOADED)
+    first.answer = first.fake.fail(FailureKind.OVERLOADED)
     chunks = list(over(three, balance).chat(HI, model="m", stream=True))
     assert "".join(chunk.content for chunk in chunks) == Script().text
     assert {chunk.endpoint for chunk in chunks} == {"tier 1"}
@@ -130,7 +130,7 @@ def test_refusals_use_no_attempts_up_and_are_not_repeated(balance: Make) -> None
         refusing = [narrow.endpoint(name=f"narrow {n}", models={"m": "m"}) for n in range(3)]
         balancer = balance(*refusing, wide.endpoint(name="wide", priority=1, models={"m": "m"}), retry_count=2)
         assert balancer.chat(HI, model="m", stop=["END"]).endpoint == "wide"
-        wide.answer = wide.speaker.fail(FailureKind.OVERLOADED)
+        wide.answer = wide.fake.fail(FailureKind.OVERLOADED)
         result = balancer.chat(HI, model="m", stop=["END"])
     assert [attempt.endpoint for attempt in result.attempts].count("wide") == 3
     assert len(result.attempts) == 6, "what was refused once is not asked again"
@@ -138,7 +138,7 @@ def test_refusals_use_no_attempts_up_and_are_not_repeated(balance: Make) -> None
 
 def test_a_refused_key_is_shown_once(balance: Make) -> None:
     with ProviderServer(FAKE_PROVIDERS["openai"]) as server:
-        server.answer = server.speaker.fail(FailureKind.AUTHENTICATION)
+        server.answer = server.fake.fail(FailureKind.AUTHENTICATION)
         result = balance(server.endpoint(), retry_count=2).chat(HI)
     assert result.failure is not None and result.failure.kind is FailureKind.AUTHENTICATION
     assert len(result.attempts) == 1

@@ -38,17 +38,17 @@ async def test_the_same_request_of_a_key_is_sent_once(gateway: LiveServer, model
             return (await client.post(path, json=ASKED | fields, headers=headers)).raise_for_status()
 
         first, again = await ask(secrets[0]), await ask(secrets[0], user="u")
-        assert again.content == first.content and len(model.heard) == 1
+        assert again.content == first.content and len(model.received) == 1
         assert "x-roadbalancer-cache" not in first.headers
         assert (again.headers["x-roadbalancer-cache"], again.headers["x-roadbalancer-attempts"]) == ("hit", "0")
         await ask(secrets[1])
         await ask(secrets[0], temperature=0.5)
-        assert len(model.heard) == 3, "another key, and another request"
+        assert len(model.received) == 3, "another key, and another request"
         assert b"[DONE]" in (await ask(secrets[0], stream=True)).content
-        assert len(model.heard) == 4, "streams are not kept"
+        assert len(model.received) == 4, "streams are not kept"
         turn = {"user_message": "Hi", "free_mode": True}
         answers = [await ask(secrets[0], "/api/v1/chat", **turn) for _ in range(2)]
-        assert answers[0].json()["response_text"] == answers[1].json()["response_text"] and len(model.heard) == 5
+        assert answers[0].json()["response_text"] == answers[1].json()["response_text"] and len(model.received) == 5
 
 
 async def test_nothing_is_kept_unless_it_is_configured(model: ProviderServer, start: StartServer) -> None:
@@ -56,4 +56,4 @@ async def test_nothing_is_kept_unless_it_is_configured(model: ProviderServer, st
     async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         for _ in range(2):
             (await client.post(f"{gateway.url}/v1/chat/completions", json=ASKED)).raise_for_status()
-    assert len(model.heard) == 2
+    assert len(model.received) == 2

@@ -12,7 +12,7 @@ import pytest
 from live_server import PATIENCE_S, LiveServer, StartServer
 
 from balancer.outcome import FailureKind
-from tests.fake_providers import FAKE_PROVIDERS, Ending, Heard, ProviderServer, Reply, Script, ToolCall
+from tests.fake_providers import FAKE_PROVIDERS, Ending, ProviderServer, ReceivedRequest, Reply, Script, ToolCall
 
 OPENAI = FAKE_PROVIDERS["openai"]
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -139,8 +139,8 @@ def test_a_client_that_waits_too_short_times_out(gateway: LiveServer, model: Pro
     answer_now.set()
 
 
-def held(until: threading.Event) -> Callable[[Heard], Script]:
-    def answer(heard: Heard) -> Script:
+def held(until: threading.Event) -> Callable[[ReceivedRequest], Script]:
+    def answer(received: ReceivedRequest) -> Script:
         assert until.wait(PATIENCE_S)
         return Script()
 
@@ -179,8 +179,8 @@ def test_bad_bodies_are_refused_by_name(
 
 def test_a_stream_that_breaks_tells_so_in_its_last_event(model: ProviderServer, start: StartServer) -> None:
     class Broken(type(OPENAI)):  # type: ignore[misc]
-        def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
-            yield from list(super().stream(told, heard))[:2]
+        def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
+            yield from list(super().stream(script, received))[:2]
 
     with ProviderServer(Broken()) as broken:
         gateway = start(endpoints=(broken.endpoint(name="one", models={"m": "m"}),), retry_count=0)
@@ -194,8 +194,8 @@ def test_a_reader_that_goes_away_ends_the_request_upstream_and_frees_its_slot(st
     going_on, gone = threading.Event(), threading.Event()
 
     class Endless(type(OPENAI)):  # type: ignore[misc]
-        def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
-            first, second, *_ = super().stream(told, heard)
+        def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
+            first, second, *_ = super().stream(script, received)
             yield first
             try:
                 while True:
@@ -245,7 +245,7 @@ def test_a_full_fleet_says_so_after_the_queue_wait(
     )
     caller.start()
     deadline = time.monotonic() + PATIENCE_S
-    while not model.heard:
+    while not model.received:
         assert time.monotonic() < deadline
     answer = httpx.post(f"{gateway.url}/v1/chat/completions", json=body, timeout=PATIENCE_S)
     assert answer.status_code == 429

@@ -17,7 +17,7 @@ from balancer.routing.model_routes import ModelRoutes
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access import KeyStore, Limits
 from jobs.access.store import KeyOrder
-from tests.fake_providers import FAKE_PROVIDERS, Heard, ProviderServer, Reply, Script
+from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, ReceivedRequest, Reply, Script
 from tests.waiting import until_blocking
 
 OPENAI = FAKE_PROVIDERS["openai"]
@@ -76,7 +76,7 @@ async def test_a_key_may_ask_for_its_models_alone_by_whatever_name(client: Any, 
     for forbidden in ("dear", "smart", "m,dear"):
         with pytest.raises(openai.PermissionDeniedError):
             await ask_in_thread(limited, forbidden)
-    assert {heard.model for heard in model.heard} == {"m"}
+    assert {received.model for received in model.received} == {"m"}
 
 
 async def test_the_chain_of_a_key_that_may_use_its_name(client: Any) -> None:
@@ -100,7 +100,7 @@ async def test_requests_per_minute(client: Any) -> None:
 async def test_parallel_requests_and_their_end(client: Any, model: ProviderServer) -> None:
     answer_now = threading.Event()
 
-    def held(heard: Heard) -> Script:
+    def held(received: ReceivedRequest) -> Script:
         assert answer_now.wait(PATIENCE_S)
         return Script()
 
@@ -108,7 +108,7 @@ async def test_parallel_requests_and_their_end(client: Any, model: ProviderServe
     single = await client(KeyOrder("single", limits=Limits(parallel=1)))
     under_way = asyncio.create_task(ask_in_thread(single))
     deadline = time.monotonic() + PATIENCE_S
-    while not model.heard:
+    while not model.received:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
     with pytest.raises(openai.RateLimitError):
@@ -138,7 +138,7 @@ async def test_requests_at_once_overrun_a_budget_by_one_request_at_most(
 ) -> None:
     both = threading.Barrier(2)
 
-    def together(_: Heard) -> Script:
+    def together(_: ReceivedRequest) -> Script:
         both.wait(PATIENCE_S)  # the two that the budget has room for are under way at once
         return Script()
 
@@ -155,7 +155,7 @@ async def test_requests_at_once_overrun_a_budget_by_one_request_at_most(
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert refused.headers["retry-after"] == "1" and "reserved" in refused.json()["error"]["message"]
         spent = (await caller.post(f"{gateway.url}/v1/chat/completions", json=asked)).json()["error"]
-    assert len(model.heard) == 2 and spent["code"] == "insufficient_quota"
+    assert len(model.received) == 2 and spent["code"] == "insufficient_quota"
     assert await redis.hget(f"rb:reserved:{record.id}", "total") == b"0"
 
 
@@ -222,8 +222,8 @@ async def test_a_stream_that_is_left_early_is_paid_for(
     start: StartServer, redis: AsyncRedis, path: str, question: dict[str, Any]
 ) -> None:
     class Endless(type(OPENAI)):  # type: ignore[misc]
-        def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
-            first, second, *_ = super().stream(told, heard)
+        def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
+            first, second, *_ = super().stream(script, received)
             yield first
             while True:
                 yield second
@@ -273,17 +273,17 @@ UNCOUNTED = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"abcdefgh
 
 
 @pytest.mark.parametrize(
-    ("speaker", "stream", "usage"),
+    ("fake", "stream", "usage"),
     [(FAKE_PROVIDERS["anthropic"], BROKEN_ANTHROPIC, (100_000, 2)), (OPENAI, UNCOUNTED, (101_031, 2))],
     ids=["broken", "uncounted"],
 )
 async def test_the_account_and_the_key_agree_on_streams_that_are_not_counted(
-    start: StartServer, redis: AsyncRedis, speaker: Any, stream: bytes, usage: tuple[int, int]
+    start: StartServer, redis: AsyncRedis, fake: Any, stream: bytes, usage: tuple[int, int]
 ) -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
     content = [{"type": "text", "text": "word " * 100_000}, picture]
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
-    with ProviderServer(speaker, Reply(200, stream, {"content-type": "text/event-stream"})) as server:
+    with ProviderServer(fake, Reply(200, stream, {"content-type": "text/event-stream"})) as server:
         endpoint = server.endpoint(name="one", models={"m": "m"}, price=Price(3.0, 15.0))
         gateway = start(endpoints=(endpoint,), retry_count=0, api_keys=("the-admins-secret-key",))
         record, secret = await KeyStore(redis).create(KeyOrder("whose", limits=Limits(budget_day=1000.0)))

@@ -12,7 +12,7 @@ from live_server import PATIENCE_S, LiveServer, StartServer
 
 from balancer.outcome import FailureKind
 from tests.fake_providers import FAKE_PROVIDERS, Ending, ProviderServer, Reply, Script, Text, Turn
-from tests.fake_providers.speaker import KEY
+from tests.fake_providers.base import KEY
 
 OPENAI = FAKE_PROVIDERS["openai"]
 CALLERS_KEY = "sk-a-callers-own-key-0123456789"
@@ -47,19 +47,21 @@ def test_the_whole_context_becomes_one_request(gateway: LiveServer, model: Provi
         temperature=0.2,
     )
     assert answer.status_code == 200
-    heard = model.heard[0]
-    assert heard.system == "You are a guide.\n\nYour role: guide\n\nWhat you remember:\n- Vegetarian\n\nInstructions: Be brief."
-    assert heard.turns == (
+    received = model.received[0]
+    assert (
+        received.system == "You are a guide.\n\nYour role: guide\n\nWhat you remember:\n- Vegetarian\n\nInstructions: Be brief."
+    )
+    assert received.turns == (
         Turn("user", (Text("I go to Busan."),)),
         Turn("assistant", (Text("Lovely!"),)),
         Turn("user", (Text("What about food?"),)),
         Turn("user", (Text("What now?"),)),
     )
-    assert (heard.max_tokens, heard.temperature) == (77, 0.2)
-    told = answer.json()
-    assert told.pop("created_at").endswith("+00:00")
-    assert told.pop("response_time") > 0
-    assert told == {
+    assert (received.max_tokens, received.temperature) == (77, 0.2)
+    script = answer.json()
+    assert script.pop("created_at").endswith("+00:00")
+    assert script.pop("response_time") > 0
+    assert script == {
         "session_id": "s-1",
         "response_text": Script().text,
         "model": "m",
@@ -78,7 +80,7 @@ def test_the_whole_context_becomes_one_request(gateway: LiveServer, model: Provi
 def test_defaults(gateway: LiveServer, model: ProviderServer) -> None:
     answer = ask(gateway).json()
     assert answer["session_id"].startswith("session_")
-    assert (model.heard[0].max_tokens, model.heard[0].temperature, model.heard[0].system) == (1000, 0.7, "")
+    assert (model.received[0].max_tokens, model.received[0].temperature, model.received[0].system) == (1000, 0.7, "")
 
 
 def test_a_refusal_is_no_success(gateway: LiveServer, model: ProviderServer) -> None:
@@ -142,9 +144,9 @@ def open_to_keys(start: StartServer) -> Iterator[tuple[LiveServer, list[str]]]:
     seen: list[str] = []
 
     class Noting(type(OPENAI)):  # type: ignore[misc]
-        def hear(self, path: str, headers: Any, body: bytes) -> Any:
+        def read_request(self, path: str, headers: Any, body: bytes) -> Any:
             seen.append(headers["authorization"].removeprefix("Bearer "))
-            return super().hear(path, {**headers, "authorization": f"Bearer {KEY}"}, body)
+            return super().read_request(path, {**headers, "authorization": f"Bearer {KEY}"}, body)
 
     with ProviderServer(Noting()) as server:
         endpoint = server.endpoint(name="one", models={"m": "m"}, options={"caller_keys": "accept"})
@@ -173,8 +175,8 @@ def test_a_callers_key_that_is_refused_is_told_and_leaves_no_trace(
     with sync_redis.Redis.from_url(redis_url) as client:
         held = [client.dump(key) or b"" for key in client.scan_iter()]
     stored = [path.read_bytes() for path in store_folder.rglob("*") if path.is_file()]
-    told = [refused.content, json.dumps(endpoints).encode(), caplog.text.encode()]
-    assert not any(CALLERS_KEY.encode() in each for each in (*held, *stored, *told))
+    script = [refused.content, json.dumps(endpoints).encode(), caplog.text.encode()]
+    assert not any(CALLERS_KEY.encode() in each for each in (*held, *stored, *script))
 
 
 def test_when_everything_fails_the_error_lists_the_attempts(model: ProviderServer, start: StartServer) -> None:

@@ -65,15 +65,15 @@ def test_a_text(client: "anthropic.Anthropic", model: ProviderServer) -> None:
     assert (_said(answer), answer.stop_reason, answer.role) == (Script().text, "end_turn", "assistant")
     usage = answer.usage
     assert (usage.input_tokens + (usage.cache_read_input_tokens or 0), usage.output_tokens) == (12, 7)
-    heard = model.heard[0]
-    assert (heard.system, heard.turns, heard.max_tokens) == ("Be brief.", (Turn("user", (Text("Hi"),)),), 50)
+    received = model.received[0]
+    assert (received.system, received.turns, received.max_tokens) == ("Be brief.", (Turn("user", (Text("Hi"),)),), 50)
     type(answer).model_validate(answer.model_dump())
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", WITH_TOOLS, indirect=True)
 def test_tools_go_both_ways(client: "anthropic.Anthropic", model: ProviderServer, stream: bool) -> None:
-    model.answer = lambda heard: Script(text="Done.") if len(heard.turns) > 1 else Script("", (SEOUL,), Ending.TOOLS)
+    model.answer = lambda received: Script(text="Done.") if len(received.turns) > 1 else Script("", (SEOUL,), Ending.TOOLS)
     messages: list[Any] = [{"role": "user", "content": "How is Seoul?"}]
     asked: Any = {"model": "m", "max_tokens": 500, "tools": [WEATHER], "tool_choice": {"type": "any"}}
     first = _answered(client, stream, messages=messages, **asked)
@@ -84,13 +84,13 @@ def test_tools_go_both_ways(client: "anthropic.Anthropic", model: ProviderServer
     messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
     second = _answered(client, stream, messages=messages, **{**asked, "tool_choice": {"type": "auto"}})
     assert _said(second) == "Done."
-    turns = [Turn(t.role, tuple(p for p in t.parts if not isinstance(p, Thought))) for t in model.heard[1].turns]
+    turns = [Turn(t.role, tuple(p for p in t.parts if not isinstance(p, Thought))) for t in model.received[1].turns]
     assert [turn.role for turn in turns] == ["user", "assistant", "tool"]
     assert [(part.name, part.arguments) for part in turns[1].parts] == [("weather", {"city": "Seoul"})]
     [back] = turns[2].parts
     assert isinstance(back, ToolResult) and back.text == "Error: no such city"
-    assert model.heard[0].tools == {"weather": WEATHER["input_schema"]}
-    assert (model.heard[0].tool_choice, model.refused) == ("required", [])
+    assert model.received[0].tools == {"weather": WEATHER["input_schema"]}
+    assert (model.received[0].tool_choice, model.refused) == ("required", [])
 
 
 def _answered(client: "anthropic.Anthropic", stream: bool, **asked: Any) -> "anthropic.types.Message":
@@ -119,7 +119,7 @@ def _without_thinking(message: "anthropic.types.Message") -> dict[str, Any]:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", ["anthropic", "openai"], indirect=True)
 def test_a_refusal_is_one(client: "anthropic.Anthropic", model: ProviderServer, stream: bool) -> None:
-    model.answer = Script(text="" if model.speaker.provider == "anthropic" else "No.", ending=Ending.REFUSAL)
+    model.answer = Script(text="" if model.fake.provider == "anthropic" else "No.", ending=Ending.REFUSAL)
     answer = _answered(client, stream, model="m", max_tokens=50, messages=[{"role": "user", "content": "Hi"}])
     assert answer.stop_reason == "refusal"
 
@@ -133,7 +133,7 @@ def test_thinking_is_given_back_as_it_was_signed(client: "anthropic.Anthropic", 
     messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": "Go on."}]
     _answered(client, stream, messages=messages, **asked)
     assert model.refused == []
-    assert model.heard[1].turns[1].parts == (Thought("Well, well."), Thought(""), Text(Script().text))
+    assert model.received[1].turns[1].parts == (Thought("Well, well."), Thought(""), Text(Script().text))
 
 
 @pytest.mark.parametrize("model", ["gemini", "openai_responses"], indirect=True)
@@ -145,7 +145,7 @@ def test_thinking_of_another_model_does_not_trouble_an_endpoint(client: "anthrop
         model="m", max_tokens=5000, messages=[user, said, user], thinking={"type": "enabled", "budget_tokens": 2000}
     )
     assert (_said(answer), model.refused) == (Script().text, [])
-    assert model.heard[0].turns[1].parts == (Text("Hello"),)
+    assert model.received[0].turns[1].parts == (Text("Hello"),)
 
 
 @pytest.mark.parametrize("model", ["anthropic", "gemini", "openai"], indirect=True)
@@ -155,7 +155,7 @@ def test_images_and_documents(client: "anthropic.Anthropic", model: ProviderServ
     content: Any = [{"type": "text", "text": "What is this?"}, image, pdf]
     client.messages.create(model="m", max_tokens=50, messages=[{"role": "user", "content": content}])
     expected = (Text("What is this?"), Image("image/png", PNG), Document("application/pdf", "JVBERi0="))
-    assert model.heard[0].turns[0].parts == expected
+    assert model.received[0].turns[0].parts == expected
 
 
 def test_what_only_anthropic_knows_reaches_it(client: "anthropic.Anthropic", model: ProviderServer) -> None:
@@ -207,7 +207,7 @@ ERRORS = {
 def test_errors_are_the_clients_own(
     client: "anthropic.Anthropic", model: ProviderServer, kind: FailureKind, stream: bool
 ) -> None:
-    failure = model.speaker.fail(kind)
+    failure = model.fake.fail(kind)
     assert failure is not None
     model.answer = failure
     expected, type_ = ERRORS[kind]
@@ -281,7 +281,7 @@ def test_models_are_listed(client: "anthropic.Anthropic") -> None:
 def test_tokens_are_estimated(client: "anthropic.Anthropic", model: ProviderServer) -> None:
     counted = client.messages.count_tokens(model="m", messages=[{"role": "user", "content": "word " * 400}])
     assert 350 <= counted.input_tokens <= 600
-    assert model.heard == []
+    assert model.received == []
 
 
 @pytest.mark.parametrize("where", ["x-api-key", "authorization"])

@@ -55,8 +55,8 @@ def test_a_text(client: openai.OpenAI, model: ProviderServer) -> None:
     assert answer.output_text == Script().text
     assert answer.status == "completed"
     assert answer.usage is not None and (answer.usage.input_tokens, answer.usage.output_tokens) == (12, 7)
-    heard = model.heard[0]
-    assert (heard.system, heard.turns, heard.max_tokens) == ("Be brief.", (Turn("user", (Text("Hi"),)),), 50)
+    received = model.received[0]
+    assert (received.system, received.turns, received.max_tokens) == ("Be brief.", (Turn("user", (Text("Hi"),)),), 50)
     Response.model_validate(answer.model_dump())
 
 
@@ -68,7 +68,7 @@ def test_messages_with_parts(client: openai.OpenAI, model: ProviderServer) -> No
         {"type": "message", "role": "user", "content": parts},
     ]
     client.responses.create(model="m", input=items)
-    assert model.heard[0].turns == (
+    assert model.received[0].turns == (
         Turn("user", (Text("Hi"),)),
         Turn("assistant", (Text("Hello"),)),
         Turn("user", (Text("What?"), Image(url="https://example.com/a.png"))),
@@ -196,7 +196,7 @@ def _answered(client: openai.OpenAI, stream: bool, **asked: Any) -> Response:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", ["anthropic", "gemini", "openai", "openai_responses"], indirect=True)
 def test_tools_go_both_ways(client: openai.OpenAI, model: ProviderServer, stream: bool) -> None:
-    model.answer = lambda heard: Script("Done.") if len(heard.turns) > 1 else Script("", (SEOUL, BUSAN), Ending.TOOLS)
+    model.answer = lambda received: Script("Done.") if len(received.turns) > 1 else Script("", (SEOUL, BUSAN), Ending.TOOLS)
     asked: Any = {"model": "m", "tools": [WEATHER], "tool_choice": "required", "store": False}
     first = _answered(client, stream, input="How are they?", **asked)
     calls = [item for item in first.output if item.type == "function_call"]
@@ -206,12 +206,12 @@ def test_tools_go_both_ways(client: openai.OpenAI, model: ProviderServer, stream
     items = [{"role": "user", "content": "How are they?"}, *(item.model_dump() for item in first.output), *results]
     second = _answered(client, stream, input=items, **{**asked, "tool_choice": "auto"})
     assert (second.output_text, model.refused) == ("Done.", [])
-    parts = [part for turn in model.heard[1].turns for part in turn.parts if not isinstance(part, Thought)]
+    parts = [part for turn in model.received[1].turns for part in turn.parts if not isinstance(part, Thought)]
     assert [(part.name, part.arguments) for part in parts if isinstance(part, ToolCall)] == [
         ("weather", {"city": "Seoul"}), ("weather", {"city": "Busan"}),
     ]  # fmt: skip
     assert [part.text.partition(" ")[0] for part in parts if isinstance(part, ToolResult)] == ["rain", "rain"]
-    assert model.heard[0].tool_choice == "required"
+    assert model.received[0].tool_choice == "required"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -222,7 +222,7 @@ def test_thinking_is_given_back_as_it_was_signed(client: openai.OpenAI, model: P
     items: Any = [{"role": "user", "content": "Hi"}, *(item.model_dump() for item in first.output)]
     client.responses.create(model="m", input=[*items, {"role": "user", "content": "Go on."}], store=False)
     assert model.refused == []
-    assert model.heard[1].turns[1].parts == (Thought("Well, well."), Thought(""), Text(Script().text))
+    assert model.received[1].turns[1].parts == (Thought("Well, well."), Thought(""), Text(Script().text))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -231,10 +231,10 @@ def test_a_response_is_followed_by_another(client: openai.OpenAI, model: Provide
     first = _answered(client, stream, model="m", input="Hi", instructions="Be brief.")
     second = _answered(client, stream, model="m", input="And?", previous_response_id=first.id)
     third = _answered(client, stream, model="m", input="So?", previous_response_id=second.id, instructions="Be long.")
-    said = [(turn.role, [p.text for p in turn.parts if isinstance(p, Text)]) for turn in model.heard[2].turns]
+    said = [(turn.role, [p.text for p in turn.parts if isinstance(p, Text)]) for turn in model.received[2].turns]
     answer = ("assistant", [Script().text])
     assert said == [("user", ["Hi"]), answer, ("user", ["And?"]), answer, ("user", ["So?"])]
-    assert [heard.system for heard in model.heard] == ["Be brief.", "", "Be long."]
+    assert [received.system for received in model.received] == ["Be brief.", "", "Be long."]
     assert (third.previous_response_id, model.refused) == (second.id, [])
 
 
@@ -296,4 +296,4 @@ def test_images_and_files(client: openai.OpenAI, model: ProviderServer) -> None:
         {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="},
     ]
     client.responses.create(model="m", input=[{"role": "user", "content": content}])
-    assert model.heard[0].turns[0].parts == (Image("image/png", "iVBORw0KGgo="), Document("application/pdf", "JVBERi0="))
+    assert model.received[0].turns[0].parts == (Image("image/png", "iVBORw0KGgo="), Document("application/pdf", "JVBERi0="))

@@ -9,13 +9,13 @@ import pytest
 from balancer.endpoint import Endpoint
 from balancer.providers import RequestRefused
 from balancer.providers.anthropic.adapter import AnthropicAdapter
-from tests.fake_providers.speak_anthropic import SPEAKER
+from tests.fake_providers.fake_anthropic import FAKE
 
 __all__ = ["ADAPTER", "DATA", "HERE", "HI", "OLD", "TOOL", "calling", "part", "refused", "sent"]
 
 
 ADAPTER = AnthropicAdapter()
-HERE = SPEAKER.endpoint("http://h")
+HERE = FAKE.endpoint("http://h")
 OLD = replace(HERE, options={"version": "2023-06-01"})
 HI = [{"role": "user", "content": "Hi"}]
 DATA = "JVBERi0xLjQK"
@@ -25,7 +25,7 @@ TOOL = {"type": "function", "function": {"name": "f"}}
 def sent(endpoint: Endpoint = HERE, **fields: Any) -> dict[str, Any]:
     call = ADAPTER.call(endpoint, "/chat/completions", {"model": "m", "messages": HI, **fields})
     assert call.path == "/messages"
-    SPEAKER.hear("/v1/messages", ADAPTER.headers(endpoint), call.body)  # the service would take it
+    FAKE.read_request("/v1/messages", ADAPTER.headers(endpoint), call.body)  # the service would take it
     return orjson.loads(call.body)
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from balancer.providers import adapter_for
-from tests.fake_providers import FAKE_PROVIDERS, FakeProvider, Heard, Script
+from tests.fake_providers import FAKE_PROVIDERS, FakeProvider, ReceivedRequest, Script
 
 BODY = {
     "model": "m",
@@ -22,11 +22,11 @@ MOST = 0.0001
 ROUNDS, CALLS = 7, 200
 
 
-def cost(speaker: FakeProvider) -> float:
+def cost(fake: FakeProvider) -> float:
     """Return the seconds of CPU for a request there and its answer back, in the best of some rounds."""
-    endpoint = speaker.endpoint("http://127.0.0.1:1", models={"m": "m"})
+    endpoint = fake.endpoint("http://127.0.0.1:1", models={"m": "m"})
     adapter = adapter_for(endpoint.provider)
-    reply = speaker.say(Script("An answer of some length. " * 40), Heard("m", ()))
+    reply = fake.whole_answer(Script("An answer of some length. " * 40), ReceivedRequest("m", ()))
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.process_time()

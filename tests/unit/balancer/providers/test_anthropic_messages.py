@@ -7,15 +7,15 @@ import pytest
 from anthropic_calls import ADAPTER, DATA, HERE, HI, TOOL, calling, part, refused, sent
 
 from balancer.providers import RequestRefused
-from tests.fake_providers import Document, Heard, Image, Text, ToolCall, ToolResult, Turn
-from tests.fake_providers.speak_anthropic import SPEAKER
+from tests.fake_providers import Document, Image, ReceivedRequest, Text, ToolCall, ToolResult, Turn
+from tests.fake_providers.fake_anthropic import FAKE
 
 USER_HI = Turn("user", (Text("Hi"),))
 
 
-def heard(messages: list[Any], **fields: Any) -> Heard:
+def received(messages: list[Any], **fields: Any) -> ReceivedRequest:
     call = ADAPTER.call(HERE, "/chat/completions", {"model": "m", "messages": messages, **fields})
-    return SPEAKER.hear("/v1/messages", ADAPTER.headers(HERE), call.body)
+    return FAKE.read_request("/v1/messages", ADAPTER.headers(HERE), call.body)
 
 
 def test_ids_of_tool_calls_from_elsewhere_are_made_to_fit_alike_in_call_and_result() -> None:
@@ -63,7 +63,7 @@ def test_plain_text_is_a_document() -> None:
 
 def test_neighbours_of_one_side_become_one_turn() -> None:
     messages = [*HI, *HI, {"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}, *HI]
-    assert heard(messages).turns == (
+    assert received(messages).turns == (
         Turn("user", (Text("Hi"), Text("Hi"))),
         Turn("assistant", (Text("a"), Text("b"))),
         USER_HI,
@@ -72,7 +72,7 @@ def test_neighbours_of_one_side_become_one_turn() -> None:
 
 def test_system_text_is_hoisted_from_wherever_it_stands() -> None:
     parts = [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]
-    request = heard([{"role": "system", "content": "a"}, *HI, {"role": "developer", "content": parts}, *HI])
+    request = received([{"role": "system", "content": "a"}, *HI, {"role": "developer", "content": parts}, *HI])
     assert request.system == "a\n\nb\n\nc"
     assert request.turns == (Turn("user", (Text("Hi"), Text("Hi"))),)
 
@@ -85,7 +85,7 @@ def test_results_of_tools_stand_before_what_the_user_says_with_them() -> None:
         {"role": "user", "content": "Go on"},
         {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "two"}]},
     ]
-    assert heard(messages, tools=[TOOL]).turns == (
+    assert received(messages, tools=[TOOL]).turns == (
         USER_HI,
         Turn("assistant", (ToolCall("f", {"a": 1}, "c1"), ToolCall("f", {}, "c2"))),
         Turn("tool", (ToolResult("c1", "one"), ToolResult("c2", "two"))),
@@ -95,7 +95,7 @@ def test_results_of_tools_stand_before_what_the_user_says_with_them() -> None:
 
 def test_a_tool_may_return_nothing() -> None:
     messages = [*HI, calling(("c1", "{}")), {"role": "tool", "tool_call_id": "c1", "content": ""}]
-    assert heard(messages, tools=[TOOL]).turns[-1] == Turn("tool", (ToolResult("c1", ""),))
+    assert received(messages, tools=[TOOL]).turns[-1] == Turn("tool", (ToolResult("c1", ""),))
 
 
 def test_empty_text_is_left_out() -> None:
@@ -105,14 +105,14 @@ def test_empty_text_is_left_out() -> None:
         {"role": "assistant", "content": ""},
         {"role": "user", "content": "\n"},
     ]
-    request = heard(messages)
+    request = received(messages)
     assert (request.system, request.turns) == ("", (USER_HI,))
 
 
 def test_a_refusal_in_the_history_is_something_that_was_said() -> None:
     history = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}], "refusal": None}
-    assert heard([*HI, history]).turns[1] == Turn("assistant", (Text("No."),))
-    assert heard([*HI, {"role": "assistant", "content": None, "refusal": "No."}]).turns[1] == Turn("assistant", (Text("No."),))
+    assert received([*HI, history]).turns[1] == Turn("assistant", (Text("No."),))
+    assert received([*HI, {"role": "assistant", "content": None, "refusal": "No."}]).turns[1] == Turn("assistant", (Text("No."),))
 
 
 @pytest.mark.parametrize(
@@ -124,13 +124,13 @@ def test_a_refusal_in_the_history_is_something_that_was_said() -> None:
     ],
 )
 def test_parts(given: dict[str, Any], expected: Any) -> None:
-    assert heard(part(**given)).turns[2].parts[1] == expected
+    assert received(part(**given)).turns[2].parts[1] == expected
 
 
 def test_a_file_keeps_its_name_and_may_be_an_address() -> None:
     blocks = sent(messages=part(type="file", file={"file_data": f"data:application/pdf;base64,{DATA}", "filename": "a.pdf"}))
     assert blocks["messages"][2]["content"][1]["title"] == "a.pdf"
-    by_address = heard(part(type="document", document_url={"url": "https://a/b.pdf"}))
+    by_address = received(part(type="document", document_url={"url": "https://a/b.pdf"}))
     assert by_address.turns[2].parts[1] == Document("", "https://a/b.pdf")
 
 

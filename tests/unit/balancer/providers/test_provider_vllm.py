@@ -16,7 +16,7 @@ from balancer.fleet.fleet import Fleet
 from balancer.outcome import FailureKind
 from balancer.providers import RequestRefused
 from balancer.providers.openai.vllm import VLLMAdapter
-from tests.fake_providers.speak_vllm import METRICS
+from tests.fake_providers.fake_vllm import METRICS
 
 ADAPTER = VLLMAdapter()
 ENDPOINT = Endpoint("http://gpu:8000/v1", name="gpu", provider="vllm")

@@ -22,6 +22,6 @@ def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(params=sorted(PROVIDERS))
 def named(request: pytest.FixtureRequest) -> Iterator[tuple[str, ProviderServer]]:
-    """A client's name, and a server that speaks its provider's format."""
+    """A client's name, and a server with its provider's format."""
     with ProviderServer(FAKE_PROVIDERS[PROVIDERS[request.param]]) as server:
         yield request.param, server

@@ -1,4 +1,4 @@
-"""Named clients against servers that speak their providers' formats."""
+"""Named clients against servers with their providers' formats."""
 
 import pickle
 from typing import Any
@@ -19,7 +19,7 @@ from balancer import (
 from balancer.client.named import ClaudeClient, GeminiClient, LLMClient, OpenAIClient
 from balancer.outcome import FailureKind
 from tests.fake_providers import ProviderServer
-from tests.fake_providers.speaker import KEY
+from tests.fake_providers.base import KEY
 
 CLASSES: dict[str, type[LLMClient]] = {"openai": OpenAIClient, "claude": ClaudeClient, "gemini": GeminiClient}
 Named = tuple[str, ProviderServer]
@@ -39,9 +39,9 @@ def temperature_for(named: Named, temperature: float) -> float | None:
 async def test_a_client_answers_with_its_defaults(named: Named) -> None:
     async with client_of(named) as client:
         answer = await client.ainvoke([{"role": "user", "content": "Hi"}])
-    [heard] = named[1].heard
+    [received] = named[1].received
     assert answer.content and answer.usage is not None and answer.usage.prompt > 0
-    assert (heard.max_tokens, heard.temperature) == (1_500, temperature_for(named, 0.7))
+    assert (received.max_tokens, received.temperature) == (1_500, temperature_for(named, 0.7))
 
 
 async def test_a_client_streams(named: Named) -> None:
@@ -59,7 +59,7 @@ async def test_messages_of_langchain_and_pairs_are_taken(named: Named) -> None:
         await client.ainvoke([("system", "Be brief."), ("human", "Hi")])
         with pytest.raises(TypeError, match=r"messages\[1\] is a int"):
             await client.ainvoke(["Hi", 5])
-    first, second = named[1].heard
+    first, second = named[1].received
     assert first.system == second.system == "Be brief." and first.turns == second.turns
 
 
@@ -69,7 +69,7 @@ async def test_the_environment_sets_what_is_not_given(named: Named, monkeypatch:
     async with client_of(named, temperature=0.3) as client:
         await client.ainvoke("Hi")
         await client.ainvoke("Hi", max_tokens=5)
-    first, second = named[1].heard
+    first, second = named[1].received
     assert (client.temperature, client.max_tokens, client.timeout, client.model) == (0.3, 99, 7.0, "its-model")
     assert (first.model, first.temperature) == ("its-model", temperature_for(named, 0.3))
     assert (first.max_tokens, second.max_tokens) == (99, 5)
@@ -94,7 +94,7 @@ def test_a_variable_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch
     ],
 )
 async def test_failures_are_errors_of_their_kind(named: Named, kind: FailureKind, error: type[LLMError]) -> None:
-    refused = named[1].speaker.fail(kind)
+    refused = named[1].fake.fail(kind)
     if refused is None:
         pytest.skip("the service has no such answer")
     named[1].answer = refused

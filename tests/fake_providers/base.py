@@ -1,4 +1,4 @@
-"""What a request says and what an answer says, whatever the wire format."""
+"""Requests and answers, whatever the wire format, and the base class of the fake providers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ __all__ = [
     "Document",
     "Ending",
     "FakeProvider",
-    "Heard",
     "Image",
+    "ReceivedRequest",
     "Refused",
     "Reply",
     "Script",
@@ -26,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 KEY = "key-of-a-test-0123456789"
-"""The key that every speaker wants."""
+"""The key that every fake provider wants."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedRequest:
     """A request, read. `system` is all system text joined by blank lines."""
 
     model: str
@@ -159,14 +159,14 @@ class FakeProvider(ABC):
         """Return an endpoint at a server's address (`http://127.0.0.1:1234`), with KEY and whatever the adapter needs."""
 
     @abstractmethod
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         """Read a request (header names in lower case). Raises Refused for whatever the service would refuse."""
 
     @abstractmethod
-    def say(self, told: Script, heard: Heard) -> Reply:
+    def whole_answer(self, script: Script, received: ReceivedRequest) -> Reply:
         """Return a whole answer."""
 
-    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
+    def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
         """Yield a streamed answer in pieces: text and tool arguments in two at least."""
         raise NotImplementedError
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 import orjson
 
 from balancer.outcome import FailureKind
-from tests.fake_providers.speak_openai import OpenAIFakeProvider
-from tests.fake_providers.speaker import Heard, Refused, Reply, Script
+from tests.fake_providers.base import ReceivedRequest, Refused, Reply, Script
+from tests.fake_providers.fake_openai import OpenAIFakeProvider
 
-__all__ = ["SPEAKER", "VLLMFakeProvider"]
+__all__ = ["FAKE", "VLLMFakeProvider"]
 
 _PARTS = {"text", "image_url", "image_embeds", "audio_url", "audio_embeds", "video_url", "input_audio", "refusal", "thinking"}
 _ERRORS = {
@@ -53,7 +53,7 @@ class VLLMFakeProvider(OpenAIFakeProvider):
     }
     engine_dead = False
 
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         request = orjson.loads(body)
         for message in request["messages"]:
             content = message.get("content")
@@ -63,20 +63,20 @@ class VLLMFakeProvider(OpenAIFakeProvider):
         for name in request:
             if name.startswith("guided_"):
                 raise Refused(f"{name} would be ignored")
-        return super().hear(path, headers, body)
+        return super().read_request(path, headers, body)
 
-    def say(self, told: Script, heard: Heard) -> Reply:
-        answer = orjson.loads(super().say(told, heard).body)
+    def whole_answer(self, script: Script, received: ReceivedRequest) -> Reply:
+        answer = orjson.loads(super().whole_answer(script, received).body)
         choice = answer["choices"][0]
         choice |= {"stop_reason": None, "token_ids": None}
         choice["message"] |= {"annotations": None, "audio": None, "function_call": None, "reasoning": "Let me think."}
         answer |= {"service_tier": None, "prompt_logprobs": None, "kv_transfer_params": None}
-        if not told.usage.cached:
+        if not script.usage.cached:
             answer["usage"] |= {"prompt_tokens_details": None, "completion_tokens_details": None}
         return Reply(200, orjson.dumps(answer))
 
-    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
-        for event in super().stream(told, heard):
+    def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
+        for event in super().stream(script, received):
             if event == b"data: [DONE]\n\n":
                 yield event
                 continue
@@ -101,4 +101,4 @@ class VLLMFakeProvider(OpenAIFakeProvider):
         return super().get(path)
 
 
-SPEAKER = VLLMFakeProvider()
+FAKE = VLLMFakeProvider()

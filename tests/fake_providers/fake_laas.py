@@ -8,9 +8,9 @@ import orjson
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind
-from tests.fake_providers.speaker import KEY, Document, FakeProvider, Heard, Image, Refused, Reply, Script, Text, Turn
+from tests.fake_providers.base import KEY, Document, FakeProvider, Image, ReceivedRequest, Refused, Reply, Script, Text, Turn
 
-__all__ = ["HASH", "PROJECT", "SPEAKER", "LaaSFakeProvider"]
+__all__ = ["FAKE", "HASH", "PROJECT", "LaaSFakeProvider"]
 
 PROJECT = "PROJECT-1"
 HASH = "b3f1c0"
@@ -44,7 +44,7 @@ class LaaSFakeProvider(FakeProvider):
         options = {"project": PROJECT, "hash": HASH, **settings.pop("options", {})}
         return Endpoint(f"{address}/api/preset/v2", provider=self.provider, api_key=KEY, options=options, **settings)
 
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         if path != "/api/preset/v2/chat/completions":
             raise Refused(f"no such path: {path}")
         for name, value in HEADERS.items():
@@ -55,7 +55,7 @@ class LaaSFakeProvider(FakeProvider):
         request = orjson.loads(body)
         _check_fields(request)
         turns = [_turn(message) for message in request.get("messages") or ()]
-        return Heard(
+        return ReceivedRequest(
             model=request.get("model", ""),
             turns=tuple(turn for turn in turns if turn.role != "system"),
             system="\n\n".join(part.text for turn in turns if turn.role == "system" for part in turn.parts),
@@ -63,17 +63,17 @@ class LaaSFakeProvider(FakeProvider):
             temperature=request.get("temperature"),
         )
 
-    def say(self, told: Script, heard: Heard) -> Reply:
-        half = len(told.text) // 2
-        content = [{"type": "text", "text": piece} for piece in (told.text[:half], told.text[half:])]
+    def whole_answer(self, script: Script, received: ReceivedRequest) -> Reply:
+        half = len(script.text) // 2
+        content = [{"type": "text", "text": piece} for piece in (script.text[:half], script.text[half:])]
         message = {"role": "assistant", "content": content, "tool_calls": []}
-        usage = {"prompt_tokens": told.usage.prompt, "completion_tokens": told.usage.completion}
+        usage = {"prompt_tokens": script.usage.prompt, "completion_tokens": script.usage.completion}
         answer = {
             "id": "laas-1",
             "object": "chat.completion.chunk",
             "created": 1_795_000_000_123,
-            "model": heard.model or "the-preset's",
-            "choices": [{"index": 0, "message": message, "finish_reason": told.ending.value}],
+            "model": received.model or "the-preset's",
+            "choices": [{"index": 0, "message": message, "finish_reason": script.ending.value}],
             "usage": {**usage, "total_tokens": sum(usage.values())},
             "connector_results": None,
             "session_id": "s-1",
@@ -160,4 +160,4 @@ def _document(url: str) -> Document:
     return Document("application/pdf", data)
 
 
-SPEAKER = LaaSFakeProvider()
+FAKE = LaaSFakeProvider()

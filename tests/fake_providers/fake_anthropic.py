@@ -10,13 +10,13 @@ from pydantic import TypeAdapter
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
 from tests.fake_providers.anthropic_rules import HIDDEN, SIGNATURE, check_head, checked_messages, need
-from tests.fake_providers.speaker import (
+from tests.fake_providers.base import (
     KEY,
     Document,
     Ending,
     FakeProvider,
-    Heard,
     Image,
+    ReceivedRequest,
     Refused,
     Reply,
     Script,
@@ -27,7 +27,7 @@ from tests.fake_providers.speaker import (
     Turn,
 )  # fmt: skip
 
-__all__ = ["SPEAKER", "AnthropicFakeProvider"]
+__all__ = ["FAKE", "AnthropicFakeProvider"]
 
 CHOICES = {"auto": "auto", "none": "none", "any": "required"}
 
@@ -44,12 +44,12 @@ class AnthropicFakeProvider(FakeProvider):
     def endpoint(self, address: str, **settings: Any) -> Endpoint:
         return Endpoint(f"{address}/v1", provider=self.provider, api_key=KEY, **settings)
 
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         request = orjson.loads(body)
         check_head(path, headers, request)
         turns = [turn for message in checked_messages(request["messages"]) for turn in _turns(message)]
         format = request.get("output_config", {}).get("format")
-        return Heard(
+        return ReceivedRequest(
             model=request["model"],
             turns=tuple(turns),
             system=request.get("system", ""),
@@ -62,23 +62,23 @@ class AnthropicFakeProvider(FakeProvider):
             stream=request.get("stream", False),
         )
 
-    def say(self, told: Script, heard: Heard) -> Reply:
-        message = {**_message(heard), "content": _content(told), "usage": _usage(told.usage), **_stop(told)}
+    def whole_answer(self, script: Script, received: ReceivedRequest) -> Reply:
+        message = {**_message(received), "content": _content(script), "usage": _usage(script.usage), **_stop(script)}
         _check("Message", message)
         return Reply(200, orjson.dumps(message), {"content-type": "application/json", "request-id": "req_1"})
 
-    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
-        usage = {**_usage(told.usage), "output_tokens": 1, "output_tokens_details": None}
-        yield _event("message_start", message={**_message(heard), "content": [], "stop_reason": None, "usage": usage})
+    def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
+        usage = {**_usage(script.usage), "output_tokens": 1, "output_tokens_details": None}
+        yield _event("message_start", message={**_message(received), "content": [], "stop_reason": None, "usage": usage})
         yield b'event: ping\ndata: {"type": "ping"}\n\n'
         yield b'event: yet_to_be_invented\ndata: {"type": "yet_to_be_invented", "delta": 7}\n\n'
-        for index, block in enumerate(_content(told)):
+        for index, block in enumerate(_content(script)):
             empty, deltas = _pieces(block)
             yield _event("content_block_start", index=index, content_block=empty)
             for delta in deltas:
                 yield _event("content_block_delta", index=index, delta=delta)
             yield _event("content_block_stop", index=index)
-        yield _event("message_delta", delta=_stop(told), usage=_usage(told.usage))
+        yield _event("message_delta", delta=_stop(script), usage=_usage(script.usage))
         yield _event("message_stop")
 
     def fail(self, kind: FailureKind) -> Reply | None:
@@ -167,18 +167,18 @@ def _tool_choice(request: dict[str, Any]) -> str | None:
     return choice["name"] if choice["type"] == "tool" else CHOICES[choice["type"]]
 
 
-def _message(heard: Heard) -> dict[str, Any]:
-    return {"id": "msg_1", "type": "message", "role": "assistant", "model": heard.model, "stop_sequence": None}
+def _message(received: ReceivedRequest) -> dict[str, Any]:
+    return {"id": "msg_1", "type": "message", "role": "assistant", "model": received.model, "stop_sequence": None}
 
 
-def _content(told: Script) -> list[dict[str, Any]]:
+def _content(script: Script) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
-    if told.usage.reasoning:
+    if script.usage.reasoning:
         blocks.append({"type": "thinking", "thinking": "Well, well.", "signature": SIGNATURE})
         blocks.append({"type": "redacted_thinking", "data": HIDDEN})
-    if told.text:
-        blocks.append({"type": "text", "text": told.text, "citations": None})
-    return blocks + [{"type": "tool_use", "id": c.id, "name": c.name, "input": dict(c.arguments)} for c in told.tool_calls]
+    if script.text:
+        blocks.append({"type": "text", "text": script.text, "citations": None})
+    return blocks + [{"type": "tool_use", "id": c.id, "name": c.name, "input": dict(c.arguments)} for c in script.tool_calls]
 
 
 def _pieces(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -199,10 +199,10 @@ def _halves(text: str) -> list[str]:
     return [piece for piece in (text[: len(text) // 2], text[len(text) // 2 :]) if piece]
 
 
-def _stop(told: Script) -> dict[str, Any]:
+def _stop(script: Script) -> dict[str, Any]:
     reasons = {Ending.STOP: "end_turn", Ending.LENGTH: "max_tokens", Ending.TOOLS: "tool_use", Ending.REFUSAL: "refusal"}
-    details = {"type": "refusal", "category": None, "explanation": "No."} if told.ending is Ending.REFUSAL else None
-    return {"stop_reason": reasons[told.ending], "stop_sequence": None, "stop_details": details}
+    details = {"type": "refusal", "category": None, "explanation": "No."} if script.ending is Ending.REFUSAL else None
+    return {"stop_reason": reasons[script.ending], "stop_sequence": None, "stop_details": details}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
@@ -233,4 +233,4 @@ def _event(type_: str, **members: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (type_.encode(), orjson.dumps(event))
 
 
-SPEAKER = AnthropicFakeProvider()
+FAKE = AnthropicFakeProvider()

@@ -17,13 +17,13 @@ from botocore.validate import ParamValidator
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
-from tests.fake_providers.speaker import (
+from tests.fake_providers.base import (
     KEY,
     Document,
     Ending,
     FakeProvider,
-    Heard,
     Image,
+    ReceivedRequest,
     Refused,
     Reply,
     Script,
@@ -34,7 +34,7 @@ from tests.fake_providers.speaker import (
     Turn,
 )  # fmt: skip
 
-__all__ = ["ACCESS_KEY", "REGION", "SECRET_KEY", "SPEAKER", "BedrockFakeProvider"]
+__all__ = ["ACCESS_KEY", "FAKE", "REGION", "SECRET_KEY", "BedrockFakeProvider"]
 
 ACCESS_KEY, SECRET_KEY, REGION = "AKIDEXAMPLE", "secret-of-a-test", "us-east-1"
 """What signs requests without a bearer's key."""
@@ -42,7 +42,7 @@ SIGNATURE = "c2lnbmVk"
 
 
 class BedrockFakeProvider(FakeProvider):
-    """What is heard and said is checked with the service's own shapes."""
+    """Requests and answers are checked with the service's own shapes."""
 
     provider = "bedrock"
     counts = ("prompt", "completion", "cached", "cache_write")
@@ -56,7 +56,7 @@ class BedrockFakeProvider(FakeProvider):
         options = {"region": REGION, **settings.pop("options", {})}
         return Endpoint(address, provider=self.provider, **{"api_key": KEY, **settings}, options=options)
 
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         _, model, operation = path.strip("/").split("/")
         if operation not in ("converse", "converse-stream"):
             raise Refused(f"no such operation: {operation}")
@@ -64,7 +64,7 @@ class BedrockFakeProvider(FakeProvider):
         request = orjson.loads(body)
         _check("Converse", "input", {"modelId": unquote(model), **request})
         config, format = request.get("inferenceConfig", {}), request.get("outputConfig", {}).get("textFormat")
-        return Heard(
+        return ReceivedRequest(
             model=unquote(model),
             turns=tuple(turn for message in request["messages"] for turn in _turns(message)),
             system="\n\n".join(block["text"] for block in request.get("system", ()) if "text" in block),
@@ -78,27 +78,27 @@ class BedrockFakeProvider(FakeProvider):
             service_tier=request.get("serviceTier", {}).get("type"),
         )
 
-    def say(self, told: Script, heard: Heard) -> Reply:
+    def whole_answer(self, script: Script, received: ReceivedRequest) -> Reply:
         answer = {
-            "output": {"message": {"role": "assistant", "content": _content(told)}},
-            "stopReason": _REASONS[told.ending],
-            "usage": _usage(told.usage),
+            "output": {"message": {"role": "assistant", "content": _content(script)}},
+            "stopReason": _REASONS[script.ending],
+            "usage": _usage(script.usage),
             "metrics": {"latencyMs": 5},
-            **({"serviceTier": {"type": heard.service_tier}} if heard.service_tier else {}),
+            **({"serviceTier": {"type": received.service_tier}} if received.service_tier else {}),
         }
         _check("Converse", "output", answer)
         return Reply(200, orjson.dumps(answer))
 
-    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
+    def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
         yield _event("messageStart", {"role": "assistant"})
         yield _event("yetToBeInvented", {"delta": 7})
-        for index, block in enumerate(_content(told)):
+        for index, block in enumerate(_content(script)):
             place = {"contentBlockIndex": index}
             for event, what in _pieces(block):
                 yield _event(event, {**what, **place})
             yield _event("contentBlockStop", place)
-        yield _event("messageStop", {"stopReason": _REASONS[told.ending]})
-        last = _event("metadata", {"usage": _usage(told.usage), "metrics": {"latencyMs": 5}})
+        yield _event("messageStop", {"stopReason": _REASONS[script.ending]})
+        last = _event("metadata", {"usage": _usage(script.usage), "metrics": {"latencyMs": 5}})
         yield last[:7]
         yield last[7:]
 
@@ -222,13 +222,13 @@ def _part(block: Mapping[str, Any]) -> Any:
     raise Refused(f"no such block: {kind}")
 
 
-def _content(told: Script) -> list[dict[str, Any]]:
+def _content(script: Script) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
-    if told.usage.reasoning:
+    if script.usage.reasoning:
         blocks.append({"reasoningContent": {"reasoningText": {"text": "Well, well.", "signature": SIGNATURE}}})
-    if told.text:
-        blocks.append({"text": told.text})
-    return blocks + [{"toolUse": {"toolUseId": c.id, "name": c.name, "input": dict(c.arguments)}} for c in told.tool_calls]
+    if script.text:
+        blocks.append({"text": script.text})
+    return blocks + [{"toolUse": {"toolUseId": c.id, "name": c.name, "input": dict(c.arguments)}} for c in script.tool_calls]
 
 
 def _pieces(block: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -280,4 +280,4 @@ def _event(name: str, payload: Mapping[str, Any]) -> bytes:
     return message + struct.pack(">I", binascii.crc32(message))
 
 
-SPEAKER = BedrockFakeProvider()
+FAKE = BedrockFakeProvider()

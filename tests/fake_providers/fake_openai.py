@@ -8,12 +8,12 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
-from tests.fake_providers.speaker import (
+from tests.fake_providers.base import (
     KEY,
     Document,
     FakeProvider,
-    Heard,
     Image,
+    ReceivedRequest,
     Refused,
     Reply,
     Script,
@@ -23,7 +23,7 @@ from tests.fake_providers.speaker import (
     Turn,
 )  # fmt: skip
 
-__all__ = ["SPEAKER", "OpenAIFakeProvider"]
+__all__ = ["FAKE", "OpenAIFakeProvider"]
 
 
 class OpenAIFakeProvider(FakeProvider):
@@ -34,7 +34,7 @@ class OpenAIFakeProvider(FakeProvider):
     def endpoint(self, address: str, **settings: Any) -> Endpoint:
         return Endpoint(f"{address}/v1", provider=self.provider, api_key=KEY, **settings)
 
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         if path != "/v1/chat/completions":
             raise Refused(f"no such path: {path}")
         if headers.get("authorization") != f"Bearer {KEY}":
@@ -43,7 +43,7 @@ class OpenAIFakeProvider(FakeProvider):
         turns = [_turn(message) for message in request["messages"]]
         format = request.get("response_format") or {}
         stop = request.get("stop")
-        return Heard(
+        return ReceivedRequest(
             model=request["model"],
             turns=tuple(turn for turn in turns if turn.role not in ("system", "developer")),
             system="\n\n".join(p.text for turn in turns if turn.role in ("system", "developer") for p in turn.parts),
@@ -57,36 +57,41 @@ class OpenAIFakeProvider(FakeProvider):
             service_tier=request.get("service_tier"),
         )
 
-    def say(self, told: Script, heard: Heard) -> Reply:
-        calls = [_call(call) for call in told.tool_calls]
-        message = {"role": "assistant", "content": told.text or None, "refusal": None, **({"tool_calls": calls} if calls else {})}
+    def whole_answer(self, script: Script, received: ReceivedRequest) -> Reply:
+        calls = [_call(call) for call in script.tool_calls]
+        message = {
+            "role": "assistant",
+            "content": script.text or None,
+            "refusal": None,
+            **({"tool_calls": calls} if calls else {}),
+        }
         completion = {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
-            "model": heard.model,
-            "choices": [{"index": 0, "message": message, "finish_reason": told.ending.value, "logprobs": None}],
-            "usage": _usage(told.usage),
-            **({"service_tier": heard.service_tier} if heard.service_tier else {}),
+            "model": received.model,
+            "choices": [{"index": 0, "message": message, "finish_reason": script.ending.value, "logprobs": None}],
+            "usage": _usage(script.usage),
+            **({"service_tier": received.service_tier} if received.service_tier else {}),
         }
         ChatCompletion.model_validate(completion)
         return Reply(200, orjson.dumps(completion))
 
-    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
-        half = len(told.text) // 2
+    def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
+        half = len(script.text) // 2
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-        deltas += [{"content": piece} for piece in (told.text[:half], told.text[half:]) if piece]
-        for index, call in enumerate(told.tool_calls):
+        deltas += [{"content": piece} for piece in (script.text[:half], script.text[half:]) if piece]
+        for index, call in enumerate(script.tool_calls):
             whole = _call(call)
             text = whole["function"].pop("arguments")
             deltas.append({"tool_calls": [{"index": index, **whole, "function": {**whole["function"], "arguments": ""}}]})
             for piece in (text[: len(text) // 2], text[len(text) // 2 :]):
                 deltas.append({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
-        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": heard.model}
+        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": received.model}
         for delta in deltas:
             yield _event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None})
-        yield _event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": told.ending.value}], "usage": None})
-        yield _event({**head, "choices": [], "usage": _usage(told.usage)})
+        yield _event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": script.ending.value}], "usage": None})
+        yield _event({**head, "choices": [], "usage": _usage(script.usage)})
         yield b"data: [DONE]\n\n"
 
     def fail(self, kind: FailureKind) -> Reply | None:
@@ -168,4 +173,4 @@ def _event(chunk: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
-SPEAKER = OpenAIFakeProvider()
+FAKE = OpenAIFakeProvider()

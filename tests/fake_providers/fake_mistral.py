@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import orjson
 
-from tests.fake_providers.speak_openai import OpenAIFakeProvider
-from tests.fake_providers.speaker import Heard, Refused
+from tests.fake_providers.base import ReceivedRequest, Refused
+from tests.fake_providers.fake_openai import OpenAIFakeProvider
 
-__all__ = ["SPEAKER", "MistralFakeProvider"]
+__all__ = ["FAKE", "MistralFakeProvider"]
 
 FIELDS = {
     "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stream_options", "stop", "random_seed", "tools",
@@ -22,14 +22,14 @@ class MistralFakeProvider(OpenAIFakeProvider):
 
     provider = "mistral"
 
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         request = orjson.loads(body)
         extra = set(request) - FIELDS
         for message in request["messages"]:
             extra |= set(message) - OF_MESSAGES
         if extra:
             raise Refused(f"{', '.join(sorted(extra))}: Extra inputs are not permitted")
-        return super().hear(path, headers, body)
+        return super().read_request(path, headers, body)
 
 
-SPEAKER = MistralFakeProvider()
+FAKE = MistralFakeProvider()

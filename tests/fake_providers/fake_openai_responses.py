@@ -22,13 +22,12 @@ from pydantic import BaseModel
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import Usage
-from tests.fake_providers.speak_openai import OpenAIFakeProvider
-from tests.fake_providers.speaker import (
+from tests.fake_providers.base import (
     KEY,
     Document,
     Ending,
-    Heard,
     Image,
+    ReceivedRequest,
     Refused,
     Reply,
     Script,
@@ -37,8 +36,9 @@ from tests.fake_providers.speaker import (
     ToolResult,
     Turn,
 )  # fmt: skip
+from tests.fake_providers.fake_openai import OpenAIFakeProvider
 
-__all__ = ["SPEAKER", "ResponsesFakeProvider"]
+__all__ = ["FAKE", "ResponsesFakeProvider"]
 
 _KNOWN = {
     "model", "input", "instructions", "max_output_tokens", "temperature", "top_p", "tools", "tool_choice", "reasoning", "text",
@@ -68,7 +68,7 @@ class ResponsesFakeProvider(OpenAIFakeProvider):
     def endpoint(self, address: str, **settings: Any) -> Endpoint:
         return Endpoint(f"{address}/v1", provider=self.provider, api_key=KEY, options={"api": "responses"}, **settings)
 
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         if path != "/v1/responses":
             raise Refused(f"no such path: {path}")
         if headers.get("authorization") != f"Bearer {KEY}":
@@ -79,7 +79,7 @@ class ResponsesFakeProvider(OpenAIFakeProvider):
         turns = _turns(request["input"])
         later = [part.text for turn in turns if turn.role in ("system", "developer") for part in turn.parts]
         format = request.get("text", {}).get("format", {})
-        return Heard(
+        return ReceivedRequest(
             model=request["model"],
             turns=tuple(turn for turn in turns if turn.role not in ("system", "developer")),
             system="\n\n".join(filter(None, [request.get("instructions"), *later])),
@@ -91,14 +91,14 @@ class ResponsesFakeProvider(OpenAIFakeProvider):
             stream=request.get("stream", False),
         )
 
-    def say(self, told: Script, heard: Heard) -> Reply:
-        response = _response(told, heard, _items(told))
+    def whole_answer(self, script: Script, received: ReceivedRequest) -> Reply:
+        response = _response(script, received, _items(script))
         Response.model_validate(response)
         return Reply(200, orjson.dumps(response))
 
-    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
+    def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
         number = count()
-        for event in _events(told, heard):
+        for event in _events(script, received):
             event["sequence_number"] = next(number)
             _EVENTS[event["type"]].model_validate(event)
             yield b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
@@ -166,12 +166,12 @@ def _schema(format: dict[str, Any]) -> Any:
     return format["schema"]
 
 
-def _items(told: Script) -> list[dict[str, Any]]:
+def _items(script: Script) -> list[dict[str, Any]]:
     items = [_REASONING]
-    if told.text:
-        part = {"type": "output_text", "text": told.text, "annotations": []}
+    if script.text:
+        part = {"type": "output_text", "text": script.text, "annotations": []}
         items.append({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]})
-    for call in told.tool_calls:
+    for call in script.tool_calls:
         arguments = orjson.dumps(call.arguments).decode()
         items.append(
             {"type": "function_call", "id": f"fc_{call.id}", "call_id": call.id, "name": call.name, "arguments": arguments}
@@ -179,8 +179,8 @@ def _items(told: Script) -> list[dict[str, Any]]:
     return items
 
 
-def _response(told: Script, heard: Heard, items: list[dict[str, Any]], status: str = "") -> dict[str, Any]:
-    reason = {Ending.LENGTH: "max_output_tokens", Ending.REFUSAL: "content_filter"}.get(told.ending)
+def _response(script: Script, received: ReceivedRequest, items: list[dict[str, Any]], status: str = "") -> dict[str, Any]:
+    reason = {Ending.LENGTH: "max_output_tokens", Ending.REFUSAL: "content_filter"}.get(script.ending)
     response = {
         "id": "resp_1",
         "object": "response",
@@ -188,12 +188,12 @@ def _response(told: Script, heard: Heard, items: list[dict[str, Any]], status: s
         "status": status or ("incomplete" if reason else "completed"),
         "error": None,
         "incomplete_details": {"reason": reason} if reason and not status else None,
-        "model": heard.model,
+        "model": received.model,
         "output": items,
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
-        "usage": None if status else _usage(told.usage),
+        "usage": None if status else _usage(script.usage),
     }
     return response
 
@@ -208,9 +208,9 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _events(told: Script, heard: Heard) -> Iterator[dict[str, Any]]:
-    items = _items(told)
-    yield {"type": "response.created", "response": _response(told, heard, [], "in_progress")}
+def _events(script: Script, received: ReceivedRequest) -> Iterator[dict[str, Any]]:
+    items = _items(script)
+    yield {"type": "response.created", "response": _response(script, received, [], "in_progress")}
     for place, item in enumerate(items):
         begun = {**item, **({"content": []} if item["type"] == "message" else {})}
         if item["type"] == "function_call":
@@ -221,7 +221,7 @@ def _events(told: Script, heard: Heard) -> Iterator[dict[str, Any]]:
         if item["type"] == "function_call":
             yield from _argument_events({"output_index": place, "item_id": item["id"]}, item)
         yield {"type": "response.output_item.done", "output_index": place, "item": item}
-    response = _response(told, heard, items)
+    response = _response(script, received, items)
     yield {"type": f"response.{response['status']}", "response": response}
 
 
@@ -240,4 +240,4 @@ def _argument_events(where: dict[str, Any], item: dict[str, Any]) -> Iterator[di
     yield {"type": "response.function_call_arguments.done", **where, "name": item["name"], "arguments": text}
 
 
-SPEAKER = ResponsesFakeProvider()
+FAKE = ResponsesFakeProvider()

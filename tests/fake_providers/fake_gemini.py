@@ -9,13 +9,13 @@ from google.genai.types import GenerateContentResponse
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import FailureKind, Usage
-from tests.fake_providers.speaker import (
+from tests.fake_providers.base import (
     KEY,
     Document,
     Ending,
     FakeProvider,
-    Heard,
     Image,
+    ReceivedRequest,
     Refused,
     Reply,
     Script,
@@ -25,7 +25,7 @@ from tests.fake_providers.speaker import (
     Turn,
 )
 
-__all__ = ["SPEAKER", "GeminiFakeProvider"]
+__all__ = ["FAKE", "GeminiFakeProvider"]
 
 MODELS = "/v1beta/models"
 REQUEST = {
@@ -48,7 +48,7 @@ class GeminiFakeProvider(FakeProvider):
     def endpoint(self, address: str, **settings: Any) -> Endpoint:
         return Endpoint(f"{address}/v1beta", provider=self.provider, api_key=KEY, **settings)
 
-    def hear(self, path: str, headers: Mapping[str, str], body: bytes) -> Heard:
+    def read_request(self, path: str, headers: Mapping[str, str], body: bytes) -> ReceivedRequest:
         model, stream = _place(path)
         if headers.get("x-goog-api-key") != KEY:
             raise Refused("no key")
@@ -59,7 +59,7 @@ class GeminiFakeProvider(FakeProvider):
         if "responseJsonSchema" in config and config.get("responseMimeType") != "application/json":
             raise Refused("a responseJsonSchema needs responseMimeType application/json")
         tools = _tools(request.get("tools", []))
-        return Heard(
+        return ReceivedRequest(
             model=model,
             turns=_turns(request.get("contents")),
             system=_system(request.get("systemInstruction", {"parts": []})),
@@ -73,20 +73,20 @@ class GeminiFakeProvider(FakeProvider):
             service_tier=request.get("serviceTier"),
         )
 
-    def say(self, told: Script, heard: Heard) -> Reply:
-        parts = [{"text": told.text}] if told.text else []
-        parts += [_call(call) for call in told.tool_calls]
-        return Reply(200, orjson.dumps(_answer(heard, parts, told.ending, told.usage)))
+    def whole_answer(self, script: Script, received: ReceivedRequest) -> Reply:
+        parts = [{"text": script.text}] if script.text else []
+        parts += [_call(call) for call in script.tool_calls]
+        return Reply(200, orjson.dumps(_answer(received, parts, script.ending, script.usage)))
 
-    def stream(self, told: Script, heard: Heard) -> Iterator[bytes]:
-        half = len(told.text) // 2
-        sent: list[dict[str, Any]] = [{"text": piece} for piece in (told.text[:half], told.text[half:]) if piece]
-        sent += [_call(call) for call in told.tool_calls]
+    def stream(self, script: Script, received: ReceivedRequest) -> Iterator[bytes]:
+        half = len(script.text) // 2
+        sent: list[dict[str, Any]] = [{"text": piece} for piece in (script.text[:half], script.text[half:]) if piece]
+        sent += [_call(call) for call in script.tool_calls]
         for number, part in enumerate(sent, 1):
             # Counts grow from event to event.
-            so_far = Usage(told.usage.prompt, min(number, told.usage.completion), told.usage.cached)
-            yield _event(_answer(heard, [part], None, so_far))
-        yield _event(_answer(heard, [], told.ending, told.usage))
+            so_far = Usage(script.usage.prompt, min(number, script.usage.completion), script.usage.cached)
+            yield _event(_answer(received, [part], None, so_far))
+        yield _event(_answer(received, [], script.ending, script.usage))
 
     def fail(self, kind: FailureKind) -> Reply | None:
         if kind not in _FAILURES:
@@ -247,19 +247,19 @@ def _call(call: ToolCall) -> dict[str, Any]:
 _REASONS = {Ending.STOP: "STOP", Ending.TOOLS: "STOP", Ending.LENGTH: "MAX_TOKENS", Ending.REFUSAL: "SAFETY"}
 
 
-def _answer(heard: Heard, parts: list[dict[str, Any]], ending: Ending | None, usage: Usage) -> dict[str, Any]:
+def _answer(received: ReceivedRequest, parts: list[dict[str, Any]], ending: Ending | None, usage: Usage) -> dict[str, Any]:
     # An answer that says nothing has no `parts`, or no `content` at all.
     content = {"content": {"role": "model", **({"parts": parts} if parts else {})}}
     candidate = {**content, "index": 0, **({"finishReason": _REASONS[ending]} if ending else {})}
     answer = {
         "candidates": [candidate],
         "usageMetadata": _usage(usage),
-        "modelVersion": heard.model,
+        "modelVersion": received.model,
         "responseId": "response-1",
     }
     GenerateContentResponse.model_validate(answer)
-    if heard.service_tier:
-        answer["usageMetadata"] |= {"serviceTier": heard.service_tier}  # Google's SDK has no field for it in answers
+    if received.service_tier:
+        answer["usageMetadata"] |= {"serviceTier": received.service_tier}  # Google's SDK has no field for it in answers
     return answer
 
 
@@ -279,4 +279,4 @@ def _event(answer: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(answer) + b"\r\n\r\n"
 
 
-SPEAKER = GeminiFakeProvider()
+FAKE = GeminiFakeProvider()
