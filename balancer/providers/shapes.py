@@ -12,6 +12,7 @@ from balancer.providers.base import RequestRefused
 __all__ = [
     "DROPPABLE",
     "DataUrl",
+    "assistant_message",
     "chunk",
     "completion",
     "data_url",
@@ -146,6 +147,21 @@ def with_effort(body: Mapping[str, Any]) -> dict[str, Any]:
     made = {name: value for name, value in body.items() if name != "thinking"}
     effort = made.get("reasoning_effort") or effort_of(body["thinking"])
     return {**made, "reasoning_effort": effort} if effort else made
+
+
+def assistant_message(
+    text: str, calls: list[dict[str, Any]], reasoning: str | None, thinking: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return an assistant's message. `calls` are as `tool_call` makes them; `reasoning` is None where the model thought nothing;
+    `thinking` are Anthropic's blocks, as they have to be sent back with the next request."""
+    message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
+    if reasoning is not None:
+        message["reasoning_content"] = reasoning
+    if thinking:
+        message["thinking_blocks"] = thinking
+    if calls:
+        message["tool_calls"] = calls
+    return message
 
 
 def tool_call(identifier: str, name: str, arguments: str) -> dict[str, Any]:

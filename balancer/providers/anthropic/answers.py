@@ -8,7 +8,7 @@ import orjson
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Usage
 from balancer.providers.base import Answer, Call
 from balancer.providers.failures import error_of, failure_kind, retry_after_seconds, unreadable
-from balancer.providers.shapes import completion, tool_call
+from balancer.providers.shapes import assistant_message, completion, tool_call
 
 __all__ = ["Malformed", "answer_of", "anthropic_failure_kind", "anthropic_usage", "finish_reason_of", "member"]
 
@@ -101,15 +101,8 @@ def _message(content: list[Any]) -> dict[str, Any]:
         elif kind == "tool_use":
             arguments = orjson.dumps(member(block, "input", dict, place)).decode()
             calls.append(tool_call(member(block, "id", str, place), member(block, "name", str, place), arguments))
-    text = "".join(texts["text"])
-    message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
-    if texts["thinking"]:
-        message["reasoning_content"] = "".join(texts["thinking"])
-    if thinking:  # as it has to be sent back with the next request
-        message["thinking_blocks"] = thinking
-    if calls:
-        message["tool_calls"] = calls
-    return message
+    reasoning = "".join(texts["thinking"]) if texts["thinking"] else None
+    return assistant_message("".join(texts["text"]), calls, reasoning, thinking)
 
 
 def finish_reason_of(stop_reason: Any, has_calls: bool) -> str:

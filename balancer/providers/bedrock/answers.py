@@ -11,7 +11,7 @@ from balancer.outcome import NO_USAGE, Failure, FailureKind, Usage
 from balancer.providers.anthropic.answers import Malformed, member
 from balancer.providers.base import Answer, Call
 from balancer.providers.failures import error_of, failure_kind, retry_after_seconds, unreadable
-from balancer.providers.shapes import completion, tool_call
+from balancer.providers.shapes import assistant_message, completion, tool_call
 
 __all__ = ["answer_of", "finish_reason_of", "kind_of_error", "tier_of_answer", "usage_of"]
 
@@ -107,15 +107,7 @@ def _message(content: Sequence[Any]) -> dict[str, Any]:
         elif "citationsContent" in block:
             parts = member(block["citationsContent"], "content", list, f"{place}citationsContent.")
             texts += [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
-    text = "".join(texts)
-    message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
-    if any(thoughts):
-        message["reasoning_content"] = "".join(thoughts)
-    if thinking:
-        message["thinking_blocks"] = thinking
-    if calls:
-        message["tool_calls"] = calls
-    return message
+    return assistant_message("".join(texts), calls, "".join(thoughts) or None, thinking)
 
 
 def _call(use: Any, place: str) -> dict[str, Any]:
