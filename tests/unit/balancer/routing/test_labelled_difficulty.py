@@ -32,11 +32,13 @@ def test_the_table_of_the_documentation_is_the_measured_one() -> None:
     assert "\n".join(rows) in (ROOT / "docs/configuration.md").read_text()
 
 
+@pytest.mark.exclusive
 def test_an_estimate_takes_little_time() -> None:
     best = [min(_seconds(row["body"]) for _ in range(50)) for row in LABELLED]
     assert sum(best) / len(best) < 50e-6
 
 
+@pytest.mark.exclusive
 @pytest.mark.parametrize("text", ["$", "\\", ";\n", "증", "a b ", "<"])
 def test_hostile_texts_take_no_longer_than_their_length_asks_for(text: str) -> None:
     body = {"messages": [{"role": "user", "content": text * 1_000_000}]}
