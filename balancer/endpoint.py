@@ -29,17 +29,17 @@ class AutoConcurrency:
 class Endpoint:
     """One place that answers chat requests: where it is, what it serves, and how much it can take.
 
-    `models` maps the names that users ask for to the names that the endpoint knows; the first is for requests that name none.
-    A name that ends in `*` stands for all that begin so, which are sent as they are. Empty means that the endpoint itself is
-    asked. `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too.
-    `max_concurrency` bounds the requests in flight, by a number or as far as the endpoint gets more done with more of them;
-    `reserve` of these are kept for interactive requests.
-    `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first, higher ones as fallbacks.
-    `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request; with `stream_upstream`
-    it is asked for streams even where the caller wants whole answers. With `cache`, Anthropic's `cache_control` is added to
-    system messages that consecutive lines of a job share. `price_class` is the processing of requests that name no service tier
-    (see balancer.usage.price_class). `options` are the provider's own settings (see its adapter).
-    """
+    `models` maps the names that users ask for to the names that the endpoint knows; the first is for requests that name none. A
+    name that ends in `*` stands for all that begin so, which are sent as they are. Empty means that the endpoint itself is asked.
+    `max_tokens` and `temperature` are defaults for requests that set none; `max_tokens` is an upper bound too. `max_concurrency`
+    bounds the requests in flight, by a number or as far as the endpoint gets more done with more of them; `reserve` of these are
+    kept for interactive requests. `rpm` and `tpm` are requests and tokens per minute. `priority` is a tier: lower ones first,
+    higher ones as fallbacks. `drop_params` leaves out sampling fields that the provider refuses, instead of refusing the request;
+    with `stream_upstream` it is asked for streams even where the caller wants whole answers. With `cache`, Anthropic's
+    `cache_control` is added to system messages that consecutive lines of a job share. `price_class` is the processing of requests
+    that name no service tier (see balancer.usage.price_class). With `batch`, lines of jobs may be handed in as the provider's
+    batches, of which `queued_tokens` may be under way (None: any number). `options` are the provider's own settings (see its
+    adapter)."""
 
     url: str
     name: str = ""
@@ -59,6 +59,8 @@ class Endpoint:
     stream_upstream: bool = False
     cache: bool = False
     price_class: str = "standard"
+    batch: bool = False
+    queued_tokens: int | None = None
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

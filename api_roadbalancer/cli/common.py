@@ -44,7 +44,10 @@ Cache = Annotated[
 PriceClassOption = Annotated[
     str,
     typer.Option(
-        "--price-class", metavar="CLASS", help="standard, or flex: half the price and slower, where an endpoint has it."
+        "--price-class",
+        metavar="CLASS",
+        help="standard; at half the price and slower, where an endpoint has it: flex, batch (the provider's batches), "
+        "or cheapest (batches while there is time).",
     ),
 ]
 CanaryLines = Annotated[

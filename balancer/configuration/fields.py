@@ -171,4 +171,6 @@ class EndpointFields(Checked):
     drop_params: bool = False
     stream_upstream: bool = False
     cache: bool = False
-    price_class: Literal["standard", "flex"] = "standard"
+    price_class: Literal["standard", "flex", "batch", "cheapest"] = "standard"
+    batch: bool = False
+    queued_tokens: Count | None = None

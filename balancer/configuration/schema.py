@@ -18,7 +18,7 @@ from balancer.configuration.fields import (
 )
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import AutoEntry, Routes
-from balancer.configuration.validation import model_problems, option_problems
+from balancer.configuration.validation import batch_problem, model_problems, option_problems
 from balancer.configuration.values import CacheSettings, ChatDefaults, HealthCheck
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
@@ -64,7 +64,11 @@ class EndpointEntry(EndpointFields, _Strict):
         fields = {name: getattr(self, name) for name in EndpointFields.model_fields}
         price = Price(self.price.input, self.price.output, self.price.cached) if self.price else None
         name = self.name or default_name(url.rstrip("/"))
-        return Endpoint(url, **fields, name=name, provider=provider, models=dict(models), price=price, options=dict(self.options))
+        options = dict(self.options)
+        endpoint = Endpoint(url, **fields, name=name, provider=provider, models=dict(models), price=price, options=options)
+        if problem := batch_problem(endpoint):
+            raise ConfigurationError("", *problem)
+        return endpoint
 
 
 def checked_endpoint(settings: dict[str, Any], source: str) -> Endpoint:

@@ -10,10 +10,12 @@ from balancer.configuration.fields import EndpointFields, HttpAddress, ProviderN
 from balancer.configuration.refusals import refusal
 from balancer.endpoint import Endpoint, is_pattern
 from balancer.errors import ConfigurationError
-from balancer.providers import facts_of
+from balancer.providers import adapter_for, facts_of
 from balancer.routing import BalancingStrategy
+from balancer.usage.price_class import PriceClass
 
 __all__ = [
+    "batch_problem",
     "check_numbers",
     "checked_endpoints",
     "checked_strategy",
@@ -43,6 +45,17 @@ def require_endpoints(endpoints: Sequence[Endpoint], source: str, path: str) -> 
     """Raise ConfigurationError if there are none where they should stand."""
     if not endpoints:
         raise ConfigurationError(source, path, "there are none; name at least one, such as http://gpu1:8000/v1")
+
+
+def batch_problem(endpoint: Endpoint) -> tuple[str, str] | None:
+    """Say what is wrong with how an endpoint is to use batches: the field and the reason."""
+    if endpoint.batch and adapter_for(endpoint.provider).batches(endpoint) is None:
+        return "batch", f"{endpoint.provider} has no batch API that is known here"
+    if not endpoint.batch and endpoint.price_class == PriceClass.BATCH:
+        return "price_class", "`batch` is for endpoints that have `batch: true`"
+    if not endpoint.batch and endpoint.queued_tokens is not None:
+        return "queued_tokens", "is for endpoints that have `batch: true`"
+    return None
 
 
 def option_problems(provider: str, options: Mapping[str, str]) -> Problems:
@@ -75,6 +88,8 @@ def _checked(endpoint: Endpoint, where: str) -> Endpoint:
         raise refusal(exc, where) from None
     for path, reason in (*option_problems(endpoint.provider, endpoint.options), *model_problems(endpoint.models)):
         raise ConfigurationError(where, path, reason)
+    if problem := batch_problem(endpoint):
+        raise ConfigurationError(where, *problem)
     return replace(endpoint, api_key=fields.api_key, max_concurrency=fields.max_concurrency)
 
 

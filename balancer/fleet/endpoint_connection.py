@@ -43,6 +43,10 @@ class EndpointConnection:
             self._requests[path] = prepared
         return prepared
 
+    def batch_request(self, method: str, path: str, content_type: str) -> PreparedRequest:
+        """Return a request to the provider's batch API. It is in no group, as that is not what answers single requests."""
+        return PreparedRequest(method, self.endpoint.url + path, {**self._headers, "content-type": content_type})
+
     def check_request(self, check: Check) -> PreparedRequest:
         """Return a health check's request. It is in no group: it goes on when the endpoint's requests are taken back."""
         url = httpx.URL(self.endpoint.url).join(check.path) if check.at_root else self.endpoint.url + check.path

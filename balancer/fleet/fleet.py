@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from balancer.endpoint import Endpoint
 from balancer.errors import ConfigurationError
+from balancer.fleet.batches import EndpointBatches
 from balancer.fleet.endpoint_connection import EndpointConnection
 from balancer.fleet.prober import Prober
 from balancer.fleet.slot import Slot, SlotLapsed
@@ -187,6 +188,14 @@ class Fleet:
         slot.account(outcome)
         return outcome
 
+    def batches(self, endpoint: str) -> EndpointBatches | None:
+        """Return the provider's batches at an endpoint; None if it has none, or is not set to use them."""
+        connection = self._connections[endpoint] if endpoint in self.endpoints else None
+        if connection is None or not connection.endpoint.batch:
+            return None
+        api = connection.adapter.batches(connection.endpoint)
+        return None if api is None else EndpointBatches(connection, api, self._client)
+
     def _report(self, connection: EndpointConnection, outcome: Outcome, owner: str, api_key: str | None) -> None:
         # A caller's own key that is refused says nothing about the endpoint, nor does a reader that leaves.
         if not (outcome.abandoned or (api_key and outcome.failure and not outcome.failure.counts_against_endpoint)):
@@ -195,9 +204,7 @@ class Fleet:
             self.usage.record(connection.endpoint, outcome, owner)
 
     def _in_price_class(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        return (
-            body if endpoint.price_class == PriceClass.STANDARD else asking_for(PriceClass(endpoint.price_class), endpoint, body)
-        )
+        return body if endpoint.price_class != PriceClass.FLEX else asking_for(PriceClass.FLEX, endpoint, body)
 
     async def _outcome(
         self, connection: EndpointConnection, call: Call, api_key: str | None, slot: Slot, timeout: float

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -14,6 +14,9 @@ from balancer.outcome import NO_USAGE, Failure, Usage
 from balancer.providers.kinds import CHAT_PATH
 from balancer.providers.sse import event_data
 from balancer.runtime.record import record
+
+if TYPE_CHECKING:
+    from balancer.providers.batches import BatchApi
 
 __all__ = ["Adapter", "Answer", "Call", "Check", "EngineLoad", "RequestRefused", "StreamFault", "Translation"]
 
@@ -155,6 +158,10 @@ class Adapter(ABC):
     def events(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         """Yield the data of each event of a streamed answer: server-sent events by default."""
         return event_data(chunks)
+
+    def batches(self, endpoint: Endpoint) -> "BatchApi | None":
+        """Return the provider's batches; None where it has none."""
+        return None
 
     def takes(self, endpoint: Endpoint, field: str) -> bool:
         """Whether a request's optional `field` may be added for a caller who has not asked for it."""

@@ -2,8 +2,9 @@
 
 `flex` is OpenAI's flex processing (platform.openai.com/docs/guides/flex-processing), Gemini's
 (ai.google.dev/gemini-api/docs/flex-inference), and Bedrock's tier of that name: half the price, slower, and refused with 429
-while there is no capacity for it.
-"""
+while there is no capacity for it. `batch` is for jobs alone: their lines are handed in as a provider's batches, at half the
+price, and processed within a day. `cheapest` is `batch` for as long as a job's window leaves time for it, then `flex` where there
+is any."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -18,8 +19,8 @@ FLEX_TIMEOUT = 900.0
 """Seconds for a request in flex processing, which the service itself recommends."""
 _WITH_TIERS = {"openai": "api.openai.com", "gemini": "generativelanguage.googleapis.com", "bedrock": ""}
 """Wire formats that have a field for it, and the host that has it without being configured for it."""
-_TIERS = {"flex": "flex", "standard": "default"}
-"""The class -> OpenAI's `service_tier`."""
+_TIERS = {"flex": "flex", "cheapest": "flex", "standard": "default"}
+"""The class -> OpenAI's `service_tier`, where a single request has one."""
 
 
 class PriceClass(StrEnum):
@@ -27,6 +28,13 @@ class PriceClass(StrEnum):
 
     STANDARD = "standard"
     FLEX = "flex"
+    BATCH = "batch"
+    CHEAPEST = "cheapest"
+
+    @property
+    def uses_batches(self) -> bool:
+        """Whether lines of jobs are handed in as batches."""
+        return self in (PriceClass.BATCH, PriceClass.CHEAPEST)
 
 
 def has_flex(endpoint: Endpoint) -> bool:
@@ -37,10 +45,11 @@ def has_flex(endpoint: Endpoint) -> bool:
 
 
 def asking_for(price_class: PriceClass, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a request as its endpoint is to process it. One that names a service tier itself keeps it."""
+    """Return a request as its endpoint is to process it, alone. One that names a service tier itself keeps it."""
     if price_class == endpoint.price_class == PriceClass.STANDARD or "service_tier" in body or not has_flex(endpoint):
         return body
-    return {**body, "service_tier": _TIERS[price_class]}
+    tier = _TIERS.get(price_class)
+    return body if tier is None else {**body, "service_tier": tier}
 
 
 def timeout_of(body: Mapping[str, Any], timeout: float) -> float:

@@ -18,8 +18,10 @@ DAY = 86400
 TARIFFS_KEPT = 1024
 """Models whose prices are kept at hand. Their names come from users, so there is no end of them."""
 _FLEX = "flex"
-_TIERS = (_FLEX, "priority")
-"""Service tiers with prices of their own. Flex processing costs half (platform.openai.com/docs/guides/flex-processing)."""
+_BATCH = "batch"
+_TIERS = (_FLEX, _BATCH, "priority")
+"""Tiers with prices of their own. Flex processing (platform.openai.com/docs/guides/flex-processing) and batches cost half, those
+of OpenAI, Azure, Anthropic, Gemini, Mistral and Groq alike."""
 LONGEST_NAME = 200
 """Characters; a longer name is no model's, and is not looked for."""
 IN_THE_LIBRARY = frozenset(
@@ -37,8 +39,9 @@ class Tariff(Protocol):
 def cost_of(usage: Usage, endpoint: Endpoint, model: str, tier: str = "") -> float | None:
     """Return the cost of one request to `endpoint` for `model` (the upstream name) in USD, None where the price is not known.
 
-    `tier` is the service tier that the answer names: `flex` costs half, `priority` more by a factor that is not known here. An
-    endpoint's own price is that of its price class: `flex` costs half of the one for standard processing. All others cost it.
+    `tier` is the service tier that the answer names, or `batch`: `flex` and `batch` cost half, `priority` more by a factor that
+    is not known here. An endpoint's own price is that of its price class if that is `flex`, which costs half of the one for
+    standard processing. All others cost it.
 
     It is a whole number of nanodollars: `round(cost * 1e9)` gives that back, for sums without an error.
     """
@@ -59,6 +62,8 @@ def nano_cost_of(usage: Usage, endpoint: Endpoint, model: str, tier: str = "") -
     nano = None if tariff is None else tariff.nano_cost(usage)
     if nano is None or tier not in _TIERS:
         return nano
+    if tier == _BATCH:
+        return (nano + 1) // 2
     if tier == _FLEX:
         return nano if price is not None and endpoint.price_class == _FLEX else (nano + 1) // 2
     return nano if price is not None else None

@@ -127,7 +127,7 @@ class Script:
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer."""
+    """An HTTP answer; with the status 0 it is lost on its way."""
 
     status: int
     body: bytes

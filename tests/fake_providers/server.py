@@ -45,6 +45,14 @@ class ProviderServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def get(self, path: str, headers: dict[str, str]) -> Reply:
+        """Answer a GET."""
+        return self.fake.get(path)
+
+    def delete(self, path: str, headers: dict[str, str]) -> Reply:
+        """Answer a DELETE."""
+        return Reply(405, b"{}")
+
     def reply_to(self, path: str, headers: dict[str, str], body: bytes) -> "Reply | tuple[Script, ReceivedRequest]":
         """Decide on the answer to a POST; a stream is left to the handler."""
         self.bodies.append(body)
@@ -71,7 +79,7 @@ def _handler_of(server: ProviderServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            answer = server.reply_to(self.path, {n.lower(): v for n, v in self.headers.items()}, body)
+            answer = server.reply_to(self.path, self._headers, body)
             if isinstance(answer, Reply):
                 self._send(answer)
                 return
@@ -85,20 +93,34 @@ def _handler_of(server: ProviderServer) -> type[BaseHTTPRequestHandler]:
             self.close_connection = True
 
         def do_GET(self) -> None:
-            self._send(server.fake.get(self.path))
+            self._send(server.get(self.path, self._headers))
+
+        def do_DELETE(self) -> None:
+            self._send(server.delete(self.path, self._headers))
+
+        @property
+        def _headers(self) -> dict[str, str]:
+            return {name.lower(): value for name, value in self.headers.items()}
 
         def _send(self, reply: Reply) -> None:
-            self.send_response(reply.status)
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(reply.body)))
-            self.end_headers()
-            self.wfile.write(reply.body)
+            if reply.status:
+                _write(self, reply)
+            else:  # the answer is lost on its way
+                self.close_connection = True
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
     return Handler
+
+
+def _write(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+    handler.send_response(reply.status)
+    for name, value in reply.headers.items():
+        handler.send_header(name, value)
+    handler.send_header("content-length", str(len(reply.body)))
+    handler.end_headers()
+    handler.wfile.write(reply.body)
 
 
 def main() -> None:

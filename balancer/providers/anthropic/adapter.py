@@ -11,9 +11,11 @@ import orjson
 
 from balancer.endpoint import Endpoint
 from balancer.providers.anthropic.answers import answer_of
+from balancer.providers.anthropic.batches import AnthropicBatches
 from balancer.providers.anthropic.requests import SAMPLING, messages_request, takes_sampling, version_of
 from balancer.providers.anthropic.streams import MessageStream
 from balancer.providers.base import Adapter, Answer, Call, RequestRefused, Translation
+from balancer.providers.batches import BatchApi
 
 __all__ = ["AnthropicAdapter"]
 
@@ -32,6 +34,9 @@ class AnthropicAdapter(Adapter):
             raise RequestRefused("url", f"Anthropic answers /chat/completions only (got {path})")
         sent = messages_request(endpoint, body)
         return Call("/messages", _encoded(sent, body), sent["model"], "stream" in sent)
+
+    def batches(self, endpoint: Endpoint) -> BatchApi | None:
+        return AnthropicBatches()
 
     def takes(self, endpoint: Endpoint, field: str) -> bool:
         return field not in SAMPLING or takes_sampling(endpoint)

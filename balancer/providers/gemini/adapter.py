@@ -13,8 +13,10 @@ import orjson
 from balancer.endpoint import Endpoint
 from balancer.outcome import Failure, FailureKind
 from balancer.providers.base import Adapter, Answer, Call, Check, RequestRefused, Translation
+from balancer.providers.batches import BatchApi
 from balancer.providers.failures import unreadable
 from balancer.providers.gemini.answers import UnreadableAnswer, completion_of
+from balancer.providers.gemini.batches import GeminiBatches
 from balancer.providers.gemini.failures import gemini_failure, openai_error, unwrapped
 from balancer.providers.gemini.requests import generate_content
 from balancer.providers.gemini.streams import GeminiTranslation
@@ -69,6 +71,9 @@ class GeminiAdapter(Adapter):
             return Answer(b"", failure=_no_completion(status, body, parsed))
         completion, usage = found
         return Answer(orjson.dumps(completion), usage, parsed=completion)
+
+    def batches(self, endpoint: Endpoint) -> BatchApi | None:
+        return GeminiBatches()
 
     def translation(self, call: Call) -> Translation:
         return GeminiTranslation(call.model)

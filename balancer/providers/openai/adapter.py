@@ -12,10 +12,12 @@ import orjson
 from balancer.endpoint import Endpoint
 from balancer.outcome import Failure, FailureKind
 from balancer.providers.base import Adapter, Answer, Call, RequestRefused, StreamFault, Translation
+from balancer.providers.batches import BatchApi
 from balancer.providers.documents import with_files
 from balancer.providers.failures import unreadable
 from balancer.providers.kinds import CHAT_PATH, KINDS, RESPONSES_PATH
 from balancer.providers.openai.answers import MOST_TOKENS, error_answer, one_line, openai_failure, stream_failure, usage_of
+from balancer.providers.openai.batches import OpenAIBatches
 from balancer.providers.openai.choices import wrong_in
 from balancer.providers.openai.plain_messages import with_failures_in_words
 from balancer.providers.responses.adapter import (
@@ -86,6 +88,9 @@ class OpenAIAdapter(Adapter):
                 return Answer(b"", failure=response_failure(parsed, body, status))
             return Answer(one_line(body), responses_usage(parsed.get("usage")), parsed=parsed)
         return Answer(one_line(body), usage_of(parsed.get("usage")), parsed=parsed)
+
+    def batches(self, endpoint: Endpoint) -> BatchApi | None:
+        return OpenAIBatches()
 
     def translation(self, call: Call) -> Translation:
         return ResponsesStream() if is_responses_call(call) else _PassedThrough()

@@ -11,8 +11,10 @@ from urllib.parse import quote
 
 from balancer.endpoint import Endpoint
 from balancer.providers.base import Answer, Call, Check, RequestRefused, Translation
+from balancer.providers.batches import BatchApi
 from balancer.providers.kinds import CHAT_PATH
 from balancer.providers.openai.adapter import OpenAIAdapter
+from balancer.providers.openai.batches import AzureBatches
 
 __all__ = ["VERSION", "AzureAdapter"]
 
@@ -38,8 +40,7 @@ class AzureAdapter(OpenAIAdapter):
             return call
         if not call.model:
             raise RequestRefused("model", "must name a deployment, or the endpoint must have `models`")
-        version = quote(endpoint.options.get("version") or VERSION, safe="")
-        where = f"/openai/deployments/{quote(call.model, safe='')}{path}?api-version={version}"
+        where = f"/openai/deployments/{quote(call.model, safe='')}{path}?api-version={_version_of(endpoint)}"
         return replace(call, path=where, notes={_OWN_PATH: path})
 
     def answer(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -48,9 +49,16 @@ class AzureAdapter(OpenAIAdapter):
     def translation(self, call: Call) -> Translation:
         return super().translation(_as_openai(call))
 
+    def batches(self, endpoint: Endpoint) -> BatchApi | None:
+        return AzureBatches("" if endpoint.url.endswith("/openai/v1") else _version_of(endpoint))
+
     def models(self, body: bytes) -> list[str]:
         """None: Azure lists the models that could be deployed."""
         return []
+
+
+def _version_of(endpoint: Endpoint) -> str:
+    return quote(endpoint.options.get("version") or VERSION, safe="")
 
 
 def _as_openai(call: Call) -> Call:

@@ -6,6 +6,7 @@ from typing import Any
 
 from balancer.endpoint import Endpoint
 from balancer.providers.base import Call, RequestRefused
+from balancer.providers.batches import BatchApi
 from balancer.providers.kinds import CHAT_PATH
 from balancer.providers.openai.adapter import OpenAIAdapter
 from balancer.providers.openai.plain_messages import plain_messages
@@ -23,6 +24,10 @@ class ServiceAdapter(OpenAIAdapter):
 
     def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
         return super().call(endpoint, path, self._fitted(endpoint, body) if path == CHAT_PATH else body)
+
+    def batches(self, endpoint: Endpoint) -> BatchApi | None:
+        batches = self._service.batches
+        return None if batches is None else batches()
 
     def _fitted(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
         service, name = self._service, self._service.name.capitalize()

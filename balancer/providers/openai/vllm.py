@@ -45,6 +45,9 @@ class VLLMAdapter(OpenAIAdapter):
     alive_check = Check("/health", at_root=True)
     load_check = Check("/metrics", at_root=True)
 
+    def batches(self, endpoint: Endpoint) -> None:
+        """None: vLLM's server has no such API."""
+
     def call(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Call:
         for name, instead in _GUIDED.items():
             if body.get(name) is not None:

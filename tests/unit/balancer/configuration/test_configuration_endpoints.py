@@ -81,6 +81,10 @@ def test_a_dumped_configuration_keeps_them(config: Path) -> None:
         ("provider: openai, options: responses", "options", "dictionary"),
         ("url: 'http://h', drop_params: perhaps", "drop_params", "perhaps"),
         ("url: 'http://h', models: {'gpt-*': gpt-5}", "models.gpt-*", "stands for itself"),
+        ("url: 'http://h', provider: vllm, batch: true", "batch", "vllm has no batch API"),
+        ("provider: openrouter, batch: true", "batch", "openrouter has no batch API"),
+        ("provider: openai, price_class: batch", "price_class", "for endpoints that have `batch: true`"),
+        ("provider: openai, queued_tokens: 1000", "queued_tokens", "for endpoints that have `batch: true`"),
     ],
 )
 def test_what_a_provider_cannot_use_is_refused_by_its_path(config: Path, entry: str, path: str, reason: str) -> None:

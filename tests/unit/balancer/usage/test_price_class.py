@@ -5,7 +5,7 @@ import pytest
 from balancer.endpoint import Endpoint
 from balancer.usage.price_class import FLEX_TIMEOUT, PriceClass, asking_for, has_flex, timeout_of
 
-STANDARD, FLEX = PriceClass
+STANDARD, FLEX, BATCH, CHEAPEST = PriceClass
 OPENAI = Endpoint("https://api.openai.com/v1")
 CONFIGURED = Endpoint("http://proxy/v1", price_class="flex")
 VLLM = Endpoint("http://gpu1:8000/v1")
@@ -26,6 +26,9 @@ CLAUDE = Endpoint("https://api.anthropic.com", provider="anthropic", price_class
         # a request's own tier stays
         (FLEX, OPENAI, {"service_tier": "priority"}, "priority"),
         (STANDARD, CONFIGURED, {"service_tier": "flex"}, "flex"),
+        # batches are for jobs; what is sent alone is processed as usual, or in flex
+        (BATCH, OPENAI, {}, None),
+        (CHEAPEST, OPENAI, {}, "flex"),
         # others have no such tier
         (FLEX, VLLM, {}, None),
         (FLEX, CLAUDE, {}, None),

@@ -237,4 +237,5 @@ def test_an_endpoints_own_price_is_that_of_its_price_class() -> None:
     assert standard is not None
     assert cost_of(SOME, own, "m", "priority") == cost_of(SOME, own, "m", "default") == standard
     assert cost_of(SOME, own, "m", "flex") == pytest.approx(standard / 2)
+    assert cost_of(SOME, own, "m", "batch") == pytest.approx(standard / 2)
     assert cost_of(SOME, replace(own, price_class="flex"), "m", "flex") == standard
