@@ -9,7 +9,7 @@ from balancer.state.slots.fair_queue import BACKGROUND
 from jobs.dispatch.waiting import Waiting
 from jobs.states import FINAL, JobStatus, PauseReason
 
-__all__ = ["NANO", "BadLine", "FileRecord", "FirstRound", "Job", "Ledger", "Shard", "to_nano"]
+__all__ = ["NANO", "BadLine", "FileRecord", "FirstRound", "Job", "Ledger", "Shard", "as_batch", "plain_endpoint", "to_nano"]
 
 Fields = dict[str, str]
 NANO = 1_000_000_000
@@ -151,7 +151,8 @@ class Job:
     of its `canary` (0: none). `waiting` says what keeps its lines from being finished, None while
     they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
     `checks` is what its answers have to pass (see jobs.checks). Answers of other jobs that are not older than `cache` seconds are
-    used (0: none are). `price_class` is how its lines are processed, "" for each endpoint's own.
+    used (0: none are). `price_class` is how its lines are processed, "" for each endpoint's own; `no_batches` is why they
+    are not handed in as batches any more.
 
     In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
     result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
@@ -184,6 +185,7 @@ class Job:
     canary: int = 0
     cache: int = 0
     price_class: str = ""
+    no_batches: str = ""
     paused: PauseReason | None = None
     waiting: Waiting | None = None
     shares: dict[str, int] = field(default_factory=dict)
@@ -264,6 +266,7 @@ class Job:
             canary=count("canary"),
             cache=count("cache"),
             price_class=fields.get("price_class", ""),
+            no_batches=fields.get("no_batches", ""),
             paused=PauseReason(fields["paused"]) if fields.get("paused") else None,
             waiting=Waiting.from_json(fields["waiting"]) if fields.get("waiting") and not fields.get("paused") else None,
             shares={name.removeprefix("at:"): int(lines) for name, lines in fields.items() if name.startswith("at:")},
@@ -316,6 +319,25 @@ class Shard:
     def lines(self) -> int:
         """How many lines it has."""
         return self.end - self.first
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether its lines are handed in as a provider's batches."""
+        return self.endpoint.endswith(AS_BATCH)
+
+
+AS_BATCH = "|batch"
+"""Follows an endpoint's name where work is meant that is given to it as the provider's batches. No endpoint's name has a bar."""
+
+
+def as_batch(endpoint: str) -> str:
+    """Return the name for what an endpoint is given as batches."""
+    return endpoint + AS_BATCH
+
+
+def plain_endpoint(name: str) -> str:
+    """Return the endpoint's own name, of what it is given as batches as well."""
+    return name.removesuffix(AS_BATCH)
 
 
 def _late_at(outlook: str) -> int | None:

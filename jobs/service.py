@@ -131,8 +131,8 @@ class JobService:
         self._check_recheck(request)
         request.caller.check_priority(request.priority)
         errors = file.errors or await self._errors_against_fleet(file, request.path)
-        if request.price_class == PriceClass.FLEX and not errors:
-            self._check_flex(file.models)
+        if not errors:
+            self._check_class(request.price_class, file.models)
         if request.max_cost is not None:
             check_cap(request.max_cost)
             if not errors:
@@ -142,12 +142,21 @@ class JobService:
             raise InvalidRequest(f"cache may be {LONGEST_CACHE // 86400}d at most", "cache", "invalid_value")
         return NewJob(request, file, seconds, errors, cache_seconds=int(cache))
 
-    def _check_flex(self, models: Iterable[str]) -> None:
-        names = {name for model in models for name in self._fleet.catalog.serving(model or None)}
-        if not any(has_flex(self._fleet.endpoints[name]) for name in names):
-            known = "one at https://api.openai.com/v1 has it, and one with `price_class: flex`"
-            message = f"no endpoint that serves these models has flex processing: {known}"
-            raise InvalidRequest(message, "price_class", "invalid_value")
+    def _check_class(self, price_class: str, models: Iterable[str]) -> None:
+        """Raise InvalidRequest for a class of processing that no endpoint has."""
+        serving = {model: self._fleet.catalog.serving(model or None) for model in models}
+        problem = ""
+        if price_class == PriceClass.FLEX:
+            names = {name for found in serving.values() for name in found}
+            if not any(has_flex(self._fleet.endpoints[name]) for name in names):
+                known = "one at https://api.openai.com/v1 has it, and one with `price_class: flex`"
+                problem = f"no endpoint that serves these models has flex processing: {known}"
+        elif price_class == PriceClass.BATCH:
+            without = [model for model, names in serving.items() if not any(map(self._fleet.batches, names))]
+            if without:
+                problem = f"no endpoint that serves {without[0] or 'requests without a model'} has `batch: true`"
+        if problem:
+            raise InvalidRequest(problem, "price_class", "invalid_value")
 
     def _check_recheck(self, request: JobRequest) -> None:
         if request.checks and (model := checks_of(request.checks).model):

@@ -29,6 +29,8 @@ from jobs.results.endings import Endings
 from jobs.storage.object_store import ObjectStoreError
 from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
+from workers.batch_run import BatchRun
+from workers.claimed_shard import ClaimedShard
 from workers.hedging import Hedging
 from workers.recorder import Recorder
 from workers.retrying import RetryPolicy
@@ -57,7 +59,7 @@ class Progress:
 
     def __init__(self, lines: int) -> None:
         self.lines = lines
-        self.run: ShardRun | None = None
+        self.run: ClaimedShard | None = None
 
     def __str__(self) -> str:
         if self.run is None:
@@ -80,7 +82,7 @@ class Engine:
         self._closing = asyncio.Event()
         self._draining = threading.Event()
         self._drained = False
-        self._runs: set[ShardRun] = set()
+        self._runs: set[ClaimedShard] = set()
         self._background: set[asyncio.Task[object]] = set()
         self.heard_at = time.monotonic()
         """When a message last came."""
@@ -182,7 +184,8 @@ class Engine:
             log.info("message for %s:%d dropped: %s", message.job_id, message.first, claim.reason)
             return ShardEnd(Ending.LOST)
         job = await self._node.service.jobs.get(message.job_id)
-        run = ShardRun(claim.shard, job, waits, self._context)
+        kind = BatchRun if claim.shard.is_batch else ShardRun
+        run = kind(claim.shard, job, waits, self._context)
         progress.run = run
         self._runs.add(run)
         if self._draining.is_set():
@@ -252,7 +255,7 @@ class Engine:
             for run in self._runs:
                 run.stop()
                 if time.monotonic() > deadline:
-                    run.abandon()
+                    run.interrupt()
             try:
                 await announce_serving(node.redis, node.process, [], 0)
                 await self._keep_leases(node)

@@ -25,7 +25,7 @@ from workers.hedging import MOST_FOR_A_LINE, SLOT_PATIENCE, is_late
 from workers.run_context import RunContext
 from workers.shared_prefix import cache_marked
 
-__all__ = ["Line", "LineSender", "Place"]
+__all__ = ["Line", "LineSender", "Place", "answer_body"]
 
 LETS_OTHERS_TRY = 1.0
 """Seconds, for a whole run, that lines which have failed before wait for others to try an endpoint out."""
@@ -229,18 +229,14 @@ class LineSender:
                 await asyncio.sleep(AFTER_TOO_MANY)
             return outcome
 
-    def accepts(self, outcome: Outcome) -> bool:
-        """Whether an answer passes the job's checks."""
-        return self._checks is None or self._checks.fault(_body(outcome)) is None
-
     def checked(self, line: Line, outcome: Outcome) -> Outcome:
         """Return an answer as it is if it passes the job's checks; else as a failure, and have the line ask differently."""
-        fault = self._checks.fault(_body(outcome)) if self._checks is not None else None
+        fault = self._checks.fault(answer_body(outcome)) if self._checks is not None else None
         if self._checks is None or fault is None:
             return outcome
         failure = Failure(FailureKind.CHECK_FAILED, f"the answer does not pass {fault.check!r}: {fault.message}")
         line.failed_at(outcome.endpoint, failure)
-        line.body = self._checks.asked_again(line.body, _body(outcome), fault)
+        line.body = self._checks.asked_again(line.body, answer_body(outcome), fault)
         if self._checks.model:
             line.attempts = Attempts((self._checks.model,))
         return replace(outcome, failure=failure)
@@ -257,7 +253,8 @@ class LineSender:
     def _class_at(self, endpoint: Endpoint) -> PriceClass:
         """Return how a line is to be processed now: standard where what is left of the job's window is too short for another."""
         short_of_time = time.time() > self._flex_until
-        return PriceClass.STANDARD if short_of_time else PriceClass(self._price_class or endpoint.price_class)
+        wanted = PriceClass(self._price_class or endpoint.price_class)
+        return PriceClass.STANDARD if short_of_time or wanted is PriceClass.BATCH else wanted
 
     def is_late(self, line: Line) -> bool:
         """Whether a line that is in flight takes longer than usual."""
@@ -319,7 +316,8 @@ class LineSender:
         return decision.target.endpoint if isinstance(decision, Go) else self._home
 
 
-def _body(outcome: Outcome) -> Mapping[str, Any] | None:
+def answer_body(outcome: Outcome) -> Mapping[str, Any] | None:
+    """Return the body of an answer, read."""
     return outcome.parsed if outcome.parsed is not None else orjson.loads(outcome.body)
 
 

@@ -5,7 +5,7 @@ A rough estimate: the length of the answers is unknown, and tokens are counted b
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +18,10 @@ from balancer.usage.price_class import PriceClass, has_flex
 from balancer.usage.pricing import cost_of
 from balancer.usage.token_guess import prompt_tokens
 
-__all__ = ["Estimator", "Share", "TokenCount", "answer_tokens", "spread", "sum_of"]
+__all__ = ["Estimator", "Share", "TokenCount", "answer_tokens", "seconds_of", "spread", "sum_of"]
 
+FIRST_TOKEN_AFTER, TOKENS_A_SECOND = 1.0, 50.0
+"""How fast an answer is taken to come: seconds to its first token, and tokens a second after that."""
 SPREADS_KEPT = 1024
 """Models whose endpoints are kept at hand; an input may name any number of them."""
 
@@ -33,10 +35,12 @@ class Share:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenCount:
-    """Expected sums; they are parts of lines too, as a line may go to one endpoint or another. `cost` is in USD, without the
-    `unpriced` lines whose price is not known; `flex_cost` is what it were with `price_class: flex`."""
+    """Expected sums of tokens, money and time; they are parts of lines too, as a line may go to one endpoint or another. `cost`
+    is in USD, without the `unpriced` lines whose price is not known; `flex_cost` is what it were with `price_class: flex`.
+    `batch_lines` can be handed in as batches, which cost `batch_cost`, but for the `unpriced_in_batches`. `seconds` is how long
+    the lines take, one after the other."""
 
     lines: float = 0.0
     prompt: float = 0.0
@@ -44,13 +48,34 @@ class TokenCount:
     cost: float = 0.0
     unpriced: float = 0.0
     flex_cost: float = 0.0
+    batch_lines: float = 0.0
+    batch_cost: float = 0.0
+    unpriced_in_batches: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, share: float, usage: Usage, cost: float | None, flex_cost: float | None) -> None:
+        """Add a part of a line."""
+        self.lines += share
+        self.prompt += share * usage.prompt
+        self.completion += share * usage.completion
+        self.cost += share * (cost or 0.0)
+        self.flex_cost += share * (flex_cost or 0.0)
+        self.seconds += share * (FIRST_TOKEN_AFTER + usage.completion / TOKENS_A_SECOND)
+        if cost is None:
+            self.unpriced += share
+
+    def add_batch(self, share: float, cost: float | None) -> None:
+        """Add a part of a line that can be handed in as a batch."""
+        self.batch_lines += share
+        self.batch_cost += share * (cost or 0.0)
+        if cost is None:
+            self.unpriced_in_batches += share
 
 
 def sum_of(tallies: Iterable[TokenCount]) -> TokenCount:
     """Add tallies up."""
     found = list(tallies)
-    fields = ("lines", "prompt", "completion", "cost", "unpriced", "flex_cost")
-    return TokenCount(*(math.fsum(getattr(tally, field) for tally in found) for field in fields))
+    return TokenCount(**{each.name: math.fsum(getattr(tally, each.name) for tally in found) for each in fields(TokenCount)})
 
 
 def answer_tokens(body: Mapping[str, Any], cap: int | None, expected: int) -> int:
@@ -92,14 +117,12 @@ class Estimator:
         self._expected = expected_answer
         self._routes = routes
         self._shares = lru_cache(SPREADS_KEPT)(lambda model: spread(endpoints, strategy, model))
-        self._sums = {endpoint.name: _Sums() for endpoint in endpoints}
+        self._sums = {endpoint.name: TokenCount() for endpoint in endpoints}
 
     @property
     def by_endpoint(self) -> dict[str, TokenCount]:
         """What each endpoint is expected to do."""
-        return {
-            name: TokenCount(s.lines, s.prompt, s.completion, s.cost, s.unpriced, s.flex_cost) for name, s in self._sums.items()
-        }
+        return dict(self._sums)
 
     def add(self, body: Mapping[str, Any]) -> bool:
         """Take a line in, and say whether any endpoint serves it."""
@@ -112,23 +135,21 @@ class Estimator:
             flex = own or (PriceClass.FLEX if has_flex(share.endpoint) else "")
             usual = flex if share.endpoint.price_class == PriceClass.FLEX else own
             costs = [cost_of(usage, share.endpoint, share.upstream, tier) for tier in (usual, flex)]
-            self._sums[share.endpoint.name].add(share.share, prompt, completion, *costs)
+            self._sums[share.endpoint.name].add(share.share, usage, *costs)
+        with_batches = [share for share in shares if share.endpoint.batch]
+        for share in with_batches:
+            usage = Usage(prompt, answer_tokens(body, share.endpoint.max_tokens, self._expected))
+            cost = cost_of(usage, share.endpoint, share.upstream, PriceClass.BATCH)
+            self._sums[share.endpoint.name].add_batch(1 / len(with_batches), cost)
         return bool(shares)
 
 
-class _Sums:
-    """A tally under way."""
-
-    __slots__ = ("completion", "cost", "flex_cost", "lines", "prompt", "unpriced")
-
-    def __init__(self) -> None:
-        self.lines = self.prompt = self.completion = self.cost = self.unpriced = self.flex_cost = 0.0
-
-    def add(self, share: float, prompt: int, completion: int, cost: float | None, flex_cost: float | None) -> None:
-        self.lines += share
-        self.prompt += share * prompt
-        self.completion += share * completion
-        self.cost += share * (cost or 0.0)
-        self.flex_cost += share * (flex_cost or 0.0)
-        if cost is None:
-            self.unpriced += share
+def seconds_of(tally: TokenCount, endpoint: Endpoint) -> float:
+    """Return about how long an endpoint takes for its lines, as many at once as it may have before anything is known of it, and
+    no faster than its rates let them pass."""
+    by_rates = [0.0]
+    if endpoint.rpm:
+        by_rates.append(60 * tally.lines / endpoint.rpm)
+    if endpoint.tpm:
+        by_rates.append(60 * (tally.prompt + tally.completion) / endpoint.tpm)
+    return max(tally.seconds / min(endpoint.first_limit, max(1.0, tally.lines)), *by_rates)

@@ -20,11 +20,13 @@ from balancer.routing import BalancingStrategy
 from balancer.state.health import Circuit
 from balancer.state.rate_limits.shared import EXPECTED_COMPLETION
 from balancer.state.redis_connection import AsyncRedis
+from balancer.usage.price_class import PriceClass
 from jobs import keys
 from jobs.access.pacing import paced_lines
 from jobs.access.spending import left_of_budgets
 from jobs.cost.affordable import FEWEST_LINES, SpendingRoom, affordable_lines
 from jobs.cost.cap import BYTES_OF_A_TOKEN, highest_line_cost
+from jobs.dispatch.batches import BatchLoad, batches_end, pace_of, plan_batches
 from jobs.dispatch.deadlines import Outlook, outlook
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.planning import EndpointLoad, JobNeed, Plan, plan
@@ -32,6 +34,7 @@ from jobs.dispatch.queueing import Wake
 from jobs.dispatch.sizing import ReturnedRange
 from jobs.dispatch.waiting import Waiting, at_endpoints
 from jobs.errors import QueueUnavailable
+from jobs.records import Shard, as_batch
 
 __all__ = ["Dispatcher", "announce_serving"]
 
@@ -47,7 +50,7 @@ TRIES = 20
 JOB_FIELDS = (
     "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "in_progress_at", "expires_at", "outlook",
     "completed", "failed", "result_bytes", "canary", "max_cost_nano", "cost_nano", "line_nano", "recorded",
-    "key_rpm", "key_tpm", "owner",
+    "key_rpm", "key_tpm", "price_class", "no_batches", "owner",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -88,6 +91,10 @@ class Dispatcher:
                     break
             return given
 
+    async def wake(self, shards: Sequence[Shard]) -> None:
+        """Publish the messages of shards that are in their queues already. Raises QueueUnavailable."""
+        await self._wake(shards)
+
     async def _round(self) -> int:
         given = 0
         for _ in range(TRIES):
@@ -108,9 +115,10 @@ class Dispatcher:
             pipe.hgetall(keys.TURNS)
             pipe.hgetall(keys.SERVING)
             pipe.zrange(keys.READY, 0, JOBS_LOOKED_AT - 1)
-            for name in names:
+            for name in (*names, *map(as_batch, names)):
                 pipe.hgetall(keys.open_lines(name))
-            turns, serving, ready, *opened = await pipe.execute()
+            turns, serving, ready, *found = await pipe.execute()
+        opened, in_batches = found[: len(names)], dict(zip(names, found[len(names) :], strict=True))
         version = turns.pop(b"version", b"0").decode()
         served, workers = _served(serving)
         loads = [
@@ -118,7 +126,7 @@ class Dispatcher:
             for n, lines in zip(names, opened, strict=True)
             if n in served
         ]
-        open_lines = _open_lines_by_job(dict(zip(names, opened, strict=True)))
+        open_lines = _open_lines_by_job(dict(zip((*names, *map(as_batch, names)), found, strict=True)))
         here = frozenset(load.name for load in loads)
         known_turns = {name.decode(): float(turn) for name, turn in turns.items() if name.decode() in served}
         job_ids = [job_id.decode() for job_id in ready]
@@ -127,7 +135,11 @@ class Dispatcher:
             await self._set_waiting(blocked)
             ahead = outlook(needs, loads)
             await self._set_outlook(needs, ahead)
-            planned = plan(self._strategy, needs, loads, known_turns, workers, urgent=ahead.urgent)
+            batches, needs = plan_batches(needs, self._batch_loads(needs, in_batches), BYTES_OF_A_TOKEN)
+            if batches:
+                return version, Plan(tuple(batches), known_turns)
+            alone = [need for need in needs if need.endpoints]
+            planned = plan(self._strategy, alone, loads, known_turns, workers, urgent=ahead.urgent)
             if planned.shards:
                 return version, planned
         return version, Plan()
@@ -148,6 +160,21 @@ class Dispatcher:
             idle_for=min(health.idle_for, max(0.0, time.time() - int(busy_since) / 1000)) if busy_since else health.idle_for,
         )
 
+    def _batch_loads(self, needs: Sequence[JobNeed], opened: Mapping[str, Mapping[bytes, bytes]]) -> list[BatchLoad]:
+        """Return what endpoints have been given as batches; lines of jobs that are not among `needs` are taken to be like
+        theirs."""
+        tokens_of = {need.job_id: need.line_bytes / BYTES_OF_A_TOKEN for need in needs}
+        usual = sum(tokens_of.values()) / len(tokens_of) if tokens_of else 0.0
+        found = []
+        for name in sorted({name for need in needs for name in need.batches_at}):
+            tokens = sum(int(n) * tokens_of.get(m.rpartition(b":")[0].decode(), usual) for m, n in opened[name].items())
+            counts = [int(count) for count in opened[name].values()]
+            batches = self._fleet.batches(name)
+            assert batches is not None
+            limit = self._fleet.endpoints[name].queued_tokens
+            found.append(BatchLoad(name, batches.api.largest, sum(counts), len(counts), tokens, limit))
+        return found
+
     async def _needs(
         self, job_ids: list[str], served: frozenset[str], open_lines: Mapping[str, Mapping[str, int]]
     ) -> tuple[list[JobNeed], dict[str, Waiting]]:
@@ -163,17 +190,19 @@ class Dispatcher:
         owners = [(record[-1] or b"").decode() for record in answers[::2]]
         left = await left_of_budgets(self._redis, owners, time.time())
         records = zip(job_ids, answers[::2], answers[1::2], owners, strict=True)
-        needs = [self._need(i, record, back, left.get(owner, math.inf)) for i, record, back, owner in records]
+        needs = [
+            self._need(i, record, back, left.get(owner, math.inf), open_lines.get(i, {})) for i, record, back, owner in records
+        ]
         wanting = [need for need in needs if need is not None and need.remaining > 0]
         blocked = {
-            need.job_id: self._why_blocked(need.endpoints, served)
+            need.job_id: self._why_blocked(need.endpoints | need.batches_at, served)
             for need in wanting
-            if not need.endpoints & usable and not open_lines.get(need.job_id)
+            if not (need.endpoints | need.batches_at) & usable and not open_lines.get(need.job_id)
         }
         return [
-            replace(need, endpoints=need.endpoints & usable, open_lines=open_lines.get(need.job_id, {}))
+            replace(need, endpoints=need.endpoints & usable, batches_at=need.batches_at & usable)
             for need in wanting
-            if need.endpoints & usable
+            if (need.endpoints | need.batches_at) & usable
         ], blocked
 
     def _why_blocked(self, serving: frozenset[str], served: frozenset[str]) -> Waiting:
@@ -213,10 +242,13 @@ class Dispatcher:
                     pipe.hset(keys.job(job_id), "outlook", now)
                 await pipe.execute()
 
-    def _need(self, job_id: str, record: list[Any], returned: list[bytes], left: float) -> JobNeed | None:
-        """Return what a job needs that is in progress. `left`: nanodollars that its key's budgets leave it."""
+    def _need(
+        self, job_id: str, record: list[Any], returned: list[bytes], left: float, open_lines: Mapping[str, int]
+    ) -> JobNeed | None:
+        """Return what a job needs that is in progress. `left`: nanodollars that its key's budgets leave it; `open_lines` are its
+        lines that are not finished, by endpoint."""
         status, cursor, total, size, models, no_model, priority, began_at, expires_at, known, *more = record
-        results, canary, cost, rates = more[:3], more[3], more[4:8], more[8:10]
+        results, canary, cost, rates, price_class = more[:3], more[3], more[4:8], more[8:10], (more[10] or b"").decode()
         line_bytes = int(size) / max(1, int(total))
         rpm, tpm = (int(rate or 0) for rate in rates)
         if status != b"in_progress":
@@ -225,8 +257,9 @@ class Dispatcher:
         if no_model == b"1":
             wanted.append(None)
         serving = {name for model in wanted for name in self._fleet.catalog.serving(model)}
-        return JobNeed(
+        need = JobNeed(
             job_id=job_id,
+            open_lines=open_lines,
             cursor=int(cursor),
             total=min(int(total), int(canary or total)),
             returned=tuple(sorted((ReturnedRange.parse(entry.decode()) for entry in returned), key=lambda each: each.first)),
@@ -242,6 +275,24 @@ class Dispatcher:
                 paced_lines(rpm, tpm, line_bytes / BYTES_OF_A_TOKEN + EXPECTED_COMPLETION),
             ),
         )
+        return need if more[11] else self._with_batches(need, price_class)
+
+    def _with_batches(self, need: JobNeed, price_class: str) -> JobNeed:
+        """Say at which of the endpoints that serve a job its lines go into batches now; those are sent no single lines of it."""
+        classes = {name: price_class or self._fleet.endpoints[name].price_class for name in need.endpoints}
+        with_batches = {name for name in classes if PriceClass(classes[name]).uses_batches and self._fleet.batches(name)}
+        if not with_batches and price_class != PriceClass.BATCH:
+            return need
+        loads = [(self._fleet.limits[name].value, self._fleet.health[name].latency) for name in need.endpoints]
+        lines, now = need.remaining + sum(need.open_lines.values()), time.time()
+        until = {
+            kind: batches_end(kind, now + need.seconds_left, need.window, lines, pace_of(loads)) for kind in set(classes.values())
+        }
+        batches_at = frozenset(name for name in with_batches if now < until[classes[name]])
+        if price_class == PriceClass.BATCH or (price_class == PriceClass.CHEAPEST and batches_at):
+            return replace(need, batches_at=batches_at, endpoints=frozenset())
+        only = {name for name in need.endpoints - batches_at if classes[name] != PriceClass.BATCH}
+        return replace(need, batches_at=batches_at, endpoints=frozenset(only))
 
     def _spending_room(
         self, numbers: Sequence[bytes | None], left: float, models: Sequence[str | None], line_bytes: float

@@ -161,11 +161,52 @@ class ShardTable:
     async def give_back(self, job_id: str, first: int, token: str = "", only_if: str = "") -> bool:
         """Take a shard from its endpoint, so that it is cut again; what it has recorded stays.
 
-        `only_if` is `expired` (its lease is over), `queued` (no worker has it) or nothing.
+        `only_if` is `expired` (its lease is over), `queued` (no worker has it), `unreachable` (its batches can't be asked for any
+        more) or nothing. But for the last, a shard with batches at a provider stays as it is.
         """
         script_keys = (keys.shard(job_id, first), keys.LEASES, keys.open_shards(job_id), keys.returned(job_id))
         member = keys.shard_member(job_id, first)
         return bool(await self._scripts.run("give_back", script_keys, (token, member, first, only_if)))
+
+    async def batches(self, shard: Shard) -> bytes:
+        """Return what `keep_batches` has kept, nothing if none of its lines are with a provider."""
+        return await self._redis.hget(keys.shard(shard.job_id, shard.first), "batch") or b""
+
+    async def keep_batches(self, shard: Shard, batches: bytes) -> bool:
+        """Keep what is known of a shard's batches at their provider, nothing if there are none (any more), and say whether the
+        shard is still this worker's. As long as there is something, the shard is not cut again."""
+        return bool(await self._scripts.run("keep_batch", (keys.shard(shard.job_id, shard.first),), (shard.token, batches)))
+
+    async def end_batches(self, shard: Shard, reason: str) -> None:
+        """Have the lines of a shard's job sent one by one from now on."""
+        await self._redis.hset(keys.job(shard.job_id), "no_batches", reason)
+
+    async def batches_at(self, endpoint: str) -> list[bytes]:
+        """Return what is kept of the batches of all shards that an endpoint has been given as batches."""
+        members = [member.decode() for member in await self._redis.hkeys(keys.open_lines(endpoint))]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for member in members:
+                pipe.hget(keys.shard(*_parse_member(member)), "batch")
+            return [kept for kept in await pipe.execute() if kept]
+
+    async def requeue(
+        self,
+        job_id: str,
+        first: int,
+        token: str = "",
+        after: float = 0.0,
+        why: Waiting | None = None,
+        only_if: str = "",
+        gone: str = "",
+    ) -> Shard | None:
+        """Put a shard with batches at a provider back into its queue, to be claimed `after` so many seconds, and return it; None
+        if it has none. `only_if` is `expired` (its lease is over), `gone` (the worker process `gone` has it), `waiting` (it
+        is to be claimed much later) or nothing."""
+        new, member = new_token(), keys.shard_member(job_id, first)
+        args = (token, member, new, int((after + QUEUE_LEASE) * 1000), why.to_json() if why else "", only_if, gone)
+        script_keys = (keys.shard(job_id, first), keys.LEASES, keys.job(job_id))
+        found = await self._scripts.run("requeue", script_keys, args)
+        return Shard(job_id, first, int(found[1]), found[0].decode(), new) if found else None
 
     async def histories(self, shard: Shard) -> dict[int, LineHistory]:
         """Return what has been tried for lines of a shard so far, by number; those without anything are left out."""

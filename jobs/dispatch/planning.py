@@ -24,7 +24,7 @@ from jobs.dispatch.sizing import (
     shard_size,
 )
 
-__all__ = ["EndpointLoad", "JobNeed", "Plan", "Planned", "plan"]
+__all__ = ["EndpointLoad", "JobNeed", "Plan", "Planned", "cut", "plan"]
 
 SLOWER_COUNTS = 1.5
 """How many times slower than the fastest an endpoint is before it counts for less; below, it is taken for noise."""
@@ -83,7 +83,7 @@ def plan(
         endpoint = _choose(strategy, need, state, now_turns, workers, demand)
         if endpoint is None:
             continue
-        shard, rest = _cut(need, endpoint, state, workers, demand)
+        shard, rest = cut(need, endpoint, _size(need, endpoint, state, workers, demand))
         lines = shard.end - shard.first
         shards.append(shard)
         now_turns = _advance(strategy, need, state, now_turns, endpoint, lines)
@@ -165,6 +165,11 @@ def _choose(
     return pick(strategy, _candidates(strategy, free, fleet_pace, need), turns).name
 
 
+def _size(need: JobNeed, endpoint: str, state: Mapping[str, EndpointLoad], workers: int, demand: _Demand) -> int:
+    tier = _first_tier([other for other in state.values() if other.name in need.endpoints])
+    return shard_size(state[endpoint], need, _fleet_pace(tier), workers, demand.lines[endpoint])
+
+
 def _advance(
     strategy: BalancingStrategy,
     need: JobNeed,
@@ -216,17 +221,14 @@ def _candidates(strategy: BalancingStrategy, loads: Sequence[EndpointLoad], flee
     return found
 
 
-def _cut(
-    need: JobNeed, endpoint: str, state: Mapping[str, EndpointLoad], workers: int, demand: _Demand
-) -> tuple[Planned, JobNeed]:
-    """Cut the next shard off a job: what came back first, as it was; else new lines."""
+def cut(need: JobNeed, endpoint: str, new_lines: int) -> tuple[Planned, JobNeed]:
+    """Cut the next shard off a job, and return it with what the job needs then: what came back first, as it was; else new
+    lines."""
     if need.returned:
         first, end, attempt, lost, blamed = need.returned[0]
         shard = Planned(need.job_id, first, end, endpoint, attempt, came_back=True, lost=lost, blamed=blamed)
         rest = replace(need, returned=need.returned[1:])
     else:
-        tier = _first_tier([other for other in state.values() if other.name in need.endpoints])
-        size = shard_size(state[endpoint], need, _fleet_pace(tier), workers, demand.lines[endpoint])
-        shard = Planned(need.job_id, need.cursor, need.cursor + size, endpoint)
-        rest = replace(need, cursor=need.cursor + size)
+        shard = Planned(need.job_id, need.cursor, need.cursor + new_lines, endpoint)
+        rest = replace(need, cursor=shard.end)
     return shard, rest.given(endpoint, shard.end - shard.first)

@@ -5,7 +5,7 @@ Celery stands behind the port, in `workers`: nothing here knows of it.
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from jobs.records import Shard
+from jobs.records import Shard, plain_endpoint
 
 __all__ = ["Wake", "queue_name"]
 
@@ -14,5 +14,5 @@ Wake = Callable[[Sequence[Shard]], Awaitable[None]]
 
 
 def queue_name(endpoint: str) -> str:
-    """Return the queue of an endpoint, a Redis list, which is its routing key too."""
-    return f"endpoint.{endpoint}"
+    """Return the queue of an endpoint, a Redis list, which is its routing key too. What it is given as batches is in the same."""
+    return f"endpoint.{plain_endpoint(endpoint)}"

@@ -82,11 +82,12 @@ class ReturnedRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobNeed:
-    """A job that wants lines cut. `returned` are ranges that came back and go first; `endpoints` serve
-    it; `line_bytes` is its average line and `result_bytes` its average result (0 before the first). `open_lines` has its
-    unfinished lines at each endpoint that holds some, and `affordable` is how many may be open, by what is left under its
-    cap and by the rates of its key (see jobs.cost.affordable, jobs.access.pacing). `seconds_left` is what is left of its `window`
-    (s), `outlook` the latest estimate for it (see `deadlines`)."""
+    """A job that wants lines cut. `returned` are ranges that came back and go first; `endpoints` serve it; `line_bytes` is its
+    average line and `result_bytes` its average result (0 before the first). `open_lines` has its unfinished lines at each
+    endpoint that holds some, and `affordable` is how many may be open, by what is left under its cap and by the rates of its key
+    (see jobs.cost.affordable, jobs.access.pacing). `seconds_left` is what is left of its `window` (s), `outlook` the latest
+    estimate for it (see `deadlines`). `endpoints` are sent its lines one by one; those in `batches_at` are given them as the
+    provider's batches now."""
 
     job_id: str
     cursor: int
@@ -101,6 +102,7 @@ class JobNeed:
     window: float = 0.0
     outlook: str = ""
     affordable: float = math.inf
+    batches_at: frozenset[str] = frozenset()
 
     @property
     def allowed(self) -> float:

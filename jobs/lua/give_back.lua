@@ -3,9 +3,13 @@
 -- KEYS: 1 shard record, 2 leases, 3 open set of the job, 4 returned set of the job
 -- ARGV: 1 token ('' for any), 2 member of leases, 3 first line, 4 'expired' to act only if the lease is over, 'queued' to act
 --       only if no worker has it, 'gone' to act only if the worker ARGV[5] has it and has not renewed it for ARGV[6] ms of a lease of
---       ARGV[7] ms, else ''
+--       ARGV[7] ms, 'unreachable' to act even if its lines are with a provider as batches, else ''
 -- Returns 1 if it came back, else 0.
 local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end', 'attempt', 'state', 'lost', 'suspect', 'claim')
+local has_batch = redis.call('HEXISTS', KEYS[1], 'batch') == 1
+if has_batch and ARGV[4] ~= 'unreachable' then
+  return 0
+end
 if not known[1] then
   -- A lease that no shard belongs to.
   redis.call('ZREM', KEYS[2], ARGV[2])

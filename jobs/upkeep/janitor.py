@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from redis.exceptions import RedisError
 
@@ -21,7 +21,7 @@ from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE, ShardTable
 from jobs.dispatch.presence import GONE_AFTER, Roll
 from jobs.dispatch.queueing import queue_name
 from jobs.errors import JobError
-from jobs.records import Job
+from jobs.records import Job, plain_endpoint
 from jobs.results.endings import Endings
 from jobs.states import PauseReason, ShardState
 from jobs.storage.job_store import JobStore, job_scripts
@@ -129,6 +129,8 @@ class Janitor:
         for job_id, first, state in states:
             if not state:
                 await self._shards.forget_lease(job_id, first)
+            elif "batch" in state:
+                await self._look_after_batch(job_id, first, state)
             elif state["state"] == ShardState.QUEUED and await self._message_may_wait(state["endpoint"], waiting):
                 await self._shards.extend(job_id, first, now + QUEUE_LEASE)
             elif await self._shards.give_back(job_id, first, state["token"], only_if="expired"):
@@ -144,7 +146,7 @@ class Janitor:
         taken = False
         for process in await self._roll.gone(patience):
             held = await self._shards.held_by(process)
-            given = [await self._shards.take_from_gone(job_id, first, process) for job_id, first in held]
+            given = [await self._take_from(process, job_id, first) for job_id, first in held]
             taken |= any(given)
             if all(given):
                 # One that held nothing has lost nothing: often it is the last run's, which was killed.
@@ -152,6 +154,26 @@ class Janitor:
                 log.log(level, "worker %s is gone; %d shards were taken back", process, len(held))
                 await self._roll.strike_off(process, self._fleet.endpoints)
         return taken
+
+    async def _take_from(self, process: str, job_id: str, first: int) -> bool:
+        if await self._shards.take_from_gone(job_id, first, process):
+            return True
+        shard = await self._shards.requeue(job_id, first, only_if="gone", gone=process)
+        if shard is not None:
+            await self._dispatcher.wake([shard])
+        return shard is not None
+
+    async def _look_after_batch(self, job_id: str, first: int, state: Mapping[str, str]) -> None:
+        """Have a worker ask for a shard's batches that none asks for; give them up if their endpoint is not configured any
+        more."""
+        endpoint = plain_endpoint(state["endpoint"])
+        if endpoint not in self._fleet.endpoints:
+            log.error("batches of %s at %s can't be asked for: no such endpoint any more (%s)", job_id, endpoint, state["batch"])
+            await self._shards.give_back(job_id, first, only_if="unreachable")
+            return
+        shard = await self._shards.requeue(job_id, first, state["token"], only_if="expired")
+        if shard is not None:
+            await self._dispatcher.wake([shard])
 
     async def _clock(self) -> float:
         """Return Redis's time (s), by which leases are kept."""
@@ -175,8 +197,16 @@ class Janitor:
         if late:
             log.warning("job %s has reached the end of its time (%s)", job.id, job.window)
             await self._jobs.stop(job.id, "expired")
+        if late or job.ending:
+            await self._hurry_batches(job)
         if late or job.ending or job.cursor >= job.places:
             self._endings.begin(job.id)
+
+    async def _hurry_batches(self, job: Job) -> None:
+        """Have the batches of a job that is to end asked for soon, so that they are cancelled."""
+        for first in await self._shards.open_of(job.id):
+            if shard := await self._shards.requeue(job.id, first, only_if="waiting"):
+                await self._dispatcher.wake([shard])
 
     def _start_checks(self) -> None:
         """Check the endpoints that are due, side by side, without holding up the round."""

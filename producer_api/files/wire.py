@@ -104,7 +104,7 @@ class BatchCreate(BaseModel):
     background: bool = False
     order: Literal["auto", "input"] = "auto"
     dedupe: bool | None = None
-    price_class: Literal["", "standard", "flex"] = ""
+    price_class: Literal["", "standard", "flex", "batch", "cheapest"] = ""
     cache: str = ""
     max_cost: Annotated[float, Field(strict=True)] | None = None
     checks: CheckList = []

@@ -40,8 +40,9 @@ class JobCreate(BaseModel):
     answers would be the same (temperature 0 or a seed, or nothing is generated). `order: input` sends the lines as they stand,
     instead of those that begin alike one after the other. After the lines of a `canary` the job is `paused` until the canary is
     set to null. `price_class: flex` has lines processed at half the price and more slowly where an endpoint has flex processing,
-    and as usual near the end of the window. With `cache` (such as `30d`, 90 days at most) requests that another job has had
-    answered get that answer.
+    and as usual near the end of the window. `batch` has them handed in as the provider's batches, at half the price, where an
+    endpoint has `batch: true`; `cheapest` does that for as long as the window leaves time to send the rest one by one. With
+    `cache` (such as `30d`, 90 days at most) requests that another job has had answered get that answer.
 
     Every further field is a chat field (`model`, `max_tokens`, `temperature` and so on): the default of each request that
     does not have it. Requests are numbered in the order prompts, messages, requests.
@@ -59,7 +60,7 @@ class JobCreate(BaseModel):
     background: bool = False
     order: Literal["auto", "input"] = "auto"
     dedupe: bool | None = None
-    price_class: Literal["", "standard", "flex"] = ""
+    price_class: Literal["", "standard", "flex", "batch", "cheapest"] = ""
     canary: JobCanary | None = None
     cache: str = ""
     metadata: dict[str, str] | None = None

@@ -29,8 +29,14 @@ def test_a_batch_has_one_too(http: httpx.Client) -> None:
 
 
 def test_what_is_no_class_is_refused(http: httpx.Client) -> None:
-    refused = http.post("/api/v1/jobs", json={"prompts": ["a"], "model": "m", "price_class": "batch"})
+    refused = http.post("/api/v1/jobs", json={"prompts": ["a"], "model": "m", "price_class": "free"})
     assert (refused.status_code, error_of(refused)["param"]) == (422, "price_class")
+
+
+def test_batches_are_refused_where_no_endpoint_has_them(http: httpx.Client) -> None:
+    refused = http.post("/api/v1/jobs", json={"prompts": ["a"], "model": "m", "price_class": "batch"})
+    assert (refused.status_code, error_of(refused)["param"]) == (400, "price_class")
+    assert error_of(refused)["message"] == "no endpoint that serves m has `batch: true`"
 
 
 def test_flex_is_refused_where_no_endpoint_has_it(start: StartServer) -> None:
