@@ -1,6 +1,7 @@
 """`estimate`: estimates the tokens and the cost of an input. Nothing is sent."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from balancer.configuration.validation import require_endpoints
 from balancer.endpoint import Endpoint
 from balancer.routing import BalancingStrategy
 from balancer.usage.price_class import has_flex
-from jobs.cost.estimate import Estimator, TokenCount, sum_of
+from jobs.cost.estimate import Estimator, TokenCount, seconds_of, sum_of
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form, Intake, IntakeResult
 
@@ -51,6 +52,24 @@ def estimate(
 
 
 @dataclass(frozen=True, slots=True)
+class _Class:
+    """A class of processing: the cost (USD), without the `unpriced` lines, and the time: seconds if they can be estimated."""
+
+    name: str
+    cost: float
+    unpriced: float
+    seconds: float | None
+    time: str
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1.0, seconds):.0f} seconds"
+
+
+@dataclass(frozen=True, slots=True)
 class _Found:
     """What came of an input."""
 
@@ -67,6 +86,28 @@ class _Found:
     def has_flex(self) -> bool:
         """Whether some endpoint has flex processing."""
         return any(has_flex(endpoint) for endpoint in self.endpoints)
+
+    @property
+    def classes(self) -> list[_Class]:
+        """What the input costs in each class of processing that its endpoints have, and how long that takes."""
+        total = self.total
+        seconds = max((seconds_of(self.tallies[e.name], e) for e in self.endpoints), default=0.0)
+        found = [_Class("as configured", total.cost, total.unpriced, seconds, f"about {_duration(seconds)}")]
+        if self.has_flex:
+            found.append(_Class("flex", total.flex_cost, total.unpriced, None, "a request may take 15 minutes"))
+        if total.lines and total.batch_lines >= total.lines * (1 - 1e-9):
+            days = max(self._days_in_batches(endpoint) for endpoint in self.endpoints)
+            money = (total.batch_cost, total.unpriced_in_batches, None)
+            found.append(_Class("batch", *money, f"at most {days * 24} hours; often much less"))
+            found.append(_Class("cheapest", *money, "in the job's window; what would be late costs the usual price"))
+        return found
+
+    def _days_in_batches(self, endpoint: Endpoint) -> int:
+        """Return how many batches have to follow each other for want of room in the provider's queue."""
+        tally = self.tallies[endpoint.name]
+        if not endpoint.queued_tokens or not tally.lines:
+            return 1
+        return max(1, math.ceil(tally.batch_lines * tally.prompt / tally.lines / endpoint.queued_tokens))
 
     @property
     def total(self) -> TokenCount:
@@ -110,6 +151,7 @@ def _assumptions(configuration: Configuration, output_tokens: int) -> dict[str, 
         "input tokens": "by the words and characters of each language; 1,000 for an image or a document",
         "output tokens": f"each request's max_tokens where it sets one, else {output_tokens}; at most the endpoint's max_tokens",
         "spread": f"{how} over the endpoints that serve the model, lowest priority number first; none of them fails",
+        "time": "a second to the first token, then 50 tokens a second; nothing is known of the endpoints yet",
         "prices": "of today, for each request by itself; nothing is cached, nothing is retried",
     }
     if unlisted := [endpoint.name for endpoint in configuration.endpoints if not endpoint.models]:
@@ -132,9 +174,11 @@ def _show(source: Path, found: _Found) -> None:
     console.print(f"{source}: {total.lines:,.0f} lines, about {total.prompt:,.0f} tokens in, {total.completion:,.0f} out, "
                   f"cost {_cost(total)}\n", highlight=False, soft_wrap=True)  # fmt: skip
     console.print(table)
-    if found.has_flex and total.unpriced < total.lines:
-        flex = _amount(total.flex_cost, bool(total.unpriced))
-        console.print(f"\nwith --price-class flex: {flex}; a request may take 15 minutes", highlight=False)
+    console.print()
+    for each in found.classes:
+        if each.unpriced < total.lines:
+            how = each.name if each.seconds is not None else f"with --price-class {each.name}"
+            console.print(f"{how}: {_amount(each.cost, bool(each.unpriced))}; {each.time}", highlight=False, soft_wrap=True)
     console.print("\nassumed:", highlight=False)
     for what, how in found.assumptions.items():
         console.print(f"  {what}: {how}", highlight=False, markup=False, soft_wrap=True)
@@ -161,6 +205,14 @@ def _as_dict(found: _Found) -> dict[str, Any]:
     return {
         **_sums(found.total),
         **({"flex_cost": round(found.total.flex_cost, 9)} if found.has_flex else {}),
+        "classes": {
+            each.name.replace(" ", "_"): {
+                "cost": None if each.unpriced else round(each.cost, 9),
+                "seconds": None if each.seconds is None else round(each.seconds, 1),
+                "time": each.time,
+            }
+            for each in found.classes
+        },
         "endpoints": by_endpoint,
         "providers": {name: _sums(tally) for name, tally in found.providers.items()},
         "assumptions": dict(found.assumptions),

@@ -73,6 +73,17 @@ def test_flex_is_compared_where_an_endpoint_has_it(tmp_path: Path) -> None:
     assert "--price-class" not in run(tmp_path, [PRICED], prompts(8, model="m")).stdout
 
 
+def test_the_classes_are_compared(tmp_path: Path) -> None:
+    batches = {**PRICED, "provider": "openai", "api_key": "k", "batch": True}
+    result = run(tmp_path, [batches], prompts(8, model="m", max_tokens=500))
+    assert "as configured: $0.008080; about 11 seconds" in result.stdout
+    assert "with --price-class batch: $0.004040; at most 24 hours" in result.stdout
+    assert "with --price-class cheapest: $0.004040; in the job's window" in result.stdout
+    found = json.loads(run(tmp_path, [{**batches, "queued_tokens": 30}], prompts(8, model="m"), "--json").stdout)
+    assert found["classes"]["batch"] == {"cost": found["cost"] / 2, "seconds": None, "time": "at most 72 hours; often much less"}
+    assert "batch" not in json.loads(run(tmp_path, [PRICED], prompts(8, model="m"), "--json").stdout)["classes"]
+
+
 def test_other_strategies_spread_evenly(tmp_path: Path) -> None:
     result = run(tmp_path, [PRICED, UNKNOWN], prompts(8, model="m"), "--json")
     assert json.loads(result.stdout)["endpoints"]["small"]["lines"] == 2.0

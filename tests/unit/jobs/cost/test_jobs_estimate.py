@@ -7,7 +7,7 @@ import pytest
 from balancer.endpoint import Endpoint, Price
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import ModelRoutes
-from jobs.cost.estimate import Estimator, TokenCount, answer_tokens, spread, sum_of
+from jobs.cost.estimate import Estimator, TokenCount, answer_tokens, seconds_of, spread, sum_of
 
 WEIGHTED = BalancingStrategy.WEIGHTED
 
@@ -84,9 +84,27 @@ def test_each_endpoint_is_priced_by_its_share() -> None:
     for _ in range(8):
         assert estimator.add({"model": "m", "messages": user("word " * 100)})
     found = estimator.by_endpoint
-    assert found["a"] == TokenCount(6.0, 600.0, 600.0, pytest.approx(6 * 300e-6), 0.0, pytest.approx(6 * 300e-6))
-    assert found["b"] == TokenCount(2.0, 200.0, 80.0, 0.0, 2.0)
-    assert sum_of(found.values()) == TokenCount(8.0, 800.0, 680.0, pytest.approx(1.8e-3), 2.0, pytest.approx(1.8e-3))
+    costs = {"cost": pytest.approx(6 * 300e-6), "flex_cost": pytest.approx(6 * 300e-6)}
+    assert found["a"] == TokenCount(6.0, 600.0, 600.0, **costs, seconds=pytest.approx(6 * (1 + 100 / 50)))
+    assert found["b"] == TokenCount(2.0, 200.0, 80.0, unpriced=2.0, seconds=pytest.approx(2 * (1 + 40 / 50)))
+    everything = sum_of(found.values())
+    assert everything == TokenCount(8.0, 800.0, 680.0, **costs, unpriced=2.0, seconds=pytest.approx(18 + 3.6))
+
+
+def test_lines_that_can_be_in_batches_are_priced_at_endpoints_that_have_them() -> None:
+    alone, batches = endpoint("a", weight=3.0), endpoint("b", batch=True, price=Price(input=1.0, output=2.0))
+    estimator = Estimator([alone, batches], WEIGHTED, expected_answer=100)
+    assert estimator.add({"model": "m", "messages": user("word " * 100)})
+    found = estimator.by_endpoint["b"]
+    assert (found.lines, found.batch_lines, found.batch_cost) == (0.25, 1.0, pytest.approx(150e-6))
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds"), [({"max_concurrency": 2}, 30.0), ({"rpm": 10}, 120.0), ({"tpm": 2_000}, 60.0), ({}, 3.0)]
+)
+def test_how_long_an_endpoint_takes(limits: dict[str, int], seconds: float) -> None:
+    count = TokenCount(lines=20, prompt=1_000, completion=1_000, seconds=60.0)
+    assert seconds_of(count, endpoint("a", **limits)) == seconds
 
 
 def test_a_line_that_not_served_is_told() -> None:
