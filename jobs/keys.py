@@ -2,7 +2,7 @@
 
 __all__ = [
     "FILES", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED", "buffer", "busy_since",
-    "file", "files_of", "finalizer", "histories", "job", "jobs_of", "open_lines", "open_shards", "returned", "shard",
+    "file", "files_of", "finalizer", "histories", "job", "jobs_of", "open_lines", "open_shards", "recorded", "returned", "shard",
     "shard_member",
 ]  # fmt: skip
 
@@ -79,6 +79,11 @@ def busy_since(endpoint: str) -> str:
 def open_lines(endpoint: str) -> str:
     """Hash of shard -> lines of it that are not finished: what an endpoint has been given."""
     return f"rb:endpoint:{endpoint}:open"
+
+
+def recorded(day: str) -> str:
+    """Hash of `key id|count` -> what the results that jobs recorded on a day have used (see jobs.cost.recorded)."""
+    return f"rb:recorded:{day}"
 
 
 def file(file_id: str) -> str:

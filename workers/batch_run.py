@@ -15,6 +15,7 @@ from balancer.fleet.batches import EndpointBatches
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers.batches import BatchCallFailed, BatchState, Submission
 from balancer.routing import backoff
+from balancer.usage.meter import FROM_JOBS
 from balancer.usage.price_class import PriceClass
 from jobs.dispatch.batches import batches_end, pace_of
 from jobs.dispatch.waiting import Waiting
@@ -277,7 +278,7 @@ class BatchRun(ClaimedShard):
             return
         if (usage := self._context.fleet.usage) is not None:
             for outcome in outcomes:
-                usage.record(self._context.fleet.endpoints[self._endpoint], outcome, self._job.owner)
+                usage.record(self._context.fleet.endpoints[self._endpoint], outcome, self._job.owner, FROM_JOBS)
         await self._keep_step(batch, BatchStep.READ)
 
     async def _take_results(self, batch: Batch, batches: EndpointBatches, state: BatchState) -> list[Outcome] | None:

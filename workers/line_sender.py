@@ -17,6 +17,7 @@ from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp,
 from balancer.runtime.record import record
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
+from balancer.usage.meter import FROM_JOBS
 from balancer.usage.price_class import PriceClass, asking_for
 from jobs.checks import checks_of
 from jobs.records import Job
@@ -221,7 +222,7 @@ class LineSender:
         self._hedging.budget.requests += 1
         with place.slot:
             body = self._asking(line, place.target)
-            outcome = await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated)
+            outcome = await self._fleet.send(place.slot, line.path, body, self._owner, repeated=repeated, source=FROM_JOBS)
             line.requests += 1
             if outcome.failure is None:
                 self._hedging.answered(endpoint, outcome.latency, outcome.usage.completion)
@@ -301,7 +302,7 @@ class LineSender:
             return None
         with slot, suppress(SlotLapsed):
             line.requests += 1
-            outcome = await self._fleet.send(slot, line.path, self._asking(line, target), self._owner)
+            outcome = await self._fleet.send(slot, line.path, self._asking(line, target), self._owner, source=FROM_JOBS)
             if outcome.failure is not None:
                 line.failed_at(outcome.endpoint, outcome.failure)
             return outcome

@@ -11,8 +11,10 @@ from rich.text import Text
 
 from api_roadbalancer.cli.common import wide_console, with_node
 from api_roadbalancer.cli.processes import Config
+from api_roadbalancer.cli.reconcile import show_reconciled
 from balancer.usage.query import DEFAULT_DAYS, GROUPS, usage_query
 from balancer.usage.report import UsageReport, UsageSum, usage_report
+from jobs.cost.recorded import reconciled
 from jobs.node import Node
 
 __all__ = ["money", "usage", "usage_table"]
@@ -31,10 +33,19 @@ def usage(
     ] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last day (UTC), included; else today.")] = None,
     by: Annotated[str, typer.Option(help=f"Tell apart by: {', '.join(GROUPS)}; several by comma.")] = "day",
+    reconcile: Annotated[
+        bool, typer.Option("--reconcile", help="Compare the account with the results of jobs and with budgets, by day and key.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, as the API's, instead of a table.")] = False,
 ) -> None:
-    """Show requests, tokens, cost and latency of all processes, by day, provider, model, endpoint or key."""
+    """Show requests, tokens, cost and latency of all processes, by day, provider, model, endpoint, key, source or tier.
+
+    With --reconcile, exit code 1 if sums differ.
+    """
     query = usage_query(first, last, by, datetime.now(UTC).date())
+    if reconcile:
+        days = with_node(config, lambda node: reconciled(node.redis, query.first, query.last))
+        raise typer.Exit(show_reconciled(days, query, as_json))
 
     async def work(node: Node) -> UsageReport:
         return await usage_report(node.redis, query)

@@ -147,6 +147,7 @@ class Fleet:
         owner: str = "",
         api_key: str | None = None,
         repeated: bool = False,
+        source: str = "",
     ) -> Outcome:
         """Send one request to the slot's endpoint and say what came of it; never raises for anything that the endpoint does.
 
@@ -155,7 +156,8 @@ class Fleet:
 
         The slot stays the caller's. Its rate limits, the health and the usage of `owner` (the id of an API key, or nothing) learn
         of the outcome. `api_key` replaces the endpoint's own for this request alone. `repeated` says that the request has failed
-        there before, so that another failure of it is no news of the endpoint.
+        there before, so that another failure of it is no news of the endpoint. `source` is where it comes from, for the account
+        of usage.
         """
         connection = self._connections[slot.endpoint]
         try:
@@ -178,13 +180,13 @@ class Fleet:
         except asyncio.CancelledError:
             self.limits.end(slot.endpoint, version, None)
             slot.abandoned = _abandoned(connection, call, body)
-            self._report(connection, slot.abandoned, owner, api_key)
+            self._report(connection, slot.abandoned, owner, api_key, source)
             slot.account(slot.abandoned)
             raise
         too_many = self.limits.end(slot.endpoint, version, outcome)
         if repeated or too_many:
             outcome = replace(outcome, repeated=repeated, too_many=too_many)
-        self._report(connection, outcome, owner, api_key)
+        self._report(connection, outcome, owner, api_key, source)
         slot.account(outcome)
         return outcome
 
@@ -196,12 +198,14 @@ class Fleet:
         api = connection.adapter.batches(connection.endpoint)
         return None if api is None else EndpointBatches(connection, api, self._client)
 
-    def _report(self, connection: EndpointConnection, outcome: Outcome, owner: str, api_key: str | None) -> None:
+    def _report(
+        self, connection: EndpointConnection, outcome: Outcome, owner: str, api_key: str | None, source: str = ""
+    ) -> None:
         # A caller's own key that is refused says nothing about the endpoint, nor does a reader that leaves.
         if not (outcome.abandoned or (api_key and outcome.failure and not outcome.failure.counts_against_endpoint)):
             self.health.record(outcome)
         if self.usage is not None:
-            self.usage.record(connection.endpoint, outcome, owner)
+            self.usage.record(connection.endpoint, outcome, owner, source)
 
     def _in_price_class(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return body if endpoint.price_class != PriceClass.FLEX else asking_for(PriceClass.FLEX, endpoint, body)

@@ -21,7 +21,7 @@ from balancer.state import keys
 from balancer.state.scripts import Scripts
 from balancer.usage.tally import Row, Tally
 
-__all__ = ["OTHER_MODELS", "UsageMeter"]
+__all__ = ["FROM_JOBS", "OTHER_MODELS", "UsageMeter"]
 
 FLUSH_EVERY = 0.5
 """Seconds."""
@@ -37,6 +37,10 @@ LONGEST_NAME = 200
 """Characters that are kept of a model's name. It comes from the user."""
 MODELS_A_DAY = 200
 """Models that one process tells apart on one day."""
+FROM_JOBS = "jobs"
+"""The source of requests that are lines of jobs."""
+USUAL_TIERS = ("", "default", "standard", "auto", "on_demand")
+"""The names that services have for processing as usual."""
 OTHER_MODELS = "(other)"
 """Stands for the models beyond those."""
 
@@ -86,12 +90,14 @@ class UsageMeter:
         except (RedisError, TimeoutError) as exc:
             log.warning("usage: %d requests are missing in the account, as Redis is unavailable (%r)", self._untold(), exc)
 
-    def record(self, endpoint: Endpoint, outcome: Outcome, owner: str) -> None:
-        """Count one attempt at `endpoint` for `owner` (the id of a key, or nothing)."""
+    def record(self, endpoint: Endpoint, outcome: Outcome, owner: str, source: str = "") -> None:
+        """Count one attempt at `endpoint` for `owner` (the id of a key, or nothing); `source` is FROM_JOBS for a line of a
+        job."""
         now = self._clock()
         if not self._day_begins <= now < self._day_ends:
             self._begin_day(now)
-        row = Row(endpoint.provider, outcome.model[:LONGEST_NAME], endpoint.name, owner)
+        tier = "" if outcome.tier in USUAL_TIERS else outcome.tier[:LONGEST_NAME]
+        row = Row(endpoint.provider, outcome.model[:LONGEST_NAME], endpoint.name, owner, source, tier)
         tally = self._account.get((self._day, row))
         if tally is None:
             tally = self._tally_for(row)

@@ -9,7 +9,7 @@ from balancer.errors import BalancerError
 
 __all__ = ["DEFAULT_DAYS", "GROUPS", "LONGEST_SPAN", "Group", "InvalidUsageQuery", "UsageQuery", "usage_query"]
 
-Group = Literal["day", "provider", "model", "endpoint", "key"]
+Group = Literal["day", "provider", "model", "endpoint", "key", "source", "tier"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 DEFAULT_DAYS = 30
 LONGEST_SPAN = 400

@@ -27,13 +27,16 @@ SEPARATOR = "\x1f"
 
 
 class Row(NamedTuple):
-    """The group of a request: the wire format, the upstream model, the endpoint's name, the id of the owner's key
-    (empty without one)."""
+    """The group of a request: the wire format, the upstream model, the endpoint's name, the id of the owner's key (empty without
+    one), where it came from (`jobs`, else empty), and the tier that it was processed in (`flex`, `batch`, `priority`; empty for
+    the usual one). Accounts of before have neither of the last two."""
 
     provider: str
     model: str
     endpoint: str
     key: str
+    source: str = ""
+    tier: str = ""
 
     def packed(self) -> bytes:
         """Return the name that it is stored under. What is no text (half a surrogate pair) becomes a question mark."""

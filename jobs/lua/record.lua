@@ -64,6 +64,14 @@ if new > 0 then
       redis.call('HINCRBY', KEYS[3], field, string.format('%.0f', sum))
     end
   end
+  -- What jobs' results say was used on a day (see jobs/cost/recorded.py), to be compared with the account of requests.
+  local recorded = 'rb:recorded:' .. ARGV[3]
+  for _, name in ipairs({'prompt_tokens', 'completion_tokens', 'cost_nano'}) do
+    if (sums[name] or 0) ~= 0 then
+      redis.call('HINCRBY', recorded, (owner or '') .. '|' .. name, string.format('%.0f', sums[name]))
+    end
+  end
+  redis.call('EXPIRE', recorded, 34560000) -- 400 days, as the account
   local capped = redis.call('HMGET', KEYS[3], 'max_cost_nano', 'line_nano')
   if capped[1] or (owner and owner ~= '' and redis.call('EXISTS', 'rb:budgets:' .. owner) == 1) then
     -- What a line costs lately (see jobs/cost/affordable.py): inputs are often sorted by length.

@@ -18,6 +18,7 @@ from balancer.outcome import Failure, FailureKind, Outcome, Usage
 from balancer.state import keys
 from balancer.usage.query import InvalidUsageQuery
 from balancer.usage.tally import Row, Tally
+from jobs import keys as job_keys
 
 TODAY = datetime.now(UTC).date()
 GOOD = Outcome("one", 0.25, 200, usage=Usage(123_456, 7890, 40, 5), cost=1.25)
@@ -65,6 +66,54 @@ def test_a_single_sum_needs_no_total_and_failures_have_no_latency(run: Run, redi
     used(redis_url, TODAY, Row("openai", "gpt", "one", ""), BAD)
     _, row = run().stdout.splitlines()
     assert cells(row) == [TODAY.isoformat(), "1", "1", "0", "0", "0", "$0.0000", "-", "-", "-"]
+
+
+def recorded(redis_url: str, key: str, prompt: int, completion: int, cost: float) -> None:
+    fields = {f"{key}|prompt_tokens": prompt, f"{key}|completion_tokens": completion, f"{key}|cost_nano": round(cost * 1e9)}
+    with sync_redis.Redis.from_url(redis_url) as client:
+        client.hset(job_keys.recorded(TODAY.isoformat()), mapping=fields)
+
+
+def test_accounts_that_agree_are_not_listed(run: Run, redis_url: str) -> None:
+    used(redis_url, TODAY, Row("openai", "gpt", "one", "alice", "jobs"), GOOD, BAD)
+    used(redis_url, TODAY, Row("openai", "gpt", "one", "alice"), GOOD)
+    recorded(redis_url, "alice", 123_456, 7890, 1.25)
+    found = run("--reconcile")
+    assert (found.exit_code, found.stdout.partition(",")[0]) == (0, "all sums agree")
+
+
+def test_what_differs_is_listed_by_day_and_key(run: Run, redis_url: str) -> None:
+    used(redis_url, TODAY, Row("openai", "gpt", "one", "alice", "jobs", "flex"), GOOD, GOOD)
+    used(redis_url, TODAY, Row("openai", "gpt", "one", "bob", "jobs"), GOOD)
+    recorded(redis_url, "alice", 123_456, 7890, 1.25)
+    recorded(redis_url, "bob", 123_456, 7890, 1.25)
+    with sync_redis.Redis.from_url(redis_url) as client:
+        client.hset("rb:budgets:alice", "day", 10)
+        client.set(f"rb:spent:alice:{TODAY}", 1_250_000_000)
+    found = run("--reconcile")
+    assert found.exit_code == 1
+    _, requests, results, difference, *_ = found.stdout.splitlines()
+    used_twice = [TODAY.isoformat(), "alice", "requests", "246,912", "15,780", "$2.500000", "$2.500000", "$1.250000"]
+    assert cells(requests) == used_twice
+    assert cells(results) == ["results", "123,456", "7,890", "$1.250000"]
+    assert cells(difference) == ["difference", "+123,456", "+7,890", "+$1.250000", "+$1.250000"]
+    assert "bob" not in found.stdout
+    assert "1 further days of keys agree" in found.stdout
+    days = json.loads(run("--reconcile", "--json").stdout)
+    assert [(day["key"], day["differs"]) for day in days] == [("alice", True), ("bob", False)]
+    assert days[0]["results"] == {"prompt": 123_456, "completion": 7890, "cost": 1.25}
+
+
+def test_a_span_without_usage_has_nothing_to_reconcile(run: Run) -> None:
+    found = run("--reconcile", "--from", "2026-01-01", "--to", "2026-01-02")
+    assert (found.exit_code, found.stdout) == (0, "")
+
+
+def test_sums_by_source_and_tier(run: Run, redis_url: str) -> None:
+    used(redis_url, TODAY, Row("openai", "gpt", "one", "", "jobs", "batch"), GOOD)
+    used(redis_url, TODAY, Row("openai", "gpt", "one", ""), GOOD, GOOD)
+    _, chats, jobs, _ = run("--by", "source,tier").stdout.splitlines()
+    assert (cells(chats)[:3], cells(jobs)[:3]) == (["-", "-", "2"], ["jobs", "batch", "1"])
 
 
 def test_nothing_is_cut_off_however_narrow_the_terminal(run: Run, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,81 @@
+"""What the accounts say was used, beside what the provider counted, when the API and a worker are killed."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from balancer.outcome import Usage
+from balancer.usage.query import UsageQuery
+from balancer.usage.report import usage_report
+from jobs.cost.recorded import reconciled
+from tests.acceptance.cluster import HTTP, Cluster, check_each_once, ended, submit
+from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, ReceivedRequest, Script
+from tests.fake_providers.base import KEY
+from tests.waiting import until
+
+USAGE = Usage(prompt=100, completion=50)
+PRICE = {"input": 10.0, "output": 40.0}
+COST = (USAGE.prompt * PRICE["input"] + USAGE.completion * PRICE["output"]) / 1e6
+SLOTS = 16
+LATENCY = 0.6
+"""Seconds, more than the half second after which usage is reported: what a killed process has not reported was in flight."""
+
+
+async def test_the_accounts_survive_kills_of_the_api_and_of_a_worker(cluster: Cluster) -> None:
+    answered = 0
+
+    def answer(received: ReceivedRequest) -> Script:
+        nonlocal answered
+        time.sleep(LATENCY)  # this is how long the answer takes
+        answered += 1
+        return Script(usage=USAGE)
+
+    with ProviderServer(FAKE_PROVIDERS["openai"], answer) as provider:
+        cluster.start_redis()
+        entry = {"name": "a", "url": provider.endpoint().url, "models": ["m"], "api_key": KEY, "price": PRICE}
+        cluster.settings["endpoints"].append({**entry, "max_concurrency": SLOTS})
+        cluster.write_config()
+        worker = await cluster.start_worker()
+        api, url = await cluster.start_api()
+        ids = [f"line-{number}" for number in range(200)]
+        async with cluster.node() as node:
+            job = await submit(node, ids, "m")
+            chats = asyncio.create_task(_chat_until_killed(url))
+            await until(lambda: answered > 40, what="answers")
+            worker.kill()
+            await cluster.start_worker()
+            await until(lambda: answered > 100, what="answers of the next worker")
+            api.kill()
+            await chats
+            job = await ended(node, job, 60)
+            _, errors = await check_each_once(node, job, ids)
+            assert not errors
+            in_flight = 2 * SLOTS  # at the two kills
+
+            async def reported() -> Any:
+                today = datetime.now(UTC).date()
+                total = (await usage_report(node.redis, UsageQuery(today, today, ()))).total
+                return total if abs(total.requests - answered) <= in_flight else None
+
+            total = await until(reported, what="the account to have what the provider counted")
+            print(
+                f"the provider answered {answered} requests; the account has {total.requests}, {total.guessed_requests} guessed"
+            )
+            assert round(job.cost, 9) == round(len(ids) * COST, 9), "each line is counted once"
+            today = datetime.now(UTC).date()
+            (day,) = await reconciled(node.redis, today, today)
+            assert round(day.results.cost, 9) == round(job.cost, 9)
+            assert abs(day.requests.cost - day.results.cost) <= in_flight * COST
+            assert abs(day.everything - answered * COST) <= in_flight * COST
+
+
+async def _chat_until_killed(url: str) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+    try:
+        while (await asyncio.to_thread(HTTP.post, f"{url}/v1/chat/completions", json=body)).status_code == 200:
+            pass
+    except httpx.HTTPError:
+        return  # it was killed
