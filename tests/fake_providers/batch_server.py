@@ -80,6 +80,7 @@ class BatchServer(ProviderServer):
         self.deleted: list[str] = []
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
+        self._place = threading.local()
 
     def new_id(self, kind: str) -> str:
         """Return another id."""
@@ -130,9 +131,18 @@ class BatchServer(ProviderServer):
         return {custom_id: reply for custom_id, reply in batch.replies.items() if not self.skips(custom_id)}
 
     def _reply(self, path: str, headers: dict[str, str], body: bytes) -> Reply:
-        reply = super().reply_to(path, headers, body)
+        self._place.in_batch = True
+        try:
+            reply = super().reply_to(path, headers, body)
+        finally:
+            self._place.in_batch = False
         assert isinstance(reply, Reply), "no streams in batches"
         return reply
+
+    @property
+    def in_batch(self) -> bool:
+        """Whether the request that is being answered stands in a batch."""
+        return getattr(self._place, "in_batch", False)
 
     def reply_to(self, path: str, headers: dict[str, str], body: bytes) -> "Reply | tuple[Script, ReceivedRequest]":
         with self._lock:
@@ -142,12 +152,10 @@ class BatchServer(ProviderServer):
             except Refused as exc:
                 self.refused.append(str(exc))
                 return self.fake.refuse(str(exc))
-            if reply is None:
-                return super().reply_to(path, headers, body)
-            if len(self.batches) > before and self.loses:
+            if reply is not None and len(self.batches) > before and self.loses:
                 self.loses -= 1
                 return Reply(0, b"")
-            return reply
+        return super().reply_to(path, headers, body) if reply is None else reply
 
     def get(self, path: str, headers: dict[str, str]) -> Reply:
         with self._lock:
