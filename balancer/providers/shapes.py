@@ -14,9 +14,11 @@ __all__ = [
     "DataUrl",
     "assistant_message",
     "chunk",
+    "cited",
     "completion",
     "data_url",
     "effort_of",
+    "image_part",
     "known_fields",
     "tool_call",
     "usage_object",
@@ -150,18 +152,36 @@ def with_effort(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assistant_message(
-    text: str, calls: list[dict[str, Any]], reasoning: str | None, thinking: list[dict[str, Any]]
+    text: str,
+    calls: list[dict[str, Any]],
+    reasoning: str | None,
+    thinking: list[dict[str, Any]],
+    citations: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return an assistant's message. `calls` are as `tool_call` makes them; `reasoning` is None where the model thought nothing;
-    `thinking` are Anthropic's blocks, as they have to be sent back with the next request."""
+    `thinking` are Anthropic's blocks, as they have to be sent back with the next request; `citations` are as `cited` makes
+    them."""
     message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
     if reasoning is not None:
         message["reasoning_content"] = reasoning
     if thinking:
         message["thinking_blocks"] = thinking
+    if citations:
+        message["citations"] = citations
     if calls:
         message["tool_calls"] = calls
     return message
+
+
+def cited(citation: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
+    """Return what a passage of an answer is based on, as the service names it, with the characters of the passage in the answer's
+    text: from `start` up to (not including) `end`."""
+    return {"start_index": start, "end_index": end, **citation}
+
+
+def image_part(media_type: str, data: str) -> dict[str, Any]:
+    """Return an image in base64 as an entry of an assistant's `images`."""
+    return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{data}"}}
 
 
 def tool_call(identifier: str, name: str, arguments: str) -> dict[str, Any]:

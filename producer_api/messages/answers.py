@@ -9,7 +9,7 @@ import orjson
 from balancer.outcome import Usage
 from balancer.results import first_choice, text_of
 
-__all__ = ["ending_of", "message_object", "new_message_id", "usage_object"]
+__all__ = ["ending_of", "message_object", "new_message_id", "plain_citation", "usage_object"]
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
@@ -57,10 +57,27 @@ def _content(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     elif isinstance(reasoning, str) and reasoning:
         # Only Anthropic signs its thinking; a block without a signature is not sent back to it.
         blocks.append({"type": "thinking", "thinking": reasoning, "signature": ""})
-    if text := text_of(message.get("content")):
-        blocks.append({"type": "text", "text": text, "citations": None})
+    blocks += _text_blocks(text_of(message.get("content")) or "", message.get("citations"))
     calls = message.get("tool_calls")
     return blocks + [_tool_use(call) for call in (calls if isinstance(calls, list) else [])]
+
+
+def _text_blocks(text: str, citations: Any) -> list[dict[str, Any]]:
+    """Cut an answer's text where its citations begin and end."""
+    passages: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for each in citations if isinstance(citations, list) else ():
+        passages.setdefault((each["start_index"], each["end_index"]), []).append(plain_citation(each))
+    blocks, position = [], 0
+    for (start, end), found in sorted(passages.items()):
+        blocks += [(text[position:start], None), (text[start:end], found)]
+        position = end
+    blocks.append((text[position:], None))
+    return [{"type": "text", "text": part, "citations": found} for part, found in blocks if part]
+
+
+def plain_citation(citation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a citation of an assistant's message without its place in the text."""
+    return {name: value for name, value in citation.items() if name not in ("start_index", "end_index")}
 
 
 def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:

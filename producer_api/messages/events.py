@@ -11,7 +11,7 @@ import orjson
 from balancer.outcome import NO_USAGE, Usage
 from balancer.results import ChatChunk, first_choice
 from producer_api.http.errors import Problem
-from producer_api.messages.answers import ending_of, new_message_id, usage_object
+from producer_api.messages.answers import ending_of, new_message_id, plain_citation, usage_object
 from producer_api.messages.errors import stream_error
 
 __all__ = ["MessageEvents", "event"]
@@ -67,6 +67,8 @@ class MessageEvents:
             yield from self._thinking(block)
         if isinstance(text := delta.get("content"), str) and text:
             yield from self._say("text", "text_delta", "text", text)
+        if isinstance(citations := delta.get("citations"), list):
+            yield from self._cite(citations)
         if isinstance(refusal := delta.get("refusal"), str):
             self._refusal.append(refusal)
         for call in delta.get("tool_calls") or ():
@@ -77,6 +79,13 @@ class MessageEvents:
             empty = {"thinking": "", "signature": ""} if kind == "thinking" else {"text": "", "citations": None}
             yield from self._begin(kind, {"type": kind, **empty})
         yield self._delta(self._blocks - 1, {"type": delta, name: text})
+
+    def _cite(self, citations: list[Any]) -> Iterator[bytes]:
+        """Citations end the block of text that they belong to, as the end of a block without any does."""
+        if self._open == "text":
+            for each in citations:
+                yield self._delta(self._blocks - 1, {"type": "citations_delta", "citation": plain_citation(each)})
+            yield from self._end()
 
     def _thinking(self, block: Mapping[str, Any]) -> Iterator[bytes]:
         """A signature closes its thinking block; redacted thinking is a block of its own."""

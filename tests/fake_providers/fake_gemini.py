@@ -34,7 +34,7 @@ REQUEST = {
 }  # fmt: skip
 CONFIG = {
     "temperature", "topP", "topK", "maxOutputTokens", "stopSequences", "candidateCount", "seed", "presencePenalty",
-    "frequencyPenalty", "responseMimeType", "responseSchema", "responseJsonSchema", "thinkingConfig",
+    "frequencyPenalty", "responseMimeType", "responseSchema", "responseJsonSchema", "thinkingConfig", "responseModalities",
 }  # fmt: skip
 PART = {"text", "inlineData", "fileData", "functionCall", "functionResponse", "thought", "thoughtSignature"}
 CONTENT_OF_PART = PART - {"thought", "thoughtSignature"}

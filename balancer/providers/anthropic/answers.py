@@ -8,9 +8,17 @@ import orjson
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Usage
 from balancer.providers.base import Answer, Call
 from balancer.providers.failures import error_of, failure_kind, retry_after_seconds, unreadable
-from balancer.providers.shapes import assistant_message, completion, tool_call
+from balancer.providers.shapes import assistant_message, cited, completion, tool_call
 
-__all__ = ["Malformed", "answer_of", "anthropic_failure_kind", "anthropic_usage", "finish_reason_of", "member"]
+__all__ = [
+    "Malformed",
+    "answer_of",
+    "anthropic_failure_kind",
+    "anthropic_usage",
+    "citations_in",
+    "finish_reason_of",
+    "member",
+]
 
 THINKING = ("thinking", "redacted_thinking")
 """Kinds of blocks that show a model's thinking."""
@@ -90,19 +98,28 @@ def _completion(call: Call, parsed: Any) -> tuple[dict[str, Any], Usage]:
 def _message(content: list[Any]) -> dict[str, Any]:
     """Put the blocks of an answer together; kinds that OpenAI has no place for are passed over."""
     texts: dict[str, list[str]] = {"text": [], "thinking": []}
-    calls, thinking = [], []
+    calls, thinking, citations, length = [], [], [], 0
     for index, block in enumerate(content):
         place = f"content[{index}]."
         kind = member(block, "type", str, place)
         if kind in THINKING:
             thinking.append(block)
         if kind in texts:
-            texts[kind].append(member(block, kind, str, place))
+            texts[kind].append(text := member(block, kind, str, place))
+            if kind == "text":
+                start, length = length, length + len(text)
+                citations += [cited(each, start, length) for each in citations_in(block)]
         elif kind == "tool_use":
             arguments = orjson.dumps(member(block, "input", dict, place)).decode()
             calls.append(tool_call(member(block, "id", str, place), member(block, "name", str, place), arguments))
     reasoning = "".join(texts["thinking"]) if texts["thinking"] else None
-    return assistant_message("".join(texts["text"]), calls, reasoning, thinking)
+    return assistant_message("".join(texts["text"]), calls, reasoning, thinking, citations)
+
+
+def citations_in(block: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the citations of a block of text; anything else than objects counts as none."""
+    found = block.get("citations")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def finish_reason_of(stop_reason: Any, has_calls: bool) -> str:

@@ -90,7 +90,7 @@ def _user(message: Mapping[str, Any], place: str) -> list[Block]:
 
 
 def _assistant(message: Mapping[str, Any], place: str) -> list[Block]:
-    for name in ("function_call", "audio"):
+    for name in ("function_call", "audio", "images"):
         if message.get(name) is not None:
             raise RequestRefused(f"{place}.{name}", "Anthropic has no such thing")
     content = message.get("content")

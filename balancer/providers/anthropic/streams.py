@@ -8,10 +8,17 @@ from typing import Any
 import orjson
 
 from balancer.outcome import Failure, FailureKind, Usage
-from balancer.providers.anthropic.answers import Malformed, anthropic_failure_kind, anthropic_usage, finish_reason_of, member
+from balancer.providers.anthropic.answers import (
+    Malformed,
+    anthropic_failure_kind,
+    anthropic_usage,
+    citations_in,
+    finish_reason_of,
+    member,
+)
 from balancer.providers.base import StreamFault, Translation
 from balancer.providers.failures import error_of
-from balancer.providers.shapes import chunk, tool_call
+from balancer.providers.shapes import chunk, cited, tool_call
 
 __all__ = ["MessageStream"]
 
@@ -30,6 +37,32 @@ class _Tool:
     rest: Mapping[str, Any] | None
 
 
+class _TextBlocks:
+    """The blocks of text, which are one text in the chunks: what the passages of one that has citations are based on."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        """Characters so far."""
+        self.citations: list[Mapping[str, Any]] = []
+        """Those of the block under way."""
+        self._start = 0
+        self._is_apart = True
+        """Whether the last block has ended in the chunks."""
+
+    def begin(self, text: str, citations: list[Mapping[str, Any]]) -> bool:
+        """Begin a block, and say whether the one before has to be ended."""
+        apart, self._is_apart = not self._is_apart, False
+        self._start, self.citations = self.length, list(citations)
+        self.length += len(text)
+        return apart
+
+    def end(self) -> list[dict[str, Any]]:
+        """Return the citations of a block that has ended, if it is one of text."""
+        found, self.citations = [cited(each, self._start, self.length) for each in self.citations], []
+        self._is_apart = self._is_apart or bool(found)
+        return found
+
+
 class MessageStream(Translation):
     """One streamed message. `model` stands in the chunks until the endpoint names its own."""
 
@@ -38,6 +71,7 @@ class MessageStream(Translation):
         self._usage: dict[str, Any] = {}
         self._tools: dict[int, _Tool] = {}
         """By the index of the content block."""
+        self._text = _TextBlocks()
         self._finished = False
         self._usage_told = False
 
@@ -85,14 +119,23 @@ class MessageStream(Translation):
             return self._thought({"type": kind, "data": member(block, "data", str, "content_block.")})
         # Text and thinking begin empty, as a rule.
         text = block.get(kind) if kind in ("text", "thinking") else None
-        return self._say("content" if kind == "text" else "reasoning_content", text) if isinstance(text, str) else ()
+        if not isinstance(text, str):
+            return ()
+        if kind == "thinking":
+            return self._say("reasoning_content", text)
+        apart = self._text.begin(text, citations_in(block))
+        return (*((chunk(self._head, {"citations": []}),) if apart else ()), *self._say("content", text))
 
     def _block_delta(self, event: Mapping[str, Any]) -> Chunks:
         delta = member(event, "delta", dict)
         kind = member(delta, "type", str, "delta.")
         if kind in _DELTAS:
             name, ours = _DELTAS[kind]
-            return self._say(ours, member(delta, name, str, "delta."))
+            piece = member(delta, name, str, "delta.")
+            self._text.length += len(piece) if kind == "text_delta" else 0
+            return self._say(ours, piece)
+        if kind == "citations_delta" and isinstance(citation := delta.get("citation"), dict) and citation:
+            self._text.citations.append(citation)
         if kind == "signature_delta" and isinstance(signature := delta.get("signature"), str):
             return self._thought({"type": "thinking", "thinking": "", "signature": signature})
         if kind != "input_json_delta":
@@ -105,6 +148,8 @@ class MessageStream(Translation):
         return self._arguments(tool, piece)
 
     def _block_stop(self, event: Mapping[str, Any]) -> Chunks:
+        if citations := self._text.end():
+            return (chunk(self._head, {"citations": citations}),)
         tool = self._tools.get(member(event, "index", int))
         if tool is None or tool.rest is None:
             return ()

@@ -9,7 +9,7 @@ from uuid import uuid4
 import orjson
 
 from balancer.outcome import Usage
-from balancer.providers.shapes import completion, tool_call
+from balancer.providers.shapes import completion, image_part, tool_call
 
 __all__ = [
     "ContentParts",
@@ -66,11 +66,12 @@ class UnreadableAnswer(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ContentParts:
-    """What the parts of one candidate say: text, reasoning, and tool calls in OpenAI's shape."""
+    """What the parts of one candidate say: text, reasoning, tool calls and images in OpenAI's shape."""
 
     text: str = ""
     reasoning: str = ""
     calls: tuple[dict[str, Any], ...] = ()
+    images: tuple[dict[str, Any], ...] = ()
 
 
 def completion_of(answer: Mapping[str, Any], model: str) -> tuple[dict[str, Any], Usage] | None:
@@ -97,11 +98,13 @@ def _choice(candidate: Any, model: str) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": content.text, "refusal": None}
     if content.reasoning:
         message["reasoning_content"] = content.reasoning
+    if content.images:
+        message["images"] = list(content.images)
     if content.calls:
         message["content"] = content.text or None
         message["tool_calls"] = _with_ids_of_their_own(content.calls)
     reason = ending_of(candidate) or "STOP"
-    if not (content.text or content.calls) and not ends_well(reason):
+    if not (content.text or content.calls or content.images) and not ends_well(reason):
         raise UnreadableAnswer(f"it ended with {reason[:_MOST_SHOWN]} and without content")
     ending = finish_reason(reason, bool(content.calls), model)
     return {"message": message, "finish_reason": ending, "logprobs": logprobs_in(candidate)}
@@ -124,7 +127,7 @@ def content_parts(content: Any) -> ContentParts:
     parts = content.get("parts") if isinstance(content, dict) else None
     if not isinstance(parts, list):
         return ContentParts()
-    text, reasoning, calls = "", "", []
+    text, reasoning, calls, images = "", "", [], []
     for part in parts:
         if not isinstance(part, dict):
             raise UnreadableAnswer("a part is no object")
@@ -136,7 +139,17 @@ def content_parts(content: Any) -> ContentParts:
                 text += words
         if "functionCall" in part:
             calls.append(_call(part))
-    return ContentParts(text, reasoning, tuple(calls))
+        if (image := _image(part.get("inlineData"))) and not part.get("thought"):
+            images.append(image)
+    return ContentParts(text, reasoning, tuple(calls), tuple(images))
+
+
+def _image(data: Any) -> dict[str, Any] | None:
+    """Return an image that stands in an answer; None for anything else."""
+    if not isinstance(data, dict) or not isinstance(data.get("data"), str):
+        return None
+    media_type = data.get("mimeType")
+    return image_part(media_type, data["data"]) if isinstance(media_type, str) and media_type.startswith("image/") else None
 
 
 def logprobs_in(candidate: Mapping[str, Any]) -> dict[str, Any] | None:

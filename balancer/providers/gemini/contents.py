@@ -16,12 +16,12 @@ conversation without a signature (ai.google.dev/gemini-api/docs/thought-signatur
 _COMMON = frozenset(
     {
         "role", "content", "name", "refusal", "annotations", "reasoning", "reasoning_content", "thinking_blocks", "extra_content",
-        "cache_control",
+        "cache_control", "citations",
     }
 )  # fmt: skip
 """Fields of any message: those that are read, those of an answer that need not go back, and those that change no answer."""
 _FIELDS = {
-    "assistant": _COMMON | {"tool_calls"},
+    "assistant": _COMMON | {"tool_calls", "images"},
     "tool": _COMMON | {"tool_call_id", "is_error"},
 }
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -96,6 +96,7 @@ class Conversation:
     def _said(self, message: Mapping[str, Any], where: str) -> list[Part]:
         texts = (text_of_parts(message.get(name), f"{where}.{name}") for name in ("content", "refusal") if message.get(name))
         parts: list[Part] = [{"text": text} for text in texts if text]
+        parts += _images(message.get("images"), f"{where}.images")
         calls = message.get("tool_calls") or ()
         if not isinstance(calls, list | tuple):
             raise RequestRefused(f"{where}.tool_calls", "must be a list")
@@ -180,6 +181,13 @@ def _text(part: Mapping[str, Any], where: str) -> Part:
     if not isinstance(part.get("text"), str):
         raise RequestRefused(f"{where}.text", "must be a string")
     return {"text": part["text"]}
+
+
+def _images(images: Any, where: str) -> list[Part]:
+    """Return the images of an earlier answer, which are given back to have them changed."""
+    if not isinstance(images, list | tuple | None):
+        raise RequestRefused(where, "must be a list of images")
+    return [_image(image if isinstance(image, dict) else {}, f"{where}[{index}]") for index, image in enumerate(images or ())]
 
 
 def _image(part: Mapping[str, Any], where: str) -> Part:

@@ -25,7 +25,8 @@ _CONFIG = {
 """Fields that only have another name in `generationConfig`; Google judges their values."""
 _KNOWN = frozenset(_CONFIG) | {
     "model", "messages", "max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice",
-    "response_format", "reasoning_effort", "thinking", "cache_control", "service_tier", "safety_settings", "cached_content",
+    "response_format", "modalities", "reasoning_effort", "thinking", "cache_control", "service_tier", "safety_settings",
+    "cached_content",
 }  # fmt: skip
 _TIERS = {"auto": "", "default": "standard", "flex": "flex", "priority": "priority"}
 """OpenAI's `service_tier` -> Gemini's `serviceTier`; "" asks for nothing."""
@@ -97,6 +98,8 @@ def _generation_config(model: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     limit = fields.get("max_completion_tokens", fields.get("max_tokens"))
     if limit is not None:
         config["maxOutputTokens"] = limit
+    if "modalities" in fields:
+        config["responseModalities"] = _modalities(fields["modalities"])
     if "stop" in fields:
         config["stopSequences"] = _stops(fields["stop"])
     if "response_format" in fields:
@@ -105,6 +108,13 @@ def _generation_config(model: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     if effort is not None:
         config["thinkingConfig"] = _thinking(effort, model)
     return config
+
+
+def _modalities(modalities: Any) -> list[str]:
+    known = {"text": "TEXT", "image": "IMAGE"}
+    if not isinstance(modalities, list) or not all(isinstance(each, str) and each in known for each in modalities):
+        raise RequestRefused("modalities", f"must be a list of {' and '.join(known)}")
+    return [known[each] for each in modalities]
 
 
 def _stops(stop: Any) -> list[str]:

@@ -38,6 +38,7 @@ class _Candidate:
 
     ending: str | None = None
     has_text: bool = False
+    """Or an image."""
     calls: set[str] = field(default_factory=set)
 
 
@@ -112,6 +113,9 @@ def _deltas(candidate: Mapping[str, Any], state: _Candidate) -> list[dict[str, A
     if content.text:
         state.has_text = True
         deltas.append({"content": content.text})
+    if content.images:
+        state.has_text = True
+        deltas.append({"images": list(content.images)})
     for call in content.calls:
         number = len(state.calls)
         deltas.append({"tool_calls": [{"index": number, **call, "id": unused_id(call["id"], state.calls)}]})

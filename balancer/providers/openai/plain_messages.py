@@ -5,7 +5,7 @@ from typing import Any
 __all__ = ["plain_messages", "with_failures_in_words"]
 
 FAILED = "Error: "
-_NO_EFFECT = ("cache_control", "thinking_blocks", "reasoning_content")
+_NO_EFFECT = ("cache_control", "thinking_blocks", "reasoning_content", "citations")
 """Fields without an effect on the answer of another provider's model."""
 
 

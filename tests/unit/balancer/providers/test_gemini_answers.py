@@ -26,6 +26,21 @@ class TestAnswers:
         assert found["message"]["content"] == "Four."
         assert found["message"]["reasoning_content"] == "Let me think."
 
+    def test_images_stand_beside_the_text(self) -> None:
+        picture = {"inlineData": {"mimeType": "image/png", "data": "aGk="}}
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+        found = choice(candidate({"text": "Here:"}, picture, {**picture, "thought": True}))
+        assert (found["message"]["content"], found["message"]["images"]) == ("Here:", [image])
+        assert choice(candidate(picture))["message"]["images"] == [image]
+        chunks = read(ADAPTER.translation(CALL), said(candidate(picture)))
+        assert [each["choices"][0]["delta"].get("images") for each in chunks if each["choices"]] == [None, [image], None]
+
+    def test_what_is_no_image_is_none(self) -> None:
+        odd: list[Any] = [None, 5, {}, {"mimeType": "audio/wav", "data": "x"}, {"mimeType": "image/png"}, {"data": "x"}]
+        found = answer({"candidates": [candidate({"text": "x"}, *({"inlineData": each} for each in odd))]})
+        assert found.parsed is not None
+        assert "images" not in found.parsed["choices"][0]["message"]
+
     def test_tokens(self) -> None:
         counts = {
             "promptTokenCount": 100, "toolUsePromptTokenCount": 5, "cachedContentTokenCount": 60, "candidatesTokenCount": 20,

@@ -69,10 +69,22 @@ class TestFields:
             ({"safety_settings": [{"category": 5}]}, "safety_settings[0]"),
             ({"safety_settings": [{"categry": "x"}]}, "safety_settings[0]"),
             ({"cached_content": 5}, "cached_content"),
+            ({"modalities": ["audio"]}, "modalities"),
+            ({"modalities": "image"}, "modalities"),
+            ({"messages": [{"role": "assistant", "content": "x", "images": 5}]}, "messages[0].images"),
+            ({"messages": [{"role": "assistant", "content": "x", "images": [5]}]}, "messages[0].images[0].image_url"),
         ],
     )
     def test_of_these_what_is_malformed_is_refused(self, fields: dict[str, Any], param: str) -> None:
         assert refusal(**fields).param == param
+
+    def test_images_are_asked_for_and_given_back(self) -> None:
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+        drawn = {"role": "assistant", "content": "Here:", "images": [image], "citations": []}
+        made = request(modalities=["text", "image"], messages=[*HI, drawn, {"role": "user", "content": "Larger"}])
+        assert made["generationConfig"] == {"responseModalities": ["TEXT", "IMAGE"]}
+        picture = {"inlineData": {"mimeType": "image/png", "data": "aGk="}}
+        assert made["contents"][1] == {"role": "model", "parts": [{"text": "Here:"}, picture]}
 
     def test_sampling_keeps_its_values_under_other_names(self) -> None:
         fields = {"top_p": 0.9, "top_k": 5, "seed": 7, "presence_penalty": 0.1, "frequency_penalty": 0.2, "n": 2, "stop": "END"}

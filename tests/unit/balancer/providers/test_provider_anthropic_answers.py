@@ -54,6 +54,17 @@ def test_blocks_are_put_together() -> None:
     }
 
 
+def test_citations_name_the_passages_of_the_text() -> None:
+    quote = {"type": "char_location", "cited_text": "q", "document_index": 0}
+    blocks = [
+        {"type": "text", "text": "So "},
+        {"type": "text", "text": "it is", "citations": [quote]},
+        {"type": "text", "text": ".", "citations": [None, 5]},
+    ]
+    message = choice_of(content=blocks)["message"]
+    assert (message["content"], message["citations"]) == ("So it is.", [{"start_index": 3, "end_index": 8, **quote}])
+
+
 @pytest.mark.parametrize(
     ("stop_reason", "finish_reason"),
     [

@@ -80,6 +80,21 @@ def test_a_stream_of_thoughts_and_words() -> None:
     ]
 
 
+def test_citations_end_the_passage_that_they_belong_to() -> None:
+    quote = {"type": "char_location", "cited_text": "q", "document_index": 0}
+    plain = block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "So "})
+    passage = {"type": "text_delta", "text": "it is"}
+    based = block(1, {"type": "text", "text": "", "citations": []}, passage, {"type": "citations_delta", "citation": quote})
+    after = block(2, {"type": "text", "text": ""}, {"type": "text_delta", "text": "."})
+    assert said(START, *plain, *based, *after, ending("end_turn"), STOP)[1:-2] == [
+        {"content": "So "},
+        {"citations": []},  # the passage without any has ended
+        {"content": "it is"},
+        {"citations": [{"start_index": 3, "end_index": 8, **quote}]},
+        {"content": "."},
+    ]
+
+
 def test_a_streamed_call_without_arguments_has_an_empty_object() -> None:
     use = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
     piece = {"type": "input_json_delta", "partial_json": ""}
