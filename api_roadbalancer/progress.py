@@ -133,7 +133,7 @@ def fleet_table(endpoints: Sequence[EndpointState], shares: dict[str, int] | Non
         health = view.health
         cells: dict[str, str | Text] = {
             "endpoint": view.name,
-            "health": Text(_HEALTH[health.circuit][0], style=_HEALTH[health.circuit][1]),
+            "health": Text(*(("draining", "yellow") if view.draining else _HEALTH[health.circuit])),
             "in flight": f"{view.in_flight}/{view.limit.value}",
             "latency": f"{health.latency:.3f} s" if health.latency is not None else "-",
             "errors": f"{health.failed:,}",

@@ -67,6 +67,8 @@ class Child:
     environment: dict[str, str] = field(default_factory=dict)
     stops_last: bool = False
     """The others need it while they stop."""
+    takes_hangups: bool = False
+    """It reads its settings again after SIGHUP."""
     process: "subprocess.Popen[bytes] | None" = None
     deaths: int = 0
     came_up: bool = False
@@ -105,6 +107,13 @@ class Supervisor:
             for child in self.children:
                 if len(child.codes) >= DEATHS_AT_START and len(set(child.codes[-DEATHS_AT_START:])) == 1:
                     raise ChildFailed(child.name, child.codes[-1], _last_lines(child.log))
+
+    def hang_up(self) -> None:
+        """Let the children read their settings again."""
+        with self._lock:
+            for child in self.children:
+                if child.takes_hangups and child.process is not None and child.process.poll() is None:
+                    child.process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """Stop all children with SIGTERM, and with SIGKILL those that do not end in time."""

@@ -1,7 +1,7 @@
 """The Redis keys of jobs. A job takes a constant number of keys, and a few more for each open shard."""
 
 __all__ = [
-    "FILES", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED", "buffer", "busy_since",
+    "FILES", "FLEET", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED", "buffer", "busy_since",
     "file", "files_of", "finalizer", "histories", "job", "jobs_of", "open_lines", "open_shards", "recorded", "returned", "shard",
     "shard_member",
 ]  # fmt: skip
@@ -20,6 +20,8 @@ SERVING = "rb:serving"
 """Hash of worker process -> `expires_ms endpoint,endpoint`: whose queues are consumed."""
 PRESENT = "rb:present"
 """Set of the worker processes that keep a connection with their name (see jobs.dispatch.presence)."""
+FLEET = "rb:fleet"
+"""Hash of endpoint -> what is different from the configuration (see balancer.configuration.changes)."""
 JANITOR = "rb:janitor"
 """The process that is the janitor now; expires."""
 FILES = "rb:files"

@@ -10,6 +10,7 @@ from balancer.runtime.process import process_name
 from balancer.state.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.state.shared_state import state_on
 from jobs.dispatch.queueing import Wake
+from jobs.fleet_changes import FleetFollower
 from jobs.service import JobService
 from jobs.storage.object_store import ObjectStore
 
@@ -27,6 +28,7 @@ class Node:
     objects: ObjectStore
     fleet: Fleet
     service: JobService
+    follower: FleetFollower
 
 
 @asynccontextmanager
@@ -48,8 +50,14 @@ async def open_node(configuration: Configuration, redis_url: str, wake: Wake, in
             routes=configuration.routes,
             max_answer_bytes=configuration.max_answer_bytes,
         ) as fleet:
-            await fleet.refresh_models()
-            service = JobService(process, redis, objects, fleet, configuration.strategy, wake)
-            yield Node(process, configuration, redis_url, redis, objects, fleet, service)
+            follower = FleetFollower(redis, fleet, configuration)
+            await follower.look()
+            follower.start()
+            try:
+                await fleet.refresh_models()
+                service = JobService(process, redis, objects, fleet, configuration.strategy, wake)
+                yield Node(process, configuration, redis_url, redis, objects, fleet, service, follower)
+            finally:
+                await follower.aclose()
     finally:
         await redis.aclose(close_connection_pool=True)

@@ -21,7 +21,7 @@ ASK_AT_ONCE = 1000
 @dataclass(frozen=True, slots=True)
 class EndpointState:
     """One endpoint now: requests in flight (all processes) and how many may be, lines given to it that are not finished, messages
-    in its queue."""
+    in its queue, and whether it gets nothing more."""
 
     name: str
     health: Health
@@ -29,6 +29,7 @@ class EndpointState:
     limit: Limit
     open_lines: int
     queued: int
+    draining: bool = False
 
 
 async def endpoint_states(node: Node) -> list[EndpointState]:
@@ -51,6 +52,7 @@ async def endpoint_states(node: Node) -> list[EndpointState]:
             limit=node.fleet.limits[name],
             open_lines=sum(int(lines) for lines in answers[3 * i + 1]),
             queued=int(answers[3 * i + 2]),
+            draining=name in node.fleet.draining,
         )
         for i, name in enumerate(names)
     ]

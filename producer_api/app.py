@@ -58,6 +58,7 @@ def create_app(
                 node.fleet,
                 _rules(configuration),
                 QUEUE_WAIT,
+                draining=node.fleet.draining,
                 suspects=lambda: checks.suspects,
                 prefixes=prefixes,
                 answers=AnswerCache(configuration.cache) if configuration.cache else None,

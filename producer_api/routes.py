@@ -14,7 +14,7 @@ from producer_api.jobs import jobs
 from producer_api.messages import batches as message_batches
 from producer_api.messages import routes as messages
 from producer_api.responses import routes as responses
-from producer_api.system import metrics, system, usage
+from producer_api.system import fleet, metrics, system, usage
 
 __all__ = ["all_routes"]
 
@@ -38,6 +38,7 @@ def all_routes() -> tuple[BaseRoute, ...]:
     ours = APIRouter(prefix="/api/v1")
     ours.include_router(jobs.router)
     ours.include_router(system.router, dependencies=[Depends(admin_only)])
+    ours.include_router(fleet.router, dependencies=[Depends(admin_only)])
     ours.include_router(sessions.router)
     ours.include_router(usage.router)
     api.include_router(ours)

@@ -89,7 +89,7 @@ class BatchRun(ClaimedShard):
         if batches is None:
             return await self._without_batches()
         if not kept:
-            if self._stopped or time.time() >= self._end():
+            if self._stopped or self._endpoint in self._context.fleet.draining or time.time() >= self._end():
                 return await self._return()
             await self._begin(batches)
         for batch in [each for each in self._journal if each.step is not BatchStep.READ]:

@@ -8,11 +8,12 @@ import os
 import random
 import threading
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration
+from balancer.endpoint import Endpoint
 from balancer.runtime.loop import end_tasks, new_event_loop
 from balancer.state.redis_connection import without_password
 from jobs.access.pacing import KeyPacer
@@ -22,6 +23,7 @@ from jobs.dispatch.presence import Presence
 from jobs.dispatch.queueing import Wake
 from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError, ShardIncomplete
+from jobs.fleet_changes import FleetChanges
 from jobs.ids import new_token
 from jobs.node import Node, open_node
 from jobs.records import Shard
@@ -71,11 +73,22 @@ class Progress:
 class Engine:
     """`start` it once, then `run_shard` from any thread; `drain` before `stop`."""
 
-    def __init__(self, configuration: Configuration, redis_url: str, wake: Wake, endpoints: Sequence[str]) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        redis_url: str,
+        wake: Wake,
+        endpoints: Sequence[str] = (),
+        on_served: Callable[[Sequence[str]], object] = lambda names: None,
+    ) -> None:
+        """`endpoints` are those to work for, all of the fleet if there are none. `on_served` is called with their names at the
+        start and whenever that changes, on the engine's thread."""
         self._configuration = configuration
         self._redis_url = redis_url
         self._wake = wake
-        self._endpoints = list(endpoints)
+        self._only = frozenset(endpoints)
+        self._on_served = on_served
+        self._served: list[str] = []
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="engine", daemon=True)
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -91,6 +104,11 @@ class Engine:
     def running(self) -> int:
         """Shards that run now."""
         return len(self._runs)
+
+    @property
+    def fleet_endpoints(self) -> list[Endpoint]:
+        """The endpoints of the fleet now."""
+        return list(self._node.fleet.endpoints.values())
 
     def start(self) -> None:
         """Start the loop and connect. Raises SharedStateUnavailable if Redis does not answer."""
@@ -129,6 +147,8 @@ class Engine:
     async def _live(self) -> None:
         async with open_node(self._configuration, self._redis_url, self._wake) as node:
             self._node = node
+            node.follower.on_change = self._serve
+            self._serve()
             recorder = Recorder(node.service.shards)
             recording = recorder.start()
             self._context = RunContext(
@@ -149,7 +169,7 @@ class Engine:
                 duty.add_done_callback(functools.partial(_end_with, name))
             presence = Presence(node.redis, self._redis_url, node.process)
             await presence.start()
-            await announce_serving(node.redis, node.process, self._endpoints, SERVING_SECONDS)
+            await announce_serving(node.redis, node.process, self._served, SERVING_SECONDS)
             self._in_background(node.service.dispatcher.run())
             self._ready.set_result(None)
             log.info("engine %s ready: redis %s", node.process, without_password(self._redis_url))
@@ -163,6 +183,13 @@ class Engine:
                 await announce_serving(node.redis, node.process, [], 0)
             except RedisError as exc:
                 log.warning("leaving without saying so: Redis is unavailable (%s)", exc)
+
+    def _serve(self) -> None:
+        """Work for the endpoints that there are now."""
+        served = [name for name in self._node.fleet.endpoints if not self._only or name in self._only]
+        if served != self._served:
+            self._served = served
+            self._on_served(served)
 
     async def _run_shard(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
         try:
@@ -227,7 +254,7 @@ class Engine:
                 await self._drain(node)
                 return
             try:
-                await announce_serving(node.redis, node.process, self._endpoints, SERVING_SECONDS)
+                await announce_serving(node.redis, node.process, self._served, SERVING_SECONDS)
                 await self._keep_leases(node)
             except RedisError as exc:
                 log.warning("leases can't be kept: %s", exc)
@@ -278,6 +305,7 @@ def _janitor(node: Node, endings: Endings) -> Janitor:
         Sweep(node.redis, service.jobs, service.files, node.objects),
         service.dispatcher,
         node.configuration.health_check,
+        FleetChanges(node.redis, node.configuration.endpoints),
     )
 
 

@@ -174,7 +174,7 @@ class LineSender:
     def _option(self, name: str, model: str | None, position: int) -> Option | None:
         fleet = self._fleet
         endpoint = fleet.endpoints.get(name)
-        if endpoint is None or not fleet.catalog.serves(name, model):
+        if endpoint is None or name in fleet.draining or not fleet.catalog.serves(name, model):
             return None
         limit = fleet.limits[name].value
         return Option(endpoint, fleet.health[name], fleet.slots.load(name), model, position, fleet.slots.in_use(name), limit)

@@ -12,13 +12,15 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.utils.nodenames import host_format
 
 from balancer.configuration import SIMULATED_SCHEME, Configuration
+from balancer.endpoint import Endpoint
 from balancer.errors import ConfigurationError
 from balancer.runtime.process import collect_garbage_less_often, raise_descriptor_limit
-from jobs.dispatch.queueing import queue_name
+from balancer.runtime.rereading import note_hangups
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
 from workers.messages import make_celery, wake_through
 from workers.pool import ShardThreadPool
+from workers.queues import ServedQueues
 from workers.redis_guard import guard_redis_restarts
 from workers.task import register_shard_task
 from workers.watchdog import Watchdog
@@ -36,36 +38,40 @@ log = logging.getLogger(__name__)
 def run_worker(
     configuration: Configuration, redis_url: str, endpoints: Sequence[str] = (), name: str = "", log_level: str = "INFO"
 ) -> None:
-    """Serve the queues of `endpoints` (all, when none is named) until SIGTERM; then hand back what is left within ten seconds.
+    """Serve the queues of `endpoints` (all of the fleet, whatever is added to it, when none is named) until SIGTERM; then hand
+    back what is left within ten seconds.
 
-    Raises ConfigurationError for an endpoint that is not configured and SharedStateUnavailable if Redis does not answer.
+    Raises ConfigurationError for an endpoint that there is not and SharedStateUnavailable if Redis does not answer.
     """
-    configured = [endpoint.name for endpoint in configuration.endpoints]
-    for endpoint in endpoints:
-        if endpoint not in configured:
-            raise ConfigurationError("--endpoints", endpoint, f"is not configured; there are {', '.join(configured) or 'none'}")
-    served = list(endpoints) or configured
-    _refuse_what_cannot_be_served(configuration, served)
     raise_descriptor_limit()
     guard_redis_restarts()
     # Celery warns a root user of pickled messages; here only JSON is taken.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    app = make_celery(redis_url, served)
-    engine = Engine(configuration, redis_url, wake_through(app), served)
+    app = make_celery(redis_url, [endpoint.name for endpoint in configuration.endpoints])
+    queues = ServedQueues()
+    engine = Engine(configuration, redis_url, wake_through(app), endpoints, queues.serve)
     app.conf.worker_consumer = "workers.consumer:PromptConsumer"
     app.steps["consumer"].add(LoopHeartbeat)
     register_shard_task(app, engine)
     engine.start()
+    try:
+        _refuse_what_cannot_be_served(engine.fleet_endpoints, endpoints)
+    except ConfigurationError:
+        engine.stop()
+        raise
+    served = queues.names
     shards_at_once = max(SHARDS_AT_ONCE, SHARDS_FOR_EACH_ENDPOINT * len(served))
-    watchdog = Watchdog(engine, redis_url, served, shards_at_once)
+    watchdog = Watchdog(engine, redis_url, lambda: queues.names, shards_at_once)
     watchdog.start()
 
     def on_shutdown(**_: Any) -> None:
         watchdog.stop()
         engine.begin_drain()
 
-    def on_ready(**_: Any) -> None:
+    def on_ready(sender: Any, **_: Any) -> None:
         collect_garbage_less_often()
+        note_hangups()  # Celery's own handler would start another process in place of this one
+        queues.attach(sender)
 
     worker_ready.connect(on_ready, weak=False)
     worker_shutting_down.connect(on_shutdown, weak=False)
@@ -75,7 +81,7 @@ def run_worker(
             quiet=True,
             pool_cls=ShardThreadPool,
             concurrency=shards_at_once,
-            queues=[queue_name(endpoint) for endpoint in served],
+            queues=sorted(served),
             hostname=host_format(f"{name or f'worker-{os.getpid()}'}@%h"),
             without_gossip=True,
             without_mingle=True,
@@ -87,12 +93,16 @@ def run_worker(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _refuse_what_cannot_be_served(configuration: Configuration, served: Sequence[str]) -> None:
-    if not served:
+def _refuse_what_cannot_be_served(fleet: Sequence[Endpoint], wanted: Sequence[str]) -> None:
+    names = [endpoint.name for endpoint in fleet]
+    for name in wanted:
+        if name not in names:
+            raise ConfigurationError("--endpoints", name, f"is not configured; there are {', '.join(names) or 'none'}")
+    if not fleet:
         raise ConfigurationError(
             "endpoints", "", "there are none to work for; name some in a configuration file or in LLM_ENDPOINTS"
         )
-    for endpoint in configuration.endpoints:
-        if endpoint.name in served and endpoint.url.startswith(SIMULATED_SCHEME):
+    for endpoint in fleet:
+        if endpoint.url.startswith(SIMULATED_SCHEME) and (not wanted or endpoint.name in wanted):
             reason = "is simulated, and only `run` and `up` start simulations; give it the address of a `roadbalancer mock`"
             raise ConfigurationError("endpoints", endpoint.name, reason)

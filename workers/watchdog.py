@@ -9,13 +9,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
 
 import redis
 from redis.exceptions import RedisError
 
 from balancer.state.redis_connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT
-from jobs.dispatch.queueing import queue_name
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
 
@@ -40,10 +39,11 @@ def is_deaf(waiting: int, running: int, concurrency: int, silent_for: float) -> 
 class Watchdog:
     """Looks every few seconds from a thread of its own."""
 
-    def __init__(self, engine: Engine, redis_url: str, endpoints: Sequence[str], concurrency: int) -> None:
+    def __init__(self, engine: Engine, redis_url: str, queues: Callable[[], Collection[str]], concurrency: int) -> None:
+        """`queues` are those that the worker consumes now."""
         self._engine = engine
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=SOCKET_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT)
-        self._queues = [queue_name(name) for name in endpoints]
+        self._queues = queues
         self._concurrency = concurrency
         self._stopped = threading.Event()
         self._empty_at = time.monotonic()
@@ -62,7 +62,7 @@ class Watchdog:
     def _look_forever(self) -> None:
         while not self._stopped.wait(LOOK_EVERY):
             try:
-                waiting = sum(int(self._redis.llen(queue)) for queue in self._queues)
+                waiting = sum(int(self._redis.llen(queue)) for queue in self._queues())
             except RedisError:
                 self._empty_at = self._away_at = time.monotonic()
                 continue

@@ -242,7 +242,8 @@ def worker_child(
     """Return a worker process of this session. Without a `log_level` it logs everything to a file of its own."""
     log = None if log_level else session.run_folder / f"worker-{number}.log"
     arguments = ["worker", "--config", str(session.settings_file()), "--name", f"worker-{number}"]
-    return Child(f"worker {number}", [*arguments, "--log-level", log_level or "INFO"], log, dict(environment))
+    arguments += ["--log-level", log_level or "INFO"]
+    return Child(f"worker {number}", arguments, log, dict(environment), takes_hangups=True)
 
 
 class _Refused(InvalidRequest):

@@ -24,7 +24,7 @@ GROUPS = {
         "verify": "jobs",
     },
     "Processes": {"up": "up", "api": "processes", "worker": "processes", "flower": "processes", "mock": "processes"},
-    "The fleet": {"config": "configuration.app", "endpoints": "jobs", "usage": "usage", "keys": "keys.app"},
+    "The fleet": {"config": "configuration.app", "endpoints": "fleet.app", "usage": "usage", "keys": "keys.app"},
 }
 """Command -> its module in `api_roadbalancer.cli`, with the function or the application if it has another name."""
 _PLACES = {name: place for commands in GROUPS.values() for name, place in commands.items()}

@@ -1,4 +1,4 @@
-"""Jobs from the command line: submit, status, resume, cancel, list, verify; and the fleet."""
+"""Jobs from the command line: submit, status, resume, cancel, list, verify."""
 
 import asyncio
 import hashlib
@@ -31,11 +31,9 @@ from api_roadbalancer.input_format import check_requests
 from api_roadbalancer.local_files import digest_of, read_chunks
 from api_roadbalancer.progress import (
     Rate,
-    fleet_table,
     job_line,
     job_view,
     lateness,
-    limited_by,
     spent,
     state_of,
     waiting_because,
@@ -47,14 +45,14 @@ from jobs.intake.checker import Form
 from jobs.intake.files import Upload
 from jobs.intake.lines import CHAT_PATH
 from jobs.node import Node
-from jobs.overview import EndpointState, endpoint_states
+from jobs.overview import endpoint_states
 from jobs.records import Job
 from jobs.results.verify import verify_job
 from jobs.rounds.retry import RetrySelection
 from jobs.service import JobRequest
 from jobs.states import JobStatus
 
-__all__ = ["cancel", "endpoints", "list_jobs", "resume", "retry", "status", "submit", "verify"]
+__all__ = ["cancel", "list_jobs", "resume", "retry", "status", "submit", "verify"]
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a job that is watched."""
@@ -255,40 +253,6 @@ def verify(job_id: JobId, config: Config = None) -> None:
         return verdict.holds
 
     sys.exit(0 if with_node(config, work) else 1)
-
-
-def endpoints(
-    config: Config = None, as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False
-) -> None:
-    """Show the fleet: health, in flight, queue, latency, errors."""
-
-    async def work(node: Node) -> None:
-        views = await endpoint_states(node)
-        if not views and not as_json:
-            print("no endpoint is configured; name some in a configuration file (--config) or in LLM_ENDPOINTS", file=sys.stderr)
-            return
-        if as_json:
-            print(json.dumps([_endpoint_dict(view) for view in views], ensure_ascii=False))
-        else:
-            console = wide_console()
-            console.print(fleet_table(views, width=console.width))
-
-    with_node(config, work, creates=True)
-
-
-def _endpoint_dict(endpoint: EndpointState) -> dict[str, object]:
-    health = endpoint.health
-    return {
-        "name": endpoint.name,
-        "circuit": health.circuit,
-        "in_flight": endpoint.in_flight,
-        "max_concurrency": endpoint.limit.value,
-        "limited_by": limited_by(endpoint),
-        "latency": health.latency,
-        "failed": health.failed,
-        "queued": endpoint.queued,
-        "last_error": health.last_error,
-    }
 
 
 def _as_dict(job: Job) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +10,18 @@ import typer
 
 from api_roadbalancer.ports import is_free
 from balancer.errors import ConfigurationError
+from balancer.runtime.rereading import note_hangups
 
-__all__ = ["Config", "LogLevel", "Port", "api", "check_port", "flower", "mock", "set_log_level", "worker"]
+__all__ = ["Config", "LogLevel", "Port", "Watch", "api", "check_port", "flower", "mock", "set_log_level", "worker"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
 ]
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 Port = Annotated[int, typer.Option(envvar="SERVER_PORT", help="Port of the API.")]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Read the configuration's endpoints again when its file changes, not after SIGHUP only.")
+]
 LogLevel = Annotated[
     str, typer.Option(envvar="LOG_LEVEL", help="DEBUG, INFO (with a line for each request and job), WARNING or ERROR.")
 ]
@@ -60,6 +65,7 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 4000,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
+    watch: Watch = False,
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run the OpenAI-compatible API."""
@@ -70,14 +76,16 @@ def api(
     check_port(host, port)
     set_log_level(log_level)
     with open_session(config) as session:
-        wake = celery_wake(session.configuration, session.redis_url)
-        run_api(session.configuration, session.redis_url, wake, host, port, insecure)
+        note_hangups()
+        configuration = replace(session.configuration, watch=watch)
+        run_api(configuration, session.redis_url, celery_wake(configuration, session.redis_url), host, port, insecure)
 
 
 def worker(
     config: Config = None,
     endpoints: Annotated[str, typer.Option(help="Serve only these endpoints' queues: names by comma.")] = "",
     name: Annotated[str, typer.Option(help="Name shown in Flower.")] = "",
+    watch: Watch = False,
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run a worker until SIGTERM."""
@@ -86,7 +94,8 @@ def worker(
 
     with open_session(config) as session:
         chosen = [part.strip() for part in endpoints.split(",") if part.strip()]
-        run_worker(session.configuration, session.redis_url, chosen, name, set_log_level(log_level))
+        note_hangups()
+        run_worker(replace(session.configuration, watch=watch), session.redis_url, chosen, name, set_log_level(log_level))
 
 
 def flower(

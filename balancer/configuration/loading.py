@@ -26,7 +26,7 @@ from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import AUTO, ModelRoutes
 
-__all__ = ["dump_configuration", "load_configuration"]
+__all__ = ["dump_configuration", "endpoint_settings", "load_configuration"]
 
 SHORTEST_API_KEY = 16
 """Characters of a key in ROADBALANCER_API_KEYS."""
@@ -76,7 +76,8 @@ def load_configuration(
         given["chat"] = {**in_file, **chat} if isinstance(in_file, dict) else in_file
         variables |= {f"chat.{key}": CHAT_VARIABLES[key] for key in chat}
     named = endpoints_from if endpoints else "environment"
-    return _build(read, given, variables, str(source or "environment"), named, _api_keys(env))
+    built = _build(read, given, variables, str(source or "environment"), named, _api_keys(env))
+    return replace(built, source=str(source or ""))
 
 
 def _api_keys(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -177,7 +178,7 @@ def _endpoints(entries: Sequence[EndpointEntry], source: str) -> tuple[Endpoint,
 
 def dump_configuration(configuration: Configuration) -> str:
     """Return a configuration as the YAML that `load_configuration` reads. It holds the keys: keep it private."""
-    endpoints = [_endpoint_settings(endpoint) for endpoint in configuration.endpoints]
+    endpoints = [endpoint_settings(endpoint) for endpoint in configuration.endpoints]
     settings = {
         "strategy": str(configuration.strategy),
         "timeout": configuration.timeout,
@@ -198,7 +199,8 @@ def dump_configuration(configuration: Configuration) -> str:
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def _endpoint_settings(endpoint: Endpoint) -> dict[str, Any]:
+def endpoint_settings(endpoint: Endpoint) -> dict[str, Any]:
+    """Return an endpoint as the entry of `endpoints` that makes it. It holds the key: keep it private."""
     settings = {name: value for name, value in asdict(endpoint).items() if value not in (None, {}, "")}
     if endpoint.price is not None:
         settings["price"] = {name: value for name, value in asdict(endpoint.price).items() if value is not None}

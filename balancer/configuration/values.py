@@ -1,6 +1,6 @@
 """The validated configuration as frozen dataclasses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from balancer.endpoint import Endpoint
 from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
@@ -45,7 +45,8 @@ class Configuration:
 
     `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. With `prefix_affinity`, the gateway
     keeps chats that begin alike at one endpoint. `notes` say what stands in a file of LiteLLM's, but can't be honoured: each with
-    its path and the reason.
+    its path and the reason. `source` is the file that it was read from, "" if there was none; with `watch`, it is read again when
+    that changes, and not after SIGHUP only.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -65,3 +66,5 @@ class Configuration:
     chat: ChatDefaults = ChatDefaults()
     cache: CacheSettings | None = None
     notes: tuple[str, ...] = ()
+    source: str = field(default="", compare=False)
+    watch: bool = field(default=False, compare=False)

@@ -9,7 +9,7 @@ import yaml
 
 from balancer.errors import ConfigurationError
 
-__all__ = ["read_yaml"]
+__all__ = ["fill_variables", "read_yaml"]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -28,7 +28,7 @@ def read_yaml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigurationError(str(path), "", "must be a mapping of keys, such as `endpoints:`")
-    settings: dict[str, Any] = _fill_variables(content, env, str(path), "")
+    settings: dict[str, Any] = fill_variables(content, env, str(path), "")
     return settings
 
 
@@ -52,12 +52,12 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else str(problem)
 
 
-def _fill_variables(value: Any, env: Mapping[str, str], source: str, path: str) -> Any:
+def fill_variables(value: Any, env: Mapping[str, str], source: str, path: str) -> Any:
     """Replace `${NAME}` in every string by the variable's value; a variable that isn't set is an error."""
     if isinstance(value, dict):
-        return {k: _fill_variables(v, env, source, f"{path}.{k}" if path else str(k)) for k, v in value.items()}
+        return {k: fill_variables(v, env, source, f"{path}.{k}" if path else str(k)) for k, v in value.items()}
     if isinstance(value, list):
-        return [_fill_variables(v, env, source, f"{path}[{i}]") for i, v in enumerate(value)]
+        return [fill_variables(v, env, source, f"{path}[{i}]") for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
 

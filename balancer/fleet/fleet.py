@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -76,6 +76,8 @@ class Fleet:
         self._connections = {e.name: EndpointConnection(e, adapter_for(e.provider)) for e in endpoints}
         self._asked: dict[str, asyncio.Lock] = {}
         self.endpoints = {e.name: e for e in endpoints}
+        self.draining: set[str] = set()
+        """Endpoints that get nothing more; what is in flight there may end."""
         self.catalog = ModelCatalog(self.endpoints, routes)
         self.prober = Prober(self.endpoints, self._connections, self._client, state, self.catalog, timeout)
         self._watch = Watch(self.prober)
@@ -321,11 +323,19 @@ class Fleet:
     def remove(self, endpoint: str) -> None:
         """Use an endpoint no more. Its requests in flight end as they do."""
         del self.endpoints[endpoint]
+        self.draining.discard(endpoint)
         self.prober.queued.pop(endpoint, None)
         self.limits.remove(endpoint)
         self.slots.remove(endpoint)
         self.health.remove(endpoint)
         self.rate_limits.remove(endpoint)
+
+    def drain(self, endpoints: Collection[str]) -> None:
+        """Let these endpoints, and no others, get nothing more."""
+        for name in set(endpoints) - self.draining:
+            self.slots.turn_away(name)
+        self.draining.clear()  # the object stays: others look at it
+        self.draining.update(endpoints)
 
     def is_tried_out(self, endpoint: str) -> bool:
         """Whether requests find out now whether an endpoint that was failing is well again."""

@@ -121,6 +121,7 @@ class Dispatcher:
         opened, in_batches = found[: len(names)], dict(zip(names, found[len(names) :], strict=True))
         version = turns.pop(b"version", b"0").decode()
         served, workers = _served(serving)
+        served = {name for name in served & set(names) if name in self._fleet.endpoints and name not in self._fleet.draining}
         loads = [
             self._load(n, lines, turns.get(keys.busy_since(n).encode()))
             for n, lines in zip(names, opened, strict=True)

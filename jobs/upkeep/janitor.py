@@ -15,13 +15,15 @@ from balancer.configuration import HealthCheck
 from balancer.fleet.fleet import Fleet
 from balancer.state.health import Circuit
 from balancer.state.redis_connection import AsyncRedis
+from balancer.state.slots.shared import requests_in_flight
 from jobs import keys
 from jobs.dispatch.dispatcher import Dispatcher
 from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE, ShardTable
 from jobs.dispatch.presence import GONE_AFTER, Roll
 from jobs.dispatch.queueing import queue_name
 from jobs.errors import JobError
-from jobs.records import Job, plain_endpoint
+from jobs.fleet_changes import FleetChanges
+from jobs.records import Job, as_batch, plain_endpoint
 from jobs.results.endings import Endings
 from jobs.states import PauseReason, ShardState
 from jobs.storage.job_store import JobStore, job_scripts
@@ -58,6 +60,7 @@ class Janitor:
         sweep: Sweep,
         dispatcher: Dispatcher,
         health_check: HealthCheck,
+        changes: FleetChanges,
     ) -> None:
         self._office = Lock(job_scripts(redis), keys.JANITOR, process, OFFICE_LEASE)
         self._redis = redis
@@ -67,8 +70,9 @@ class Janitor:
         self._endings = endings
         self._sweep = sweep
         self._dispatcher = dispatcher
+        self._changes = changes
         self._health_check = health_check
-        self._checked_at = dict.fromkeys(fleet.endpoints, 0.0)
+        self._checked_at: dict[str, float] = {}
         self._checks: set[asyncio.Task[None]] = set()
         self._roll = Roll(redis)
         self._wait_until = 0.0
@@ -102,7 +106,7 @@ class Janitor:
         await self._office.release()
 
     async def _round(self) -> None:
-        await self._each(self._take_back, self._end_and_expire, self._sweep.run)
+        await self._each(self._take_back, self._end_and_expire, self._sweep.run, self._remove_drained)
         self._start_checks()
         await self._fleet.refresh_models()
         await self._dispatcher.run()
@@ -186,6 +190,19 @@ class Janitor:
             return False
         return int(await self._redis.llen(queue_name(endpoint))) >= waiting[endpoint]
 
+    async def _remove_drained(self) -> None:
+        """Remove the endpoints that are to leave and have nothing in flight any more."""
+        for name, change in (await self._changes.read()).items():
+            if change.leaves and name in self._fleet.endpoints and await self._is_idle(name):
+                log.info("endpoint %s is drained, and removed", name)
+                await self._changes.remove(name)
+
+    async def _is_idle(self, endpoint: str) -> bool:
+        """Whether nothing is in flight at an endpoint, and nothing of what it has been given as batches is left."""
+        return not await requests_in_flight(self._redis, endpoint) and not await self._redis.hlen(
+            keys.open_lines(as_batch(endpoint))
+        )
+
     async def _end_and_expire(self) -> None:
         for job in await self._jobs.unfinished():
             await self._end_or_expire(job)
@@ -216,7 +233,7 @@ class Janitor:
         for name in self._fleet.endpoints:
             healthy = self._fleet.health[name].circuit is Circuit.CLOSED
             every = self._health_check.interval if healthy else min(FAILING_CHECK_EVERY, self._health_check.interval)
-            if now - self._checked_at[name] >= every:
+            if now - self._checked_at.get(name, 0.0) >= every:
                 self._checked_at[name] = now
                 task = asyncio.create_task(self._check(name))
                 self._checks.add(task)

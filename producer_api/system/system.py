@@ -5,7 +5,7 @@ import time
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from jobs.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
+from jobs.overview import endpoint_states, jobs_by_status, serving_workers
 from producer_api.context import Api, ApiContext
 from producer_api.http.errors import UNAVAILABLE, ApiError, Problem
 from producer_api.http.openapi import errors
@@ -28,37 +28,6 @@ class Readiness(BaseModel):
     """The server can take requests."""
 
     status: str = "ready"
-
-
-class EndpointObject(BaseModel):
-    """One endpoint. `latency` is the moving average in seconds; `in_flight` counts requests of all processes, `open_lines` what
-    it has been given and not finished, `queued` the shards that wait in its queue; `limited_by` says what has set a
-    `max_concurrency` that finds itself (null for a number); `ok` and `failed` count requests."""
-
-    name: str
-    url: str
-    provider: str
-    models: list[str]
-    weight: float
-    priority: int
-    circuit: str
-    usable: bool
-    in_flight: int
-    max_concurrency: int
-    limited_by: str | None
-    open_lines: int
-    queued: int
-    latency: float | None
-    ok: int
-    failed: int
-    last_error: str | None
-
-
-class EndpointList(BaseModel):
-    """The fleet."""
-
-    object: str = "list"
-    data: list[EndpointObject]
 
 
 class WorkerObject(BaseModel):
@@ -107,13 +76,6 @@ async def ready(api: Api) -> Readiness:
     return Readiness()
 
 
-@router.get("/endpoints", summary="The fleet: health, load and errors of every endpoint")
-async def list_endpoints(api: Api) -> EndpointList:
-    """Return every endpoint as all processes see it."""
-    await api.node.fleet.refresh_models()
-    return EndpointList(data=[_endpoint(api, state) for state in await endpoint_states(api.node)])
-
-
 @router.get("/system/info", summary="Versions, workers, and jobs by status")
 async def system_info(api: Api) -> SystemInfo:
     """Return what an operator asks first."""
@@ -133,30 +95,6 @@ async def system_info(api: Api) -> SystemInfo:
     )
 
 
-def _endpoint(api: ApiContext, state: EndpointState) -> EndpointObject:
-    endpoint, seen = api.node.fleet.endpoints[state.name], state.health
-    served = api.node.fleet.catalog.models()
-    return EndpointObject(
-        name=endpoint.name,
-        url=_without_credentials(endpoint.url),
-        provider=endpoint.provider,
-        models=sorted(model for model, names in served.items() if endpoint.name in names),
-        weight=endpoint.weight,
-        priority=endpoint.priority,
-        circuit=seen.circuit,
-        usable=seen.usable,
-        in_flight=state.in_flight,
-        max_concurrency=state.limit.value,
-        limited_by=state.limit.limited_by,
-        open_lines=state.open_lines,
-        queued=state.queued,
-        latency=seen.latency,
-        ok=seen.completed,
-        failed=seen.failed,
-        last_error=seen.last_error or None,
-    )
-
-
 async def _redis(api: ApiContext) -> RedisObject:
     info = await api.node.redis.info()
     server = str(info.get("server_name", "redis"))
@@ -166,9 +104,3 @@ async def _redis(api: ApiContext) -> RedisObject:
         used_memory=int(info["used_memory"]),
         max_memory=int(info.get("maxmemory", 0)) or None,
     )
-
-
-def _without_credentials(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from balancer.endpoint import AutoConcurrency, Endpoint
 from balancer.runtime.periodic import Periodic
 from balancer.state import keys
+from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Call, Scripts
 from balancer.state.slots.fair_queue import ONE_FLOW, FairQueue, Flow
 
@@ -52,6 +53,12 @@ def in_flight(entry: bytes, now: float) -> int:
     """Read the requests in flight of one process's entry in the slots hash; none if its lease is over at `now` (s)."""
     _, _, expires, in_use, *_ = entry.split(b":")
     return int(in_use) if int(expires) > now * 1000 else 0
+
+
+async def requests_in_flight(redis: AsyncRedis, endpoint: str) -> int:
+    """Return the requests in flight at an endpoint, of all processes together."""
+    now = time.time()
+    return sum(in_flight(entry, now) for entry in await redis.hvals(keys.slots(endpoint)))
 
 
 class SharedSlots:

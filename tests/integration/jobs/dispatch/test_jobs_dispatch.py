@@ -20,6 +20,7 @@ from jobs.dispatch.dispatcher import Dispatcher, announce_serving
 from jobs.dispatch.lease_table import QUEUE_LEASE
 from jobs.dispatch.queueing import queue_name
 from jobs.errors import QueueUnavailable
+from jobs.fleet_changes import FleetChanges
 from jobs.intake.files import Upload
 from jobs.records import FileRecord, Job, Shard
 from jobs.results.endings import Endings
@@ -54,7 +55,7 @@ class House:
         self.sweep = Sweep(bench.redis, bench.jobs, bench.files, bench.objects)
         self.janitor = Janitor(
             process, bench.redis, self.fleet, bench.jobs, bench.table, self.endings, self.sweep, self.dispatcher,
-            HealthCheck(enabled=False),
+            HealthCheck(enabled=False), FleetChanges(bench.redis, tuple(endpoints)),
         )  # fmt: skip
 
     async def end_and_expire(self) -> None:
