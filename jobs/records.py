@@ -152,7 +152,7 @@ class Job:
     they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
     `checks` is what its answers have to pass (see jobs.checks). Answers of other jobs that are not older than `cache` seconds are
     used (0: none are). `price_class` is how its lines are processed, "" for each endpoint's own; `no_batches` is why they
-    are not handed in as batches any more.
+    are not handed in as batches any more. Its lines are sent to no others than its `endpoints` (empty: to any).
 
     In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
     result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
@@ -186,6 +186,7 @@ class Job:
     cache: int = 0
     price_class: str = ""
     no_batches: str = ""
+    endpoints: tuple[str, ...] = ()
     paused: PauseReason | None = None
     waiting: Waiting | None = None
     shares: dict[str, int] = field(default_factory=dict)
@@ -267,6 +268,7 @@ class Job:
             cache=count("cache"),
             price_class=fields.get("price_class", ""),
             no_batches=fields.get("no_batches", ""),
+            endpoints=tuple(orjson.loads(fields.get("endpoints") or "[]")),
             paused=PauseReason(fields["paused"]) if fields.get("paused") else None,
             waiting=Waiting.from_json(fields["waiting"]) if fields.get("waiting") and not fields.get("paused") else None,
             shares={name.removeprefix("at:"): int(lines) for name, lines in fields.items() if name.startswith("at:")},

@@ -1,8 +1,11 @@
 """The job service: submit, watch, read and cancel jobs."""
 
 import re
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
+
+import orjson
 
 from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
@@ -116,8 +119,7 @@ class JobService:
         _check_metadata(request.metadata)
         if request.background and request.priority:
             raise InvalidRequest("a background job has no priority: it takes only what no other job wants", "priority")
-        if abs(request.priority) > MAX_PRIORITY:
-            raise InvalidRequest(f"priority must lie between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority")
+        _check_priority(request.priority)
         _check_choices(request)
         if request.path not in PATHS:
             raise InvalidRequest(f"endpoint must be {' or '.join(PATHS)}", "endpoint", "invalid_value")
@@ -199,6 +201,51 @@ class JobService:
         await self.dispatcher.run()
         return job
 
+    async def steer(
+        self,
+        job_id: str,
+        held: bool | None = None,
+        priority: int | None = None,
+        window: str | None = None,
+        endpoints: Sequence[str] | None = None,
+    ) -> Job:
+        """Change how a job in progress is worked on; what is None stays. `held` pauses it, or lets it go on; `window` is how long
+        it may take from when it was made; its lines are sent to no others than `endpoints` (empty: to any).
+
+        Raises NotFound, and InvalidRequest for what can't be, or if the job is not in progress any more.
+        """
+        fields: dict[str, str | int] = {}
+        if held is not None:
+            fields["held"] = "1" if held else ""
+        if priority is not None:
+            _check_priority(priority)
+            fields["priority"] = priority
+        if window is not None:
+            job = await self.jobs.get(job_id)
+            ends = job.times.get("in_progress_at", job.created_at) + int(parse_window(window))
+            if ends <= time.time():
+                raise InvalidRequest(f"{window} from its beginning is over already", "completion_window", "invalid_value")
+            fields |= {"window": window, "expires_at": ends}
+        if endpoints is not None:
+            await self._check_endpoints(await self.jobs.get(job_id), endpoints)
+            fields["endpoints"] = orjson.dumps(list(endpoints)).decode() if endpoints else ""
+        job = await self.jobs.steer(job_id, fields)
+        await self.dispatcher.run()
+        return job
+
+    async def _check_endpoints(self, job: Job, endpoints: Sequence[str]) -> None:
+        """Raise InvalidRequest if there is no such endpoint, or if one of the job's models would be served by none."""
+        for name in endpoints:
+            if name not in self._fleet.endpoints:
+                known = ", ".join(self._fleet.endpoints) or "none"
+                raise InvalidRequest(f"there is no endpoint {name!r} (there are {known})", "endpoints", "invalid_value")
+        await self._fleet.refresh_models()
+        for model in job.asked_models:
+            if endpoints and not set(endpoints) & set(self._fleet.catalog.serving(model or None)):
+                raise InvalidRequest(
+                    f"none of these serves {model or 'requests without a model'}", "endpoints", "model_not_found"
+                )
+
     async def end_canary(self, job_id: str) -> Job:
         """Let a job that is paused after its canary go on. Raises NotFound, InvalidRequest."""
         job = await self.jobs.end_canary(job_id)
@@ -275,6 +322,11 @@ class JobService:
             if model and not self._fleet.catalog.serving(model)
         ]
         return tuple(errors)
+
+
+def _check_priority(priority: int) -> None:
+    if abs(priority) > MAX_PRIORITY:
+        raise InvalidRequest(f"priority must lie between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority")
 
 
 def _check_choices(request: JobRequest) -> None:

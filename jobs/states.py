@@ -30,6 +30,8 @@ FINAL = frozenset({JobStatus.FAILED, JobStatus.COMPLETED, JobStatus.EXPIRED, Job
 class PauseReason(StrEnum):
     """Why no lines of a job in progress are begun for now."""
 
+    HELD = "held"
+    """Someone has paused it."""
     MAX_COST = "max_cost"
     """What it has cost has reached its cap; a higher cap lets it go on."""
     CANARY = "canary"

@@ -128,6 +128,7 @@ class LineSender:
         self._hedging = context.hedging
         self._may_hedge = job.max_cost is None
         self._price_class = job.price_class
+        self._only = frozenset(job.endpoints)
         window = job.expires_at - job.times.get("in_progress_at", job.created_at)
         self._flex_until = 0.0 if job.is_urgent else job.expires_at - min(LAST_OF_WINDOW, window / 3)
         self._checks = checks_of(job.checks) if job.checks else None
@@ -174,10 +175,13 @@ class LineSender:
     def _option(self, name: str, model: str | None, position: int) -> Option | None:
         fleet = self._fleet
         endpoint = fleet.endpoints.get(name)
-        if endpoint is None or name in fleet.draining or not fleet.catalog.serves(name, model):
+        if endpoint is None or not self._may_be_sent_to(name) or not fleet.catalog.serves(name, model):
             return None
         limit = fleet.limits[name].value
         return Option(endpoint, fleet.health[name], fleet.slots.load(name), model, position, fleet.slots.in_use(name), limit)
+
+    def _may_be_sent_to(self, endpoint: str) -> bool:
+        return endpoint not in self._fleet.draining and (not self._only or endpoint in self._only)
 
     def _lets_others_try(self, line: Line, target: Target) -> bool:
         """Whether a line stands back for a while from an endpoint that is being tried out: one that has failed there before may

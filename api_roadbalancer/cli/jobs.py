@@ -36,7 +36,6 @@ from api_roadbalancer.progress import (
     lateness,
     spent,
     state_of,
-    waiting_because,
 )
 from api_roadbalancer.session import NoStore
 from jobs.cost.projection import project
@@ -50,9 +49,10 @@ from jobs.records import Job
 from jobs.results.verify import verify_job
 from jobs.rounds.retry import RetrySelection
 from jobs.service import JobRequest
-from jobs.states import JobStatus
+from jobs.states import JobStatus, PauseReason
+from jobs.why import why_now
 
-__all__ = ["cancel", "list_jobs", "resume", "retry", "status", "submit", "verify"]
+__all__ = ["cancel", "change", "list_jobs", "pause", "resume", "retry", "status", "submit", "verify", "why"]
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a job that is watched."""
@@ -144,7 +144,7 @@ def status(
     """Show how far a job is. Exit code 1 if it has ended and some lines did not complete, 2 if it was refused."""
     console = wide_console()
 
-    async def work(node: Node) -> Job:
+    async def work(node: Node) -> tuple[Job, str]:
         job = await node.service.jobs.get(job_id)
         rate = Rate()
         if watch and not job.is_final:
@@ -153,18 +153,48 @@ def status(
                     live.update(job_view(job, rate(job.ledger.done), await endpoint_states(node), console.width), refresh=True)
                     await asyncio.sleep(LOOK_EVERY)
                     job = await node.service.jobs.get(job_id)
-        return job
+        return job, "" if job.is_final else await why_now(node, job)
 
-    job = with_node(config, work)
+    job, reason = with_node(config, work)
     if as_json:
-        print(json.dumps(_as_dict(job), ensure_ascii=False))
+        print(json.dumps({**_as_dict(job), **({"why": reason} if reason else {})}, ensure_ascii=False))
     else:
         console.print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}", highlight=False, soft_wrap=True)
-        if why := waiting_because(job):
-            console.print(f"  {why}", highlight=False, markup=False, soft_wrap=True)
+        if reason:
+            console.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
         for bad in job.errors:
             console.print(f"  {bad.message}", highlight=False, markup=False)
     sys.exit(exit_code(job) if job.is_final else 0)
+
+
+def why(job_id: JobId, config: Config = None) -> None:
+    """Say in one paragraph what a job is waiting for."""
+
+    async def work(node: Node) -> str:
+        return await why_now(node, await node.service.jobs.get(job_id))
+
+    print(with_node(config, work))
+
+
+def pause(job_id: JobId, config: Config = None) -> None:
+    """Begin no more lines of a job until `resume`. Lines in flight may finish."""
+    job = with_node(config, lambda node: node.service.steer(job_id, held=True))
+    print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")
+
+
+def change(
+    job_id: JobId,
+    config: Config = None,
+    priority: Annotated[int | None, typer.Option(help="Jobs of a higher one go first.")] = None,
+    window: Annotated[str | None, typer.Option(help="How long it may take from when it began: 24h, 30m.")] = None,
+    endpoints: Annotated[str | None, typer.Option(help="Send its lines to these only: names by comma, or `all`.")] = None,
+) -> None:
+    """Change the priority, the window or the endpoints of a job in progress."""
+    names = None if endpoints is None else [] if endpoints == "all" else [each.strip() for each in endpoints.split(",")]
+    if priority is None and window is None and names is None:
+        raise InvalidRequest("say what to change: --priority, --window or --endpoints")
+    job = with_node(config, lambda node: node.service.steer(job_id, None, priority, window, names))
+    print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")
 
 
 def resume(
@@ -173,11 +203,14 @@ def resume(
     max_cost: MaxCost = None,
     no_max_cost: Annotated[bool, typer.Option("--no-max-cost", help="Lift the cap.")] = False,
 ) -> None:
-    """Let a paused job go on: after its canary, or, with another cap on its cost, at its cap."""
+    """Let a paused job go on: one that was paused with `pause`, after its canary, or, with another cap on its cost, at its
+    cap."""
 
     async def work(node: Node) -> Job:
-        has_canary = bool((await node.service.jobs.get(job_id)).canary)
-        if max_cost is None and not no_max_cost and has_canary:
+        job = await node.service.jobs.get(job_id)
+        if max_cost is None and not no_max_cost and job.paused is PauseReason.HELD:
+            return await node.service.steer(job_id, held=False)
+        if max_cost is None and not no_max_cost and job.canary:
             return await node.service.end_canary(job_id)
         if (max_cost is None) is not no_max_cost:
             raise InvalidRequest("say what the job may cost: either --max-cost USD, or --no-max-cost")

@@ -50,7 +50,7 @@ TRIES = 20
 JOB_FIELDS = (
     "status", "cursor", "total", "bytes", "models", "names_no_model", "priority", "in_progress_at", "expires_at", "outlook",
     "completed", "failed", "result_bytes", "canary", "max_cost_nano", "cost_nano", "line_nano", "recorded",
-    "key_rpm", "key_tpm", "price_class", "no_batches", "owner",
+    "key_rpm", "key_tpm", "price_class", "no_batches", "endpoints", "owner",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -258,6 +258,8 @@ class Dispatcher:
         if no_model == b"1":
             wanted.append(None)
         serving = {name for model in wanted for name in self._fleet.catalog.serving(model)}
+        if more[12]:
+            serving &= set(orjson.loads(more[12]))
         need = JobNeed(
             job_id=job_id,
             open_lines=open_lines,

@@ -1,10 +1,10 @@
 -- Pauses a job in progress that may begin no more lines for now, and lets one go on for which that is over. Included by others.
 -- job, ready: keys; id: the job's; day, month: today and this month as the counters of spending name them.
--- Returns the reason: 'max_cost', 'canary', 'key_budget', 'key_revoked', or nil.
+-- Returns the reason: 'held', 'max_cost', 'canary', 'key_budget', 'key_revoked', or nil.
 local function update_pause(job, ready, id, day, month)
   local known = redis.call(
     'HMGET', job, 'status', 'paused', 'max_cost_nano', 'cost_nano', 'completed', 'failed', 'total', 'owner', 'priority', 'turn',
-    'kept', 'repeats', 'canary', 'canary_done')
+    'kept', 'repeats', 'canary', 'canary_done', 'held')
   local function number(text)
     return tonumber(text or 0) or 0
   end
@@ -14,7 +14,9 @@ local function update_pause(job, ready, id, day, month)
   local owner, reason = known[8] or '', nil
   -- With every line finished there is nothing left to pause: the shards need only be closed.
   if number(known[5]) + number(known[6]) < number(known[7]) + number(known[11]) + number(known[12]) then
-    if known[3] and number(known[4]) >= number(known[3]) then
+    if known[15] then
+      reason = 'held'
+    elseif known[3] and number(known[4]) >= number(known[3]) then
       reason = 'max_cost'
     elseif known[13] and number(known[14]) >= number(known[13]) then
       reason = 'canary'

@@ -1,7 +1,7 @@
 """Stores the records of jobs in Redis."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -152,6 +152,19 @@ class JobStore:
         args = (job_id, *spending_periods(time.time()))
         if not await self._scripts.run("end_canary", (keys.job(job_id), keys.READY), args):
             raise InvalidRequest(f"{job.id} has no canary to confirm", "canary", "no_canary")
+        await self.make_durable()
+        return await self.get(job_id)
+
+    async def steer(self, job_id: str, fields: Mapping[str, str | int]) -> Job:
+        """Change fields of a job in progress: see steer.lua. Raises NotFound, and InvalidRequest if it is not in progress any
+        more."""
+        flat = [part for pair in fields.items() for part in pair]
+        args = (job_id, *spending_periods(time.time()), *flat)
+        match await self._scripts.run("steer", (keys.job(job_id), keys.READY), args):
+            case [b"missing"]:
+                raise NotFound("batch", job_id)
+            case [b"ended", status]:
+                raise InvalidRequest(f"{job_id} is {status.decode()}: it can't be changed any more", None, "job_not_in_progress")
         await self.make_durable()
         return await self.get(job_id)
 

@@ -10,6 +10,7 @@ from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary
 from jobs.records import Job
 from jobs.service import JobRequest
+from jobs.why import why_now
 from producer_api.access.callers import CurrentCaller, OwnJob
 from producer_api.context import Api, ApiContext
 from producer_api.http.json_body import JsonRoute
@@ -19,7 +20,7 @@ from producer_api.jobs.idempotency import Idempotency, Repeats
 from producer_api.jobs.inline_input import inline_lines, inline_upload, submit_with_input
 from producer_api.jobs.progress_events import progress_events
 from producer_api.jobs.results import LineQuery, ResultQuery, files_of, next_line, results_of
-from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject, JobRetry
+from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject, JobReason, JobRetry
 
 __all__ = ["retried", "router"]
 
@@ -67,17 +68,35 @@ async def get_job(job: OwnJob) -> JobObject:
     return JobObject.of(job)
 
 
-@router.patch("/{job_id}", summary="Change a job's cap on its cost, or confirm its canary; a paused job goes on")
-async def change_job(job: OwnJob, body: JobChange, api: Api) -> JobObject:
+@router.get("/{job_id}/why", summary="What a job is waiting for, in words")
+async def why_job(job: OwnJob, api: Api) -> JobReason:
+    """Say in one paragraph what keeps a job's lines from being finished, by the facts that dispatch goes by."""
+    return JobReason(why=await why_now(api.node, job))
+
+
+@router.patch("/{job_id}", summary="Pause a job or let it go on; change its cap, priority, window or endpoints")
+async def change_job(job: OwnJob, body: JobChange, api: Api, caller: CurrentCaller) -> JobObject:
     """Set `max_cost` (USD), or lift it (null); a cap that is spent already is refused. `"canary": null` lets a job go on that is
-    paused after its canary."""
+    paused after its canary, `"paused": false` one that was paused with `"paused": true`. Lines in flight may finish."""
     service = api.node.service
-    if not body.model_fields_set:
-        raise InvalidRequest("give max_cost (USD, or null), or canary (null)", "max_cost", "missing_required_parameter")
+    given = body.model_fields_set
+    if not given:
+        fields = ", ".join(JobChange.model_fields)
+        raise InvalidRequest(f"give one of {fields}", "max_cost", "missing_required_parameter")
+    if "priority" in given:
+        caller.check_priority(body.priority)
     if "max_cost" in body.model_fields_set:
         job = await service.limit_cost(job.id, body.max_cost)
     if "canary" in body.model_fields_set:
         job = await service.end_canary(job.id)
+    if given & {"paused", "priority", "completion_window", "endpoints"}:
+        job = await service.steer(
+            job.id,
+            held=body.paused if "paused" in given else None,
+            priority=body.priority if "priority" in given else None,
+            window=body.completion_window if "completion_window" in given else None,
+            endpoints=(body.endpoints or ()) if "endpoints" in given else None,
+        )
     return JobObject.of(job)
 
 

@@ -89,13 +89,24 @@ class JobCreate(BaseModel):
 
 
 class JobChange(BaseModel):
-    """What can be changed of a job in progress: its cap, null for none, and its canary, to null. A job that was paused at its cap
-    or after its canary goes on."""
+    """What can be changed of a job in progress: its cap, null for none, and its canary, to null: a job that was paused at its cap
+    or after its canary goes on. `paused` pauses it, or lets it go on; `priority`; `completion_window`, from when it began; and
+    the `endpoints` that its lines may be sent to, null for any."""
 
     model_config = ConfigDict(extra="forbid")
 
     max_cost: MaxCost | None = None
     canary: None = None
+    paused: bool = False
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
+    completion_window: str = ""
+    endpoints: list[str] | None = Field(default=None, max_length=1_000)
+
+
+class JobReason(BaseModel):
+    """What a job is waiting for."""
+
+    why: str
 
 
 class JobRetry(BaseModel):

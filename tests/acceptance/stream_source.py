@@ -36,6 +36,7 @@ class StreamSource:
         self._flooded_at = 0.0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._all: list[asyncio.StreamWriter] = []
 
     @property
     def open(self) -> int:
@@ -61,12 +62,14 @@ class StreamSource:
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._server
         self._server.close()
-        for writer in self._open:
+        for writer in self._all:
             writer.transport.abort()
-        await self._server.wait_closed()
+        # A transport closes its socket in the loop's next round.
+        await asyncio.gather(*(writer.wait_closed() for writer in self._all), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
+        self._all.append(writer)
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             if head.startswith(b"GET"):

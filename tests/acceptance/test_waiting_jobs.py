@@ -26,7 +26,7 @@ async def test_a_job_whose_endpoint_is_down_or_limits_says_so(cluster: Cluster, 
 
         waiting = await until(waits, what="a reason")
         assert waiting.next_attempt_at is not None and waiting.next_attempt_at - time.time() < 60
-        assert "waiting because" in (said := shell("status", job.id).stdout) and "connection_error" in said
+        assert "is waiting because" in (said := shell("status", job.id).stdout) and "connection_error" in said
         told = HTTP.get(f"{url}/api/v1/jobs/{job.id}").json()["waiting"]
         assert "connection_error" in told["reason"] and isinstance(told["next_attempt_at"], int)
         model.start()

@@ -96,7 +96,7 @@ def test_what_is_no_amount_is_refused(http: httpx.Client, max_cost: Any) -> None
 def test_a_change_names_what_is_changed(http: httpx.Client) -> None:
     job = http.post("/api/v1/jobs", json={"prompts": ["a"], "model": "m"}).json()
     assert error_of(change(http, job["id"]))["code"] == "missing_required_parameter"
-    assert error_of(change(http, job["id"], max_cost=1, priority=3))["code"] == "unknown_parameter"
+    assert error_of(change(http, job["id"], max_cost=1, metadata={}))["code"] == "unknown_parameter"
     assert change(http, "batch_" + "0" * 32, max_cost=1).status_code == 404
 
 
