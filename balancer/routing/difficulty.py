@@ -73,7 +73,7 @@ def points(body: Mapping[str, Any], rules: DifficultyRules) -> dict[str, int]:
 
 
 def _of_form(body: Mapping[str, Any], rules: DifficultyRules) -> dict[str, int]:
-    length = sum(map(_length, _texts(body)))
+    length = sum(_length(text, rules.very_long) for text in _texts(body))
     messages = body.get("messages")
     reasoning = _reasoning(body)
     return {
@@ -109,7 +109,10 @@ def _of_own_words(text: str, words: Mapping[str, int]) -> int:
     return sum(number for word, number in words.items() if word in searched)
 
 
-def _length(text: str) -> int:
+def _length(text: str, enough: int) -> int:
+    """Return the length of a text; of one with `enough` characters that is known without looking at them."""
+    if len(text) >= enough:
+        return len(text)
     # A character of Korean, Chinese or Japanese is three bytes, and says about as much as two or three Latin letters.
     return len(text) if text.isascii() else (len(text) + len(text.encode("utf-8", "surrogatepass"))) // 2
 
