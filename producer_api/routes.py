@@ -6,6 +6,7 @@ import functools
 from fastapi import APIRouter, Depends
 from starlette.routing import BaseRoute
 
+from producer_api.access import keys
 from producer_api.access.callers import admin_only
 from producer_api.files import batches, files
 from producer_api.files.wire import ErrorEnvelope
@@ -39,6 +40,7 @@ def all_routes() -> tuple[BaseRoute, ...]:
     ours.include_router(jobs.router)
     ours.include_router(system.router, dependencies=[Depends(admin_only)])
     ours.include_router(fleet.router, dependencies=[Depends(admin_only)])
+    ours.include_router(keys.router, dependencies=[Depends(admin_only)])
     ours.include_router(sessions.router)
     ours.include_router(usage.router)
     api.include_router(ours)

@@ -4,8 +4,9 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
@@ -62,6 +63,45 @@ def list_keys(config: Config = None) -> None:
         # Names come from people: nothing in them is markup.
         table.add_row(*map(Text, cells))
     wide_console().print(table)
+
+
+@app.command()
+def rotate(
+    wanted: Annotated[str, typer.Argument(metavar="ID|NAME")],
+    config: Config = None,
+    overlap: Annotated[str, typer.Option(help="How long the old secret goes on: a number and s, m, h, d or w.")] = "1d",
+) -> None:
+    """Give a key another secret, which is printed once; the old one goes on for a while."""
+    record, secret = _with_store(config, lambda store: store.rotate(wanted, _lifetime(overlap)))
+    print(f"{record.id} ({record.name}); the old secret ends in {overlap}, the new one is shown this once only:", file=sys.stderr)
+    print(secret)
+
+
+@app.command()
+def limit(
+    wanted: Annotated[str, typer.Argument(metavar="ID|NAME")],
+    config: Config = None,
+    models: Annotated[str | None, typer.Option(help="Only these models: names by comma, or `all`.")] = None,
+    rpm: Annotated[int | None, typer.Option(help="Requests per minute; 0 lifts it, as for the others.")] = None,
+    tpm: Annotated[int | None, typer.Option(help="Tokens per minute.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
+    budget_day: Annotated[float | None, typer.Option(help="USD per day (UTC).")] = None,
+    budget_month: Annotated[float | None, typer.Option(help="USD per month (UTC).")] = None,
+    max_jobs: Annotated[int | None, typer.Option(help="Unfinished jobs at once.")] = None,
+) -> None:
+    """Change what a key may do; its secret stays. What is not given stays as it is."""
+    names = None if models is None else [] if models == "all" else [part.strip() for part in models.split(",") if part.strip()]
+    given: dict[str, Any] = {"rpm": rpm, "tpm": tpm, "parallel": parallel, "jobs": max_jobs}
+    given |= {"budget_day": budget_day, "budget_month": budget_month}
+
+    async def work(store: KeyStore) -> KeyRecord:
+        record = next((each for each in await store.all() if wanted in (each.id, each.name)), None)
+        before = record.limits if record else Limits()
+        limits = replace(before, **{name: value or None for name, value in given.items() if value is not None})
+        return await store.change(wanted, limits, names)
+
+    record = _with_store(config, work)
+    print(f"{record.id} ({record.name}): {_limits(record)}; models: {', '.join(record.models) or 'all'}")
 
 
 @app.command()

@@ -53,7 +53,8 @@ UNLIMITED = Limits()
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """One virtual key. Times are seconds since the epoch; `models` are the names it may ask for, empty for all of them."""
+    """One virtual key. Times are seconds since the epoch; `models` are the names it may ask for, empty for all of them.
+    A secret that was replaced has a record of its own until it expires, which is `retired`."""
 
     id: str
     name: str
@@ -64,6 +65,7 @@ class KeyRecord:
     limits: Limits = field(default_factory=Limits)
     admin: bool = False
     revoked: bool = False
+    retired: bool = False
 
     def lives(self, now: float) -> bool:
         """Whether the key opens anything at `now` (s)."""

@@ -1,6 +1,7 @@
 """Stores virtual keys in Redis, by the digests of their secrets."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from balancer.state.redis_connection import AsyncRedis
@@ -59,25 +60,62 @@ class KeyStore:
         return KeyRecord.from_json(text) if text else None
 
     async def all(self) -> list[KeyRecord]:
-        """Return all keys, those too that are revoked or expired, oldest first."""
-        records = [KeyRecord.from_json(text) for text in await self._redis.hvals(redis_keys.KEYS)]
+        """Return all keys, those too that are revoked or expired, oldest first. Secrets that were replaced are not among them."""
+        records = [record for record in await self._records() if not record.retired]
         return sorted(records, key=lambda record: (record.created_at, record.name))
+
+    async def _records(self) -> list[KeyRecord]:
+        return [KeyRecord.from_json(text) for text in await self._redis.hvals(redis_keys.KEYS)]
 
     async def exist(self) -> bool:
         """Whether any key was ever made. Revoked ones count: taking the last key away must not open the door to all."""
         return bool(await self._redis.exists(redis_keys.KEYS))
 
-    async def revoke(self, wanted: str) -> KeyRecord:
-        """Revoke the key with this id or name and return it. Raises NoSuchKey."""
-        in_use = [record for record in await self.all() if not record.revoked]
-        found = [record for record in in_use if wanted in (record.id, record.name)]
+    async def change(self, wanted: str, limits: Limits | None = None, models: Sequence[str] | None = None) -> KeyRecord:
+        """Give the key with this id or name other limits, or models; its secret stays. Raises NoSuchKey."""
+        record = await self._in_use(wanted)
+        changed = replace(
+            record,
+            limits=record.limits if limits is None else limits,
+            models=record.models if models is None else tuple(models),
+        )
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(redis_keys.KEYS, changed.digest, changed.to_json())
+            pipe.hdel(redis_keys.budgets(changed.id), "day", "month")
+            await pipe.execute()
+        await self.announce_budgets(changed)
+        await make_durable(self._redis)
+        return changed
+
+    async def rotate(self, wanted: str, overlap: float) -> tuple[KeyRecord, str]:
+        """Give the key with this id or name another secret, and return both; the old one goes on for `overlap` seconds. What
+        belongs to the key stays. Raises NoSuchKey."""
+        record, secret, now = await self._in_use(wanted), new_secret(), int(time.time())
+        rotated = replace(record, digest=digest_of(secret))
+        ends = now + int(overlap)
+        old = replace(record, retired=True, expires_at=ends if record.expires_at is None else min(ends, record.expires_at))
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(redis_keys.KEYS, rotated.digest, rotated.to_json())
+            pipe.hset(redis_keys.KEYS, old.digest, old.to_json())
+            await pipe.execute()
+        await make_durable(self._redis)
+        return rotated, secret
+
+    async def _in_use(self, wanted: str) -> KeyRecord:
+        found = [record for record in await self.all() if not record.revoked and wanted in (record.id, record.name)]
         # A name may look like another key's id: the id is meant.
         record = next((r for r in found if r.id == wanted), found[0] if found else None)
         if record is None:
             raise NoSuchKey(wanted)
-        revoked = replace(record, revoked=True)
+        return record
+
+    async def revoke(self, wanted: str) -> KeyRecord:
+        """Revoke the key with this id or name, with the secrets that were replaced, and return it. Raises NoSuchKey."""
+        revoked = replace(await self._in_use(wanted), revoked=True)
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(redis_keys.KEYS, revoked.digest, revoked.to_json())
+            for record in await self._records():
+                if record.id == revoked.id:
+                    pipe.hset(redis_keys.KEYS, record.digest, replace(record, revoked=True).to_json())
             pipe.hdel(redis_keys.NAMES, revoked.name)
             pipe.hset(redis_keys.budgets(revoked.id), "revoked", 1)
             await pipe.execute()
