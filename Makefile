@@ -12,7 +12,7 @@ CLIENTS := tests/clients/.venv
 FRAMEWORKS := tests/frameworks/.venv
 LLAMAINDEX := tests/frameworks/.venv-llamaindex
 
-.PHONY: unit setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients lock clean
+.PHONY: unit setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients test-console lock clean
 
 setup: $(VENV)/.ready
 
@@ -64,6 +64,14 @@ test-endurance: $(VENV)/.dev
 # started with `--runner pooling`: VLLM_POOLING_URL=http://host:8000/v1
 test-vllm: $(VENV)/.dev
 	VLLM_URLS=$(VLLM_URLS) VLLM_POOLING_URL=$(VLLM_POOLING_URL) $(BIN)/python -m pytest -q tests/vllm
+
+# The console in a real Chromium (Debian's package, or the one that CHROMIUM names). Pictures: make test-console CONSOLE_PICTURES=docs/pictures
+test-console: $(VENV)/.console
+	CONSOLE_PICTURES=$(CONSOLE_PICTURES) $(BIN)/python -m pytest -q tests/console
+
+$(VENV)/.console: tests/console/requirements.txt $(VENV)/.dev
+	$(BIN)/python -m pip --disable-pip-version-check --quiet install -r tests/console/requirements.txt
+	touch $@
 
 # LiteLLM's proxy with examples/litellm/config.yaml, and the handler in a program, against a LaaS on loopback. LiteLLM can't share an
 # environment with the newest openai SDK, so it has its own; the LaaS runs in the project's.

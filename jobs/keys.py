@@ -2,7 +2,8 @@
 
 __all__ = [
     "FILES", "FLEET", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED", "buffer", "busy_since",
-    "file", "files_of", "finalizer", "histories", "job", "jobs_of", "open_lines", "open_shards", "recorded", "returned", "shard",
+    "file", "files_of", "finalizer", "histories", "history",
+    "job", "jobs_of", "open_lines", "open_shards", "recorded", "returned", "shard",
     "shard_member",
 ]  # fmt: skip
 
@@ -81,6 +82,11 @@ def busy_since(endpoint: str) -> str:
 def open_lines(endpoint: str) -> str:
     """Hash of shard -> lines of it that are not finished: what an endpoint has been given."""
     return f"rb:endpoint:{endpoint}:open"
+
+
+def history(endpoint: str) -> str:
+    """List of the samples of an endpoint's last hour, newest first (see jobs.upkeep.history)."""
+    return f"rb:endpoint:{endpoint}:history"
 
 
 def recorded(day: str) -> str:

@@ -11,7 +11,7 @@ from producer_api.access.callers import admin_only
 from producer_api.files import batches, files
 from producer_api.files.wire import ErrorEnvelope
 from producer_api.gateway import chat, kinds, models, sessions
-from producer_api.jobs import jobs
+from producer_api.jobs import estimates, jobs
 from producer_api.messages import batches as message_batches
 from producer_api.messages import routes as messages
 from producer_api.responses import routes as responses
@@ -38,6 +38,7 @@ def all_routes() -> tuple[BaseRoute, ...]:
             api.include_router(module.router, prefix=prefix, include_in_schema=bool(prefix))
     ours = APIRouter(prefix="/api/v1")
     ours.include_router(jobs.router)
+    ours.include_router(estimates.router)
     ours.include_router(system.router, dependencies=[Depends(admin_only)])
     ours.include_router(fleet.router, dependencies=[Depends(admin_only)])
     ours.include_router(keys.router, dependencies=[Depends(admin_only)])

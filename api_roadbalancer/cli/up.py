@@ -99,6 +99,7 @@ def _say_hello(console: Console, session: Session, simulated: bool, api: str, fl
     names = ", ".join(endpoint.name for endpoint in session.configuration.endpoints)
     console.print(f"endpoints  {names}", highlight=False)
     console.print(f"API        http://{api}/v1", highlight=False)
+    console.print(f"console    http://{api}/", highlight=False)
     console.print(f"docs       http://{api}/docs", highlight=False)
     if flower:
         console.print(f"Flower     http://{flower}", highlight=False)

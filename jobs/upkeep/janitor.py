@@ -29,6 +29,7 @@ from jobs.states import PauseReason, ShardState
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.lock import Lock
 from jobs.storage.object_store import ObjectStoreError
+from jobs.upkeep.history import SAMPLE_EVERY, take_samples
 from jobs.upkeep.sweep import Sweep
 
 __all__ = ["Janitor"]
@@ -73,6 +74,7 @@ class Janitor:
         self._changes = changes
         self._health_check = health_check
         self._checked_at: dict[str, float] = {}
+        self._sampled_at = -SAMPLE_EVERY
         self._checks: set[asyncio.Task[None]] = set()
         self._roll = Roll(redis)
         self._wait_until = 0.0
@@ -106,7 +108,7 @@ class Janitor:
         await self._office.release()
 
     async def _round(self) -> None:
-        await self._each(self._take_back, self._end_and_expire, self._sweep.run, self._remove_drained)
+        await self._each(self._take_back, self._end_and_expire, self._sweep.run, self._remove_drained, self._sample)
         self._start_checks()
         await self._fleet.refresh_models()
         await self._dispatcher.run()
@@ -189,6 +191,11 @@ class Janitor:
         if self._fleet.endpoints.get(endpoint) is None or self._fleet.health[endpoint].circuit is Circuit.OPEN:
             return False
         return int(await self._redis.llen(queue_name(endpoint))) >= waiting[endpoint]
+
+    async def _sample(self) -> None:
+        if time.monotonic() - self._sampled_at >= SAMPLE_EVERY:
+            self._sampled_at = time.monotonic()
+            await take_samples(self._redis, self._fleet)
 
     async def _remove_drained(self) -> None:
         """Remove the endpoints that are to leave and have nothing in flight any more."""

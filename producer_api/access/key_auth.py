@@ -16,7 +16,8 @@ __all__ = ["OPEN_PATHS", "KeyAuth"]
 
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/health", "/health/ready"})
 """What may be asked without a key: whether the server lives, whether it can do anything, and what the documentation says."""
-OPEN_FOLDER = "/docs/assets/"
+OPEN_FOLDERS = ("/docs/assets/", "/console/")
+"""Files of the documentation and of the console, which holds nothing by itself."""
 
 _BROWSERS = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode")
 """Headers that tell what a browser is asked for, and by which page."""
@@ -37,7 +38,7 @@ class KeyAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 401 before anything of its body is read."""
-        asked = scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not scope["path"].startswith(OPEN_FOLDER)
+        asked = scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not scope["path"].startswith(OPEN_FOLDERS)
         refused = await _refusal(scope, self._door) if asked else None
         await (refused or self._app)(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""`/docs`: Swagger UI without external resources, and `/`.
+"""`/docs`: Swagger UI without external resources, and `/`: the console for browsers, and for others what there is.
 
 The pages are open to everybody; they hold nothing but what this project's documentation says. Swagger UI comes with
 fastapi-offline.
@@ -8,9 +8,10 @@ from importlib import resources
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from producer_api import console
 from producer_api.http.rendering import JsonBytes
 
 __all__ = ["ASSETS", "DOCS", "OPENAPI", "add_documentation"]
@@ -35,9 +36,9 @@ def add_documentation(app: FastAPI) -> None:
 
     @router.get("/")
     async def begin(request: Request) -> Response:
-        """Send browsers to the documentation, and tell others where what is."""
+        """Show browsers the console, and tell others where what is."""
         if "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse(DOCS)
+            return FileResponse(console.PAGE)
         return JsonBytes(FIRST_STEPS)
 
     @router.get(DOCS)
@@ -52,4 +53,5 @@ def add_documentation(app: FastAPI) -> None:
         )
 
     app.include_router(router)
+    app.mount(console.ASSETS, StaticFiles(directory=console.FOLDER), name="console")
     app.mount(ASSETS, StaticFiles(directory=str(resources.files("fastapi_offline") / "static")), name="documentation")

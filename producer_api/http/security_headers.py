@@ -4,12 +4,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["SecurityHeaders"]
 
-DOCUMENTATION = frozenset({"/docs"})
-"""The page with Swagger UI, which a script in the page starts."""
 DOCUMENTATION_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+"""The page with Swagger UI, which a script in the page starts."""
+CONSOLE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+"""The console's page, which is all of files of its own."""
 POLICY = "default-src 'none'; frame-ancestors 'none'"
 """Should a browser show an answer as a page (a file with a model's words, say), nothing in it runs."""
 
@@ -28,7 +32,7 @@ class SecurityHeaders:
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                added = _RAW_DOCUMENTATION if scope["path"] in DOCUMENTATION else _RAW
+                added = _RAW_BY_PATH.get(scope["path"], _RAW)
                 message["headers"] = [*(pair for pair in message["headers"] if pair[0] not in _NAMES), *added]
             await send(message)
 
@@ -42,7 +46,13 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-_DOCUMENTATION_HEADERS = _HEADERS | {"content-security-policy": DOCUMENTATION_POLICY}
-_RAW = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-_RAW_DOCUMENTATION = [(name.encode(), value.encode()) for name, value in _DOCUMENTATION_HEADERS.items()]
+
+
+def _raw(policy: str) -> list[tuple[bytes, bytes]]:
+    headers = _HEADERS | {"content-security-policy": policy}
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+_RAW = _raw(POLICY)
+_RAW_BY_PATH = {"/docs": _raw(DOCUMENTATION_POLICY), "/": _raw(CONSOLE_POLICY)}
 _NAMES = frozenset(name for name, _ in _RAW)

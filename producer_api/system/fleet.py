@@ -5,15 +5,17 @@ A change is kept in Redis, over the configuration; every process follows it with
 
 import logging
 from collections.abc import Awaitable
+from dataclasses import asdict
 from typing import TypeVar
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from balancer.errors import ConfigurationError
-from jobs.errors import InvalidRequest
+from jobs.errors import InvalidRequest, NotFound
 from jobs.fleet_changes import FleetChanges
 from jobs.overview import EndpointState, endpoint_states
+from jobs.upkeep.history import history_of
 from producer_api.access.callers import CurrentCaller
 from producer_api.context import Api, ApiContext
 from producer_api.http.openapi import errors
@@ -22,7 +24,7 @@ __all__ = ["router"]
 
 T = TypeVar("T")
 
-router = APIRouter(prefix="/endpoints", tags=["system"], responses=errors(401, 403, 500, 503))
+router = APIRouter(prefix="/endpoints", tags=["system"], responses=errors(401, 403, 422, 500, 503))
 log = logging.getLogger(__name__)
 
 
@@ -59,6 +61,25 @@ class EndpointList(BaseModel):
     data: list[EndpointObject]
 
 
+class SampleObject(BaseModel):
+    """An endpoint at one time (s since the epoch): requests in flight and how many may be, requests that were answered and that
+    failed so far, and the moving average of the latency (s)."""
+
+    at: int
+    in_flight: int
+    limit: int
+    ok: int
+    failed: int
+    latency: float | None
+
+
+class EndpointHistory(BaseModel):
+    """Samples, oldest first."""
+
+    object: str = "list"
+    data: list[SampleObject]
+
+
 class EndpointSettings(BaseModel):
     """An entry of `endpoints` in the configuration file: `url` or `provider`, and whatever else it may have there. Texts may have
     `${NAME}`, which each process reads from its environment; `api_key` has to be one of these."""
@@ -83,6 +104,14 @@ async def list_endpoints(api: Api) -> EndpointList:
     """Return every endpoint as all processes see it."""
     await api.node.fleet.refresh_models()
     return EndpointList(data=[_endpoint(api, state) for state in await endpoint_states(api.node)])
+
+
+@router.get("/{name}/history", summary="An endpoint's last hour", responses=errors(404))
+async def endpoint_history(name: str, api: Api) -> EndpointHistory:
+    """Return samples of an endpoint's last hour, oldest first."""
+    if name not in api.node.fleet.endpoints:
+        raise NotFound("endpoint", name)
+    return EndpointHistory(data=[SampleObject(**asdict(sample)) for sample in await history_of(api.node.redis, name)])
 
 
 @router.post("", summary="Add an endpoint", status_code=201, responses=errors(400))

@@ -63,7 +63,8 @@ class StreamSource:
         assert self._server
         self._server.close()
         for writer in self._all:
-            writer.transport.abort()
+            if not writer.transport.is_closing():
+                writer.transport.abort()
         # A transport closes its socket in the loop's next round.
         await asyncio.gather(*(writer.wait_closed() for writer in self._all), return_exceptions=True)
 
