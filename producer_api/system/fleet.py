@@ -164,6 +164,8 @@ async def _one(api: ApiContext, name: str) -> EndpointObject:
     """Return an endpoint as this process sees it after a change."""
     await api.node.follower.look()
     states = {state.name: state for state in await endpoint_states(api.node)}
+    if name not in states:
+        raise NotFound("endpoint", name)
     return _endpoint(api, states[name])
 
 

@@ -69,6 +69,7 @@ async def test_what_can_not_be_used_is_refused(http: httpx.Client, node: Node, s
     [
         ("nine", {"weight": 2}, 404),
         ("nine", {"draining": True}, 404),
+        ("nine", {"draining": None}, 404),
         ("one", {}, 400),
         ("one", {"weight": -1}, 400),
         ("one", {"name": "other"}, 400),
