@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class FleetChanges:
-    """Reads and writes the changes; `configured` is what this process's configuration says."""
+    """Reads and writes the changes; `configured` are the endpoints of this process's configuration."""
 
     def __init__(self, redis: AsyncRedis, configured: tuple[Endpoint, ...]) -> None:
         self._redis = redis
@@ -94,7 +94,7 @@ class FleetChanges:
 
 
 class FleetFollower:
-    """Keeps a process's fleet as its configuration and the changes say. `start` it, and `aclose` it. `on_change` is called after
+    """Applies the configuration and the changes to a process's fleet. `start` it, and `aclose` it. `on_change` is called after
     each change.
 
     The configuration's file is read again after SIGHUP, and when it has changed if it is watched; one that can't be used changes
@@ -120,7 +120,7 @@ class FleetFollower:
         await self._looking.aclose()
 
     async def look(self) -> None:
-        """Read the changes, and make the fleet what they say. Raises RedisError."""
+        """Read the changes, and apply them. Raises RedisError."""
         before = self._configured
         if self._rereading.is_due():
             await asyncio.to_thread(self._read_again)

@@ -1,4 +1,4 @@
-"""Says in one paragraph what a job is waiting for, by the facts that dispatch goes by."""
+"""Explains in one paragraph what a job is waiting for, by the facts that dispatch goes by."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -131,6 +131,6 @@ def _listed(states: Sequence[EndpointState]) -> str:
         elif health.circuit is Circuit.OPEN:
             parts.append(f"{state.name} fails ({health.last_error or 'unknown error'})")
         else:
-            parts.append(f"{state.name} asked to be left alone for {max(health.limited_for, health.open_for):.0f} s")
+            parts.append(f"{state.name} is limited for {max(health.limited_for, health.open_for):.0f} s")
     more = f", and {len(states) - SHOWN} more" if len(states) > SHOWN else ""
     return "; ".join(parts) + more

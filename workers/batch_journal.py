@@ -15,7 +15,7 @@ class BatchStep(StrEnum):
     """How far a batch has come for certain."""
 
     NEW = "new"
-    """Nothing of it is at the provider, but perhaps a file that nobody pays for."""
+    """Nothing of it is at the provider, but perhaps a file, which costs nothing."""
     UPLOADED = "uploaded"
     """Its requests are uploaded, where the provider has files, and it has not been created."""
     CREATING = "creating"

@@ -1,7 +1,7 @@
 """Runs a shard whose lines are handed in as a provider's batches: one step at a time, each of them short.
 
-The lines are divided by model into batches (see `batch_journal`), which are uploaded, created, asked for, and read when they have
-ended. Between two looks the shard waits in its queue, as one does that waits for another attempt. Each step is kept in Redis
+The lines are divided by model into batches (see `batch_journal`), which are uploaded, created, polled, and read when they have
+ended. Between two polls the shard waits in its queue, as one does that waits for another attempt. Each step is kept in Redis
 before and after it is taken; whoever claims the shard next goes on from there, and looks for a batch that may have been created
 before it creates one. Lines that the provider did not process, or failed at, go back to the job."""
 
@@ -36,13 +36,13 @@ SETTLED_AFTER = 15.0
 SEND_WITHIN = 5.0
 """Seconds after its step was kept within which a batch is created: a worker that was frozen for longer has lost the shard, and
 the next one creates it, but not before SETTLED_AFTER."""
-SHORTEST_LOOK, LONGEST_LOOK = 1.0, 60.0
-"""Seconds between two looks at a batch: a twentieth of its age, within these."""
-LOOK_WHILE_CANCELLING = 5.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds between two polls of a batch: a twentieth of its age, within these."""
+POLL_WHILE_CANCELLING = 5.0
 FULL_QUEUE_WAIT = 60.0
 """Seconds until a batch is created again for which the provider's queue had no room."""
 UNREACHABLE_AFTER = 3600.0
-"""Seconds after the end of a job for which its batches are asked for where the provider does not answer."""
+"""Seconds after the end of a job for which its batches are polled where the provider does not answer."""
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class BatchRun(ClaimedShard):
         self._lines: BatchLines | None = None
         self._stopped = False
         self._steps: asyncio.Task[ShardEnd] | None = None
-        self._look_in = LONGEST_COUNTDOWN
-        """Seconds until the next look."""
+        self._poll_in = LONGEST_COUNTDOWN
+        """Seconds until the next poll."""
         self._progress: list[str] = []
 
     def stop(self) -> None:
@@ -79,7 +79,7 @@ class BatchRun(ClaimedShard):
         await asyncio.wait([self._steps])
         if not self._steps.cancelled():
             return self._steps.result()
-        return ShardEnd(Ending.LOST) if self.lost else await self._look_later(SHORTEST_LOOK)
+        return ShardEnd(Ending.LOST) if self.lost else await self._poll_later(SHORTEST_PAUSE)
 
     async def _take_steps(self) -> ShardEnd:
         await self._load()
@@ -103,7 +103,7 @@ class BatchRun(ClaimedShard):
         if self.lost:
             return ShardEnd(Ending.LOST)
         if self._journal:
-            return await self._look_later(self._look_in)
+            return await self._poll_later(self._poll_in)
         if self.done < self.shard.lines:
             if self._job.ending or not self._failures:
                 return await self._return()
@@ -116,7 +116,7 @@ class BatchRun(ClaimedShard):
         if not self._journal:
             return await self._return()
         self._progress.append(f"{self._endpoint} has no `batch: true` any more, and has batches of it")
-        return await self._look_later(LONGEST_LOOK)
+        return await self._poll_later(LONGEST_PAUSE)
 
     def _end(self) -> float:
         """Return until when (s since the epoch) lines of the job may be in batches."""
@@ -164,7 +164,7 @@ class BatchRun(ClaimedShard):
             if batch.step is not BatchStep.CREATED:
                 await self._create(batch, batches)
             if batch.step is BatchStep.CREATED and not self.lost:
-                await self._look(batch, batches)
+                await self._poll(batch, batches)
         except BatchCallFailed as exc:
             await self._call_failed(batch, batches, exc)
 
@@ -181,8 +181,8 @@ class BatchRun(ClaimedShard):
             await self._refused(batch, batches, failure)
             return
         self._progress.append(f"{self._endpoint}: {failure.public_message}")
-        wait = max(failure.retry_after or 0.0, backoff(self._waits, SHORTEST_LOOK, LONGEST_LOOK, self._context.rng))
-        self._look_in = min(self._look_in, wait)
+        wait = max(failure.retry_after or 0.0, backoff(self._waits, SHORTEST_PAUSE, LONGEST_PAUSE, self._context.rng))
+        self._poll_in = min(self._poll_in, wait)
 
     def _is_unreachable(self) -> bool:
         if not self._job.ending:
@@ -200,7 +200,7 @@ class BatchRun(ClaimedShard):
                 await self._keep_step(batch, BatchStep.CREATED, id=found)
                 return
             if time.time() - batch.tried_at < SETTLED_AFTER:
-                self._look_in = SHORTEST_LOOK
+                self._poll_in = SHORTEST_PAUSE
                 return
         if self._stopped or time.time() >= self._end():
             self._journal.remove(batch)  # nothing of it is at the provider
@@ -225,7 +225,7 @@ class BatchRun(ClaimedShard):
         kept = await self._context.shards.batches_at(self.shard.endpoint)
         return [batch.id for journal in kept for batch in read_journal(journal) if batch.id]
 
-    async def _look(self, batch: Batch, batches: EndpointBatches) -> None:
+    async def _poll(self, batch: Batch, batches: EndpointBatches) -> None:
         """Ask how far a batch is, and read its results when it has ended."""
         state = await batches.state(batch.id)
         if not state.has_ended:
@@ -235,7 +235,7 @@ class BatchRun(ClaimedShard):
             batch.token = new_token()
             await self._keep_step(batch, BatchStep.NEW, id="", file="")
             self._progress.append(f"{self._endpoint}: {state.problem}")
-            self._look_in = min(self._look_in, FULL_QUEUE_WAIT)
+            self._poll_in = min(self._poll_in, FULL_QUEUE_WAIT)
         elif state.problem:
             await self._refused(batch, batches, Failure(FailureKind.BAD_REQUEST, f"the batch was refused: {state.problem}"))
         else:
@@ -243,14 +243,14 @@ class BatchRun(ClaimedShard):
 
     async def _not_ended(self, batch: Batch, batches: EndpointBatches, state: BatchState) -> None:
         now, end = time.time(), self._end()
-        wait = min(LONGEST_LOOK, max(SHORTEST_LOOK, (now - batch.since) / 20))
+        wait = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, (now - batch.since) / 20))
         if now < end:
-            wait = min(wait, max(SHORTEST_LOOK, end - now))
+            wait = min(wait, max(SHORTEST_PAUSE, end - now))
         else:
-            wait = min(wait, LOOK_WHILE_CANCELLING)
+            wait = min(wait, POLL_WHILE_CANCELLING)
             if not state.is_cancelling:
                 await batches.cancel(batch.id)
-        self._look_in = min(self._look_in, wait)
+        self._poll_in = min(self._poll_in, wait)
         self._progress.append(f"{self._endpoint} has processed {state.done:,} of {state.total:,} lines of a batch")
 
     async def _refused(self, batch: Batch, batches: EndpointBatches, failure: Failure) -> None:
@@ -291,7 +291,7 @@ class BatchRun(ClaimedShard):
             if not name.startswith(f"{batch.token}-"):
                 batch.not_ours = (*batch.not_ours, batch.id)
                 await self._keep_step(batch, BatchStep.CREATING, id="")
-                self._look_in = SHORTEST_LOOK
+                self._poll_in = SHORTEST_PAUSE
                 return None
             found = wanted.pop(name, None)
             if found is not None and result.status is not None:
@@ -352,7 +352,7 @@ class BatchRun(ClaimedShard):
             self._context.recorder.forget(self)
         return not self.lost
 
-    async def _look_later(self, seconds: float) -> ShardEnd:
+    async def _poll_later(self, seconds: float) -> ShardEnd:
         """Have the shard claimed again in so many seconds."""
         why = Waiting.because(
             "; ".join(dict.fromkeys(self._progress)) or "its batches are being handed in", time.time() + seconds

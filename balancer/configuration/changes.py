@@ -1,4 +1,4 @@
-"""Changes of a fleet while it runs, over what its configuration says (pure)."""
+"""Changes of a fleet while it runs, on top of its configuration (pure)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""An endpoint's provider batches: hands them in, asks for them, and reads their results as outcomes of single requests."""
+"""An endpoint's provider batches: creates them, polls them, and reads their results as outcomes of single requests."""
 
 import math
 import time

@@ -35,7 +35,7 @@ LONGEST_RESULT = 64 * 1024 * 1024
 
 
 class BatchCallFailed(BalancerError):
-    """A request to a provider's batch API failed. `answered` says that the provider refused it, so that nothing was made."""
+    """A request to a provider's batch API failed. `answered`: the provider refused it, so that nothing was made."""
 
     def __init__(self, failure: Failure, answered: bool) -> None:
         self.failure = failure

@@ -1,4 +1,4 @@
-"""Plans the shards that are handed in as provider batches, and says until when a job has time for them (pure).
+"""Plans the shards that are handed in as provider batches, and computes until when a job has time for them (pure).
 
 A batch costs half and may take a day. A job of the class `batch` has its lines in batches for all of its window. One of the class
 `cheapest` has them there as long as there is time left to send what is not finished one by one: twice what that takes at the

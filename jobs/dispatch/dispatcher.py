@@ -281,7 +281,7 @@ class Dispatcher:
         return need if more[11] else self._with_batches(need, price_class)
 
     def _with_batches(self, need: JobNeed, price_class: str) -> JobNeed:
-        """Say at which of the endpoints that serve a job its lines go into batches now; those are sent no single lines of it."""
+        """Find the endpoints at which a job's lines go into batches now; those are sent no single lines of it."""
         classes = {name: price_class or self._fleet.endpoints[name].price_class for name in need.endpoints}
         with_batches = {name for name in classes if PriceClass(classes[name]).uses_batches and self._fleet.batches(name)}
         if not with_batches and price_class != PriceClass.BATCH:

@@ -161,7 +161,7 @@ class ShardTable:
     async def give_back(self, job_id: str, first: int, token: str = "", only_if: str = "") -> bool:
         """Take a shard from its endpoint, so that it is cut again; what it has recorded stays.
 
-        `only_if` is `expired` (its lease is over), `queued` (no worker has it), `unreachable` (its batches can't be asked for any
+        `only_if` is `expired` (its lease is over), `queued` (no worker has it), `unreachable` (its batches can't be polled any
         more) or nothing. But for the last, a shard with batches at a provider stays as it is.
         """
         script_keys = (keys.shard(job_id, first), keys.LEASES, keys.open_shards(job_id), keys.returned(job_id))

@@ -64,7 +64,7 @@ if new > 0 then
       redis.call('HINCRBY', KEYS[3], field, string.format('%.0f', sum))
     end
   end
-  -- What jobs' results say was used on a day (see jobs/cost/recorded.py), to be compared with the account of requests.
+  -- What the results of jobs have used on a day (see jobs/cost/recorded.py), to be compared with the account of requests.
   local recorded = 'rb:recorded:' .. ARGV[3]
   for _, name in ipairs({'prompt_tokens', 'completion_tokens', 'cost_nano'}) do
     if (sums[name] or 0) ~= 0 then

@@ -170,11 +170,11 @@ class Janitor:
         return shard is not None
 
     async def _look_after_batch(self, job_id: str, first: int, state: Mapping[str, str]) -> None:
-        """Have a worker ask for a shard's batches that none asks for; give them up if their endpoint is not configured any
+        """Have a worker poll a shard's batches that none polls; give them up if their endpoint is not configured any
         more."""
         endpoint = plain_endpoint(state["endpoint"])
         if endpoint not in self._fleet.endpoints:
-            log.error("batches of %s at %s can't be asked for: no such endpoint any more (%s)", job_id, endpoint, state["batch"])
+            log.error("batches of %s at %s can't be polled: no such endpoint any more (%s)", job_id, endpoint, state["batch"])
             await self._shards.give_back(job_id, first, only_if="unreachable")
             return
         shard = await self._shards.requeue(job_id, first, state["token"], only_if="expired")
@@ -227,7 +227,7 @@ class Janitor:
             self._endings.begin(job.id)
 
     async def _hurry_batches(self, job: Job) -> None:
-        """Have the batches of a job that is to end asked for soon, so that they are cancelled."""
+        """Have the batches of a job that is to end polled soon, so that they are cancelled."""
         for first in await self._shards.open_of(job.id):
             if shard := await self._shards.requeue(job.id, first, only_if="waiting"):
                 await self._dispatcher.wake([shard])

@@ -70,7 +70,7 @@ async def get_job(job: OwnJob) -> JobObject:
 
 @router.get("/{job_id}/why", summary="What a job is waiting for, in words")
 async def why_job(job: OwnJob, api: Api) -> JobReason:
-    """Say in one paragraph what keeps a job's lines from being finished, by the facts that dispatch goes by."""
+    """Explain in one paragraph what keeps a job's lines from being finished, by the facts that dispatch goes by."""
     return JobReason(why=await why_now(api.node, job))
 
 

@@ -92,7 +92,7 @@ class EndpointSettings(BaseModel):
 
 
 class EndpointPatch(BaseModel):
-    """Settings to change, as in the configuration file; `draining` says whether the endpoint gets nothing more."""
+    """Settings to change, as in the configuration file; with `draining` the endpoint gets nothing more."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -1,4 +1,4 @@
-"""What the accounts say was used, beside what the provider counted, when the API and a worker are killed."""
+"""The accounts of usage beside what the provider counted, when the API and a worker are killed."""
 
 import asyncio
 import time

@@ -66,7 +66,7 @@ class UnreadableAnswer(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ContentParts:
-    """What the parts of one candidate say: text, reasoning, tool calls and images in OpenAI's shape."""
+    """The parts of one candidate: text, reasoning, tool calls and images in OpenAI's shape."""
 
     text: str = ""
     reasoning: str = ""

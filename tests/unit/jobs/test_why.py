@@ -41,7 +41,7 @@ def state(**health: Any) -> EndpointState:
         ({}, {"worked_for": frozenset()}, "No worker is running that serves a."),
         ({}, {"serving": (state(circuit=Circuit.OPEN, last_error="refused"),)}, "can be used: a fails (refused)."),
         ({}, {"serving": (replace(WELL, draining=True),)}, "a is being drained"),
-        ({}, {"serving": (state(limited_for=12.0),)}, "a asked to be left alone for 12 s"),
+        ({}, {"serving": (state(limited_for=12.0),)}, "a is limited for 12 s"),
         ({}, {"serving": (replace(WELL, in_flight=30),)}, "bottleneck: a has 30 of 32 requests in flight"),
         ({}, {"given": 0, "before": ("k",)}, "Jobs of a higher priority go first: k."),
         ({}, {"given": 0, "before": tuple("klmno")}, "first: k, l, m and 2 more."),

@@ -1,4 +1,4 @@
-"""Changes of the fleet over what its configuration says."""
+"""Changes of the fleet on top of its configuration."""
 
 from dataclasses import replace
 from typing import Any

@@ -43,8 +43,10 @@ def test_a_streamed_passage_is_a_block_with_its_citations() -> None:
         {"content": "."},
     ]
     lines = b"".join(line for delta in deltas for line in events.take(chunk(**delta))).splitlines()
-    told = [orjson.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
-    shown = [(each["index"], each["delta"]["type"]) for each in told if each["type"] == "content_block_delta"]
+    events_sent = [orjson.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
+    shown = [(each["index"], each["delta"]["type"]) for each in events_sent if each["type"] == "content_block_delta"]
     assert shown == [(0, "text_delta"), (1, "text_delta"), (1, "citations_delta"), (2, "text_delta")]
-    assert [each["delta"]["citation"] for each in told if each.get("delta", {}).get("type") == "citations_delta"] == [QUOTE]
-    assert [each["index"] for each in told if each["type"] == "content_block_stop"] == [0, 1]
+    assert [each["delta"]["citation"] for each in events_sent if each.get("delta", {}).get("type") == "citations_delta"] == [
+        QUOTE
+    ]
+    assert [each["index"] for each in events_sent if each["type"] == "content_block_stop"] == [0, 1]
