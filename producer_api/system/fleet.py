@@ -5,7 +5,6 @@ A change is kept in Redis, over the configuration; every process follows it with
 
 import logging
 from collections.abc import Awaitable
-from dataclasses import asdict
 from typing import TypeVar
 
 from fastapi import APIRouter, Response
@@ -15,7 +14,7 @@ from balancer.errors import ConfigurationError
 from jobs.errors import InvalidRequest, NotFound
 from jobs.fleet_changes import FleetChanges
 from jobs.overview import EndpointState, endpoint_states
-from jobs.upkeep.history import history_of
+from jobs.upkeep.history import Sample, history_of
 from producer_api.access.callers import CurrentCaller
 from producer_api.context import Api, ApiContext
 from producer_api.http.openapi import errors
@@ -61,23 +60,11 @@ class EndpointList(BaseModel):
     data: list[EndpointObject]
 
 
-class SampleObject(BaseModel):
-    """An endpoint at one time (s since the epoch): requests in flight and how many may be, requests that were answered and that
-    failed so far, and the moving average of the latency (s)."""
-
-    at: int
-    in_flight: int
-    limit: int
-    ok: int
-    failed: int
-    latency: float | None
-
-
 class EndpointHistory(BaseModel):
     """Samples, oldest first."""
 
     object: str = "list"
-    data: list[SampleObject]
+    data: list[Sample]
 
 
 class EndpointSettings(BaseModel):
@@ -111,7 +98,7 @@ async def endpoint_history(name: str, api: Api) -> EndpointHistory:
     """Return samples of an endpoint's last hour, oldest first."""
     if name not in api.node.fleet.endpoints:
         raise NotFound("endpoint", name)
-    return EndpointHistory(data=[SampleObject(**asdict(sample)) for sample in await history_of(api.node.redis, name)])
+    return EndpointHistory(data=await history_of(api.node.redis, name))
 
 
 @router.post("", summary="Add an endpoint", status_code=201, responses=errors(400))

@@ -1,29 +1,22 @@
 """`roadbalancer endpoints`: the fleet changed from the command line."""
 
+import functools
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
-from api_roadbalancer.cli.main import app
 from balancer.errors import ConfigurationError
 from jobs.errors import NotFound
 
-Run = Callable[..., Result]
+Command = Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command against the server of the tests."""
-    monkeypatch.setenv("ROADBALANCER_REDIS_URL", redis_url)
-    monkeypatch.setenv("ROADBALANCER_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("LLM_ENDPOINTS", "http://127.0.0.1:1/v1")
+def run(command: Command, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("GPU5_KEY", "key-of-a-test")
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(app, ["endpoints", *arguments])
+    return functools.partial(command, "endpoints")
 
 
 def fleet(run: Run) -> dict[str, dict[str, object]]:

@@ -1,18 +1,16 @@
 """`roadbalancer usage`: the table and the JSON, as a user sees them."""
 
+import functools
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pytest
 import redis as sync_redis
 from click.testing import Result
 from rich.console import Console
-from typer.testing import CliRunner
 
 from api_roadbalancer.cli import usage
-from api_roadbalancer.cli.main import app
 from api_roadbalancer.cli.usage import money
 from balancer.outcome import Failure, FailureKind, Outcome, Usage
 from balancer.state import keys
@@ -29,13 +27,8 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command against the server of the tests."""
-    monkeypatch.setenv("ROADBALANCER_REDIS_URL", redis_url)
-    monkeypatch.setenv("ROADBALANCER_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("LLM_ENDPOINTS", "http://127.0.0.1:1/v1")
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(app, ["usage", *arguments])
+def run(command: Run) -> Run:
+    return functools.partial(command, "usage")
 
 
 def used(redis_url: str, day: date, row: Row, *outcomes: Outcome) -> None:
