@@ -272,37 +272,47 @@ class BatchRun(ClaimedShard):
 
     async def _read(self, batch: Batch, batches: EndpointBatches, state: BatchState) -> None:
         """Record the results of a batch that has ended, and count what they have used."""
-        outcomes = await self._take_results(batch, batches, state)
-        await self._context.recorder.wait_until_recorded(self)
-        if outcomes is None or self.lost:
-            return
-        if (usage := self._context.fleet.usage) is not None:
-            for outcome in outcomes:
-                usage.record(self._context.fleet.endpoints[self._endpoint], outcome, self._job.owner, FROM_JOBS)
-        await self._keep_step(batch, BatchStep.READ)
+        outcomes: list[Outcome] = []
+        try:
+            is_ours = await self._take_results(batch, batches, state, outcomes)
+        finally:  # also of a download that broke off: the lines taken in so far are not taken in again
+            await self._context.recorder.wait_until_recorded(self)
+            self._count(outcomes)
+        if is_ours and not self.lost:
+            await self._keep_step(batch, BatchStep.READ)
 
-    async def _take_results(self, batch: Batch, batches: EndpointBatches, state: BatchState) -> list[Outcome] | None:
-        """Take in the results of lines that are not finished, and return their outcomes; None if the batch is not this one."""
+    def _count(self, outcomes: list[Outcome]) -> None:
+        usage = self._context.fleet.usage
+        if usage is None or self.lost:
+            return
+        for outcome in outcomes:
+            usage.record(self._context.fleet.endpoints[self._endpoint], outcome, self._job.owner, FROM_JOBS)
+
+    async def _take_results(
+        self, batch: Batch, batches: EndpointBatches, state: BatchState, outcomes: list[Outcome] | None = None
+    ) -> bool:
+        """Take in the results of lines that are not finished, and add their outcomes to `outcomes`; False if the batch is not
+        this one."""
         wanted = dict((await self._unfinished(batches)).of(batch))
         names = list(wanted)
-        outcomes = []
         async for result in batches.results(state):
             name = id_of(result.id, names)
             if not name.startswith(f"{batch.token}-"):
                 batch.not_ours = (*batch.not_ours, batch.id)
                 await self._keep_step(batch, BatchStep.CREATING, id="")
                 self._poll_in = SHORTEST_PAUSE
-                return None
+                return False
             found = wanted.pop(name, None)
             if found is not None and result.status is not None:
                 line, call = found
                 outcome = batches.outcome(call, result, time.time() - batch.since)
                 self._take_outcome(line, outcome)
-                outcomes.append(outcome)
+                if outcomes is not None:
+                    outcomes.append(outcome)
         if not state.ended_early:
             failure = Failure(FailureKind.INVALID_RESPONSE, "its batch ended without a result for it")
             self._failures |= {line.number: (line, failure) for line, _ in wanted.values()}
-        return outcomes
+        return True
 
     def _take_outcome(self, line: Line, outcome: Outcome) -> None:
         """Record an answer, or what can't be answered; keep what may be answered another time."""
@@ -344,10 +354,12 @@ class BatchRun(ClaimedShard):
         batch.step = step
         for name, value in known.items():
             setattr(batch, name, value)
-        return await self._keep_journal()
+        # A Redis that has lost this step would have the batch created again.
+        return await self._keep_journal(durably=step is BatchStep.CREATING)
 
-    async def _keep_journal(self) -> bool:
-        if not await self._context.shards.keep_batches(self.shard, write_journal(self._journal) if self._journal else b""):
+    async def _keep_journal(self, durably: bool = False) -> bool:
+        journal = write_journal(self._journal) if self._journal else b""
+        if not await self._context.shards.keep_batches(self.shard, journal, durably):
             self.lost = True
             self._context.recorder.forget(self)
         return not self.lost

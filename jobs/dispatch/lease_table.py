@@ -20,6 +20,7 @@ from jobs.errors import ShardIncomplete
 from jobs.ids import new_token
 from jobs.records import Shard, to_nano
 from jobs.results.history import NO_HISTORY, LineHistory
+from jobs.storage.durability import make_durable
 
 __all__ = ["LEASE", "QUEUE_LEASE", "Claim", "FinishedLine", "Order", "ShardTable"]
 
@@ -172,10 +173,13 @@ class ShardTable:
         """Return what `keep_batches` has kept, nothing if none of its lines are with a provider."""
         return await self._redis.hget(keys.shard(shard.job_id, shard.first), "batch") or b""
 
-    async def keep_batches(self, shard: Shard, batches: bytes) -> bool:
+    async def keep_batches(self, shard: Shard, batches: bytes, durably: bool = False) -> bool:
         """Keep what is known of a shard's batches at their provider, nothing if there are none (any more), and say whether the
-        shard is still this worker's. As long as there is something, the shard is not cut again."""
-        return bool(await self._scripts.run("keep_batch", (keys.shard(shard.job_id, shard.first),), (shard.token, batches)))
+        shard is still this worker's. As long as there is something, the shard is not cut again. `durably` waits for the disk."""
+        kept = bool(await self._scripts.run("keep_batch", (keys.shard(shard.job_id, shard.first),), (shard.token, batches)))
+        if kept and durably:
+            await make_durable(self._redis)
+        return kept
 
     async def end_batches(self, shard: Shard, reason: str) -> None:
         """Have the lines of a shard's job sent one by one from now on."""
