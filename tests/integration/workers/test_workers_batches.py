@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,9 @@ import pytest
 from worker_bench import Worker
 
 from balancer.endpoint import Price
-from balancer.outcome import FailureKind
+from balancer.fleet.batches import EndpointBatches
+from balancer.outcome import Failure, FailureKind
+from balancer.providers.batches import BatchCallFailed, BatchResult, BatchState
 from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.tally import Tally
 from jobs import keys
@@ -329,12 +331,40 @@ async def test_a_batch_that_the_provider_has_lost_fails_its_lines(worker: Worker
     assert len(histories) == LINES
 
 
-async def test_usage_is_counted_at_the_price_of_batches(worker: Worker, openai: BatchServer) -> None:
-    job, shard = await start(worker, openai)
-    await batch_run(worker, job, shard).run()
+async def usage_rows(worker: Worker) -> list[Tally]:
     assert worker.fleet.usage is not None
     await worker.fleet.usage.flush()
     days = [key async for key in worker.bench.redis.scan_iter("rb:usage:20*")]
-    rows = [Tally.unpacked(value) for day in days for value in (await worker.bench.redis.hgetall(day)).values()]
+    return [Tally.unpacked(value) for day in days for value in (await worker.bench.redis.hgetall(day)).values()]
+
+
+async def test_usage_is_counted_at_the_price_of_batches(worker: Worker, openai: BatchServer) -> None:
+    job, shard = await start(worker, openai)
+    await batch_run(worker, job, shard).run()
+    rows = await usage_rows(worker)
     assert sum(row.requests for row in rows) == LINES
     assert sum(row.nano_cost for row in rows) == round((await worker.bench.jobs.get(job.id)).cost * 1e9) > 0
+
+
+async def test_a_download_that_breaks_off_goes_on_where_it_was(
+    worker: Worker, openai: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = EndpointBatches.results
+
+    async def cut_off(batches: EndpointBatches, state: BatchState) -> AsyncIterator[BatchResult]:
+        taken = 0
+        async for result in whole(batches, state):
+            if taken == LINES // 2:
+                raise BatchCallFailed(Failure(FailureKind.CONNECTION, "cut off"), answered=False)
+            taken += 1
+            yield result
+
+    monkeypatch.setattr(EndpointBatches, "results", cut_off)
+    job, shard = await start(worker, openai)
+    end = await batch_run(worker, job, shard).run()
+    assert await journal(worker, shard) == [BatchStep.CREATED]
+    assert len(await worker.bench.table.recorded(job.id, 0)) == LINES // 2
+    monkeypatch.setattr(EndpointBatches, "results", whole)
+    assert (await look(worker, job, end)).ending is Ending.LAST
+    assert openai.submissions() == Counter(map(str, range(LINES)))
+    assert sum(row.requests for row in await usage_rows(worker)) == LINES
