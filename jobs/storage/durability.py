@@ -15,8 +15,8 @@ MARK = "rb:durable"
 async def make_durable(redis: AsyncRedis) -> None:
     """Wait until what was written is on Redis's disk, where it can say so (Redis 7.2 and Valkey, with AOF).
 
-    WAITAOF waits for what its own connection has written, and another one of the pool may have made the changes, so that something
-    is written first. Redis 7.4.0 to 7.4.2 and Valkey, 9.1 among them, answer before the disk has it
+    WAITAOF waits for what its own connection has written, and another one of the pool may have made the changes, so that
+    something is written first. Redis 7.4.0 to 7.4.2 and Valkey, 9.1 among them, answer before the disk has it
     (https://github.com/redis/redis/pull/13793): there, what was written survives the end of the server's process, but up to a
     second of it is lost with its machine.
     """
