@@ -1,10 +1,9 @@
 """The Redis keys of jobs. A job takes a constant number of keys, and a few more for each open shard."""
 
 __all__ = [
-    "FILES", "FLEET", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED", "buffer", "busy_since",
-    "file", "files_of", "finalizer", "histories", "history",
-    "job", "jobs_of", "open_lines", "open_shards", "recorded", "returned", "shard",
-    "shard_member",
+    "EVENTS", "FILES", "FLEET", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED", "buffer",
+    "busy_since", "deliveries", "file", "files_of", "finalizer", "histories", "history", "job", "jobs_of", "open_lines",
+    "open_shards", "recorded", "returned", "shard", "shard_member",
 ]  # fmt: skip
 
 JOBS = "rb:jobs"
@@ -21,6 +20,8 @@ SERVING = "rb:serving"
 """Hash of worker process -> `expires_ms endpoint,endpoint`: whose queues are consumed."""
 PRESENT = "rb:present"
 """Set of the worker processes that keep a connection with their name (see jobs.dispatch.presence)."""
+EVENTS = "rb:events"
+"""Sorted set of the events of jobs that are to be sent to webhooks (`job:number:status`) by when they are due (s)."""
 FLEET = "rb:fleet"
 """Hash of endpoint -> what is different from the configuration (see balancer.configuration.changes)."""
 JANITOR = "rb:janitor"
@@ -52,6 +53,11 @@ def returned(job_id: str) -> str:
 def histories(job_id: str) -> str:
     """Hash of line number -> what was tried for the line (see `jobs.results.history`), for those that wait."""
     return f"rb:job:{job_id}:histories"
+
+
+def deliveries(job_id: str) -> str:
+    """Hash of an event's number -> how it was delivered to the job's webhook (see jobs.webhooks.delivery); expires."""
+    return f"rb:job:{job_id}:deliveries"
 
 
 def finalizer(job_id: str) -> str:

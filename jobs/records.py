@@ -147,12 +147,12 @@ class Job:
     cursor count places in it, results the lines of the input. With `groups_prefixes`, lines that begin alike are neighbours.
 
     `cost` is in USD, without the `unpriced` lines whose price is unknown; without the endpoints' caches it were `saved` more. At
-    `max_cost` the job is `paused` (None: no cap, not paused), as it is after the lines
-    of its `canary` (0: none). `waiting` says what keeps its lines from being finished, None while
-    they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
-    `checks` is what its answers have to pass (see jobs.checks). Answers of other jobs that are not older than `cache` seconds are
-    used (0: none are). `price_class` is how its lines are processed, "" for each endpoint's own; `no_batches` is why they
-    are not handed in as batches any more. Its lines are sent to no others than its `endpoints` (empty: to any).
+    `max_cost` the job is `paused` (None: no cap, not paused), as it is after the lines of its `canary` (0: none). `waiting` says
+    what keeps its lines from being finished, None while they are. `shares` are lines by the endpoint that answered. With
+    `names_no_model` some lines leave the model to the endpoint. `checks` is what its answers have to pass (see jobs.checks),
+    `webhook` where its events are sent (see jobs.webhooks). Answers of other jobs that are not older than `cache` seconds are
+    used (0: none are). `price_class` is how its lines are processed, "" for each endpoint's own; `no_batches` is why they are not
+    handed in as batches any more. Its lines are sent to no others than its `endpoints` (empty: to any).
 
     In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
     result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
@@ -207,6 +207,7 @@ class Job:
     repeats: int = 0
     first_lines: str = ""
     checks: str = ""
+    webhook: str = ""
     earlier: tuple[dict[str, Any], ...] = ()
     times: dict[str, int] = field(default_factory=dict)
 
@@ -286,6 +287,7 @@ class Job:
             request_digest=fields.get("request_digest", ""),
             round=fields.get("round", ""),
             checks=fields.get("checks", ""),
+            webhook=fields.get("webhook", ""),
             kept=count("kept"),
             repeats=count("repeats"),
             first_lines=fields.get("first_lines", ""),

@@ -31,6 +31,7 @@ from jobs.results.endings import Endings
 from jobs.storage.object_store import ObjectStoreError
 from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
+from jobs.webhooks.delivery import Deliveries
 from workers.batch_run import BatchRun
 from workers.claimed_shard import ClaimedShard
 from workers.hedging import Hedging
@@ -306,6 +307,7 @@ def _janitor(node: Node, endings: Endings) -> Janitor:
         service.dispatcher,
         node.configuration.health_check,
         FleetChanges(node.redis, node.configuration.endpoints),
+        Deliveries(node.redis, service.jobs, node.configuration.private_webhooks),
     )
 
 

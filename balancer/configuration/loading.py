@@ -143,6 +143,7 @@ def _build(
         api_keys=api_keys,
         chat=checked.chat.value(),
         cache=checked.cache.value() if checked.cache else None,
+        private_webhooks=checked.webhooks.private_addresses,
         routes=_routes(checked, endpoints, source),
         notes=read.notes,
     )
@@ -193,6 +194,7 @@ def dump_configuration(configuration: Configuration) -> str:
         "store": configuration.store,
         "endpoints": endpoints,
         "chat": {name: value for name, value in asdict(configuration.chat).items() if value is not None},
+        "webhooks": {"private_addresses": configuration.private_webhooks},
         **({"cache": asdict(configuration.cache)} if configuration.cache else {}),
         **routes_as_settings(configuration.routes),
     }

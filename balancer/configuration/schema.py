@@ -119,6 +119,12 @@ class ChatEntry(_Strict):
         return ChatDefaults(self.model, self.system_message, self.temperature, self.max_tokens)
 
 
+class WebhooksEntry(_Strict):
+    """`webhooks`."""
+
+    private_addresses: bool = False
+
+
 class ConfigurationFile(_Strict):
     """A whole file."""
 
@@ -138,6 +144,7 @@ class ConfigurationFile(_Strict):
     auto: AutoEntry | None = None
     chat: ChatEntry = ChatEntry()
     cache: CacheEntry | None = None
+    webhooks: WebhooksEntry = WebhooksEntry()
 
     @field_validator("strategy", mode="before")
     @classmethod

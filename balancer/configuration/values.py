@@ -44,9 +44,9 @@ class Configuration:
     """Everything that can be set. `redis_url` None means an embedded server; no endpoints means a simulated one.
 
     `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. With `prefix_affinity`, the gateway
-    keeps chats that begin alike at one endpoint. `notes` say what stands in a file of LiteLLM's, but can't be honoured: each with
-    its path and the reason. `source` is the file that it was read from, "" if there was none; with `watch`, it is read again when
-    that changes, and not after SIGHUP only.
+    keeps chats that begin alike at one endpoint. With `private_webhooks`, those of jobs may be in a private network. `notes` say
+    what stands in a file of LiteLLM's, but can't be honoured: each with its path and the reason. `source` is the file that it was
+    read from, "" if there was none; with `watch`, it is read again when that changes, and not after SIGHUP only.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -65,6 +65,7 @@ class Configuration:
     routes: ModelRoutes = NO_ROUTES
     chat: ChatDefaults = ChatDefaults()
     cache: CacheSettings | None = None
+    private_webhooks: bool = False
     notes: tuple[str, ...] = ()
     source: str = field(default="", compare=False)
     watch: bool = field(default=False, compare=False)

@@ -61,10 +61,10 @@ class Scripts:
         return answers
 
     def _source(self, name: str) -> str:
-        return self._files[name].read_text(encoding="utf-8")
+        source = self._files[name].read_text(encoding="utf-8")
+        return _INCLUDE.sub(lambda match: self._source(match[1]), source)
 
     async def _load(self, name: str) -> str:
-        source = _INCLUDE.sub(lambda match: self._source(match[1]), self._source(name))
-        digest: str = await self.redis.script_load(source)
+        digest: str = await self.redis.script_load(self._source(name))
         self._digests[name] = digest
         return digest

@@ -29,8 +29,9 @@ class JobRequest:
     the same request is sent once: always, never, or (None) if the same answer can be expected (see
     jobs.intake.repeats.is_repeatable). After the lines of a `canary` it pauses. With `cache` (a number and a unit) a request that
     another job of the caller's had answered within that time gets that answer. `price_class` is how its lines are processed (see
-    balancer.usage.price_class), "" for each endpoint's own. `checks` is what its answers have to pass (see
-    jobs.checks). `request_digest` is kept with the job, to tell a repeat of the request that made it from another one.
+    balancer.usage.price_class), "" for each endpoint's own. `checks` is what its answers have to pass (see jobs.checks), and
+    `webhook` where its events are sent (see jobs.webhooks). `request_digest` is kept with the job, to tell a repeat of the
+    request that made it from another one.
     """
 
     input_file_id: str
@@ -50,6 +51,7 @@ class JobRequest:
     canary: Canary | None = None
     cache: str = ""
     price_class: str = ""
+    webhook: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 -- Pauses a job in progress that may begin no more lines for now, and lets one go on for which that is over. Included by others.
 -- job, ready: keys; id: the job's; day, month: today and this month as the counters of spending name them.
 -- Returns the reason: 'held', 'max_cost', 'canary', 'key_budget', 'key_revoked', or nil.
+-- include announcing
 local function update_pause(job, ready, id, day, month)
   local known = redis.call(
     'HMGET', job, 'status', 'paused', 'max_cost_nano', 'cost_nano', 'completed', 'failed', 'total', 'owner', 'priority', 'turn',
@@ -34,8 +35,10 @@ local function update_pause(job, ready, id, day, month)
   end
   if reason and not known[2] then
     local turn = redis.call('ZSCORE', ready, id) or '0'
-    redis.call('HSET', job, 'paused', reason, 'paused_at', redis.call('TIME')[1], 'turn', turn)
+    local now = redis.call('TIME')[1]
+    redis.call('HSET', job, 'paused', reason, 'paused_at', now, 'turn', turn)
     redis.call('ZREM', ready, id)
+    announce(job, id, 'paused', now)
   elseif reason and reason ~= known[2] then
     redis.call('HSET', job, 'paused', reason)
   elseif known[2] and not reason then

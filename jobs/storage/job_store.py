@@ -259,6 +259,7 @@ def _optional_fields(new: NewJob) -> dict[str, str | int | float]:
         "cache": new.cache_seconds,
         "checks": request.checks,
         "price_class": request.price_class,
+        "webhook": request.webhook,
         "output_ttl": request.output_ttl,
         "key_rpm": limits.rpm if limits else None,
         "key_tpm": limits.tpm if limits else None,

@@ -1,4 +1,4 @@
-"""The janitor: reclaims the shards of dead workers, ends and expires jobs, checks health, dispatches.
+"""The janitor: reclaims the shards of dead workers, ends and expires jobs, checks health, sends webhooks, dispatches.
 
 Every worker competes for a lock in Redis; the holder is the janitor. All that it does is safe to do twice.
 """
@@ -31,6 +31,7 @@ from jobs.storage.lock import Lock
 from jobs.storage.object_store import ObjectStoreError
 from jobs.upkeep.history import SAMPLE_EVERY, take_samples
 from jobs.upkeep.sweep import Sweep
+from jobs.webhooks.delivery import Deliveries
 
 __all__ = ["Janitor"]
 
@@ -62,6 +63,7 @@ class Janitor:
         dispatcher: Dispatcher,
         health_check: HealthCheck,
         changes: FleetChanges,
+        deliveries: Deliveries,
     ) -> None:
         self._office = Lock(job_scripts(redis), keys.JANITOR, process, OFFICE_LEASE)
         self._redis = redis
@@ -72,6 +74,7 @@ class Janitor:
         self._sweep = sweep
         self._dispatcher = dispatcher
         self._changes = changes
+        self._deliveries = deliveries
         self._health_check = health_check
         self._checked_at: dict[str, float] = {}
         self._sampled_at = -SAMPLE_EVERY
@@ -105,10 +108,12 @@ class Janitor:
 
     async def leave(self) -> None:
         """Give the office up, so that another worker has it at once."""
+        await self._deliveries.aclose()
         await self._office.release()
 
     async def _round(self) -> None:
-        await self._each(self._take_back, self._end_and_expire, self._sweep.run, self._remove_drained, self._sample)
+        duties = (self._take_back, self._end_and_expire, self._sweep.run, self._remove_drained, self._sample)
+        await self._each(*duties, self._deliveries.send_due)
         self._start_checks()
         await self._fleet.refresh_models()
         await self._dispatcher.run()

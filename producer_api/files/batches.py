@@ -13,6 +13,7 @@ from producer_api.http.openapi import errors
 from producer_api.jobs.checks import kept_checks
 from producer_api.jobs.idempotency import Repeats
 from producer_api.jobs.jobs import retried
+from producer_api.jobs.webhooks import kept_webhook
 from producer_api.jobs.wire import JobRetry
 
 __all__ = ["router"]
@@ -45,6 +46,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
         caller=caller,
         max_cost=body.max_cost,
         checks=kept_checks(body.checks, body.recheck),
+        webhook=kept_webhook(body.webhook, api.node.configuration.private_webhooks),
         job_id=repeats.job_id,
         request_digest=repeats.digest_of(body),
     )

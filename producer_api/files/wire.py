@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.records import BadLine, FileRecord, Job
 from producer_api.http.rendering import rfc3339
 from producer_api.jobs.checks import CheckList, Recheck
+from producer_api.jobs.webhooks import WebhookSettings
 
 __all__ = [
     "LONGEST_TTL", "PURPOSES", "SHORTEST_TTL", "BatchCreate", "BatchError", "BatchList", "BatchObject", "ErrorEnvelope",
@@ -91,7 +92,7 @@ class BatchCreate(BaseModel):
     only what no other wants; `order: input` sends the lines as they stand; `dedupe` says whether the same request is sent once,
     `cache` how old another job's answer may be, and `price_class` how lines are processed (see /api/v1/jobs); one that has cost
     `max_cost` (USD) pauses, which /api/v1/jobs shows and changes; `checks` are what answers have to pass, and `recheck` says how
-    a request is repeated whose answer fails them."""
+    a request is repeated whose answer fails them; `webhook` is where its events are sent."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -109,6 +110,7 @@ class BatchCreate(BaseModel):
     max_cost: Annotated[float, Field(strict=True)] | None = None
     checks: CheckList = []
     recheck: Recheck | None = None
+    webhook: WebhookSettings | None = None
 
 
 class BatchError(BaseModel):

@@ -10,6 +10,7 @@ from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary
 from jobs.records import Job
 from jobs.service import JobRequest
+from jobs.webhooks.delivery import deliveries_of
 from jobs.why import why_now
 from producer_api.access.callers import CurrentCaller, OwnJob
 from producer_api.context import Api, ApiContext
@@ -20,6 +21,7 @@ from producer_api.jobs.idempotency import Idempotency, Repeats
 from producer_api.jobs.inline_input import inline_lines, inline_upload, submit_with_input
 from producer_api.jobs.progress_events import progress_events
 from producer_api.jobs.results import LineQuery, ResultQuery, files_of, next_line, results_of
+from producer_api.jobs.webhooks import WebhookDeliveries, kept_webhook
 from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject, JobReason, JobRetry
 
 __all__ = ["retried", "router"]
@@ -72,6 +74,12 @@ async def get_job(job: OwnJob) -> JobObject:
 async def why_job(job: OwnJob, api: Api) -> JobReason:
     """Explain in one paragraph what keeps a job's lines from being finished, by the facts that dispatch goes by."""
     return JobReason(why=await why_now(api.node, job))
+
+
+@router.get("/{job_id}/webhook", summary="How a job's events were delivered to its webhook")
+async def webhook_deliveries(job: OwnJob, api: Api) -> WebhookDeliveries:
+    """List the events that were sent to a job's webhook, or are sent again, oldest first; those of the last 30 days."""
+    return WebhookDeliveries.of(await deliveries_of(api.node.redis, job.id))
 
 
 @router.patch("/{job_id}", summary="Pause a job or let it go on; change its cap, priority, window or endpoints")
@@ -184,6 +192,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         metadata=body.metadata,
         max_cost=body.max_cost,
         checks=kept_checks(body.checks, body.recheck),
+        webhook=kept_webhook(body.webhook, api.node.configuration.private_webhooks),
         caller=caller,
         job_id=repeats.job_id,
         request_digest=repeats.digest_of(body),

@@ -14,6 +14,7 @@ from jobs.rounds.retry import RetrySelection
 from jobs.service import MAX_PRIORITY, MOST_CANARY_LINES
 from producer_api.files.wire import BatchError, Page, ends
 from producer_api.jobs.checks import CheckList, Recheck
+from producer_api.jobs.webhooks import JobWebhook, WebhookSettings
 
 __all__ = ["JobChange", "JobCreate", "JobList", "JobObject"]
 
@@ -42,7 +43,8 @@ class JobCreate(BaseModel):
     set to null. `price_class: flex` has lines processed at half the price and more slowly where an endpoint has flex processing,
     and as usual near the end of the window. `batch` has them handed in as the provider's batches, at half the price, where an
     endpoint has `batch: true`; `cheapest` does that for as long as the window leaves time to send the rest one by one. With
-    `cache` (such as `30d`, 90 days at most) requests that another job has had answered get that answer.
+    `cache` (such as `30d`, 90 days at most) requests that another job has had answered get that answer. When the job ends or
+    pauses, that is sent to its `webhook`.
 
     Every further field is a chat field (`model`, `max_tokens`, `temperature` and so on): the default of each request that
     does not have it. Requests are numbered in the order prompts, messages, requests.
@@ -67,6 +69,7 @@ class JobCreate(BaseModel):
     max_cost: MaxCost | None = None
     checks: CheckList = []
     recheck: Recheck | None = None
+    webhook: WebhookSettings | None = None
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -255,6 +258,7 @@ class JobObject(BaseModel):
     repeats: int
     late_at: int | None
     metadata: dict[str, str] | None
+    webhook: JobWebhook | None
     timestamps: JobTimes
     errors: list[BatchError]
     earlier: list[JobRound]
@@ -293,6 +297,7 @@ class JobObject(BaseModel):
             repeats=job.repeats,
             late_at=job.late_at,
             metadata=job.metadata,
+            webhook=JobWebhook.of(job),
             timestamps=_times(job),
             errors=[BatchError(**bad.as_dict()) for bad in job.errors],
             earlier=[JobRound(**each) for each in job.earlier],

@@ -27,6 +27,7 @@ from jobs.results.endings import Endings
 from jobs.states import JobStatus
 from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
+from jobs.webhooks.delivery import Deliveries
 from tests.job_bench import Bench, in_chunks, input_line, new_job
 
 
@@ -55,7 +56,7 @@ class House:
         self.sweep = Sweep(bench.redis, bench.jobs, bench.files, bench.objects)
         self.janitor = Janitor(
             process, bench.redis, self.fleet, bench.jobs, bench.table, self.endings, self.sweep, self.dispatcher,
-            HealthCheck(enabled=False), FleetChanges(bench.redis, tuple(endpoints)),
+            HealthCheck(enabled=False), FleetChanges(bench.redis, tuple(endpoints)), Deliveries(bench.redis, bench.jobs, False),
         )  # fmt: skip
 
     async def end_and_expire(self) -> None:
