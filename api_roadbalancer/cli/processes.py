@@ -107,9 +107,11 @@ def flower(
     """Run Flower, the monitor of queues, workers and shards."""
     from api_roadbalancer.flower_guard import guard_flower
     from api_roadbalancer.session import open_session
+    from balancer.configuration.environment import environment
     from jobs.access.exposure import is_loopback
     from workers.messages import make_celery
 
+    basic_auth = basic_auth or environment().get("FLOWER_BASIC_AUTH", "")
     if not is_loopback(host) and not basic_auth:
         raise ConfigurationError("--host", host, "would let anybody in: set FLOWER_BASIC_AUTH=user:password")
     check_port(host, port)

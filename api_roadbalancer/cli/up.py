@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import threading
 from typing import Annotated
@@ -15,6 +14,7 @@ from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child, Supervisor
 from balancer.configuration import load_configuration
+from balancer.configuration.environment import environment
 from balancer.errors import ConfigurationError
 from balancer.runtime.rereading import Rereading, note_hangups
 from jobs.access.exposure import is_loopback, refuse_exposure
@@ -42,7 +42,7 @@ def up(
     console = Console(stderr=True)
     stopped = threading.Event()
     # Without a password, Flower listens on this machine only, even if the API does not.
-    flower_host = host if is_loopback(host) or os.environ.get("FLOWER_BASIC_AUTH") else "127.0.0.1"
+    flower_host = host if is_loopback(host) or environment().get("FLOWER_BASIC_AUTH") else "127.0.0.1"
     check_port(host, port)
     check_port(flower_host, flower_port, "--flower-port")
     supervisor = Supervisor()

@@ -1,7 +1,7 @@
 """Reads settings from the environment: `LLM_*`, provider keys, and a `.env` file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dotenv import dotenv_values
@@ -28,9 +28,49 @@ CHAT_VARIABLES = {
 """Settings that variables may give: where they do, an error names the variable."""
 
 
-def environment() -> dict[str, str]:
+class Variables(Mapping[str, str]):
+    """Variables by name. One that is not set has what stands in the file that `NAME_FILE` names, as containers have their
+    secrets; looking it up raises ConfigurationError if that can't be read."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        if name in self._values:
+            return self._values[name]
+        variable = f"{name}{_IN_FILE}"
+        if not self._values.get(variable):
+            raise KeyError(name)
+        return _content(variable, self._values[variable])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+_IN_FILE = "_FILE"
+_LARGEST_SECRET = 65_536
+"""Bytes of a file that a variable names."""
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_LARGEST_SECRET + 1)
+        if len(content) > _LARGEST_SECRET:
+            raise ConfigurationError("environment", variable, f"{path} has more than {_LARGEST_SECRET:,} bytes")
+        return content.decode().strip()
+    except OSError as exc:
+        raise ConfigurationError("environment", variable, f"{path} can't be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError("environment", variable, f"{path} is no text in UTF-8") from exc
+
+
+def environment() -> Mapping[str, str]:
     """Return the process's environment over the variables of a `.env` file in the working directory."""
-    return {k: v for k, v in dotenv_values(".env").items() if v is not None} | dict(os.environ)
+    return Variables({k: v for k, v in dotenv_values(".env").items() if v is not None} | dict(os.environ))
 
 
 def chat_from_environment(env: Mapping[str, str]) -> dict[str, str]:

@@ -335,6 +335,36 @@ def test_a_dotenv_file_is_read_and_the_environment_beats_it(tmp_path: Path, monk
     assert (env["RB_TEST_ONE"], env["RB_TEST_TWO"], "RB_TEST_NONE" in env) == ("file", "process", False)
 
 
+def test_a_variable_can_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, config = tmp_path / "secret", tmp_path / "roadbalancer.yaml"
+    secret.write_text("a-secret-from-a-file\n")
+    config.write_text("endpoints: [{url: http://h/v1, api_key: '${RB_TEST_KEY}'}]")
+    monkeypatch.setenv("RB_TEST_KEY_FILE", str(secret))
+    monkeypatch.setenv("ROADBALANCER_API_KEYS_FILE", str(secret))
+    found = load_configuration(config)
+    assert found.endpoints[0].api_key == "a-secret-from-a-file"
+    assert found.api_keys == ("a-secret-from-a-file",)
+    monkeypatch.setenv("RB_TEST_KEY", "the-variable-itself")
+    assert load_configuration(config).endpoints[0].api_key == "the-variable-itself"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "can't be read: No such file"), (b"\xff\xfe", "is no text"), (65_537 * b"x", "more than 65,536 bytes")],
+)
+def test_a_file_of_a_variable_that_can_not_be_used_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, reason: str
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(secret))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match=reason) as refused:
+        load_configuration()
+    assert "OPENAI_API_KEY_FILE" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("url", "name"),
     [
