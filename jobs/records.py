@@ -156,10 +156,9 @@ class Job:
 
     In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
     result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
-    `completed`, `failed`, `error_file_id`.
-    `owner` is the id of the API key that it was made with, "" where there was none; its lines are paced by the rates that the key
-    had then (`key_rpm`, `key_tpm`; 0: none); `request_digest` tells the request that made
-    it from others with the same idempotency key.
+    `completed`, `failed`, `error_file_id`. `owner` is the id of the API key that it was made with, "" where there was none; its
+    lines are paced by the rates that the key had then (`key_rpm`, `key_tpm`; 0: none), and with `is_restricted` they don't choose
+    where they go; `request_digest` tells the request that made it from others with the same idempotency key.
     """
 
     id: str
@@ -201,6 +200,7 @@ class Job:
     owner: str = ""
     key_rpm: int = 0
     key_tpm: int = 0
+    is_restricted: bool = False
     request_digest: str = ""
     round: str = ""
     kept: int = 0
@@ -284,6 +284,7 @@ class Job:
             owner=fields.get("owner", ""),
             key_rpm=count("key_rpm"),
             key_tpm=count("key_tpm"),
+            is_restricted=fields.get("restricted") == "1",
             request_digest=fields.get("request_digest", ""),
             round=fields.get("round", ""),
             checks=fields.get("checks", ""),

@@ -10,6 +10,7 @@ import orjson
 from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.routing import Attempts
 from balancer.usage.pricing import saving_of
+from jobs.access.destination import drop_destination
 from jobs.checks import Fault, checks_of
 from jobs.dispatch.lease_table import FinishedLine
 from jobs.dispatch.waiting import after_failures
@@ -117,6 +118,8 @@ class ClaimedShard(ABC):
         number, raw = found.place, found.raw
         entry = orjson.loads(raw)
         body = entry["body"]
+        if self._job.is_restricted:
+            drop_destination(body)
         attempts = Attempts(self._context.fleet.catalog.routes.models_for(body))
         path = entry["url"].removeprefix("/v1")
         line = Line(number, found.number, entry["custom_id"], path, body, attempts, found.repeats)

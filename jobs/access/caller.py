@@ -33,6 +33,11 @@ class Caller:
         return self.record.limits if self.record and self.record.limits else None
 
     @property
+    def is_restricted(self) -> bool:
+        """Whether this one has models or limits of its own, which a request must not get round."""
+        return not self.admin and (bool(self.models) or self.limits is not None)
+
+    @property
     def sees_only(self) -> str | None:
         """The owner whose files and jobs this one sees; None for all."""
         return None if self.admin else self.id

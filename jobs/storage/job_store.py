@@ -261,6 +261,7 @@ def _optional_fields(new: NewJob) -> dict[str, str | int | float]:
         "price_class": request.price_class,
         "webhook": request.webhook,
         "output_ttl": request.output_ttl,
+        "restricted": int(request.caller.is_restricted),
         "key_rpm": limits.rpm if limits else None,
         "key_tpm": limits.tpm if limits else None,
     }

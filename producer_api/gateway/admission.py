@@ -8,6 +8,7 @@ from fastapi import Request
 from balancer.fleet.sent import Sent
 from balancer.state.rate_limits.shared import expected_usage
 from jobs.access import Access, Admission, Caller
+from jobs.access.destination import drop_destination
 from jobs.cost.cap import highest_cost
 from producer_api.access.callers import caller_of
 from producer_api.context import ApiContext
@@ -50,9 +51,12 @@ class Admitted:
         await self._access.finish(self._caller, self._admission, self._tokens, self._nano)
 
 
-async def admit(api: ApiContext, request: Request, body: Mapping[str, Any]) -> Admitted:
-    """Let a request in, at once and for one request. Raises jobs.access.Refused (403, 429)."""
+async def admit(api: ApiContext, request: Request, body: dict[str, Any]) -> Admitted:
+    """Let a request in, at once and for one request; without what its caller may not choose. Raises jobs.access.Refused (403,
+    429)."""
     caller = caller_of(request)
+    if caller.is_restricted:
+        drop_destination(body)
     model = _allowed(api, caller, body)
     limits = caller.limits
     if limits is None or (limits.tpm is None and not limits.has_budget):

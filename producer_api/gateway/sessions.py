@@ -29,7 +29,7 @@ async def chat(body: ChatRequest, request: Request, api: Api) -> ChatResponse:
     turn = Turn(body, api.node.configuration.chat)
     # Refusals come before the admission, which has to be released.
     turn.model_request(api.node.fleet.endpoints.values())
-    admitted = await admit(api, request, turn.body)
+    admitted = await admit(api, request, dict(turn.body))
     asked = turn.model_request(api.node.fleet.endpoints.values(), admitted.owner)
     started = time.perf_counter()
     sent = await complete(api, request, asked, admitted)

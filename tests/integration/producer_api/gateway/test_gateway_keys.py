@@ -79,6 +79,26 @@ async def test_a_key_may_ask_for_its_models_alone_by_whatever_name(client: Any, 
     assert {received.model for received in model.received} == {"m"}
 
 
+@pytest.mark.parametrize(
+    ("order", "tier"),
+    [
+        (KeyOrder("models", models=("m",)), None),
+        (KeyOrder("budget", limits=Limits(budget_day=5.0)), None),
+        (KeyOrder("free"), "priority"),
+        (KeyOrder("admin", admin=True, models=("m",)), "priority"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+async def test_a_key_with_limits_does_not_choose_where_its_requests_go(
+    client: Any, model: ProviderServer, order: KeyOrder, tier: str | None
+) -> None:
+    other = {"api_base": "http://evil.example", "fallbacks": ["dear"], "extra_body": {"provider": {"order": ["x"]}}}
+    answer = await ask_in_thread(await client(order), service_tier="priority", extra_body=other if tier is None else {})
+    assert answer.parse().choices
+    assert [received.service_tier for received in model.received] == [tier]
+    assert not model.refused, "the fields that it does not know were not sent"
+
+
 async def test_the_chain_of_a_key_that_may_use_its_name(client: Any) -> None:
     trusted = await client(KeyOrder("trusted", models=("smart",)))
     assert (await ask_in_thread(trusted, "smart")).parse().choices
