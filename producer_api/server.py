@@ -23,8 +23,17 @@ GRACE = 20
 """Seconds that requests under way have to end when the server stops."""
 
 
-def run_api(configuration: Configuration, redis_url: str, wake: Wake, host: str, port: int, insecure: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT. Raises SystemExit if the port can't be used or Redis does not answer.
+def run_api(
+    configuration: Configuration,
+    redis_url: str,
+    wake: Wake,
+    host: str,
+    port: int,
+    insecure: bool = False,
+    listener: socket.socket | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, on a socket that is bound already if there is a `listener`. Raises SystemExit if the port
+    can't be used or Redis does not answer.
 
     Beyond this machine a key is asked for, unless `insecure`; raises ConfigurationError if there is none.
     """
@@ -37,7 +46,7 @@ def run_api(configuration: Configuration, redis_url: str, wake: Wake, host: str,
     # uvicorn raises the signal again that has ended it. This process has things to put down before it ends.
     signal.signal(signal.SIGTERM, lambda *_: None)
     collect_garbage_less_often()
-    loop.run_until_complete(server.serve())
+    loop.run_until_complete(server.serve([listener] if listener else None))
     # The loop is not closed: threads of the object store (Rust) may still come to it, and the process ends now anyway.
     if not server.started:
         raise SystemExit(3)

@@ -26,7 +26,7 @@ GROUPS = {
         "cancel": "jobs",
         "verify": "jobs",
     },
-    "Processes": {"up": "up", "api": "processes", "worker": "processes", "flower": "processes", "mock": "processes"},
+    "Processes": {"up": "up", "api": "api", "worker": "processes", "flower": "processes", "mock": "processes"},
     "The fleet": {"config": "configuration.app", "endpoints": "fleet.app", "usage": "usage", "keys": "keys.app"},
 }
 """Command -> its module in `api_roadbalancer.cli`, with the function or the application if it has another name."""

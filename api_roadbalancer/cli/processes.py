@@ -1,4 +1,4 @@
-"""Commands for single processes, for containers and services: `api`, `worker`, `flower`, `mock`."""
+"""Commands for single processes, for containers and services: `worker`, `flower`, `mock`."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from api_roadbalancer.ports import is_free
 from balancer.errors import ConfigurationError
 from balancer.runtime.rereading import note_hangups
 
-__all__ = ["Config", "LogLevel", "Port", "Watch", "api", "check_port", "flower", "mock", "set_log_level", "worker"]
+__all__ = ["Config", "LogLevel", "Port", "Watch", "check_port", "flower", "mock", "set_log_level", "worker"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
@@ -58,27 +58,6 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
         from jobs.errors import InvalidRequest
 
         raise InvalidRequest(f"port {port} is in use; choose another with {option}")
-
-
-def api(
-    config: Config = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Port = 4000,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
-    watch: Watch = False,
-    log_level: LogLevel = "INFO",
-) -> None:
-    """Run the OpenAI-compatible API."""
-    from api_roadbalancer.session import open_session
-    from producer_api import run_api
-    from workers.messages import celery_wake
-
-    check_port(host, port)
-    set_log_level(log_level)
-    with open_session(config) as session:
-        note_hangups()
-        configuration = replace(session.configuration, watch=watch)
-        run_api(configuration, session.redis_url, celery_wake(configuration, session.redis_url), host, port, insecure)
 
 
 def worker(

@@ -1,7 +1,6 @@
 """`up`: runs Redis, workers, API and Flower in the foreground."""
 
 import asyncio
-import logging
 import signal
 import threading
 from typing import Annotated
@@ -10,18 +9,15 @@ import typer
 from rich.console import Console
 
 from api_roadbalancer.bulk.run import default_workers, worker_child
+from api_roadbalancer.cli.children_settings import ChildrenSettings
 from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, set_log_level
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child, Supervisor
-from balancer.configuration import load_configuration
 from balancer.configuration.environment import environment
-from balancer.errors import ConfigurationError
-from balancer.runtime.rereading import Rereading, note_hangups
+from balancer.runtime.rereading import note_hangups
 from jobs.access.exposure import is_loopback, refuse_exposure
 
 __all__ = ["up"]
-
-log = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5
 """Seconds between looks at whether a child fails to come up."""
@@ -64,33 +60,13 @@ def up(
         flower = f"{flower_host}:{flower_port}" if flower_port else ""
         _say_hello(console, session, simulated, f"{host}:{port}", flower, len(supervisor.children))
         note_hangups()
-        follower = _Settings(session, supervisor, simulated, watch)
+        follower = ChildrenSettings(session, supervisor, "" if simulated else session.configuration.source, watch)
         while not stopped.wait(LOOK_EVERY):
             supervisor.check()
             follower.look()
         console.print(
             "stopping: lines in flight may finish, the rest is handed back (10 s at most); Ctrl-C once more ends all at once"
         )
-
-
-class _Settings:
-    """Hands a changed configuration on to the children, whose settings are a file of their own."""
-
-    def __init__(self, session: Session, supervisor: Supervisor, simulated: bool, watch: bool) -> None:
-        self._session = session
-        self._supervisor = supervisor
-        self._rereading = Rereading("" if simulated else session.configuration.source, watch)
-
-    def look(self) -> None:
-        """If the configuration is to be read again, write the children's settings, and let them read these again."""
-        if self._rereading.is_due():
-            try:
-                self._session.configuration = load_configuration(self._session.configuration.source)
-            except ConfigurationError as exc:
-                log.error("the configuration can't be used, and changes nothing: %s", exc)
-                return
-            self._session.settings_file()
-            self._supervisor.hang_up()
 
 
 def _say_hello(console: Console, session: Session, simulated: bool, api: str, flower: str, processes: int) -> None:

@@ -154,9 +154,9 @@ class Cluster:
         assert process.alive, process.log.read_text()[-2000:]
         return process
 
-    async def start_api(self) -> tuple[Process, str]:
+    async def start_api(self, *options: str) -> tuple[Process, str]:
         port = free_port()
-        command = [sys.executable, "-m", "api_roadbalancer", "api", "--config", str(self.config), "--port", str(port)]
+        command = [sys.executable, "-m", "api_roadbalancer", "api", "--config", str(self.config), "--port", str(port), *options]
         process = Process(command, self.folder / "api.log", prefork=self.prefork)
         process.start()
         self.processes.append(process)

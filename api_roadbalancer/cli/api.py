@@ -1,0 +1,71 @@
+"""`api`: runs the API, in one process or in several that share a port."""
+
+import asyncio
+import signal
+import threading
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from api_roadbalancer.cli.children_settings import ChildrenSettings
+from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, set_log_level
+from api_roadbalancer.ports import shared_port
+from api_roadbalancer.session import Session, open_session
+from api_roadbalancer.supervisor import Child, Supervisor
+from balancer.runtime.rereading import note_hangups
+from jobs.access.exposure import refuse_exposure
+
+__all__ = ["api"]
+
+LOOK_EVERY = 0.5
+"""Seconds between looks at whether a child fails to come up."""
+
+
+def api(
+    config: Config = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 4000,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the port.")] = 1,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
+    watch: Watch = False,
+    log_level: LogLevel = "INFO",
+    shares_port: Annotated[bool, typer.Option("--shares-port", hidden=True)] = False,
+) -> None:
+    """Run the OpenAI-compatible API."""
+    if not shares_port:
+        check_port(host, port)
+    level = set_log_level(log_level)
+    with open_session(config) as session:
+        if processes > 1:
+            options = ["--host", host, *(["--insecure"] if insecure else []), "--log-level", level]
+            asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))
+            with shared_port(host, port) as held:  # and does not listen: it only keeps the port
+                _supervise(session, processes, [*options, "--port", str(held.getsockname()[1])], watch)
+            return
+        from producer_api import run_api
+        from workers.messages import celery_wake
+
+        note_hangups()
+        configuration = replace(session.configuration, watch=watch)
+        wake = celery_wake(configuration, session.redis_url)
+        listener = shared_port(host, port) if shares_port else None
+        run_api(configuration, session.redis_url, wake, host, port, insecure, listener)
+
+
+def _supervise(session: Session, processes: int, options: list[str], watch: bool) -> None:
+    """Run so many processes until SIGTERM or SIGINT. Raises ChildFailed if they do not come up."""
+    stopped = threading.Event()
+    supervisor = Supervisor()
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: supervisor.kill() if stopped.is_set() else stopped.set())
+    with supervisor:
+        settings = str(session.settings_file())
+        for number in range(1, processes + 1):
+            arguments = ["api", "--config", settings, "--shares-port", *options]
+            supervisor.start(Child(f"api-{number}", arguments, takes_hangups=True))
+        note_hangups()
+        follower = ChildrenSettings(session, supervisor, session.configuration.source, watch)
+        while not stopped.wait(LOOK_EVERY):
+            supervisor.check()
+            follower.look()
