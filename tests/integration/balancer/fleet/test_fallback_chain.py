@@ -11,6 +11,7 @@ from balancer.outcome import FailureKind
 from balancer.routing.model_routes import ModelRoutes
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, Reply, Script
 from tests.integration.balancer.conftest import Make, Servers
+from tests.waiting import until_blocking
 
 HI = [{"role": "user", "content": "Hi"}]
 FAILING = [FailureKind.RATE_LIMIT, FailureKind.OVERLOADED, FailureKind.SERVER]
@@ -161,8 +162,13 @@ def test_a_model_that_an_endpoint_has_not_is_asked_for_elsewhere_and_shown(balan
     result = balancer.chat(HI, model="m1")
     assert result.success and result.endpoint == "second"
     assert [attempt.endpoint for attempt in result.attempts] == ["retired", "second"]
-    known = next(each for each in balancer.get_stats()["endpoints"] if each["name"] == "retired")
-    assert known["last_error"].startswith("model_not_found: a model that is configured or was asked for is not served there")
+
+    def is_shown() -> bool:  # what is in Redis is read a moment later
+        known = next(each for each in balancer.get_stats()["endpoints"] if each["name"] == "retired")
+        error = "model_not_found: a model that is configured or was asked for is not served there"
+        return str(known["last_error"]).startswith(error)
+
+    until_blocking(is_shown)
     assert balancer.chat(HI, model="new").endpoint == "retired", "it is no failure of the endpoint"
 
 
