@@ -8,24 +8,19 @@ before it creates one. Lines that the provider did not process, or failed at, go
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from balancer.fleet.batches import EndpointBatches
 from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.providers.batches import BatchCallFailed, BatchState, Submission
 from balancer.routing import backoff
-from balancer.usage.meter import FROM_JOBS
 from balancer.usage.price_class import PriceClass
 from jobs.dispatch.batches import batches_end, pace_of
 from jobs.dispatch.waiting import Waiting
 from jobs.ids import new_token
-from jobs.intake.line_order import read_places
-from jobs.records import Job, Shard, plain_endpoint
-from workers.batch_journal import Batch, BatchStep, read_journal, write_journal
-from workers.batch_lines import BatchLines, id_of
-from workers.claimed_shard import ClaimedShard
-from workers.line_sender import Line
+from jobs.records import Job, Shard
+from workers.batch_journal import Batch, BatchStep, read_journal
+from workers.batch_shard import BatchShard
 from workers.retrying import LONGEST_COUNTDOWN
 from workers.run_context import Ending, RunContext, ShardEnd
 
@@ -47,15 +42,12 @@ UNREACHABLE_AFTER = 3600.0
 log = logging.getLogger(__name__)
 
 
-class BatchRun(ClaimedShard):
+class BatchRun(BatchShard):
     """A claimed shard whose lines are, or are to be, with a provider as batches."""
 
     def __init__(self, shard: Shard, job: Job, waits: int, context: RunContext) -> None:
         """`waits` counts how often it has waited before."""
         super().__init__(shard, job, waits, context)
-        self._endpoint = plain_endpoint(shard.endpoint)
-        self._journal: list[Batch] = []
-        self._lines: BatchLines | None = None
         self._stopped = False
         self._steps: asyncio.Task[ShardEnd] | None = None
         self._poll_in = LONGEST_COUNTDOWN
@@ -141,21 +133,6 @@ class BatchRun(ClaimedShard):
         if self._journal:
             await self._keep_journal()
 
-    async def _unfinished(self, batches: EndpointBatches) -> BatchLines:
-        if self._lines is None:
-            lines = BatchLines(self._context.fleet, self._endpoint, batches)
-            await lines.read(self._read_lines())
-            self._failures |= lines.refused
-            self._lines = lines
-        return self._lines
-
-    async def _read_lines(self) -> AsyncIterator[Line]:
-        async for found in read_places(self._context.objects, self._job, self.shard.first, self.shard.end):
-            if found.place not in self._results:
-                line = self._parse(found)
-                if not (line.cache_key and await self._use_cached(line)):
-                    yield line
-
     async def _advance(self, batch: Batch, batches: EndpointBatches) -> None:
         """Take a batch as far as it goes now."""
         if self.lost:
@@ -171,13 +148,12 @@ class BatchRun(ClaimedShard):
     async def _call_failed(self, batch: Batch, batches: EndpointBatches, error: BatchCallFailed) -> None:
         failure = error.failure
         log.warning("batch of %s: %s", self.shard, failure.message)
-        if batch.step is BatchStep.CREATED:
-            gone = failure.status == 404 or self._is_unreachable()
-            if gone:
-                log.error("batch %s at %s can't be found any more; its lines go back", batch.id, self._endpoint)
-                await self._fail(batch, batches, failure)
-                return
-        elif error.answered and not failure.passes:
+        out = batch.step in (BatchStep.CREATING, BatchStep.CREATED)
+        if (batch.step is BatchStep.CREATED and failure.status == 404) or (out and self._is_unreachable()):
+            log.error("batch %s at %s can't be found any more; its lines go back", batch.id or batch.token, self._endpoint)
+            await self._fail(batch, batches, failure)
+            return
+        if batch.step is not BatchStep.CREATED and error.answered and not failure.passes:
             await self._refused(batch, batches, failure)
             return
         self._progress.append(f"{self._endpoint}: {failure.public_message}")
@@ -239,7 +215,8 @@ class BatchRun(ClaimedShard):
         elif state.problem:
             await self._refused(batch, batches, Failure(FailureKind.BAD_REQUEST, f"the batch was refused: {state.problem}"))
         else:
-            await self._read(batch, batches, state)
+            if not await self._read(batch, batches, state):
+                self._poll_in = SHORTEST_PAUSE
 
     async def _not_ended(self, batch: Batch, batches: EndpointBatches, state: BatchState) -> None:
         now, end = time.time(), self._end()
@@ -264,69 +241,6 @@ class BatchRun(ClaimedShard):
         self._journal.remove(batch)
         await self._keep_journal()
 
-    async def _fail(self, batch: Batch, batches: EndpointBatches, failure: Failure) -> None:
-        for line, _ in (await self._unfinished(batches)).of(batch).values():
-            self._failures[line.number] = (line, failure)
-        self._journal.remove(batch)
-        await self._keep_journal()
-
-    async def _read(self, batch: Batch, batches: EndpointBatches, state: BatchState) -> None:
-        """Record the results of a batch that has ended, and count what they have used."""
-        outcomes: list[Outcome] = []
-        try:
-            is_ours = await self._take_results(batch, batches, state, outcomes)
-        finally:  # also of a download that broke off: the lines taken in so far are not taken in again
-            await self._context.recorder.wait_until_recorded(self)
-            self._count(outcomes)
-        if is_ours and not self.lost:
-            await self._keep_step(batch, BatchStep.READ)
-
-    def _count(self, outcomes: list[Outcome]) -> None:
-        usage = self._context.fleet.usage
-        if usage is None or self.lost:
-            return
-        for outcome in outcomes:
-            usage.record(self._context.fleet.endpoints[self._endpoint], outcome, self._job.owner, FROM_JOBS)
-
-    async def _take_results(
-        self, batch: Batch, batches: EndpointBatches, state: BatchState, outcomes: list[Outcome] | None = None
-    ) -> bool:
-        """Take in the results of lines that are not finished, and add their outcomes to `outcomes`; False if the batch is not
-        this one."""
-        wanted = dict((await self._unfinished(batches)).of(batch))
-        names = list(wanted)
-        async for result in batches.results(state):
-            name = id_of(result.id, names)
-            if not name.startswith(f"{batch.token}-"):
-                batch.not_ours = (*batch.not_ours, batch.id)
-                await self._keep_step(batch, BatchStep.CREATING, id="")
-                self._poll_in = SHORTEST_PAUSE
-                return False
-            found = wanted.pop(name, None)
-            if found is not None and result.status is not None:
-                line, call = found
-                outcome = batches.outcome(call, result, time.time() - batch.since)
-                self._take_outcome(line, outcome)
-                if outcomes is not None:
-                    outcomes.append(outcome)
-        if not state.ended_early:
-            failure = Failure(FailureKind.INVALID_RESPONSE, "its batch ended without a result for it")
-            self._failures |= {line.number: (line, failure) for line, _ in wanted.values()}
-        return True
-
-    def _take_outcome(self, line: Line, outcome: Outcome) -> None:
-        """Record an answer, or what can't be answered; keep what may be answered another time."""
-        line.requests += 1
-        failure = outcome.failure
-        if failure is None and (fault := self._fault(outcome)):
-            line.spent = (*line.spent, outcome)
-            failure = Failure(FailureKind.CHECK_FAILED, f"the answer does not pass {fault.check!r}: {fault.message}")
-        if failure is None or not (failure.worth_trying_elsewhere or failure.kind is FailureKind.CHECK_FAILED):
-            self._record(line, line.with_spent(outcome))
-        else:
-            line.failed_at(self._endpoint, failure)
-            self._failures[line.number] = (line, failure)
-
     async def _finish(self, batches: EndpointBatches) -> None:
         """Forget batches that have all been read, here and at the provider. What failed in them before another worker had the
         shard is read again."""
@@ -348,21 +262,6 @@ class BatchRun(ClaimedShard):
                 await batches.delete(state, file)
             except BatchCallFailed as exc:
                 log.warning("what %s keeps of batch %s can't be deleted: %s", self._endpoint, state.id, exc)
-
-    async def _keep_step(self, batch: Batch, step: BatchStep, **known: object) -> bool:
-        """Keep a batch's step and what else is known of it, and say whether the shard is still this worker's."""
-        batch.step = step
-        for name, value in known.items():
-            setattr(batch, name, value)
-        # A Redis that has lost this step would have the batch created again.
-        return await self._keep_journal(durably=step is BatchStep.CREATING)
-
-    async def _keep_journal(self, durably: bool = False) -> bool:
-        journal = write_journal(self._journal) if self._journal else b""
-        if not await self._context.shards.keep_batches(self.shard, journal, durably):
-            self.lost = True
-            self._context.recorder.forget(self)
-        return not self.lost
 
     async def _poll_later(self, seconds: float) -> ShardEnd:
         """Have the shard claimed again in so many seconds."""

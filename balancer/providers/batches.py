@@ -25,11 +25,14 @@ __all__ = [
     "Submission",
     "failed_call",
     "named_fields",
+    "raise_not_found",
     "read_json_lines",
 ]
 
 BY_PLACE = "#"
 """Begins the id of a result that does not name its request: the request's place in the batch follows, from 0."""
+UNCERTAIN = {408, 409, 499}
+"""Statuses of the class 4xx after which the server may have done what was asked: it took too long, or met itself."""
 LONGEST_RESULT = 64 * 1024 * 1024
 """Bytes of one line of a file of results."""
 
@@ -131,7 +134,8 @@ class BatchApi(ABC):
     @abstractmethod
     async def find(self, http: BatchHttp, submission: Submission, known: Sequence[str]) -> str | None:
         """Return the id of the batch that was made of a submission, if there is one. Where that can't be known before it has
-        ended, it may be another one, but none of `known`. Raises BatchCallFailed."""
+        ended, it may be another one, but none of `known`. Raises BatchCallFailed, also if the list of batches is longer than
+        what is looked through: the batch may be behind it."""
 
     @abstractmethod
     async def state(self, http: BatchHttp, batch: str) -> BatchState:
@@ -174,6 +178,12 @@ async def read_json_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[dict[st
         yield _object(rest)
 
 
+def raise_not_found(listed: int) -> NoReturn:
+    """Raise BatchCallFailed: a batch is none of the newest ones, and may be among the older ones, which were not looked at."""
+    what = f"whether the batch was created is unknown: it is not among the newest {listed:,}, and there are more"
+    raise BatchCallFailed(Failure(FailureKind.INVALID_RESPONSE, what), answered=False)
+
+
 def failed_call(what: str, answer: HttpAnswer) -> BatchCallFailed:
     """Classify an answer whose status is not 2xx. `what` is the request: `POST /batches`."""
     try:
@@ -184,7 +194,8 @@ def failed_call(what: str, answer: HttpAnswer) -> BatchCallFailed:
     kind = failure_kind(answer.status, code)
     text = f"HTTP {answer.status} for {what}: {message}"
     return BatchCallFailed(
-        Failure(kind, text, answer.status, retry_after_seconds(answer.headers)), answered=400 <= answer.status < 500
+        Failure(kind, text, answer.status, retry_after_seconds(answer.headers)),
+        answered=400 <= answer.status < 500 and answer.status not in UNCERTAIN,
     )
 
 

@@ -18,6 +18,7 @@ from balancer.providers.batches import (
     BatchState,
     Submission,
     named_fields,
+    raise_not_found,
     read_json_lines,
 )
 
@@ -77,6 +78,8 @@ class AnthropicBatches(BatchApi):
             if not entries or not listing.get("has_more"):
                 return running
             after = f"&after_id={quote(str(listing['last_id']))}"
+        if running is None:
+            raise_not_found(MOST_PAGES * PAGE)
         return running
 
     async def _first_token(self, http: BatchHttp, state: BatchState) -> str:

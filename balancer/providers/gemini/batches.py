@@ -18,6 +18,7 @@ from balancer.providers.batches import (
     BatchState,
     Submission,
     named_fields,
+    raise_not_found,
     read_json_lines,
 )
 
@@ -62,7 +63,7 @@ class GeminiBatches(BatchApi):
             if not listing.get("nextPageToken"):
                 return None
             page = f"&pageToken={quote(str(listing['nextPageToken']))}"
-        return None
+        raise_not_found(MOST_PAGES * PAGE)
 
     async def state(self, http: BatchHttp, batch: str) -> BatchState:
         return self._read(named_fields(await http.call("GET", f"/{quote(batch)}")))

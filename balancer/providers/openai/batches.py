@@ -19,6 +19,7 @@ from balancer.providers.batches import (
     BatchState,
     Submission,
     named_fields,
+    raise_not_found,
     read_json_lines,
 )
 
@@ -93,7 +94,7 @@ class OpenAIBatches(BatchApi):
             if last is None or not listing.get("has_more") or last.get("created_at", 0) < submission.since - CLOCKS_DIFFER:
                 return None
             after = str(last["id"])
-        return None
+        raise_not_found(MOST_PAGES * PAGE)
 
     def _listing(self, after: str) -> str:
         return self._at(f"/batches?limit={PAGE}" + (f"&after={quote(after)}" if after else ""))
@@ -174,7 +175,7 @@ class MistralBatches(OpenAIBatches):
                     return str(entry["id"])
             if len(entries) < PAGE:
                 return None
-        return None
+        raise_not_found(MOST_PAGES * PAGE)
 
     def _read(self, entry: Mapping[str, Any]) -> BatchState:
         status = str(entry.get("status"))

@@ -331,6 +331,22 @@ async def test_a_batch_that_the_provider_has_lost_fails_its_lines(worker: Worker
     assert len(histories) == LINES
 
 
+async def test_a_job_ends_whose_batch_may_exist_at_a_provider_that_stays_unreachable(
+    worker: Worker, openai: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_run_module, "UNREACHABLE_AFTER", -3600.0)
+    openai.loses = 1
+    job, shard = await start(worker, openai)
+    end = await batch_run(worker, job, shard).run()
+    assert await journal(worker, shard) == [BatchStep.CREATING]
+    await worker.fleet.__aexit__(None, None, None)
+    await worker.start(replace(openai.endpoint(name="a", batch=True, models={"m": "m"}), url="http://127.0.0.1:9/v1"))
+    await worker.bench.jobs.stop(job.id, "cancelled")
+    end = await look(worker, job, end)
+    assert end.ending is not Ending.RETRY
+    assert not await journal(worker, shard)
+
+
 async def usage_rows(worker: Worker) -> list[Tally]:
     assert worker.fleet.usage is not None
     await worker.fleet.usage.flush()
