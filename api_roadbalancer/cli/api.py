@@ -1,25 +1,20 @@
 """`api`: runs the API, in one process or in several that share a port."""
 
 import asyncio
-import signal
-import threading
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from api_roadbalancer.cli.children_settings import ChildrenSettings
+from api_roadbalancer.cli.children import Children
 from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, set_log_level
 from api_roadbalancer.ports import shared_port
 from api_roadbalancer.session import Session, open_session
-from api_roadbalancer.supervisor import Child, Supervisor
+from api_roadbalancer.supervisor import Child
 from balancer.runtime.rereading import note_hangups
 from jobs.access.exposure import refuse_exposure
 
 __all__ = ["api"]
-
-LOOK_EVERY = 0.5
-"""Seconds between looks at whether a child fails to come up."""
 
 
 def api(
@@ -55,17 +50,9 @@ def api(
 
 def _supervise(session: Session, processes: int, options: list[str], watch: bool) -> None:
     """Run so many processes until SIGTERM or SIGINT. Raises ChildFailed if they do not come up."""
-    stopped = threading.Event()
-    supervisor = Supervisor()
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, lambda *_: supervisor.kill() if stopped.is_set() else stopped.set())
-    with supervisor:
+    with Children() as children:
         settings = str(session.settings_file())
         for number in range(1, processes + 1):
             arguments = ["api", "--config", settings, "--shares-port", *options]
-            supervisor.start(Child(f"api-{number}", arguments, takes_hangups=True))
-        note_hangups()
-        follower = ChildrenSettings(session, supervisor, session.configuration.source, watch)
-        while not stopped.wait(LOOK_EVERY):
-            supervisor.check()
-            follower.look()
+            children.start(Child(f"api-{number}", arguments, takes_hangups=True))
+        children.wait(session, session.configuration.source, watch)

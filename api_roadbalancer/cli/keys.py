@@ -95,10 +95,9 @@ def limit(
     given |= {"budget_day": budget_day, "budget_month": budget_month}
 
     async def work(store: KeyStore) -> KeyRecord:
-        record = next((each for each in await store.all() if wanted in (each.id, each.name)), None)
-        before = record.limits if record else Limits()
-        limits = replace(before, **{name: value or None for name, value in given.items() if value is not None})
-        return await store.change(wanted, limits, names)
+        record = await store.in_use(wanted)
+        limits = replace(record.limits, **{name: value or None for name, value in given.items() if value is not None})
+        return await store.change(record.id, limits, names)
 
     record = _with_store(config, work)
     print(f"{record.id} ({record.name}): {_limits(record)}; models: {', '.join(record.models) or 'all'}")

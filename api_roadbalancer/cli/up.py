@@ -1,26 +1,20 @@
 """`up`: runs Redis, workers, API and Flower in the foreground."""
 
 import asyncio
-import signal
-import threading
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from api_roadbalancer.bulk.run import default_workers, worker_child
-from api_roadbalancer.cli.children_settings import ChildrenSettings
+from api_roadbalancer.cli.children import Children
 from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, set_log_level
 from api_roadbalancer.session import Session, open_session
-from api_roadbalancer.supervisor import Child, Supervisor
+from api_roadbalancer.supervisor import Child
 from balancer.configuration.environment import environment
-from balancer.runtime.rereading import note_hangups
 from jobs.access.exposure import is_loopback, refuse_exposure
 
 __all__ = ["up"]
-
-LOOK_EVERY = 0.5
-"""Seconds between looks at whether a child fails to come up."""
 
 
 def up(
@@ -36,34 +30,27 @@ def up(
     """Run Redis (if none is configured), workers, the API and Flower in the foreground. SIGTERM or Ctrl-C stops them."""
     level = set_log_level(log_level)
     console = Console(stderr=True)
-    stopped = threading.Event()
     # Without a password, Flower listens on this machine only, even if the API does not.
     flower_host = host if is_loopback(host) or environment().get("FLOWER_BASIC_AUTH") else "127.0.0.1"
     check_port(host, port)
     check_port(flower_host, flower_port, "--flower-port")
-    supervisor = Supervisor()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.kill() if stopped.is_set() else stopped.set())
-    with open_session(config) as session, supervisor:
+    children = Children()
+    with open_session(config) as session, children:
         asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))
         simulated = not session.configuration.endpoints
-        session.start_simulations(supervisor)
+        session.start_simulations(children)
         settings = ["--config", str(session.settings_file())]
         for worker in range(1, (workers or default_workers()) + 1):
-            supervisor.start(worker_child(session, worker, level))
+            children.start(worker_child(session, worker, level))
         arguments = ["api", *settings, "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
         arguments += ["--log-level", level]
-        supervisor.start(Child("api", arguments, takes_hangups=True))
+        children.start(Child("api", arguments, takes_hangups=True))
         if flower_port:
             arguments = ["flower", *settings, "--host", flower_host, "--port", str(flower_port)]
-            supervisor.start(Child("flower", arguments, session.run_folder / "flower.log"))
+            children.start(Child("flower", arguments, session.run_folder / "flower.log"))
         flower = f"{flower_host}:{flower_port}" if flower_port else ""
-        _say_hello(console, session, simulated, f"{host}:{port}", flower, len(supervisor.children))
-        note_hangups()
-        follower = ChildrenSettings(session, supervisor, "" if simulated else session.configuration.source, watch)
-        while not stopped.wait(LOOK_EVERY):
-            supervisor.check()
-            follower.look()
+        _say_hello(console, session, simulated, f"{host}:{port}", flower, len(children.children))
+        children.wait(session, "" if simulated else session.configuration.source, watch)
         console.print(
             "stopping: lines in flight may finish, the rest is handed back (10 s at most); Ctrl-C once more ends all at once"
         )

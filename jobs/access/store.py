@@ -49,9 +49,7 @@ class KeyStore:
 
     async def announce_budgets(self, record: KeyRecord) -> None:
         """Write down what bounds the key's jobs, for the scripts that pause them."""
-        budgets = {"day": record.limits.budget_day, "month": record.limits.budget_month}
-        known = {period: to_nano(budget) for period, budget in budgets.items() if budget is not None}
-        if known:
+        if known := _budgets(record):
             await self._redis.hset(redis_keys.budgets(record.id), mapping=known)
 
     async def find(self, digest: str) -> KeyRecord | None:
@@ -73,7 +71,7 @@ class KeyStore:
 
     async def change(self, wanted: str, limits: Limits | None = None, models: Sequence[str] | None = None) -> KeyRecord:
         """Give the key with this id or name other limits, or models; its secret stays. Raises NoSuchKey."""
-        record = await self._in_use(wanted)
+        record = await self.in_use(wanted)
         changed = replace(
             record,
             limits=record.limits if limits is None else limits,
@@ -82,15 +80,16 @@ class KeyStore:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(redis_keys.KEYS, changed.digest, changed.to_json())
             pipe.hdel(redis_keys.budgets(changed.id), "day", "month")
+            if known := _budgets(changed):
+                pipe.hset(redis_keys.budgets(changed.id), mapping=known)
             await pipe.execute()
-        await self.announce_budgets(changed)
         await make_durable(self._redis)
         return changed
 
     async def rotate(self, wanted: str, overlap: float) -> tuple[KeyRecord, str]:
         """Give the key with this id or name another secret, and return both; the old one goes on for `overlap` seconds. What
         belongs to the key stays. Raises NoSuchKey."""
-        record, secret, now = await self._in_use(wanted), new_secret(), int(time.time())
+        record, secret, now = await self.in_use(wanted), new_secret(), int(time.time())
         rotated = replace(record, digest=digest_of(secret))
         ends = now + int(overlap)
         old = replace(record, retired=True, expires_at=ends if record.expires_at is None else min(ends, record.expires_at))
@@ -101,7 +100,8 @@ class KeyStore:
         await make_durable(self._redis)
         return rotated, secret
 
-    async def _in_use(self, wanted: str) -> KeyRecord:
+    async def in_use(self, wanted: str) -> KeyRecord:
+        """Return the key with this id or name that is not revoked. Raises NoSuchKey."""
         found = [record for record in await self.all() if not record.revoked and wanted in (record.id, record.name)]
         # A name may look like another key's id: the id is meant.
         record = next((r for r in found if r.id == wanted), found[0] if found else None)
@@ -111,7 +111,7 @@ class KeyStore:
 
     async def revoke(self, wanted: str) -> KeyRecord:
         """Revoke the key with this id or name, with the secrets that were replaced, and return it. Raises NoSuchKey."""
-        revoked = replace(await self._in_use(wanted), revoked=True)
+        revoked = replace(await self.in_use(wanted), revoked=True)
         async with self._redis.pipeline(transaction=True) as pipe:
             for record in await self._records():
                 if record.id == revoked.id:
@@ -121,3 +121,9 @@ class KeyStore:
             await pipe.execute()
         await make_durable(self._redis)
         return revoked
+
+
+def _budgets(record: KeyRecord) -> dict[str, int]:
+    """Return a key's budgets in nanodollars."""
+    budgets = {"day": record.limits.budget_day, "month": record.limits.budget_month}
+    return {period: to_nano(budget) for period, budget in budgets.items() if budget is not None}

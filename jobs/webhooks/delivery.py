@@ -32,6 +32,8 @@ JITTER = 0.2
 PATIENCE = 15.0
 """Seconds for one attempt."""
 MOST_AT_ONCE = 16
+CLAIM = 20.0
+"""Seconds, longer than an attempt takes, for which an event that is being sent is due to no process."""
 KEPT_FOR = 30 * 86400
 """Seconds that the log of a job's deliveries is kept."""
 GONE = 410
@@ -129,7 +131,10 @@ class Deliveries:
         if free <= 0:
             return
         due = await self._redis.zrangebyscore(keys.EVENTS, 0, time.time(), start=0, num=MOST_AT_ONCE)
-        for member in [name for name in map(bytes.decode, due) if name not in self._sending][:free]:
+        members = [name for name in map(bytes.decode, due) if name not in self._sending][:free]
+        if members:
+            await self._redis.zadd(keys.EVENTS, dict.fromkeys(members, time.time() + CLAIM), xx=True)
+        for member in members:
             task = asyncio.create_task(self._deliver(member))
             self._sending[member] = task
             task.add_done_callback(lambda _, member=member: self._sending.pop(member))  # type: ignore[misc]

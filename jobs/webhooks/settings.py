@@ -12,7 +12,7 @@ import orjson
 
 from jobs.errors import InvalidRequest
 from jobs.states import FINAL
-from jobs.webhooks.addresses import is_private
+from jobs.webhooks.addresses import is_encodable, is_private
 
 __all__ = ["EVENTS", "PAUSED", "Webhook", "event_of", "parse_webhook"]
 
@@ -92,6 +92,8 @@ def _check_url(url: str, private_addresses: bool) -> None:
         parts, host = urlsplit(""), ""
     if not host or parts.scheme not in ("http", "https") or len(url) > LONGEST_URL or not url.isprintable() or " " in url:
         problem = f"must be an https:// address of at most {LONGEST_URL:,} characters"
+    elif not is_encodable(host):
+        problem = f"{host} can't be the name of a host: its labels have 1 to 63 characters"
     elif parts.username is not None or parts.password is not None:
         problem = "must not hold a user or a password; what is sent there is signed with the secret"
     elif not private_addresses and (host == "localhost" or is_private(host)):

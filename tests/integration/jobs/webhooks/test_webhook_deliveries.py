@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import orjson
@@ -197,3 +198,19 @@ async def test_one_that_does_not_answer_holds_up_no_other(
         await send(bench, deliveries)
     assert len(receiver.received) == 1
     assert (await only(bench, slow)).attempts[0].error == "no answer within 0.5 s"
+
+
+async def test_while_one_process_sends_an_event_no_other_does(bench: Bench, receiver: Receiver) -> None:
+    answering = threading.Event()
+    receiver.answer = lambda n: 204 if answering.wait(10.0) else 500
+    await finish(bench, await job_with_webhook(bench, receiver.url))
+    first, second = (Deliveries(bench.redis, bench.jobs, private_addresses=True) for _ in range(2))
+    await first.send_due()
+    sending = list(first._sending.values())
+    await second.send_due()
+    assert not second._sending
+    answering.set()
+    await asyncio.gather(*sending)
+    assert len(receiver.received) == 1
+    await first.aclose()
+    await second.aclose()

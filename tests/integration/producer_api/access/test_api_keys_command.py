@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from balancer.state.redis_connection import AsyncRedis
-from jobs.access import KeyStore
+from jobs.access import KeyStore, Limits
 from jobs.access.secret import digest_of
+from jobs.access.store import KeyOrder
 
 PATIENCE_S = 60.0
 
@@ -95,3 +96,14 @@ def test_flower_wants_a_password_where_others_reach_it(folder: Path) -> None:
     refused = command(folder, "flower", "--host", "0.0.0.0")
     assert refused.returncode == 2
     assert "FLOWER_BASIC_AUTH" in refused.stderr
+
+
+async def test_limits_are_changed_of_the_key_in_use_not_of_a_revoked_one_with_its_name(folder: Path, redis: AsyncRedis) -> None:
+    store = KeyStore(redis)
+    await store.create(KeyOrder("team", limits=Limits(rpm=1)))
+    await store.revoke("team")
+    record, _ = await store.create(KeyOrder("team", limits=Limits(tpm=900, budget_day=1.0)))
+    assert command(folder, "keys", "limit", "team", "--parallel", "2").returncode == 0
+    found = await store.in_use("team")
+    assert (found.id, found.limits) == (record.id, Limits(tpm=900, parallel=2, budget_day=1.0))
+    assert command(folder, "keys", "limit", "nowhere", "--parallel", "2").returncode == 2

@@ -64,6 +64,8 @@ def test_a_webhook_is_kept_and_read_again() -> None:
         "https://[::1]/",
         "https://[::ffff:10.0.0.1]/",
         "https://[64:ff9b::a00:1]/",
+        "https://" + 64 * "x" + ".example.com/",
+        "https://hooks..example.com/",
     ],
 )
 def test_an_address_that_can_not_be_meant_is_refused(url: str) -> None:
@@ -114,3 +116,8 @@ async def test_a_name_must_stand_for_public_addresses_only(
     else:
         with pytest.raises(PrivateAddress, match=r"hooks\.example\.com is 10\.0\.0\.1"):
             await public_address("hooks.example.com", 443)
+
+
+async def test_a_name_that_can_not_be_asked_for_has_no_address() -> None:
+    with pytest.raises(OSError, match="can't be the name of a host"):
+        await public_address(64 * "x" + ".example.com", 443)

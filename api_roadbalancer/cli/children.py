@@ -1,0 +1,47 @@
+"""Child processes of a command that runs until it is told to stop: their signals, and their settings."""
+
+import logging
+import signal
+import threading
+
+from api_roadbalancer.session import Session
+from api_roadbalancer.supervisor import Supervisor
+from balancer.configuration import load_configuration
+from balancer.errors import ConfigurationError
+from balancer.runtime.rereading import Rereading, note_hangups
+
+__all__ = ["Children"]
+
+LOOK_EVERY = 0.5
+"""Seconds between looks at whether a child fails to come up."""
+
+log = logging.getLogger(__name__)
+
+
+class Children(Supervisor):
+    """A context manager, as its base is. SIGTERM and SIGINT end `wait`, a second one kills all children at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ending = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.kill() if self._ending.is_set() else self._ending.set())
+
+    def wait(self, session: Session, source: str, watch: bool) -> None:
+        """Wait for the end, and let the children read their settings again after SIGHUP, or with `watch` when `source` changes
+        ("": they come from no file). Raises ChildFailed if one does not come up."""
+        note_hangups()
+        rereading = Rereading(source, watch)
+        while not self._ending.wait(LOOK_EVERY):
+            self.check()
+            if rereading.is_due():
+                self._reread(session)
+
+    def _reread(self, session: Session) -> None:
+        try:
+            session.configuration = load_configuration(session.configuration.source)
+        except ConfigurationError as exc:
+            log.error("the configuration can't be used, and changes nothing: %s", exc)
+            return
+        session.settings_file()  # which the children read
+        self.hang_up()
