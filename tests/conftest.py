@@ -62,9 +62,13 @@ def _mixed(waiting: list[pytest.Item], others: list[pytest.Item]) -> list[pytest
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real server."""
+    """The URL of a real server. It keeps nothing on a disk: what makes a job or a key would wait for that, up to a second each
+    time, as it does in tests/acceptance."""
     server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
-    yield server.start()
+    url = server.start()
+    with sync_redis.Redis.from_url(url) as client:
+        client.config_set("appendonly", "no")
+    yield url
     server.stop()
 
 

@@ -44,11 +44,11 @@ async def test_after_a_wrong_key_only_the_lines_that_failed_are_sent(cluster: Cl
         keyed.answer, refused_before, sent = Script(), len(keyed.received), good.stats["requests"]
         cluster.settings["endpoints"][1]["max_concurrency"] = 2
         cluster.write_config()
-        await cluster.start_worker()
         _, api = await cluster.start_api()
         answer = httpx.post(f"{api}/v1/batches/{job.id}/retry", json={"errors": ["batch_expired"], "completion_window": "60s"})
         assert answer.status_code == 200, answer.text
         assert answer.json()["request_counts"] == {"total": LINES, "completed": LINES - len(KEYED), "failed": 0}
+        await cluster.start_worker()
         async with cluster.node() as node:
             job = await ended(node, job)
             _, errors = await check_each_once(node, job, ids)

@@ -14,12 +14,11 @@ from balancer.state import keys as balancer_keys
 from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.tally import Row, Tally
 from jobs import keys
-from jobs.access import KeyStore, Limits, store
+from jobs.access import KeyStore, Limits
 from jobs.access.store import KeyOrder
 from jobs.intake.files import Upload
 from jobs.node import Node
 from jobs.service import JobRequest
-from jobs.storage.job_store import JobStore
 from tests.key_spending import spend
 
 CHAT = "/v1/chat/completions"
@@ -34,17 +33,6 @@ class Keys:
     two: httpx.Client
     admin: httpx.Client
     one_id: str
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits for the disk: that takes up to a second each time."""
-
-    async def at_once(_: Any) -> None:
-        return None
-
-    monkeypatch.setattr(store, "make_durable", at_once)
-    monkeypatch.setattr(JobStore, "make_durable", at_once)
 
 
 @pytest.fixture
