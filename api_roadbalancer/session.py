@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api_roadbalancer.embedded import EmbeddedRedis, embedded_folder, private_folder, write_private
+from api_roadbalancer.logs import start_audit
 from api_roadbalancer.named_endpoints import NamedEndpoints
 from api_roadbalancer.simulation import with_simulated_endpoints
 from api_roadbalancer.supervisor import Child, Supervisor
@@ -68,6 +69,8 @@ def open_session(config: Path | None, endpoints: NamedEndpoints | None = None, c
     """
     given = endpoints.settings() if endpoints else []
     configuration = load_configuration(config, endpoints=given, endpoints_from="--endpoint")
+    if configuration.audit_file:
+        start_audit(configuration.audit_file)
     if not creates and not configuration.redis_url and not embedded_folder(configuration.store).exists():
         raise NoStore(configuration.store)
     # A store that can't be used is found out now, not when the first shard ends.

@@ -12,6 +12,7 @@ from balancer.configuration.environment import environment
 from balancer.endpoint import Endpoint
 from balancer.errors import ConfigurationError
 from balancer.fleet.fleet import Fleet
+from balancer.runtime.events import audit
 from balancer.runtime.periodic import Periodic
 from balancer.runtime.rereading import Rereading
 from balancer.state.redis_connection import AsyncRedis
@@ -51,6 +52,7 @@ class FleetChanges:
         if name in known and not known[name].removed:
             raise ConfigurationError("endpoint", "name", f"there is an endpoint {name!r} already; `set` changes it")
         await self._put(name, EndpointChange({**settings, "name": name}))
+        audit(log, "endpoint_added", endpoint=name, settings=sorted(settings))
         return self._effective(await self.read()).endpoints[name]
 
     async def change(self, name: str, settings: Mapping[str, Any]) -> Endpoint:
@@ -62,15 +64,18 @@ class FleetChanges:
         change = replace(known, settings={**known.settings, **settings})
         changed_endpoint(name, self._configured.get(name), change.settings, environment())
         await self._put(name, change)
+        audit(log, "endpoint_changed", endpoint=name, settings=sorted(settings))
         return self._effective(await self.read()).endpoints[name]
 
     async def drain(self, name: str, leaves: bool = False) -> None:
         """Let an endpoint get nothing more; with `leaves`, it is removed when nothing is in flight there. Raises NotFound."""
         await self._put(name, replace(await self._known(name), draining=True, leaves=leaves))
+        audit(log, "endpoint_drained", endpoint=name, removed_then=leaves or None)
 
     async def use_again(self, name: str) -> None:
         """End the draining of an endpoint. Raises NotFound."""
         await self._put(name, replace(await self._known(name), draining=False, leaves=False))
+        audit(log, "endpoint_used_again", endpoint=name)
 
     async def remove(self, name: str) -> None:
         """Use an endpoint no more; requests in flight there end as they do. Raises NotFound."""
@@ -79,6 +84,7 @@ class FleetChanges:
             await self._put(name, EndpointChange(removed=True))
         else:
             await self._redis.hdel(keys.FLEET, name)
+        audit(log, "endpoint_removed", endpoint=name)
 
     async def _known(self, name: str) -> EndpointChange:
         changes = await self.read()

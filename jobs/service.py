@@ -1,5 +1,6 @@
 """The job service: submit, watch, read and cancel jobs."""
 
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -9,6 +10,7 @@ import orjson
 
 from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
+from balancer.runtime.events import audit
 from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.price_class import PriceClass, has_flex
 from jobs.access.record import KeyRecord, Limits
@@ -49,6 +51,9 @@ ORDERS = ("auto", "input")
 """Whether lines that begin alike are sent one after the other, or all as they stand in the input."""
 
 
+log = logging.getLogger(__name__)
+
+
 class JobService:
     """Everything that producers do."""
 
@@ -83,7 +88,9 @@ class JobService:
             await self._keys.announce_budgets(record)
             await self.jobs.refresh_pause(job.id)
         await self.dispatcher.run()
-        return await self.jobs.get(job.id)
+        job = await self.jobs.get(job.id)
+        audit(log, "job_created", job=job.id, status=str(job.status), total=job.ledger.total, key=job.owner)
+        return job
 
     async def _open(self, new: NewJob) -> Job:
         """Open a job, with a round that has its distinct requests, or those of its canary first, if need be."""
@@ -168,10 +175,19 @@ class JobService:
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job; what is finished is kept. A job that has ended stays as it is. Raises NotFound."""
-        job = await self.jobs.stop(job_id, "cancelled")
+        await self.begin_cancel(job_id)
+        await self.end_stopped(job_id)
+        return await self.jobs.get(job_id)
+
+    async def begin_cancel(self, job_id: str) -> None:
+        """Stop a job, which ends when its workers have handed back what they have: see `end_stopped`. Raises NotFound."""
+        await self.jobs.stop(job_id, "cancelled")
+        audit(log, "job_cancelled", job=job_id)
+
+    async def end_stopped(self, job_id: str) -> None:
+        """End a job that was stopped, if nothing of it is with workers; else one of them ends it."""
         await self.assembly.end_if_done(job_id)
         await self.dispatcher.run()
-        return await self.jobs.get(job.id)
 
     async def retry(self, job_id: str, selection: RetrySelection, window: str = "", limits: Limits | None = None) -> Job:
         """Send lines of an ended job again; their results are merged with the others'. `window` is how long that may take, that
@@ -186,6 +202,7 @@ class JobService:
         if await self._retry.begin(job, selection, parse_window(window or job.window), limits.jobs if limits else None):
             await self.jobs.refresh_pause(job_id)
             await self.dispatcher.run()
+            audit(log, "job_retried", job=job_id)
         return await self.jobs.get(job_id)
 
     async def limit_cost(self, job_id: str, max_cost: float | None) -> Job:
@@ -199,6 +216,7 @@ class JobService:
             require_prices(self._fleet, (await self.jobs.get(job_id)).asked_models)
         job = await self.jobs.limit_cost(job_id, max_cost)
         await self.dispatcher.run()
+        audit(log, "job_changed", job=job_id, max_cost="none" if max_cost is None else max_cost)
         return job
 
     async def steer(
@@ -231,6 +249,7 @@ class JobService:
             fields["endpoints"] = orjson.dumps(list(endpoints)).decode() if endpoints else ""
         job = await self.jobs.steer(job_id, fields)
         await self.dispatcher.run()
+        audit(log, "job_changed", job=job_id, held=held, priority=priority, window=window, endpoints=endpoints)
         return job
 
     async def _check_endpoints(self, job: Job, endpoints: Sequence[str]) -> None:
@@ -250,6 +269,7 @@ class JobService:
         """Let a job that is paused after its canary go on. Raises NotFound, InvalidRequest."""
         job = await self.jobs.end_canary(job_id)
         await self.dispatcher.run()
+        audit(log, "job_changed", job=job_id, canary="ended")
         return job
 
     async def held_by_workers(self, job: Job) -> bool:

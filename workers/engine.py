@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration
 from balancer.endpoint import Endpoint
+from balancer.runtime.events import log_context
 from balancer.runtime.loop import end_tasks, new_event_loop
 from balancer.state.redis_connection import without_password
 from jobs.access.pacing import KeyPacer
@@ -194,7 +195,8 @@ class Engine:
 
     async def _run_shard(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
         try:
-            return await self._claim_and_run(message, waits, progress)
+            with log_context(job=message.job_id, endpoint=message.endpoint):
+                return await self._claim_and_run(message, waits, progress)
         except (ObjectStoreError, OSError, RedisError) as exc:
             log.error("lines from %d of %s can't go on for now: %s", message.first + 1, message.job_id, exc)
             return await self._put_off(progress, exc)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from api_roadbalancer.cli.children import Children
-from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, set_log_level
+from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, start_logging
 from api_roadbalancer.ports import shared_port
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child
@@ -24,14 +24,14 @@ def api(
     processes: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the port.")] = 1,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
     watch: Watch = False,
-    log_level: LogLevel = "INFO",
+    log_level: LogLevel = "",
     shares_port: Annotated[bool, typer.Option("--shares-port", hidden=True)] = False,
 ) -> None:
     """Run the OpenAI-compatible API."""
     if not shares_port:
         check_port(host, port)
-    level = set_log_level(log_level)
     with open_session(config) as session:
+        level = start_logging(session, log_level, "INFO")
         if processes > 1:
             options = ["--host", host, *(["--insecure"] if insecure else []), "--log-level", level]
             asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))

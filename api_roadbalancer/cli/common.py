@@ -1,6 +1,7 @@
 """Shared by the commands about jobs: a node to work with, the job id argument, a console."""
 
 import asyncio
+import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 
 from api_roadbalancer.session import open_session
+from balancer.runtime.events import log_context
 from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary
 from jobs.node import Node, open_node
@@ -65,7 +67,8 @@ def with_node(config: Path | None, work: Callable[[Node], Awaitable[T]], creates
 
     async def go(redis_url: str) -> T:
         async with open_node(session.configuration, redis_url, celery_wake(session.configuration, redis_url)) as node:
-            return await work(node)
+            with log_context(by=f"user:{getpass.getuser()}"):
+                return await work(node)
 
     with open_session(config, creates=creates) as session:
         return asyncio.run(go(session.redis_url))

@@ -1,23 +1,25 @@
 """Commands for single processes, for containers and services: `worker`, `flower`, `mock`."""
 
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api_roadbalancer.ports import is_free
+from balancer.configuration.environment import environment
 from balancer.errors import ConfigurationError
 from balancer.runtime.rereading import note_hangups
 
-__all__ = ["Config", "LogLevel", "Port", "Watch", "check_port", "flower", "mock", "set_log_level", "worker"]
+if TYPE_CHECKING:
+    from api_roadbalancer.session import Session
+
+__all__ = ["Config", "LogLevel", "Port", "Watch", "check_port", "flower", "mock", "start_logging", "worker"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file; else $ROADBALANCER_CONFIG, else the environment.")
 ]
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 Port = Annotated[int, typer.Option(envvar="SERVER_PORT", help="Port of the API.")]
 Watch = Annotated[
     bool, typer.Option("--watch", help="Read the configuration's endpoints again when its file changes, not after SIGHUP only.")
@@ -25,31 +27,19 @@ Watch = Annotated[
 LogLevel = Annotated[
     str, typer.Option(envvar="LOG_LEVEL", help="DEBUG, INFO (with a line for each request and job), WARNING or ERROR.")
 ]
+"""Left out ("") it is the configuration's `log.level`, and else the command's own."""
 FLOWER_COLUMNS = "name,args,state,result,retries,received,runtime,worker,uuid"
 
 
-def set_log_level(level: str) -> str:
-    """Log from that level on, to the file `LOG_FILE` too if it is set, and return its name. Raises ConfigurationError."""
-    name = level.upper()
-    if name not in LOG_LEVELS:
-        raise ConfigurationError("--log-level", level, f"is not a log level; choose {', '.join(LOG_LEVELS)}")
-    logging.getLogger().setLevel(name)
-    if path := os.environ.get("LOG_FILE"):
-        _log_to(path)
-    # What no line of ours holds need not be found out for each (Python's "Logging HOWTO", "Optimization").
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None
-    return name
+def start_logging(session: "Session", given: str, usual: str) -> str:
+    """Log as the configuration says, from the level that was given on, and return that. Raises ConfigurationError."""
+    from api_roadbalancer import logs
 
-
-def _log_to(path: str) -> None:
-    """Add what is logged to a file, which every process of this command adds to."""
-    try:
-        handler = logging.FileHandler(path)
-    except OSError as exc:
-        raise ConfigurationError("environment", "LOG_FILE", f"can't be written: {exc.strerror}") from None
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
+    configuration = session.configuration
+    level = given.upper() or configuration.log.level or usual
+    in_file = environment().get("LOG_FILE") or configuration.log.file
+    logs.start_logging(level, replace(configuration.log, file=in_file))
+    return level
 
 
 def check_port(host: str, port: int, option: str = "--port") -> None:
@@ -65,7 +55,7 @@ def worker(
     endpoints: Annotated[str, typer.Option(help="Serve only these endpoints' queues: names by comma.")] = "",
     name: Annotated[str, typer.Option(help="Name shown in Flower.")] = "",
     watch: Watch = False,
-    log_level: LogLevel = "INFO",
+    log_level: LogLevel = "",
 ) -> None:
     """Run a worker until SIGTERM."""
     from api_roadbalancer.session import open_session
@@ -73,8 +63,9 @@ def worker(
 
     with open_session(config) as session:
         chosen = [part.strip() for part in endpoints.split(",") if part.strip()]
+        level = start_logging(session, log_level, "INFO")
         note_hangups()
-        run_worker(replace(session.configuration, watch=watch), session.redis_url, chosen, name, set_log_level(log_level))
+        run_worker(replace(session.configuration, watch=watch), session.redis_url, chosen, name, level)
 
 
 def flower(
@@ -86,7 +77,6 @@ def flower(
     """Run Flower, the monitor of queues, workers and shards."""
     from api_roadbalancer.flower_guard import guard_flower
     from api_roadbalancer.session import open_session
-    from balancer.configuration.environment import environment
     from jobs.access.exposure import is_loopback
     from workers.messages import make_celery
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from api_roadbalancer.bulk.run import default_workers, worker_child
 from api_roadbalancer.cli.children import Children
-from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, set_log_level
+from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, start_logging
 from api_roadbalancer.session import Session, open_session
 from api_roadbalancer.supervisor import Child
 from balancer.configuration.environment import environment
@@ -25,10 +25,9 @@ def up(
     host: Annotated[str, typer.Option(help="Address that API and Flower listen on.")] = "127.0.0.1",
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without any API key.")] = False,
     watch: Watch = False,
-    log_level: LogLevel = "WARNING",
+    log_level: LogLevel = "",
 ) -> None:
     """Run Redis (if none is configured), workers, the API and Flower in the foreground. SIGTERM or Ctrl-C stops them."""
-    level = set_log_level(log_level)
     console = Console(stderr=True)
     # Without a password, Flower listens on this machine only, even if the API does not.
     flower_host = host if is_loopback(host) or environment().get("FLOWER_BASIC_AUTH") else "127.0.0.1"
@@ -36,6 +35,7 @@ def up(
     check_port(flower_host, flower_port, "--flower-port")
     children = Children()
     with open_session(config) as session, children:
+        level = start_logging(session, log_level, "WARNING")
         asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))
         simulated = not session.configuration.endpoints
         session.start_simulations(children)

@@ -144,6 +144,8 @@ def _build(
         chat=checked.chat.value(),
         cache=checked.cache.value() if checked.cache else None,
         private_webhooks=checked.webhooks.private_addresses,
+        log=checked.log.value(),
+        audit_file=checked.audit.file if checked.audit else None,
         routes=_routes(checked, endpoints, source),
         notes=read.notes,
     )
@@ -193,9 +195,11 @@ def dump_configuration(configuration: Configuration) -> str:
         "redis_url": configuration.redis_url,
         "store": configuration.store,
         "endpoints": endpoints,
-        "chat": {name: value for name, value in asdict(configuration.chat).items() if value is not None},
+        "chat": _without_none(asdict(configuration.chat)),
+        "log": _without_none(asdict(configuration.log)),
         "webhooks": {"private_addresses": configuration.private_webhooks},
         **({"cache": asdict(configuration.cache)} if configuration.cache else {}),
+        **({"audit": {"file": configuration.audit_file}} if configuration.audit_file else {}),
         **routes_as_settings(configuration.routes),
     }
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
@@ -205,7 +209,11 @@ def endpoint_settings(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint as the entry of `endpoints` that makes it. It holds the key: keep it private."""
     settings = {name: value for name, value in asdict(endpoint).items() if value not in (None, {}, "")}
     if endpoint.price is not None:
-        settings["price"] = {name: value for name, value in asdict(endpoint.price).items() if value is not None}
+        settings["price"] = _without_none(asdict(endpoint.price))
     if isinstance(endpoint.max_concurrency, AutoConcurrency):
         settings["max_concurrency"] = {"auto": asdict(endpoint.max_concurrency)}
     return settings
+
+
+def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

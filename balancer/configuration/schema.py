@@ -19,7 +19,7 @@ from balancer.configuration.fields import (
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import AutoEntry, Routes
 from balancer.configuration.validation import batch_problem, model_problems, option_problems
-from balancer.configuration.values import CacheSettings, ChatDefaults, HealthCheck
+from balancer.configuration.values import CacheSettings, ChatDefaults, HealthCheck, LogSettings
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
@@ -125,6 +125,31 @@ class WebhooksEntry(_Strict):
     private_addresses: bool = False
 
 
+FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class LogEntry(_Strict):
+    """`log`."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = None
+    file: FilePath | None = None
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _level_in_any_case(cls, level: Any) -> Any:
+        return level.upper() if isinstance(level, str) else level
+
+    def value(self) -> LogSettings:
+        return LogSettings(self.format, self.level, self.file)
+
+
+class AuditEntry(_Strict):
+    """`audit`."""
+
+    file: FilePath
+
+
 class ConfigurationFile(_Strict):
     """A whole file."""
 
@@ -145,6 +170,8 @@ class ConfigurationFile(_Strict):
     chat: ChatEntry = ChatEntry()
     cache: CacheEntry | None = None
     webhooks: WebhooksEntry = WebhooksEntry()
+    log: LogEntry = LogEntry()
+    audit: AuditEntry | None = None
 
     @field_validator("strategy", mode="before")
     @classmethod

@@ -1,13 +1,14 @@
 """The validated configuration as frozen dataclasses."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from balancer.endpoint import Endpoint
 from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 
-__all__ = ["SIMULATED_SCHEME", "CacheSettings", "ChatDefaults", "Configuration", "HealthCheck"]
+__all__ = ["SIMULATED_SCHEME", "CacheSettings", "ChatDefaults", "Configuration", "HealthCheck", "LogSettings"]
 
 SIMULATED_SCHEME = "mock://"
 """Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
@@ -40,13 +41,24 @@ class ChatDefaults:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How processes log. `level` is DEBUG, INFO, WARNING or ERROR, None for each command's own; `file` is added to, beside
+    standard error."""
+
+    format: Literal["text", "json"] = "text"
+    level: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """Everything that can be set. `redis_url` None means an embedded server; no endpoints means a simulated one.
 
     `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. With `prefix_affinity`, the gateway
-    keeps chats that begin alike at one endpoint. With `private_webhooks`, those of jobs may be in a private network. `notes` say
-    what stands in a file of LiteLLM's, but can't be honoured: each with its path and the reason. `source` is the file that it was
-    read from, "" if there was none; with `watch`, it is read again when that changes, and not after SIGHUP only.
+    keeps chats that begin alike at one endpoint. With `private_webhooks`, those of jobs may be in a private network. Each request
+    and each change of keys, endpoints and jobs is added to `audit_file`. `notes` say what stands in a file of LiteLLM's, but
+    can't be honoured: each with its path and the reason. `source` is the file that it was read from, "" if there was none; with
+    `watch`, it is read again when that changes, and not after SIGHUP only.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -66,6 +78,8 @@ class Configuration:
     chat: ChatDefaults = ChatDefaults()
     cache: CacheSettings | None = None
     private_webhooks: bool = False
+    log: LogSettings = LogSettings()
+    audit_file: str | None = None
     notes: tuple[str, ...] = ()
     source: str = field(default="", compare=False)
     watch: bool = field(default=False, compare=False)

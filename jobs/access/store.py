@@ -1,9 +1,12 @@
 """Stores virtual keys in Redis, by the digests of their secrets."""
 
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+from balancer.runtime.events import audit
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access import redis_keys
 from jobs.access.record import KeyRecord, Limits, check_name
@@ -13,6 +16,8 @@ from jobs.records import to_nano
 from jobs.storage.durability import make_durable
 
 __all__ = ["KeyOrder", "KeyStore"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class KeyStore:
             raise KeyNameTaken(name)
         await self.announce_budgets(record)
         await make_durable(self._redis)
+        audit(log, "key_created", **_said(record))
         return record, secret
 
     async def announce_budgets(self, record: KeyRecord) -> None:
@@ -84,6 +90,7 @@ class KeyStore:
                 pipe.hset(redis_keys.budgets(changed.id), mapping=known)
             await pipe.execute()
         await make_durable(self._redis)
+        audit(log, "key_changed", **_said(changed))
         return changed
 
     async def rotate(self, wanted: str, overlap: float) -> tuple[KeyRecord, str]:
@@ -98,6 +105,7 @@ class KeyStore:
             pipe.hset(redis_keys.KEYS, old.digest, old.to_json())
             await pipe.execute()
         await make_durable(self._redis)
+        audit(log, "key_rotated", key=rotated.id, name=rotated.name, overlap=int(overlap))
         return rotated, secret
 
     async def in_use(self, wanted: str) -> KeyRecord:
@@ -120,6 +128,7 @@ class KeyStore:
             pipe.hset(redis_keys.budgets(revoked.id), "revoked", 1)
             await pipe.execute()
         await make_durable(self._redis)
+        audit(log, "key_revoked", key=revoked.id, name=revoked.name)
         return revoked
 
 
@@ -127,3 +136,10 @@ def _budgets(record: KeyRecord) -> dict[str, int]:
     """Return a key's budgets in nanodollars."""
     budgets = {"day": record.limits.budget_day, "month": record.limits.budget_month}
     return {period: to_nano(budget) for period, budget in budgets.items() if budget is not None}
+
+
+def _said(record: KeyRecord) -> dict[str, Any]:
+    """Return what the logs say of a key that was made or changed."""
+    limits = {name: value for name, value in asdict(record.limits).items() if value is not None}
+    known = {"admin": record.admin or None, "models": list(record.models) or None, "expires_at": record.expires_at}
+    return {"key": record.id, "name": record.name, **known, **limits}

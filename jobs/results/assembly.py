@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Container, Sequence
 
 import orjson
 
+from balancer.runtime.events import audit
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError, LedgerBroken
@@ -109,10 +110,18 @@ class Assembly:
     async def _finish(self, job: Job, status: JobStatus, fields: dict[str, str | int]) -> bool:
         ended = await self._jobs.finish(job, status, fields)
         if ended:
-            counts = " ".join(f"{name}={fields[name]}" for name in _COUNTED)
-            seconds = int(time.time()) - job.created_at
-            figures = (job.id, status, job.ledger.total, counts, seconds, job.cost, job.owner)
-            log.info("job_ended id=%s status=%s total=%d %s seconds=%d cost=%.6f key=%s", *figures)
+            audit(
+                log,
+                "job_ended",
+                job=job.id,
+                status=str(status),
+                total=job.ledger.total,
+                **{name: fields[name] for name in _COUNTED},
+                seconds=int(time.time()) - job.created_at,
+                tokens=job.tokens.prompt + job.tokens.completion,
+                cost=round(job.cost, 9),
+                key=job.owner,
+            )
             found = await self._store.folder(job.round or object_store.parts_folder(job.id))
             await self._store.delete(*(entry.path for entry in found))
         return ended

@@ -6,6 +6,7 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from balancer.runtime.events import add_to_context
 from jobs.access import Access
 from jobs.access.browsers import foreign_host, foreign_page
 from jobs.access.caller import ANONYMOUS
@@ -57,6 +58,8 @@ async def _refusal(scope: Scope, door: Door) -> Response | None:
         return problem_response(Problem(403, message, code="foreign_request"))
     if caller is not None:
         scope.setdefault("state", {})["caller"] = caller
+        if caller.id:
+            add_to_context(by=caller.id)
         return None
     message = "missing, invalid or expired API key; send Authorization: Bearer <key>"
     response = problem_response(Problem(401, message, code="invalid_api_key"))

@@ -1,6 +1,5 @@
 """Routes of API keys, for admins: create, change, rotate, revoke. A secret is shown once, in the answer that makes it."""
 
-import logging
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,14 +10,12 @@ from jobs.access import KeyRecord, KeyStore, Limits
 from jobs.access.refusals import KeyNameTaken, NoSuchKey
 from jobs.access.store import KeyOrder
 from jobs.errors import InvalidRequest, NotFound
-from producer_api.access.callers import CurrentCaller
 from producer_api.context import Api, ApiContext
 from producer_api.http.openapi import errors
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/keys", tags=["keys"], responses=errors(400, 401, 403, 404, 422, 500, 503))
-log = logging.getLogger(__name__)
 
 
 class KeyLimits(BaseModel):
@@ -104,7 +101,7 @@ async def list_keys(api: Api) -> KeyList:
 
 
 @router.post("", summary="Create an API key", status_code=201)
-async def create_key(body: KeyCreate, api: Api, caller: CurrentCaller) -> KeyWithSecret:
+async def create_key(body: KeyCreate, api: Api) -> KeyWithSecret:
     """Create a key, and show its secret."""
     limits = Limits(**body.limits.model_dump())
     try:
@@ -112,12 +109,11 @@ async def create_key(body: KeyCreate, api: Api, caller: CurrentCaller) -> KeyWit
         record, secret = await _store(api).create(order)
     except (KeyNameTaken, ValueError) as exc:
         raise InvalidRequest(str(exc), "name", "invalid_value") from exc
-    log.info("key_created id=%s name=%r by=%s", record.id, record.name, caller.id or "-")
     return KeyWithSecret(**_fields(record), secret=secret)
 
 
 @router.patch("/{key}", summary="Change what a key may do")
-async def change_key(key: str, body: KeyChange, api: Api, caller: CurrentCaller) -> KeyObject:
+async def change_key(key: str, body: KeyChange, api: Api) -> KeyObject:
     """Change a key's limits or models; its secret stays. `key` is its id or its name."""
     limits = None if body.limits is None else Limits(**body.limits.model_dump())
     try:
@@ -126,29 +122,26 @@ async def change_key(key: str, body: KeyChange, api: Api, caller: CurrentCaller)
         raise NotFound("key", key) from exc
     for job_id in await api.node.service.jobs.unfinished_of(record.id):
         await api.node.service.jobs.refresh_pause(job_id)
-    log.info("key_changed id=%s fields=%s by=%s", record.id, ",".join(sorted(body.model_fields_set)), caller.id or "-")
     return KeyObject.of(record)
 
 
 @router.post("/{key}/rotate", summary="Give a key another secret")
-async def rotate_key(key: str, body: KeyRotation, api: Api, caller: CurrentCaller) -> KeyWithSecret:
+async def rotate_key(key: str, body: KeyRotation, api: Api) -> KeyWithSecret:
     """Show another secret for a key; the old one goes on for `overlap` seconds."""
     try:
         record, secret = await _store(api).rotate(key, body.overlap)
     except NoSuchKey as exc:
         raise NotFound("key", key) from exc
-    log.info("key_rotated id=%s overlap=%d by=%s", record.id, body.overlap, caller.id or "-")
     return KeyWithSecret(**_fields(record), secret=secret)
 
 
 @router.delete("/{key}", summary="Revoke a key", status_code=204)
-async def revoke_key(key: str, api: Api, caller: CurrentCaller) -> Response:
+async def revoke_key(key: str, api: Api) -> Response:
     """Revoke a key: every process refuses it within two seconds, and its jobs pause. What belongs to it stays."""
     try:
-        record = await api.node.service.revoke_key(key)
+        await api.node.service.revoke_key(key)
     except NoSuchKey as exc:
         raise NotFound("key", key) from exc
-    log.info("key_revoked id=%s by=%s", record.id, caller.id or "-")
     return Response(status_code=204)
 
 

@@ -19,9 +19,10 @@ __all__ = ["Admitted", "admit"]
 class Admitted:
     """One request of one caller, admitted. Use as an async context manager, or call `release`; a second time does nothing."""
 
-    def __init__(self, access: Access, caller: Caller, admission: Admission) -> None:
+    def __init__(self, access: Access, request: Request, admission: Admission) -> None:
         self._access = access
-        self._caller = caller
+        self._state = request.state
+        self._caller = caller_of(request)
         self._admission = admission
         self._tokens = 0
         self._nano: int | None = None
@@ -44,6 +45,7 @@ class Admitted:
 
     def spent(self, sent: Sent) -> None:
         """Take in what the request's attempts have used."""
+        self._state.sent = sent
         self._tokens, self._nano = sent.tokens, sent.nano_cost
 
     async def release(self) -> None:
@@ -58,15 +60,16 @@ async def admit(api: ApiContext, request: Request, body: dict[str, Any]) -> Admi
     if caller.is_restricted:
         drop_destination(body)
     model = _allowed(api, caller, body)
+    request.state.model = model
     limits = caller.limits
     if limits is None or (limits.tpm is None and not limits.has_budget):
-        return Admitted(api.access, caller, await api.access.admit(caller, model, 0))
+        return Admitted(api.access, request, await api.access.admit(caller, model, 0))
     usage = expected_usage(body)
     nano = 0
     if limits.has_budget:
         models = [name or "" for name in api.node.fleet.catalog.routes.models_for(body)]
         nano = round(highest_cost(api.node.fleet, models, usage))
-    return Admitted(api.access, caller, await api.access.admit(caller, model, usage.prompt + usage.completion, nano))
+    return Admitted(api.access, request, await api.access.admit(caller, model, usage.prompt + usage.completion, nano))
 
 
 def _allowed(api: ApiContext, caller: Caller, body: Mapping[str, Any]) -> str | None:

@@ -1,14 +1,19 @@
-"""Middleware: a request id, an access log line, and an error response for unexpected exceptions."""
+"""Middleware: a request id, a line in the logs for each request, and an error response for unexpected exceptions."""
 
 import logging
 import re
 import secrets
 import time
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from balancer.fleet.sent import Sent
+from balancer.runtime.events import Event, audit, log_context
+from balancer.usage.rates import NANO
+from jobs.access import Caller
 from producer_api.http.errors import SERVER_ERROR, Problem, problem_response
 
 __all__ = ["RequestId"]
@@ -17,13 +22,13 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """Ids of clients that are taken over; others are replaced, so that none can forge a log line."""
 
 _POLLED = frozenset({"/health", "/health/ready", "/metrics"})
-"""Paths that machines poll: logged at level DEBUG."""
+"""Paths that machines poll: logged at level DEBUG, and not audited."""
 LONGEST_PATH = 200
 """Characters of a path that are logged."""
 
 log = logging.getLogger(__name__)
 requests = logging.getLogger("producer_api.requests")
-"""One line for each request, when its answer has ended."""
+"""One event for each request, when its answer has ended."""
 
 
 class RequestId:
@@ -38,6 +43,10 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         request_id = scope.setdefault("state", {})["request_id"] = _request_id(scope)
+        with log_context(request_id=request_id):
+            await self._serve(scope, receive, send, request_id)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         status = 0
         began = time.perf_counter()
 
@@ -60,18 +69,50 @@ class RequestId:
             problem = Problem(500, f"something went wrong here; the log tells more of request {request_id}", SERVER_ERROR)
             await problem_response(problem)(scope, receive, framed)
         finally:
-            _log_request(scope, request_id, status, time.perf_counter() - began)
+            _log_request(scope, status, time.perf_counter() - began)
 
 
-def _log_request(scope: Scope, request_id: str, status: int, seconds: float) -> None:
-    """Write a request's line: no query, which may hold anything, and nothing of a body."""
-    level = logging.DEBUG if scope["path"] in _POLLED else logging.INFO
-    if requests.isEnabledFor(level):
-        caller = scope.get("state", {}).get("caller")
-        raw = scope.get("raw_path") or quote(scope["path"]).encode()
-        path = raw[:LONGEST_PATH].decode("ascii", "backslashreplace")
-        fields = (scope["method"], path, status, seconds, caller.id if caller else "", request_id)
-        requests.log(level, "request method=%s path=%s status=%d seconds=%.3f key=%s id=%s", *fields)
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
+    if scope["path"] not in _POLLED:
+        audit(requests, "request", **_fields(scope, status, seconds))
+    elif requests.isEnabledFor(logging.DEBUG):
+        requests.debug(Event("request", _fields(scope, status, seconds)))
+
+
+def _fields(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
+    """Say what a request was: no query, which may hold anything, and nothing of a body."""
+    state = scope.get("state", {})
+    caller: Caller | None = state.get("caller")
+    raw = scope.get("raw_path") or quote(scope["path"]).encode()
+    sent: Sent | None = state.get("sent")
+    return {
+        "method": scope["method"],
+        "path": raw[:LONGEST_PATH].decode("ascii", "backslashreplace"),
+        "route": _route(scope),
+        "status": status,
+        "seconds": round(seconds, 3),
+        "key": caller.id if caller else "",
+        "key_name": caller.name if caller and caller.id else None,
+        "address": scope["client"][0] if scope.get("client") else None,
+        "model": state.get("model"),
+        **(_used(sent) if sent is not None else {}),
+        "request_id": state["request_id"],
+    }
+
+
+def _route(scope: Scope) -> str | None:
+    """Return the path with its parameters' names; None for one that has none."""
+    names = {str(value): f"{{{name}}}" for name, value in (scope.get("path_params") or {}).items()}
+    return "/".join(names.get(part, part) for part in scope["path"].split("/")) if names else None
+
+
+def _used(sent: Sent) -> dict[str, Any]:
+    return {
+        "endpoint": sent.outcome.endpoint if sent.outcome else None,
+        "attempts": len(sent.attempts),
+        "tokens": sent.tokens,
+        "cost": sent.nano_cost / NANO if sent.nano_cost is not None else None,
+    }
 
 
 def _request_id(scope: Scope) -> str:

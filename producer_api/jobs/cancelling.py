@@ -34,7 +34,7 @@ class Cancellations:
         job = await self._service.jobs.get(job_id)
         if job.is_final:
             return job
-        await self._service.jobs.stop(job_id, "cancelled")
+        await self._service.begin_cancel(job_id)
         task = asyncio.create_task(self._finish(job_id), name=f"cancel {job_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -49,6 +49,6 @@ class Cancellations:
 
     async def _finish(self, job_id: str) -> None:
         try:
-            await self._service.cancel(job_id)
+            await self._service.end_stopped(job_id)
         except (JobError, RedisError, ObjectStoreError, OSError) as exc:
             log.warning("job %s is stopped, but could not be put together yet: %s", job_id, exc)

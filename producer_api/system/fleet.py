@@ -3,7 +3,6 @@
 A change is kept in Redis, over the configuration; every process follows it within two seconds.
 """
 
-import logging
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -15,7 +14,6 @@ from jobs.errors import InvalidRequest, NotFound
 from jobs.fleet_changes import FleetChanges
 from jobs.overview import EndpointState, endpoint_states
 from jobs.upkeep.history import Sample, history_of
-from producer_api.access.callers import CurrentCaller
 from producer_api.context import Api, ApiContext
 from producer_api.http.openapi import errors
 
@@ -24,7 +22,6 @@ __all__ = ["router"]
 T = TypeVar("T")
 
 router = APIRouter(prefix="/endpoints", tags=["system"], responses=errors(401, 403, 422, 500, 503))
-log = logging.getLogger(__name__)
 
 
 class EndpointObject(BaseModel):
@@ -102,16 +99,15 @@ async def endpoint_history(name: str, api: Api) -> EndpointHistory:
 
 
 @router.post("", summary="Add an endpoint", status_code=201, responses=errors(400))
-async def add_endpoint(body: EndpointSettings, api: Api, caller: CurrentCaller) -> EndpointObject:
+async def add_endpoint(body: EndpointSettings, api: Api) -> EndpointObject:
     """Add an endpoint to the fleet; jobs and chats use it within two seconds, whichever process they are in."""
     settings = body.model_dump(exclude_unset=True)
     endpoint = await _checked(_changes(api).add(settings))
-    log.info("endpoint_added name=%s url=%s key=%s", endpoint.name, _without_credentials(endpoint.url), caller.id or "-")
     return await _one(api, endpoint.name)
 
 
 @router.patch("/{name}", summary="Change an endpoint, or drain it", responses=errors(400, 404))
-async def change_endpoint(name: str, body: EndpointPatch, api: Api, caller: CurrentCaller) -> EndpointObject:
+async def change_endpoint(name: str, body: EndpointPatch, api: Api) -> EndpointObject:
     """Change settings of an endpoint. With `"draining": true` it gets nothing more, and what is in flight may end."""
     settings = body.model_dump(exclude_unset=True, exclude={"draining"})
     changes = _changes(api)
@@ -121,17 +117,14 @@ async def change_endpoint(name: str, body: EndpointPatch, api: Api, caller: Curr
         await _checked(changes.change(name, settings))
     if body.draining is not None:
         await (changes.drain(name) if body.draining else changes.use_again(name))
-    shown = " ".join(sorted({**settings, **({"draining": 1} if body.draining is not None else {})}))
-    log.info("endpoint_changed name=%s fields=%s key=%s", name, shown, caller.id or "-")
     return await _one(api, name)
 
 
 @router.delete("/{name}", summary="Remove an endpoint", status_code=204, responses=errors(404))
-async def remove_endpoint(name: str, api: Api, caller: CurrentCaller, drain: bool = False) -> Response:
+async def remove_endpoint(name: str, api: Api, drain: bool = False) -> Response:
     """Use an endpoint no more: at once (requests in flight end as they do), or with `drain` when nothing is in flight there."""
     changes = _changes(api)
     await (changes.drain(name, leaves=True) if drain else changes.remove(name))
-    log.info("endpoint_removed name=%s drain=%s key=%s", name, drain, caller.id or "-")
     await api.node.follower.look()
     return Response(status_code=204)
 

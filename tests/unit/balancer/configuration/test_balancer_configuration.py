@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from balancer.configuration import Configuration, HealthCheck, dump_configuration, environment, load_configuration
-from balancer.configuration.values import CacheSettings, ChatDefaults
+from balancer.configuration.values import CacheSettings, ChatDefaults, LogSettings
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
@@ -33,6 +33,9 @@ health_check: {enabled: false, interval: 5}
 redis_url: redis://localhost:6379/3
 store: s3://bucket/prefix
 cache: {entries: 10, ttl: 60}
+webhooks: {private_addresses: true}
+log: {format: json, level: warning, file: logs/all}
+audit: {file: logs/audit.jsonl}
 chat: {model: small, system_message: Be kind., temperature: 0, max_tokens: 10}
 endpoints:
   - url: http://gpu1:8000/v1/
@@ -82,6 +85,9 @@ def test_every_key_arrives_where_it_belongs(config: Path) -> None:
         store="s3://bucket/prefix",
         chat=ChatDefaults("small", "Be kind.", 0.0, 10),
         cache=CacheSettings(10, 60.0),
+        private_webhooks=True,
+        log=LogSettings("json", "WARNING", "logs/all"),
+        audit_file="logs/audit.jsonl",
     )
 
 
@@ -115,6 +121,9 @@ def test_a_dumped_configuration_loads_as_the_same(config: Path) -> None:
         ("health_check: {interval: 0}", "health_check.interval", "0.1"),
         ("redis_url: localhost:6379", "redis_url", "redis://"),
         ("store: ''", "store", "1 character"),
+        ("log: {format: xml}", "log.format", "json"),
+        ("log: {level: loud}", "log.level", "WARNING"),
+        ("audit: {path: x}", "audit.file", "required"),
         ("endpoints: {url: 'http://h'}", "endpoints", "list"),
         ("endpoints: [http://h/v1]", "endpoints[0]", ""),
         ("endpoints: [{name: x}]", "endpoints[0].url", "required"),

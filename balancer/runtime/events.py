@@ -1,0 +1,70 @@
+"""Structured log events: a name and fields, in any format, with what is being worked on; and those that the audit log keeps.
+
+The audit log is the logger `roadbalancer.audit`, which is off until a process gives it a handler (see api_roadbalancer.logs).
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["AUDIT", "Event", "add_to_context", "audit", "context_fields", "log_context"]
+
+AUDIT = logging.getLogger("roadbalancer.audit")
+AUDIT.propagate = False
+AUDIT.setLevel(logging.CRITICAL + 1)
+
+_context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default={})  # noqa: B039 (never changed in place)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A message that is a name and fields; as text `name key=value …`. Fields that are None are left out."""
+
+    name: str
+    fields: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        shown = (f"{key}={_text(value)}" for key, value in self.fields.items() if value is not None)
+        return " ".join((self.name, *shown))
+
+
+@contextmanager
+def log_context(**fields: Any) -> Iterator[None]:
+    """Add fields to every event and to every line in JSON that the running task writes meanwhile."""
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def add_to_context(**fields: Any) -> None:
+    """Add fields until the surrounding `log_context` ends."""
+    _context.set({**_context.get(), **fields})
+
+
+def context_fields() -> Mapping[str, Any]:
+    """Return what is being worked on."""
+    return _context.get()
+
+
+def audit(logger: logging.Logger, event: str, /, **fields: Any) -> None:
+    """Log an event, and keep it in the audit log. It must hold nothing of prompts, answers or secrets."""
+    if logger.isEnabledFor(logging.INFO):
+        logger.info(Event(event, fields))
+    if AUDIT.isEnabledFor(logging.INFO):
+        AUDIT.info(Event(event, fields))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value if value.isprintable() and not {" ", '"'} & set(value) else json.dumps(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return _text(",".join(map(str, value)))
+    return str(value)
