@@ -59,7 +59,7 @@ def schema_of(examples: int, phases: PhasesConfig | None = None) -> Any:
     return schemathesis.openapi.from_dict(DOCUMENT, config=SchemathesisConfig(seed=1, projects=projects))
 
 
-SCHEMA = schema_of(10)
+SCHEMA = schema_of(5)
 RANDOM_ONLY = schema_of(2, PhasesConfig(coverage=CoveragePhaseConfig(enabled=False)))
 """What is asked with a key that owns nothing is refused before its fields are looked at: the systematic ones say nothing more."""
 
