@@ -39,11 +39,13 @@ def create(
     budget_month: Annotated[float | None, typer.Option(help="USD per month (UTC).")] = None,
     max_priority: Annotated[int | None, typer.Option(help="Highest priority of its jobs.")] = None,
     max_jobs: Annotated[int | None, typer.Option(help="Unfinished jobs at once.")] = None,
+    max_files: Annotated[int | None, typer.Option(help="Files that it may store.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Bytes that its files may have in all.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Sees everybody's files and jobs, the fleet and the metrics.")] = False,
 ) -> None:
     """Make a key and print its secret, which is shown only once."""
     allowed = tuple(dict.fromkeys(part.strip() for part in models.split(",") if part.strip()))
-    limits = Limits(rpm, tpm, parallel, budget_day, budget_month, max_priority, max_jobs)
+    limits = Limits(rpm, tpm, parallel, budget_day, budget_month, max_priority, max_jobs, max_files, max_bytes)
     order = KeyOrder(name, _lifetime(expires) if expires else None, allowed, limits, admin)
     record, secret = _with_store(config, lambda store: store.create(order))
     print(f"{record.id} ({record.name}); the secret is shown this once only:", file=sys.stderr)
@@ -88,10 +90,13 @@ def limit(
     budget_day: Annotated[float | None, typer.Option(help="USD per day (UTC).")] = None,
     budget_month: Annotated[float | None, typer.Option(help="USD per month (UTC).")] = None,
     max_jobs: Annotated[int | None, typer.Option(help="Unfinished jobs at once.")] = None,
+    max_files: Annotated[int | None, typer.Option(help="Files that it may store.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Bytes that its files may have in all.")] = None,
 ) -> None:
     """Change what a key may do; its secret stays. What is not given stays as it is."""
     names = None if models is None else [] if models == "all" else [part.strip() for part in models.split(",") if part.strip()]
     given: dict[str, Any] = {"rpm": rpm, "tpm": tpm, "parallel": parallel, "jobs": max_jobs}
+    given |= {"files": max_files, "stored_bytes": max_bytes}
     given |= {"budget_day": budget_day, "budget_month": budget_month}
 
     async def work(store: KeyStore) -> KeyRecord:
@@ -139,6 +144,8 @@ def _limits(record: KeyRecord) -> str:
         (limits.budget_month, "USD/month"),
         (limits.priority, "highest priority"),
         (limits.jobs, "jobs"),
+        (limits.files, "files"),
+        (limits.stored_bytes, "bytes"),
     )
     return ", ".join(f"{value:,} {unit}" for value, unit in parts if value is not None) or "none"
 

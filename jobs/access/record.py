@@ -17,7 +17,8 @@ LONGEST_NAME = 100
 class Limits:
     """How much a key may do; None is without limit. `rpm` and `tpm` are per minute, the budgets USD per day and month (UTC).
 
-    `priority` is the highest that its jobs may have, `jobs` how many of them may be unfinished at once.
+    `priority` is the highest that its jobs may have, `jobs` how many of them may be unfinished at once, `files` and
+    `stored_bytes` how much it may store.
     """
 
     rpm: int | None = None
@@ -27,6 +28,8 @@ class Limits:
     budget_month: float | None = None
     priority: int | None = None
     jobs: int | None = None
+    files: int | None = None
+    stored_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

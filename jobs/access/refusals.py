@@ -29,6 +29,8 @@ class Refusal(StrEnum):
     """A job of a higher priority than the key's may have."""
     JOBS = "jobs"
     """More unfinished jobs than the key may have."""
+    STORAGE = "storage"
+    """More files, or bytes, than the key may store; asking again helps when some are deleted."""
     BUDGET = "budget"
     """The key has spent what it may; asking again helps in the next day or month only."""
 

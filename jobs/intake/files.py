@@ -5,13 +5,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
+from jobs.access.record import Limits
 from jobs.errors import NotFound
 from jobs.ids import is_file_id, new_file_id
 from jobs.intake.checker import Form, Intake, IntakeResult
 from jobs.intake.line_ids import find_line
+from jobs.intake.quota import Quota
 from jobs.records import FileRecord, decode_fields
 from jobs.storage import object_store
 from jobs.storage.object_store import ObjectStore, ObjectStoreError
@@ -29,7 +32,7 @@ ASK_AT_ONCE = 500
 @dataclass(frozen=True, slots=True)
 class Upload:
     """What comes with a file. `ttl` is seconds; `form` None leaves the content unchecked (it is no input); `owner` is the id of
-    an API key."""
+    an API key, whose `limits` bound how much it may store."""
 
     filename: str
     purpose: str = BATCH_PURPOSE
@@ -37,6 +40,7 @@ class Upload:
     form: Form | None = Form.BATCH
     file_id: str | None = None
     owner: str = ""
+    limits: Limits | None = None
 
 
 class Files:
@@ -52,12 +56,15 @@ class Files:
         """Take a file in as it streams; its lines are checked on the way and the errors kept in the record.
 
         `complete` is asked after the last byte, for what a client says behind the content: it returns the upload as it is meant.
-        An error in the stream (a client that went away, a full disk) or in `complete` leaves nothing behind.
+        An error in the stream (a client that went away, a full disk) or in `complete` leaves nothing behind. Raises Refused if
+        the owner may not store so much.
         """
+        quota = Quota(self._redis, upload.owner, upload.limits)
+        await quota.check()
         file_id = upload.file_id or new_file_id()
         try:
-            record = await self._take_in(file_id, upload, chunks, complete or _unchanged)
-            await self.register(record)
+            record = await self._take_in(file_id, upload, quota.bounded(chunks), complete or _unchanged)
+            await quota.add(record, lambda pipe: _put(pipe, record))
         except BaseException:
             # An id that was given by the caller may have had another file before.
             if upload.file_id is None:
@@ -131,10 +138,7 @@ class Files:
     async def register(self, record: FileRecord) -> None:
         """Put a file's record in place; its content has been written."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(keys.file(record.id), mapping=record.to_fields())
-            # The first time counts, and its fraction: files of one second are listed in their order.
-            for index in _indexes(record):
-                pipe.zadd(index, {record.id: time.time()}, nx=True)
+            _put(pipe, record)
             await pipe.execute()
 
     async def get(self, file_id: str, owner: str | None = None) -> FileRecord:
@@ -218,6 +222,13 @@ async def ids_after(redis: AsyncRedis, index: str, after: str | None, newest_fir
         start = int(rank) + 1
     ids = await (redis.zrevrange(index, start, -1) if newest_first else redis.zrange(index, start, -1))
     return [i.decode() for i in ids]
+
+
+def _put(pipe: Any, record: FileRecord) -> None:
+    pipe.hset(keys.file(record.id), mapping=record.to_fields())
+    # The first time counts, and its fraction: files of one second are listed in their order.
+    for index in _indexes(record):
+        pipe.zadd(index, {record.id: time.time()}, nx=True)
 
 
 def _indexes(record: FileRecord) -> tuple[str, ...]:

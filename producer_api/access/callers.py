@@ -23,6 +23,7 @@ PROBLEMS = {
     Refusal.REQUESTS: (429, "requests", "rate_limit_exceeded"),
     Refusal.TOKENS: (429, "tokens", "rate_limit_exceeded"),
     Refusal.PARALLEL: (429, "requests", "rate_limit_exceeded"),
+    Refusal.STORAGE: (403, "invalid_request_error", "storage_limit_reached"),
     Refusal.BUDGET: (429, "insufficient_quota", "insufficient_quota"),
 }
 """Status, `type` and `code` of the error for each refusal, as OpenAI has them where it has them."""

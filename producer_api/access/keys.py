@@ -30,6 +30,8 @@ class KeyLimits(BaseModel):
     budget_month: Annotated[float, Field(gt=0, le=9_000_000)] | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
     jobs: Annotated[int, Field(gt=0, le=10**6)] | None = None
+    files: Annotated[int, Field(gt=0, le=10**6)] | None = None
+    stored_bytes: Annotated[int, Field(gt=0, le=10**15)] | None = None
 
 
 class KeyCreate(BaseModel):

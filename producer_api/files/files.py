@@ -20,7 +20,7 @@ from producer_api.http.openapi import errors
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["files"], route_class=JsonRoute, responses=errors(400, 401, 404, 409, 413, 500, 503, 507))
+router = APIRouter(tags=["files"], route_class=JsonRoute, responses=errors(400, 401, 403, 404, 409, 413, 500, 503, 507))
 
 MAX_OVERHEAD = 1024 * 1024
 """Bytes by which a multipart body may be longer than its file."""
@@ -53,7 +53,7 @@ async def upload_file(request: Request, api: Api, caller: CurrentCaller) -> File
     if announced.isdecimal() and int(announced) > limit + MAX_OVERHEAD:
         raise ApiError(Problem(413, f"the file is larger than {limit} bytes; split it", param="file", code="file_too_large"))
     form = UploadForm(request.headers.get("content-type", ""), request.stream(), limit)
-    return FileObject.of(await take_upload(api.node.service.files, form, caller.id))
+    return FileObject.of(await take_upload(api.node.service.files, form, caller))
 
 
 @router.get("/files", summary="List files")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from jobs.access import ANONYMOUS, Caller
 from jobs.intake.checker import Form
 from jobs.intake.files import BATCH_PURPOSE, Files, Upload
 from jobs.records import FileRecord
@@ -13,17 +14,17 @@ from producer_api.http.multipart import UploadForm
 __all__ = ["take_upload"]
 
 
-async def take_upload(files: Files, form: UploadForm, owner: str = "") -> FileRecord:
-    """Store the file of `form` for `owner` (the id of an API key).
+async def take_upload(files: Files, form: UploadForm, caller: Caller = ANONYMOUS) -> FileRecord:
+    """Store the file of `form` for `caller`.
 
-    A batch's input, and one whose purpose is not known yet, is checked as it streams. Raises ApiError and what the store raises;
-    either leaves nothing behind.
+    A batch's input, and one whose purpose is not known yet, is checked as it streams. Raises ApiError, Refused and what
+    the store raises; each leaves nothing behind.
     """
     if not await form.find_file():
         raise _refused("send the file as a part named `file`", "file", "missing_required_parameter")
     purpose = _purpose(form.fields)
     content_form = Form.BATCH if purpose in (None, BATCH_PURPOSE) else None
-    upload = Upload(form.filename, purpose or BATCH_PURPOSE, form=content_form, owner=owner)
+    upload = Upload(form.filename, purpose or BATCH_PURPOSE, form=content_form, owner=caller.id, limits=caller.limits)
     return await files.add(upload, form.content(), lambda begun: _with_fields(begun, form.fields))
 
 

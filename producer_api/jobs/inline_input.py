@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from jobs.access import Refused
+from jobs.access import Caller, Refused
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form
 from jobs.intake.files import Files, Upload
@@ -20,9 +20,9 @@ GATHER = 512 * 1024
 """Bytes of lines that are handed on at a time."""
 
 
-def inline_upload(owner: str) -> Upload:
-    """Say what kind of file the lines make, and whose (the id of an API key)."""
-    return Upload("inline.jsonl", form=Form.SHORTHAND, owner=owner)
+def inline_upload(caller: Caller) -> Upload:
+    """Say what kind of file the lines make, and whose."""
+    return Upload("inline.jsonl", form=Form.SHORTHAND, owner=caller.id, limits=caller.limits)
 
 
 async def submit_with_input(

@@ -53,7 +53,7 @@ async def create_job(body: JobCreate, api: Api, caller: CurrentCaller, repeats: 
         return await _submit(api, body, file_id, caller, repeats)
 
     files = api.node.service.files
-    return JobObject.of(await submit_with_input(files, inline_upload(caller.id), inline_lines(body), submit))
+    return JobObject.of(await submit_with_input(files, inline_upload(caller), inline_lines(body), submit))
 
 
 @router.get("", summary="List jobs, newest first")

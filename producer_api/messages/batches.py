@@ -58,7 +58,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
         await _refuse_what_has_errors(service, request)
         return repeats.checked(await service.submit(request), body)
 
-    upload = Upload("messages.jsonl", owner=caller.id)
+    upload = Upload("messages.jsonl", owner=caller.id, limits=caller.limits)
     lines = gathered(_each(input_lines(body)), GATHER)
     return BatchObject.of(await submit_with_input(service.files, upload, lines, submit))
 
