@@ -25,6 +25,8 @@ __all__ = ["EmbeddedRedis", "embedded_folder", "private_folder", "write_private"
 START_SECONDS = 30.0
 """Seconds that the server may take to read its data."""
 STOP_SECONDS = 20.0
+FSYNC = "everysec"
+"""When the append-only file is synced (Redis's `appendfsync`); jobs.storage.durability waits for it."""
 PRIVATE = 0o700
 
 
@@ -113,7 +115,7 @@ class EmbeddedRedis:
             "requirepass": password,
             "dir": f'"{self.folder}"',
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": FSYNC,
             "maxmemory-policy": "noeviction",
             "maxmemory": self.max_memory,
             "save": '""',

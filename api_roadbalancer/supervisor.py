@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 __all__ = ["Child", "ChildFailed", "Supervisor", "end_with_parent"]
 
@@ -137,21 +137,10 @@ class Supervisor:
                 child.process.kill()
 
     def _spawn(self, child: Child) -> None:
-        # -P: not from the current folder, where the user may have a `jobs.py` or `workers.py` of their own.
-        command = [sys.executable, "-P", "-m", "api_roadbalancer", *child.arguments]
         _close_pipe(child)
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(child.log.open("ab")) if child.log else None
-            # Ctrl-C at the terminal is for this process, which then stops the children in order.
-            child.process = subprocess.Popen(
-                command,
-                # The other end of this pipe closes when this process ends, however it ends: see `end_with_parent`.
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT if output else None,
-                env={**os.environ, **child.environment, SUPERVISED: "1"},
-                start_new_session=True,
-            )
+            child.process = start_process(child.arguments, {**os.environ, **child.environment, SUPERVISED: "1"}, output)
         child.started_at = time.monotonic()
         child.start_again_at = 0.0
 
@@ -177,6 +166,21 @@ class Supervisor:
             log.warning("%s ended (%s); it is started again in %.1f s", child.name, _ending(code), pause)
         elif now >= child.start_again_at:
             self._spawn(child)
+
+
+def start_process(arguments: Sequence[str], environment: dict[str, str], output: BinaryIO | None) -> "subprocess.Popen[bytes]":
+    """Start `roadbalancer ARGUMENTS` with this environment; it prints to `output`, or to where this process prints."""
+    return subprocess.Popen(
+        # -P: not from the current folder, where the user may have a `jobs.py` or `workers.py` of their own.
+        [sys.executable, "-P", "-m", "api_roadbalancer", *arguments],
+        # The other end of this pipe closes when this process ends, however it ends: see `end_with_parent`.
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        env=environment,
+        # Ctrl-C at the terminal is for this process, which then stops the children in order.
+        start_new_session=True,
+    )
 
 
 def _stop_all(children: Sequence[Child]) -> None:

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from api_roadbalancer import embedded, supervisor
 from tests.acceptance.cluster import Cluster, ModelServer
-from tests.acceptance.prefork import Prefork
+from tests.acceptance.prefork import ALWAYS, Prefork
 from tests.acceptance.shell import Shell
 
 
 @pytest.fixture(scope="session")
 def prefork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefork]:
-    """What starts the clusters' processes."""
+    """What starts the clusters' processes, and the children of runs within a test."""
     starter = Prefork(tmp_path_factory.mktemp("prefork"))
-    yield starter
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervisor, "start_process", starter.starting.start_child)
+        patch.setattr(embedded, "FSYNC", ALWAYS)
+        yield starter
     starter.close()
 
 
@@ -37,7 +41,7 @@ def shell(tmp_path: Path, prefork: Prefork) -> Shell:
 
 
 @pytest.fixture
-def program_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def program_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefork: Prefork) -> Path:
     """The current folder of a program that is this process: empty, and without any configuration in the environment."""
     for name in [name for name in os.environ if name.startswith(("LLM_", "ROADBALANCER_", "OPENAI_"))]:
         monkeypatch.delenv(name)

@@ -1,11 +1,13 @@
 """Starts the project's processes from one that has imported everything already: each saves a second of CPU.
 
 What is started is a process of its own that runs the very entry point of the command, and can be killed, stopped and waited
-for. One starter serves a whole test session. Tests of how the command itself starts do it as users do.
+for; so are the children that it starts. One starter serves a whole test session. Tests of how the command itself starts do it as
+users do (see test_wheel).
 
-The starter reads one JSON object per connection: `module`, `arguments`, `environment`, `folder` (to run in), `outputs` (the files
-that standard output and standard error are added to), `descriptors` (the soft and the hard limit of open ones). It answers with
-the process id, and when the process has ended with its exit code, each on a line.
+The starter reads one JSON object per connection: `module`, `arguments`, `environment`, `folder` (to run in), `session` (whether
+it is to have one of its own), `descriptors` (the soft and the hard limit of open ones); with it come the descriptors of standard
+input, standard output and standard error. It answers with the process id, and when the process has ended with its exit code,
+each on a line.
 """
 
 import gc
@@ -18,11 +20,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import orjson
+
+from api_roadbalancer import embedded, supervisor
 
 __all__ = ["PREFORKED", "Prefork", "PreforkedProcess"]
 
@@ -41,6 +47,9 @@ IMPORTED = (
     "producer_api",
     "flower.command",
 )
+ALWAYS = "always"
+"""When the embedded Redis of tests syncs its file: waiting for the next second, twice for each job, was half of the time."""
+as_users_do = supervisor.start_process
 ENDED = 20.0
 """Seconds that the end of a killed process is waited for."""
 
@@ -48,7 +57,8 @@ ENDED = 20.0
 class PreforkedProcess:
     """The part of `subprocess.Popen` that tests use, for a process that the starter has forked."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, stdin: BinaryIO | None = None) -> None:
+        self.stdin = stdin
         self._connection = connection
         self._said = connection.makefile("r")
         self.pid = int(self._said.readline())
@@ -92,8 +102,8 @@ class Prefork:
     """The starter, as tests see it. `close` ends it."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "prefork.sock"
-        self._process = subprocess.Popen([sys.executable, "-m", __name__, str(self._path)], stdin=subprocess.PIPE)
+        self.starting = Starting(str(folder / "prefork.sock"))
+        self._process = subprocess.Popen([sys.executable, "-m", __name__, self.starting.path], stdin=subprocess.PIPE)
 
     def start(
         self, command: list[str], environment: dict[str, str], log: Path, errors: Path | None = None, folder: Path | None = None
@@ -101,9 +111,32 @@ class Prefork:
         """Run `python -m MODULE ARGUMENTS` with exactly this environment; what it prints is added to the log, and what goes to
         standard error to `errors` if that is given."""
         _, _, module, *arguments = command
-        outputs = (log, errors or log)
-        for path in outputs:
-            path.touch()
+        with open(os.devnull, "rb") as nothing, log.open("ab") as output, (errors or log).open("ab") as told:
+            return self.starting.start(module, arguments, environment, (nothing, output, told), folder)
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(ENDED)
+
+
+class Starting:
+    """Asks the starter that listens at `path` for processes."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def start(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        streams: tuple[Any, Any, Any],
+        folder: Path | None = None,
+        session: bool = False,
+        stdin: BinaryIO | None = None,
+    ) -> PreforkedProcess:
+        """Run a module, whose standard streams these files (or descriptors) are."""
         connection = socket.socket(socket.AF_UNIX)
         self._connect(connection)
         request = {
@@ -111,25 +144,36 @@ class Prefork:
             "arguments": arguments,
             "environment": environment,
             "folder": str(folder or Path.cwd()),
-            "outputs": [str(path) for path in outputs],
+            "session": session,
             "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
         }
+        numbers = [each if isinstance(each, int) else each.fileno() for each in streams]
+        socket.send_fds(connection, [b"\n"], numbers)
         connection.sendall(orjson.dumps(request) + b"\n")
-        return PreforkedProcess(connection)
+        return PreforkedProcess(connection, stdin)
 
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(ENDED)
+    def start_child(
+        self, arguments: Sequence[str], environment: dict[str, str], output: BinaryIO | None
+    ) -> "PreforkedProcess | subprocess.Popen[bytes]":
+        """Stand in for `api_roadbalancer.supervisor.start_process`, but for children that are to find other modules."""
+        if "PYTHONPATH" in environment:
+            return as_users_do(arguments, environment, output)
+        reading, writing = os.pipe()
+        try:
+            streams = (reading, output or 1, output or 2)
+            pipe = os.fdopen(writing, "wb")
+            return self.start("api_roadbalancer", list(arguments), environment, streams, session=True, stdin=pipe)
+        finally:
+            os.close(reading)
 
     def _connect(self, connection: socket.socket) -> None:
         deadline = time.monotonic() + 30
         while True:
             try:
-                connection.connect(str(self._path))
+                connection.connect(self.path)
                 return
             except (FileNotFoundError, ConnectionRefusedError):
-                if self._process.poll() is not None or time.monotonic() > deadline:
+                if time.monotonic() > deadline:
                     raise
                 select.poll().poll(20)
 
@@ -158,7 +202,7 @@ def serve(path: str) -> None:
         _report_ended(running)
         if listener in readable:
             connection, _ = listener.accept()
-            pid = _fork(connection, set_by_imports)
+            pid = _fork(connection, set_by_imports, path)
             running[pid] = connection
             connection.sendall(b"%d\n" % pid)
         if sys.stdin in readable:
@@ -173,16 +217,22 @@ def _report_ended(running: dict[int, socket.socket]) -> None:
                 connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
-def _fork(connection: socket.socket, set_by_imports: dict[str, str]) -> int:
+def _fork(connection: socket.socket, set_by_imports: dict[str, str], path: str) -> int:
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
     request = orjson.loads(connection.makefile("rb").readline())
     pid = os.fork()
     if pid:
+        for number in streams:
+            os.close(number)
         return pid
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    output, errors = (os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) for path in request["outputs"])
-    for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (errors, 2)):
+    if request["session"]:
+        os.setsid()
+    for target, number in enumerate(streams):
         os.dup2(number, target)
+    supervisor.start_process = Starting(path).start_child  # type: ignore[assignment]
+    embedded.FSYNC = ALWAYS
     os.chdir(request["folder"])
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     resource.setrlimit(resource.RLIMIT_NOFILE, request["descriptors"])

@@ -27,6 +27,7 @@ def connected(pids: set[int], port: int) -> set[int]:
 async def test_processes_share_a_port_and_one_that_is_killed_is_replaced(cluster: Cluster) -> None:
     model = await cluster.start_model("m")
     cluster.write_config()
+    cluster.prefork = None  # the processes are looked for among the children of this one
     api, url = await cluster.start_api("--processes", "2")
     port = int(url.rpartition(":")[2])
     await until(lambda: len(children(api.pid)) == 2, 10, "both processes")
