@@ -29,7 +29,7 @@ def with_simulated_endpoints(configuration: Configuration, start: Callable[[Chil
 
     Raises ConfigurationError for an option that a simulation doesn't have.
     """
-    endpoints = configuration.endpoints or (DEFAULT,)
+    endpoints = (DEFAULT,) if configuration.is_simulated else configuration.endpoints
     return replace(configuration, endpoints=tuple(_started(e, start) if is_simulated(e) else e for e in endpoints))
 
 

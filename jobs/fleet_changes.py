@@ -19,7 +19,7 @@ from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
 from jobs.errors import NotFound
 
-__all__ = ["FleetChanges", "FleetFollower"]
+__all__ = ["FleetChanges", "FleetFollower", "check_secrets"]
 
 LOOK_EVERY = 0.5
 """Seconds between looks at the changes."""
@@ -44,7 +44,7 @@ class FleetChanges:
     async def add(self, settings: Mapping[str, Any]) -> Endpoint:
         """Add an endpoint, of the settings that an entry of `endpoints` has. Raises ConfigurationError for what can't be used, or
         if there is one of that name."""
-        _check_secrets(settings)
+        check_secrets(settings)
         name = changed_endpoint("", None, settings, environment()).name
         known = await self.read()
         if name in self._configured and not known.get(name, EndpointChange()).removed:
@@ -57,7 +57,7 @@ class FleetChanges:
 
     async def change(self, name: str, settings: Mapping[str, Any]) -> Endpoint:
         """Change settings of an endpoint. Raises NotFound, and ConfigurationError for what can't be used."""
-        _check_secrets(settings)
+        check_secrets(settings)
         if "name" in settings:
             raise ConfigurationError("endpoint", "name", "can't be changed: its queue and its counters go by it")
         known = await self._known(name)
@@ -161,7 +161,8 @@ class FleetFollower:
         self.on_change()
 
 
-def _check_secrets(settings: Mapping[str, Any]) -> None:
+def check_secrets(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError if settings that are to be kept in Redis hold a key instead of the name of a variable."""
     for name in _IN_THE_OPEN:
         value = settings.get(name)
         if value and not (isinstance(value, str) and value.startswith("${") and value.endswith("}")):

@@ -1,8 +1,8 @@
 """The Redis keys of jobs. A job takes a constant number of keys, and a few more for each open shard."""
 
 __all__ = [
-    "EVENTS", "FILES", "FLEET", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED", "buffer",
-    "busy_since", "deliveries", "file", "files_of", "finalizer", "histories", "history", "job", "jobs_of", "open_lines",
+    "DISCOVERY", "EVENTS", "FILES", "FLEET", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED",
+    "buffer", "busy_since", "deliveries", "file", "files_of", "finalizer", "histories", "history", "job", "jobs_of", "open_lines",
     "open_shards", "recorded", "returned", "shard", "shard_member",
 ]  # fmt: skip
 
@@ -24,6 +24,8 @@ EVENTS = "rb:events"
 """Sorted set of the events of jobs that are to be sent to webhooks (`job:number:status`) by when they are due (s)."""
 FLEET = "rb:fleet"
 """Hash of endpoint -> what is different from the configuration (see balancer.configuration.changes)."""
+DISCOVERY = "rb:discovery"
+"""The process that asks for endpoints now; expires."""
 JANITOR = "rb:janitor"
 """The process that is the janitor now; expires."""
 FILES = "rb:files"

@@ -9,6 +9,7 @@ from balancer.fleet.fleet import Fleet
 from balancer.runtime.process import process_name
 from balancer.state.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.state.shared_state import state_on
+from jobs.discovery import Discoverer
 from jobs.dispatch.queueing import Wake
 from jobs.fleet_changes import FleetFollower
 from jobs.service import JobService
@@ -53,11 +54,14 @@ async def open_node(configuration: Configuration, redis_url: str, wake: Wake, in
             follower = FleetFollower(redis, fleet, configuration)
             await follower.look()
             follower.start()
+            discoverer = Discoverer(redis, configuration.discover, process)
+            discoverer.start()
             try:
                 await fleet.refresh_models()
                 service = JobService(process, redis, objects, fleet, configuration.strategy, wake)
                 yield Node(process, configuration, redis_url, redis, objects, fleet, service, follower)
             finally:
+                await discoverer.aclose()
                 await follower.aclose()
     finally:
         await redis.aclose(close_connection_pool=True)

@@ -55,7 +55,7 @@ def run_worker(
     register_shard_task(app, engine)
     engine.start()
     try:
-        _refuse_what_cannot_be_served(engine.fleet_endpoints, endpoints)
+        _refuse_what_cannot_be_served(engine.fleet_endpoints, endpoints, bool(configuration.discover))
     except ConfigurationError:
         engine.stop()
         raise
@@ -93,12 +93,12 @@ def run_worker(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _refuse_what_cannot_be_served(fleet: Sequence[Endpoint], wanted: Sequence[str]) -> None:
+def _refuse_what_cannot_be_served(fleet: Sequence[Endpoint], wanted: Sequence[str], more_may_come: bool) -> None:
     names = [endpoint.name for endpoint in fleet]
     for name in wanted:
         if name not in names:
             raise ConfigurationError("--endpoints", name, f"is not configured; there are {', '.join(names) or 'none'}")
-    if not fleet:
+    if not fleet and not more_may_come:
         raise ConfigurationError(
             "endpoints", "", "there are none to work for; name some in a configuration file or in LLM_ENDPOINTS"
         )

@@ -83,7 +83,7 @@ class _Call:
             stack.enter_context(_ONE_AT_A_TIME)
             session = stack.enter_context(open_session(self.calls.config, self.calls.endpoints))
             supervisor = stack.enter_context(Supervisor())
-            if not session.configuration.endpoints:
+            if session.configuration.is_simulated:
                 self.display.say("No endpoint is configured: a SIMULATED one answers, with invented text.")
             if self.calls.endpoints is not None and self.request.max_cost is not None:
                 self._lift_a_cap_without_prices(session)

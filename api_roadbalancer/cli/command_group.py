@@ -6,6 +6,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from api_roadbalancer.cli.server_options import SERVER_COMMANDS, add_server_options
+
 __all__ = ["CommandGroup", "UsageError", "one_line"]
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -51,6 +53,8 @@ class CommandGroup(TyperGroup):
             found.command(cmd_name)(function)
         command = typer.main.get_command(found)
         command.name = cmd_name
+        if cmd_name in SERVER_COMMANDS:
+            add_server_options(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

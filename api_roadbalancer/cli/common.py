@@ -10,6 +10,9 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
+from api_roadbalancer.local_jobs import JobAccess, LocalJobs
+from api_roadbalancer.remote import TeamServer, chosen_server
+from api_roadbalancer.remote.jobs import RemoteJobs
 from api_roadbalancer.session import open_session
 from balancer.runtime.events import log_context
 from jobs.errors import InvalidRequest
@@ -27,7 +30,9 @@ __all__ = [
     "PriceClassOption",
     "canary_from_options",
     "wide_console",
+    "with_jobs",
     "with_node",
+    "with_server",
 ]
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, such as batch_….")]
@@ -72,6 +77,25 @@ def with_node(config: Path | None, work: Callable[[Node], Awaitable[T]], creates
 
     with open_session(config, creates=creates) as session:
         return asyncio.run(go(session.redis_url))
+
+
+def with_jobs(config: Path | None, work: Callable[[JobAccess], Awaitable[T]], creates: bool = False) -> T:
+    """Run `work` on the jobs of the server that was chosen (`--server`), else on those of the configuration (see `with_node`)."""
+    if chosen_server():
+        return with_server(lambda server: work(RemoteJobs(server)))
+    return with_node(config, lambda node: work(LocalJobs(node)), creates)
+
+
+def with_server(work: Callable[[TeamServer], Awaitable[T]]) -> T:
+    """Run `work` with the server that was chosen."""
+    address = chosen_server()
+    assert address is not None
+
+    async def go() -> T:
+        async with TeamServer(address) as server:
+            return await work(server)
+
+    return asyncio.run(go())
 
 
 def canary_from_options(lines: int | None, is_random: bool) -> Canary | None:

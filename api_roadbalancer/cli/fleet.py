@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from api_roadbalancer.cli.common import wide_console, with_node
+from api_roadbalancer.cli.common import wide_console, with_node, with_server
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.progress import fleet_table, limited_by
+from api_roadbalancer.remote import chosen_server
+from api_roadbalancer.remote.admin import RemoteFleet
 from jobs.fleet_changes import FleetChanges
-from jobs.node import Node
 from jobs.overview import EndpointState, endpoint_states
 
 __all__ = ["app"]
@@ -34,8 +35,7 @@ def show(
     if context.invoked_subcommand is not None:
         return
 
-    async def work(node: Node) -> None:
-        views = await endpoint_states(node)
+    def show_states(views: list[EndpointState]) -> None:
         if not views and not as_json:
             print("no endpoint is configured; name some in a configuration file (--config) or in LLM_ENDPOINTS", file=sys.stderr)
             return
@@ -45,7 +45,10 @@ def show(
             console = wide_console()
             console.print(fleet_table(views, width=console.width))
 
-    with_node(config, work, creates=True)
+    if chosen_server():
+        show_states(with_server(lambda server: RemoteFleet(server).states()))
+    else:
+        show_states(with_node(config, endpoint_states, creates=True))
 
 
 @app.command()
@@ -75,7 +78,7 @@ def add(
         settings["api_key"] = f"${{{api_key_env}}}"
     settings |= _pairs(more or [])
 
-    async def work(changes: FleetChanges) -> str:
+    async def work(changes: FleetChanges | RemoteFleet) -> str:
         return (await changes.add(settings)).name
 
     print(f"{_changed(config or context.obj, work)} is added")
@@ -120,7 +123,9 @@ def remove(context: typer.Context, name: Name, config: Config = None) -> None:
     print(f"{name} is removed")
 
 
-def _changed(config: Path | None, work: Callable[[FleetChanges], Awaitable[Any]]) -> Any:
+def _changed(config: Path | None, work: Callable[[FleetChanges | RemoteFleet], Awaitable[Any]]) -> Any:
+    if chosen_server():
+        return with_server(lambda server: work(RemoteFleet(server)))
     return with_node(config, lambda node: work(FleetChanges(node.redis, node.configuration.endpoints)), creates=True)
 
 

@@ -1,11 +1,10 @@
 """Jobs from the command line: submit, status, resume, cancel, list, verify."""
 
 import asyncio
-import hashlib
 import json
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,12 +22,13 @@ from api_roadbalancer.cli.common import (
     PriceClassOption,
     canary_from_options,
     wide_console,
+    with_jobs,
     with_node,
 )
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
 from api_roadbalancer.input_format import check_requests
-from api_roadbalancer.local_files import digest_of, read_chunks
+from api_roadbalancer.local_jobs import JobAccess, Submission
 from api_roadbalancer.progress import (
     Rate,
     job_line,
@@ -39,18 +39,12 @@ from api_roadbalancer.progress import (
 )
 from api_roadbalancer.session import NoStore
 from jobs.cost.projection import project
-from jobs.errors import InvalidRequest, NotFound
-from jobs.intake.checker import Form
-from jobs.intake.files import Upload
-from jobs.intake.lines import CHAT_PATH
+from jobs.errors import InvalidRequest
 from jobs.node import Node
-from jobs.overview import endpoint_states
 from jobs.records import Job
 from jobs.results.verify import verify_job
 from jobs.rounds.retry import RetrySelection
-from jobs.service import JobRequest
 from jobs.states import JobStatus, PauseReason
-from jobs.why import why_now
 
 __all__ = ["cancel", "change", "list_jobs", "pause", "resume", "retry", "status", "submit", "verify", "why"]
 
@@ -80,59 +74,11 @@ def submit(
         raise InvalidRequest(f"there is no file {source}")
     first = canary_from_options(canary, canary_random)
     check_requests(source)
-    named = _named(name, source) if name is not None else None
-
-    async def work(node: Node) -> str:
-        if named is not None and (known := await _found(node, *named)):
-            return known
-        file = await node.service.files.add(Upload(source.name, form=Form.SHORTHAND), read_chunks(source))
-        path = next(iter(file.paths), CHAT_PATH)
-        request = JobRequest(
-            file.id,
-            path,
-            window,
-            priority,
-            background,
-            order,
-            max_cost=max_cost,
-            dedupe=dedupe,
-            canary=first,
-            cache=cache,
-            price_class=price_class,
-        )
-        if named is not None:
-            request = replace(request, job_id=named[0], request_digest=named[1])
-        try:
-            errors = await node.service.check(request)
-        except InvalidRequest:
-            await node.service.files.delete(file.id)
-            raise
-        if errors:
-            await node.service.files.delete(file.id)
-            listed = "\n".join(f"  {bad.message}" for bad in errors[:20])
-            raise InvalidRequest(f"{source} can't be used; nothing was sent:\n{listed}")
-        job = await node.service.submit(request)
-        if late := lateness(job):
-            print(f"{job.id} is {late}", file=sys.stderr)
-        return job.id
-
-    print(with_node(config, work, creates=True))
-
-
-def _named(name: str, source: Path) -> tuple[str, str]:
-    """Return the id of the job that `--id` names, and the digest of its input."""
-    return f"batch_{hashlib.sha256(f'id{name}'.encode()).hexdigest()[:32]}", digest_of(source)
-
-
-async def _found(node: Node, job_id: str, digest: str) -> str | None:
-    """Return the id of a job that was made before, None if there is none. Raises InvalidRequest if it has another input."""
-    try:
-        job = await node.service.jobs.get(job_id)
-    except NotFound:
-        return None
-    if job.request_digest != digest:
-        raise InvalidRequest(f"this --id has named {job_id}, which has another input; give another --id")
-    return job_id
+    asked = Submission(window, priority, background, order, max_cost, dedupe, first, cache, price_class, name)
+    job = with_jobs(config, lambda jobs: jobs.submit(source, asked), creates=True)
+    if late := lateness(job):
+        print(f"{job.id} is {late}", file=sys.stderr)
+    print(job.id)
 
 
 def status(
@@ -144,18 +90,18 @@ def status(
     """Show how far a job is. Exit code 1 if it has ended and some lines did not complete, 2 if it was refused."""
     console = wide_console()
 
-    async def work(node: Node) -> tuple[Job, str]:
-        job = await node.service.jobs.get(job_id)
+    async def work(jobs: JobAccess) -> tuple[Job, str]:
+        job = await jobs.job(job_id)
         rate = Rate()
         if watch and not job.is_final:
             with Live(console=console, auto_refresh=False, transient=True) as live:
                 while not job.is_final:
-                    live.update(job_view(job, rate(job.ledger.done), await endpoint_states(node), console.width), refresh=True)
+                    live.update(job_view(job, rate(job.ledger.done), await jobs.endpoints(), console.width), refresh=True)
                     await asyncio.sleep(LOOK_EVERY)
-                    job = await node.service.jobs.get(job_id)
-        return job, "" if job.is_final else await why_now(node, job)
+                    job = await jobs.job(job_id)
+        return job, "" if job.is_final else await jobs.why(job)
 
-    job, reason = with_node(config, work)
+    job, reason = with_jobs(config, work)
     if as_json:
         print(json.dumps({**_as_dict(job), **({"why": reason} if reason else {})}, ensure_ascii=False))
     else:
@@ -170,15 +116,15 @@ def status(
 def why(job_id: JobId, config: Config = None) -> None:
     """Say in one paragraph what a job is waiting for."""
 
-    async def work(node: Node) -> str:
-        return await why_now(node, await node.service.jobs.get(job_id))
+    async def work(jobs: JobAccess) -> str:
+        return await jobs.why(await jobs.job(job_id))
 
-    print(with_node(config, work))
+    print(with_jobs(config, work))
 
 
 def pause(job_id: JobId, config: Config = None) -> None:
     """Begin no more lines of a job until `resume`. Lines in flight may finish."""
-    job = with_node(config, lambda node: node.service.steer(job_id, held=True))
+    job = with_jobs(config, lambda jobs: jobs.steer(job_id, held=True))
     print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")
 
 
@@ -193,7 +139,7 @@ def change(
     names = None if endpoints is None else [] if endpoints == "all" else [each.strip() for each in endpoints.split(",")]
     if priority is None and window is None and names is None:
         raise InvalidRequest("say what to change: --priority, --window or --endpoints")
-    job = with_node(config, lambda node: node.service.steer(job_id, None, priority, window, names))
+    job = with_jobs(config, lambda jobs: jobs.steer(job_id, None, priority, window, names))
     print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")
 
 
@@ -206,17 +152,17 @@ def resume(
     """Let a paused job go on: one that was paused with `pause`, after its canary, or, with another cap on its cost, at its
     cap."""
 
-    async def work(node: Node) -> Job:
-        job = await node.service.jobs.get(job_id)
+    async def work(jobs: JobAccess) -> Job:
+        job = await jobs.job(job_id)
         if max_cost is None and not no_max_cost and job.paused is PauseReason.HELD:
-            return await node.service.steer(job_id, held=False)
+            return await jobs.steer(job_id, held=False)
         if max_cost is None and not no_max_cost and job.canary:
-            return await node.service.end_canary(job_id)
+            return await jobs.end_canary(job_id)
         if (max_cost is None) is not no_max_cost:
             raise InvalidRequest("say what the job may cost: either --max-cost USD, or --no-max-cost")
-        return await node.service.limit_cost(job_id, max_cost)
+        return await jobs.limit_cost(job_id, max_cost)
 
-    job = with_node(config, work)
+    job = with_jobs(config, work)
     print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")
 
 
@@ -232,31 +178,19 @@ def retry(
     if sum(map(bool, (errors, lines, failed))) > 1:
         raise InvalidRequest("choose one of --failed, --errors and --lines")
     selection = RetrySelection.of(errors, lines)
-
-    async def work(node: Node) -> Job:
-        return await node.service.retry(job_id, selection, window)
-
-    job = with_node(config, work)
+    job = with_jobs(config, lambda jobs: jobs.retry(job_id, selection, window))
     print(f"{job.id}  {job.ledger.done:,}/{job.ledger.total:,}  {job_line(job)}")
 
 
 def cancel(job_id: JobId, config: Config = None) -> None:
     """Stop a job. What is finished is kept."""
-
-    async def work(node: Node) -> Job:
-        return await node.service.cancel(job_id)
-
-    print(f"{job_id} {with_node(config, work).status}")
+    print(f"{job_id} {with_jobs(config, lambda jobs: jobs.cancel(job_id)).status}")
 
 
 def list_jobs(config: Config = None, limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20) -> None:
     """List jobs, newest first."""
-
-    async def work(node: Node) -> list[Job]:
-        return (await node.service.jobs.page(limit))[0]
-
     try:
-        found = with_node(config, work)
+        found = with_jobs(config, lambda jobs: jobs.page(limit))
     except NoStore as exc:
         print(exc, file=sys.stderr)
         return

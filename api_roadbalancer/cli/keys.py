@@ -12,8 +12,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from api_roadbalancer.cli.common import wide_console, with_node
+from api_roadbalancer.cli.common import wide_console, with_node, with_server
 from api_roadbalancer.cli.processes import Config
+from api_roadbalancer.remote import chosen_server
+from api_roadbalancer.remote.admin import RemoteKeys
 from jobs.access import KeyRecord, KeyStore, Limits
 from jobs.access.store import KeyOrder
 
@@ -59,7 +61,7 @@ def list_keys(config: Config = None) -> None:
     for column in ("id", "name", "state", "created", "expires", "models", "limits"):
         table.add_column(column, no_wrap=True)
     now = time.time()
-    for record in _with_store(config, KeyStore.all):
+    for record in _with_store(config, lambda store: store.all()):
         times = (_time(record.created_at), _time(record.expires_at) if record.expires_at else "never")
         cells = (record.id, record.name, _state(record, now), *times, ", ".join(record.models) or "all", _limits(record))
         # Names come from people: nothing in them is markup.
@@ -99,7 +101,7 @@ def limit(
     given |= {"files": max_files, "stored_bytes": max_bytes}
     given |= {"budget_day": budget_day, "budget_month": budget_month}
 
-    async def work(store: KeyStore) -> KeyRecord:
+    async def work(store: KeyStore | RemoteKeys) -> KeyRecord:
         record = await store.in_use(wanted)
         limits = replace(record.limits, **{name: value or None for name, value in given.items() if value is not None})
         return await store.change(record.id, limits, names)
@@ -111,11 +113,16 @@ def limit(
 @app.command()
 def revoke(wanted: Annotated[str, typer.Argument(metavar="ID|NAME")], config: Config = None) -> None:
     """Revoke a key: every process refuses it within two seconds, and its jobs pause. What belongs to it stays; admins see it."""
-    record = with_node(config, lambda node: node.service.revoke_key(wanted))
+    if chosen_server():
+        record = with_server(lambda server: RemoteKeys(server).revoke(wanted))
+    else:
+        record = with_node(config, lambda node: node.service.revoke_key(wanted))
     print(f"{record.id} ({record.name}) revoked")
 
 
-def _with_store(config: Path | None, work: Callable[[KeyStore], Awaitable[T]]) -> T:
+def _with_store(config: Path | None, work: Callable[[KeyStore | RemoteKeys], Awaitable[T]]) -> T:
+    if chosen_server():
+        return with_server(lambda server: work(RemoteKeys(server)))
     return with_node(config, lambda node: work(KeyStore(node.redis)), creates=True)
 
 

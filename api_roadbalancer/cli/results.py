@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from api_roadbalancer.cli.common import JobId, with_node
+from api_roadbalancer.cli.common import JobId, with_jobs
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
 from api_roadbalancer.local_files import errors_path, write_whole
+from api_roadbalancer.local_jobs import JobAccess
 from api_roadbalancer.result_files import check_place, refuse_foreign
-from jobs.node import Node
 from jobs.records import Job
 
 __all__ = ["results"]
@@ -37,27 +37,27 @@ def results(
     Exit code 1 if the job has ended and some lines did not complete.
     """
 
-    async def work(node: Node) -> Job:
-        job = await node.service.jobs.get(job_id)
+    async def work(jobs: JobAccess) -> Job:
+        job = await jobs.job(job_id)
         if custom_id is not None:
-            _out(await node.service.result(job, custom_id, with_input) + b"\n")
+            _out(await jobs.result(job, custom_id, with_input) + b"\n")
             return job
         if out is not None:
             check_place(out)
             refuse_foreign(out, [job_id], force)
-        reader = _Reader(node, failed, with_input)
+        reader = _Reader(jobs, failed, with_input)
         if follow and out is None:
             return await _follow(reader, job)
         while follow and not job.is_final:
             await asyncio.sleep(LOOK_EVERY)
-            job = await node.service.jobs.get(job_id)
+            job = await jobs.job(job_id)
         if out is None:
             await _print_all(reader.whole(job))
         else:
             await _write(reader, job, out)
         return job
 
-    job = with_node(config, work)
+    job = with_jobs(config, work)
     sys.exit(exit_code(job) if job.is_final else 0)
 
 
@@ -65,8 +65,8 @@ class _Reader:
     """Reads the lines that were asked for: with `only_failed` those that did not complete, with `with_input` with their
     requests."""
 
-    def __init__(self, node: Node, only_failed: bool, with_input: bool) -> None:
-        self.node = node
+    def __init__(self, jobs: JobAccess, only_failed: bool, with_input: bool) -> None:
+        self.jobs = jobs
         self.only_failed = only_failed
         self._with_input = with_input
 
@@ -83,7 +83,7 @@ class _Reader:
     async def file(self, job: Job, failed: bool, start: int = 0) -> AsyncIterator[bytes]:
         """Yield the lines of an ended job's output or error file."""
         if not start and not self._with_input:
-            async for chunk in await self.node.service.output(job, "error" if failed else "output") or _nothing():
+            async for chunk in await self.jobs.output(job, "error" if failed else "output") or _nothing():
                 yield chunk
             return
         async for _, line in self.numbered(job, start, failed):
@@ -91,8 +91,7 @@ class _Reader:
 
     def numbered(self, job: Job, start: int, failed: bool | None = None) -> AsyncIterator[tuple[int, bytes]]:
         """Yield lines with their numbers."""
-        lines = self.node.service.lines(job, start, failed)
-        return self.node.service.with_requests(job, lines) if self._with_input else lines
+        return self.jobs.lines(job, start, failed, self._with_input)
 
 
 async def _follow(reader: _Reader, job: Job) -> Job:
@@ -102,7 +101,7 @@ async def _follow(reader: _Reader, job: Job) -> Job:
         following, gone = await _print_finished(reader, job, following)
         if gone is None:
             await asyncio.sleep(LOOK_EVERY)
-        job = await reader.node.service.jobs.get(job.id)
+        job = await reader.jobs.job(job.id)
         if gone is not None and not job.is_final:
             raise gone
     await _print_all(reader.whole(job, following))
@@ -113,7 +112,7 @@ async def _print_finished(reader: _Reader, job: Job, first: int) -> tuple[int, F
     """Print the lines from `first` on up to one that is not finished, and return its number; with the error if parts were gone,
     as they are when the job has ended."""
     try:
-        following = await reader.node.service.results.first_unfinished(job, first)
+        following = await reader.jobs.first_unfinished(job, first)
         async for number, line in reader.numbered(job, first, True if reader.only_failed else None):
             if number >= following:
                 break

@@ -137,7 +137,7 @@ def run(
         check_place(request.out, file)
         session = stack.enter_context(open_session(config, endpoints))
         supervisor = stack.enter_context(Supervisor())
-        if not session.configuration.endpoints:
+        if session.configuration.is_simulated:
             console.print("[bold yellow]No endpoint is configured: a SIMULATED one answers, with invented text.[/]")
         session.start_simulations(supervisor)
         code = asyncio.run(_Run(request, session, supervisor, console, live).go())

@@ -37,7 +37,7 @@ def up(
     with open_session(config) as session, children:
         level = start_logging(session, log_level, "WARNING")
         asyncio.run(refuse_exposure(session.configuration, session.redis_url, host, insecure))
-        simulated = not session.configuration.endpoints
+        simulated = session.configuration.is_simulated
         session.start_simulations(children)
         settings = ["--config", str(session.settings_file())]
         for worker in range(1, (workers or default_workers()) + 1):

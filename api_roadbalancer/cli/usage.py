@@ -1,7 +1,9 @@
 """`usage`: shows requests, tokens and cost from the command line."""
 
+import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,12 +11,15 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from api_roadbalancer.cli.common import wide_console, with_node
+from api_roadbalancer.cli.common import wide_console, with_node, with_server
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.reconcile import show_reconciled
-from balancer.usage.query import DEFAULT_DAYS, GROUPS, usage_query
+from api_roadbalancer.remote import chosen_server
+from api_roadbalancer.remote.admin import remote_usage
+from balancer.usage.query import DEFAULT_DAYS, GROUPS, UsageQuery, usage_query
 from balancer.usage.report import UsageReport, UsageSum, usage_report
 from jobs.cost.recorded import reconciled
+from jobs.errors import InvalidRequest
 from jobs.node import Node
 
 __all__ = ["money", "usage", "usage_table"]
@@ -44,21 +49,36 @@ def usage(
     """
     query = usage_query(first, last, by, datetime.now(UTC).date())
     if reconcile:
+        if chosen_server():
+            raise InvalidRequest("--reconcile compares what is in Redis: run it where the configuration is, without --server")
         days = with_node(config, lambda node: reconciled(node.redis, query.first, query.last))
         raise typer.Exit(show_reconciled(days, query, as_json))
 
-    async def work(node: Node) -> UsageReport:
-        return await usage_report(node.redis, query)
-
-    report = with_node(config, work)
+    report, answer = _report(config, query)
     if as_json:
-        from producer_api.system.usage import UsageList  # here, as it takes all of FastAPI along
-
-        print(UsageList.of(report).model_dump_json())
+        print(answer or _as_json(report))
     elif report.rows:
         _print_whole(usage_table(report))
     else:
         print(f"nothing was used from {query.first} to {query.last}", file=sys.stderr)
+
+
+def _report(config: Path | None, query: UsageQuery) -> tuple[UsageReport, str]:
+    """Return what was used, and a server's own answer, "" without one."""
+    if chosen_server():
+        report, answer = with_server(lambda server: remote_usage(server, query))
+        return report, json.dumps(answer, ensure_ascii=False)
+
+    async def work(node: Node) -> UsageReport:
+        return await usage_report(node.redis, query)
+
+    return with_node(config, work), ""
+
+
+def _as_json(report: UsageReport) -> str:
+    from producer_api.system.usage import UsageList  # here, as it takes all of FastAPI along
+
+    return UsageList.of(report).model_dump_json()
 
 
 def usage_table(report: UsageReport) -> Table:

@@ -24,12 +24,15 @@ class EndpointChange:
     here.
 
     `draining`: it gets nothing more. `removed`: it is not used. `leaves`: it is to be removed when nothing is in flight there.
+    `source` is what has found it (see Discovery.id), "" for none, and `found` the settings that it was found with.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     draining: bool = False
     removed: bool = False
     leaves: bool = False
+    source: str = ""
+    found: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return it as Redis holds it."""

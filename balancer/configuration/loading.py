@@ -19,7 +19,7 @@ from balancer.configuration.environment import (
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import routes_as_settings, routes_of
 from balancer.configuration.schema import ConfigurationFile, EndpointEntry
-from balancer.configuration.values import Configuration
+from balancer.configuration.values import Configuration, Discovery
 from balancer.configuration.yaml_file import read_yaml
 from balancer.endpoint import AutoConcurrency, Endpoint, covers
 from balancer.errors import ConfigurationError
@@ -146,6 +146,7 @@ def _build(
         private_webhooks=checked.webhooks.private_addresses,
         log=checked.log.value(),
         audit_file=checked.audit.file if checked.audit else None,
+        discover=tuple(entry.value() for entry in checked.discover),
         routes=_routes(checked, endpoints, source),
         notes=read.notes,
     )
@@ -199,10 +200,19 @@ def dump_configuration(configuration: Configuration) -> str:
         "log": _without_none(asdict(configuration.log)),
         "webhooks": {"private_addresses": configuration.private_webhooks},
         **({"cache": asdict(configuration.cache)} if configuration.cache else {}),
+        **({"discover": [_discover_settings(each) for each in configuration.discover]} if configuration.discover else {}),
         **({"audit": {"file": configuration.audit_file}} if configuration.audit_file else {}),
         **routes_as_settings(configuration.routes),
     }
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _discover_settings(source: Discovery) -> dict[str, Any]:
+    where: Any = source.where
+    if source.kind == "kubernetes":
+        where = _without_none({"service": source.where, "namespace": source.namespace})
+    known = {"port": source.port, "scheme": source.scheme, "path": source.path, "endpoint": dict(source.endpoint)}
+    return _without_none({source.kind: where, **known})
 
 
 def endpoint_settings(endpoint: Endpoint) -> dict[str, Any]:

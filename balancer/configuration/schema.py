@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from balancer.configuration.discovery import DiscoverEntry
 from balancer.configuration.fields import (
     LONGEST_SECONDS,
     Address,
@@ -172,11 +173,17 @@ class ConfigurationFile(_Strict):
     webhooks: WebhooksEntry = WebhooksEntry()
     log: LogEntry = LogEntry()
     audit: AuditEntry | None = None
+    discover: list[DiscoverEntry] = Field(default_factory=list, max_length=100)
 
     @field_validator("strategy", mode="before")
     @classmethod
     def _strategy_in_any_case(cls, strategy: Any) -> Any:
         return strategy.lower() if isinstance(strategy, str) else strategy
+
+    @field_validator("discover", mode="before")
+    @classmethod
+    def _discover_may_be_one(cls, discover: Any) -> Any:
+        return [discover] if isinstance(discover, dict) else discover
 
     @field_validator("redis_url")
     @classmethod

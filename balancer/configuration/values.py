@@ -1,14 +1,15 @@
 """The validated configuration as frozen dataclasses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from balancer.endpoint import Endpoint
 from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 
-__all__ = ["SIMULATED_SCHEME", "CacheSettings", "ChatDefaults", "Configuration", "HealthCheck", "LogSettings"]
+__all__ = ["SIMULATED_SCHEME", "CacheSettings", "ChatDefaults", "Configuration", "Discovery", "HealthCheck", "LogSettings"]
 
 SIMULATED_SCHEME = "mock://"
 """Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
@@ -51,8 +52,29 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Discovery:
+    """Where endpoints are found: by the addresses of the name `where`, in the files of that pattern, or behind the service of
+    that name in a `namespace` of Kubernetes (None: this pod's). Each is `scheme://ADDRESS:port` and `path`, with the settings of
+    `endpoint`, whose `${NAME}` are not filled in yet."""
+
+    kind: Literal["dns", "file", "kubernetes"]
+    where: str
+    namespace: str | None = None
+    port: int | None = None
+    scheme: str = "http"
+    path: str = "/v1"
+    endpoint: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """What tells it apart from other sources."""
+        return f"{self.kind}:{self.namespace + '/' if self.namespace else ''}{self.where}"
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
-    """Everything that can be set. `redis_url` None means an embedded server; no endpoints means a simulated one.
+    """Everything that can be set. `redis_url` None means an embedded server; no endpoints, and nowhere to `discover` some, means
+    a simulated one.
 
     `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. With `prefix_affinity`, the gateway
     keeps chats that begin alike at one endpoint. With `private_webhooks`, those of jobs may be in a private network. Each request
@@ -80,6 +102,12 @@ class Configuration:
     private_webhooks: bool = False
     log: LogSettings = LogSettings()
     audit_file: str | None = None
+    discover: tuple[Discovery, ...] = ()
     notes: tuple[str, ...] = ()
     source: str = field(default="", compare=False)
     watch: bool = field(default=False, compare=False)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether there are no endpoints, and none will be found."""
+        return not self.endpoints and not self.discover

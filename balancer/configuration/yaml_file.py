@@ -11,6 +11,7 @@ from balancer.errors import ConfigurationError
 
 __all__ = ["fill_variables", "read_yaml"]
 
+_UNFILLED = {"discover"}
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -28,8 +29,10 @@ def read_yaml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigurationError(str(path), "", "must be a mapping of keys, such as `endpoints:`")
+    # What is found later is kept in Redis, where no key may stand: each process fills its variables in itself.
+    unfilled = {key: content.pop(key) for key in _UNFILLED & content.keys()}
     settings: dict[str, Any] = fill_variables(content, env, str(path), "")
-    return settings
+    return {**settings, **unfilled}
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from jobs.access.secret import digest_of, new_key_id, new_secret
 from jobs.records import to_nano
 from jobs.storage.durability import make_durable
 
-__all__ = ["KeyOrder", "KeyStore"]
+__all__ = ["KeyOrder", "KeyStore", "key_in_use"]
 
 log = logging.getLogger(__name__)
 
@@ -110,12 +110,7 @@ class KeyStore:
 
     async def in_use(self, wanted: str) -> KeyRecord:
         """Return the key with this id or name that is not revoked. Raises NoSuchKey."""
-        found = [record for record in await self.all() if not record.revoked and wanted in (record.id, record.name)]
-        # A name may look like another key's id: the id is meant.
-        record = next((r for r in found if r.id == wanted), found[0] if found else None)
-        if record is None:
-            raise NoSuchKey(wanted)
-        return record
+        return key_in_use(await self.all(), wanted)
 
     async def revoke(self, wanted: str) -> KeyRecord:
         """Revoke the key with this id or name, with the secrets that were replaced, and return it. Raises NoSuchKey."""
@@ -130,6 +125,16 @@ class KeyStore:
         await make_durable(self._redis)
         audit(log, "key_revoked", key=revoked.id, name=revoked.name)
         return revoked
+
+
+def key_in_use(records: Iterable[KeyRecord], wanted: str) -> KeyRecord:
+    """Return the key with this id or name that is not revoked. Raises NoSuchKey."""
+    found = [record for record in records if not record.revoked and wanted in (record.id, record.name)]
+    # A name may look like another key's id: the id is meant.
+    record = next((r for r in found if r.id == wanted), found[0] if found else None)
+    if record is None:
+        raise NoSuchKey(wanted)
+    return record
 
 
 def _budgets(record: KeyRecord) -> dict[str, int]:

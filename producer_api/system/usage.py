@@ -42,7 +42,8 @@ class UsageLatency(BaseModel):
 
 
 class UsageObject(BaseModel):
-    """What some requests used; those fields of `day`, `provider`, `model`, `endpoint` and `key` that were not asked for are null.
+    """What some requests used; those fields of `day`, `provider`, `model`, `endpoint`, `key`, `source` and `tier` that were not
+    asked for are null.
 
     Every attempt at an endpoint is a request. `cost` is in USD, without the `unpriced_requests`, whose price is not known; it is
     null if that is all of them.
@@ -53,6 +54,8 @@ class UsageObject(BaseModel):
     model: str | None = Field(description="the name that the endpoint was asked for")
     endpoint: str | None = Field(description="the endpoint's name")
     key: str | None = Field(description="id of the API key that the request came with; empty for one without")
+    source: str | None = Field(description="`jobs`, or `chats`: what was answered at once")
+    tier: str | None = Field(description="the class of processing, where it is not the standard one")
     requests: int
     errors: int
     tokens: UsageTokens

@@ -24,7 +24,7 @@ async def test_events_arrive_although_a_worker_is_killed(cluster: Cluster) -> No
         job = (await asyncio.to_thread(HTTP.post, f"{url}/api/v1/jobs", json=body)).json()
         assert job["webhook"]["url"] == receiver.url
         assert SECRET not in str(job)
-        await until(lambda: receiver.received, 30, "the pause to be sent")
+        await until(lambda: attempts(f"{url}/api/v1/jobs/{job['id']}/webhook") == [503], 30, "the pause to be sent, and refused")
         first.kill()
         await cluster.start_worker()
         await until(lambda: len(receiver.received) == 2, 30, "it to be sent again by the other worker")
@@ -37,7 +37,13 @@ async def test_events_arrive_although_a_worker_is_killed(cluster: Cluster) -> No
         assert events[2].data.id == job["id"]
         deliveries = (await asyncio.to_thread(HTTP.get, f"{url}/api/v1/jobs/{job['id']}/webhook")).json()["data"]
         assert [each["state"] for each in deliveries] == ["delivered", "delivered"]
-        assert [attempt["status"] for each in deliveries for attempt in each["attempts"]] == [503, 200, 200]
+        assert attempts(f"{url}/api/v1/jobs/{job['id']}/webhook") == [503, 200, 200]
+
+
+def attempts(url: str) -> list[int]:
+    """Return the statuses of all attempts to deliver a job's events."""
+    deliveries = HTTP.get(url).json()["data"]
+    return [attempt["status"] for each in deliveries for attempt in each["attempts"]]
 
 
 async def test_private_addresses_are_refused_unless_they_are_allowed(cluster: Cluster) -> None:

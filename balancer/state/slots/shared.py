@@ -120,9 +120,12 @@ class SharedSlots:
             self._asking.wake()
 
     def announce(self, endpoint: str, change: int) -> None:
-        """Say that `change` more (or fewer) requests than are waiting now are going to want a slot."""
-        gauge = self._gauges[endpoint]
-        gauge.announced += change
+        """Say that `change` more (or fewer) requests than are waiting now are going to want a slot. Those for an endpoint that
+        was removed go elsewhere."""
+        gauge = self._gauges.get(endpoint)
+        if gauge is None:
+            return
+        gauge.announced = max(0, gauge.announced + change)  # it may be another one of that name than the requests were for
         if gauge.wanted != gauge.asked:
             self._asking.wake()
 

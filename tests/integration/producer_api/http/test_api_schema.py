@@ -91,6 +91,7 @@ ADMIN = {"authorization": f"Bearer {ROOT}"}
 BODIES: dict[str, Any] = {
     "POST /api/v1/jobs/{job_id}/retry": {},
     "POST /api/v1/jobs": {"prompts": ["Hello"]},
+    "POST /v1/batches": {"input_file_id": "", "endpoint": "/v1/chat/completions", "completion_window": "24h"},
     "PATCH /api/v1/jobs": {"max_cost": None},
     "PATCH /api/v1/endpoints": {"weight": 2},
     "PATCH /api/v1/keys": {"limits": {"rpm": 5}},
@@ -127,8 +128,7 @@ class Stocked:
             case.path_parameters[name] = self._make(name, label)
         if label.endswith("/results"):
             case.query = {}
-        if self._turns[label] % 4 == 1 or label.endswith(("/retry", "/rotate")):
-            case.body = self._meant(label, case.body)
+        case.body = self._meant(label, case.body)
         if isinstance(case.body, dict) and "input_file_id" in case.body:
             known = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
             case.body = {**case.body, **{name: value for name, value in known.items() if name in case.body}}

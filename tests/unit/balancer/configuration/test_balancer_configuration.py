@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from balancer.configuration import Configuration, HealthCheck, dump_configuration, environment, load_configuration
-from balancer.configuration.values import CacheSettings, ChatDefaults, LogSettings
+from balancer.configuration.values import CacheSettings, ChatDefaults, Discovery, LogSettings
 from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
@@ -35,6 +35,10 @@ store: s3://bucket/prefix
 cache: {entries: 10, ttl: 60}
 webhooks: {private_addresses: true}
 log: {format: json, level: warning, file: logs/all}
+discover:
+  - {dns: vllm.default.svc, port: 8000, endpoint: {models: [m], api_key: "${GPU1_KEY}"}}
+  - {kubernetes: {service: vllm, namespace: gpu}, scheme: https, path: ""}
+  - file: endpoints.d/*.yaml
 audit: {file: logs/audit.jsonl}
 chat: {model: small, system_message: Be kind., temperature: 0, max_tokens: 10}
 endpoints:
@@ -88,6 +92,11 @@ def test_every_key_arrives_where_it_belongs(config: Path) -> None:
         private_webhooks=True,
         log=LogSettings("json", "WARNING", "logs/all"),
         audit_file="logs/audit.jsonl",
+        discover=(
+            Discovery("dns", "vllm.default.svc", port=8000, endpoint={"models": ["m"], "api_key": "${GPU1_KEY}"}),
+            Discovery("kubernetes", "vllm", "gpu", scheme="https", path=""),
+            Discovery("file", "endpoints.d/*.yaml"),
+        ),
     )
 
 
@@ -121,6 +130,10 @@ def test_a_dumped_configuration_loads_as_the_same(config: Path) -> None:
         ("health_check: {interval: 0}", "health_check.interval", "0.1"),
         ("redis_url: localhost:6379", "redis_url", "redis://"),
         ("store: ''", "store", "1 character"),
+        ("discover: {dns: gpus}", "discover[0]", "port"),
+        ("discover: {port: 8000}", "discover[0]", "one of dns, file and kubernetes"),
+        ("discover: {dns: a b, port: 8000}", "discover[0].dns", ""),
+        ("discover: {file: x, endpoint: {url: 'http://h'}}", "discover[0]", "is found"),
         ("log: {format: xml}", "log.format", "json"),
         ("log: {level: loud}", "log.level", "WARNING"),
         ("audit: {path: x}", "audit.file", "required"),

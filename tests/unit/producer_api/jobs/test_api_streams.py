@@ -75,10 +75,10 @@ class Service:
             raise NotFound("batch", job_id)
         return self.job
 
-    async def stop(self, job_id: str, ending: str) -> None:
-        self.job = replace(JOB, status=JobStatus.CANCELLING, ending=ending)
+    async def begin_cancel(self, job_id: str) -> None:
+        self.job = replace(JOB, status=JobStatus.CANCELLING, ending="cancelled")
 
-    async def cancel(self, job_id: str) -> Job:
+    async def end_stopped(self, job_id: str) -> None:
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -87,7 +87,6 @@ class Service:
         if self._error:
             raise self._error
         self.job = replace(JOB, status=JobStatus.CANCELLED)
-        return self.job
 
 
 async def test_a_cancellation_that_takes_long_goes_on_behind_its_answer() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from slot_processes import LUA, NAME, StartProcess, kill
+from slot_processes import LUA, NAME, StartProcess, endpoint, kill
 
 from balancer.state import keys
 from balancer.state.redis_connection import AsyncRedis
@@ -291,3 +291,15 @@ async def test_waiters_are_served_when_redis_is_back(redis: AsyncRedis, start: S
     process = start(2, scripts)
     async with asyncio.timeout(5):
         assert await process.acquire(NAME)
+
+
+async def test_what_is_announced_for_an_endpoint_that_was_removed_or_replaced_does_no_harm(start: StartProcess) -> None:
+    process = start(4)
+    process.announce(NAME, 3)
+    process.remove(NAME)
+    process.announce(NAME, -1)
+    process.add(endpoint(4))
+    process.announce(NAME, -2)
+    assert process._gauges[NAME].announced == 0
+    assert await process.acquire(NAME)
+    process.release(NAME)

@@ -1,0 +1,142 @@
+"""Endpoints are found by DNS, in files, and in Kubernetes, by a process at a time."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from balancer.configuration.changes import EndpointChange
+from balancer.configuration.values import Discovery
+from balancer.state.redis_connection import AsyncRedis
+from jobs import keys
+from jobs.discovery import Discoverer, sources
+from jobs.discovery.sources import SourceFailed, endpoints_of
+from tests.certificates import write_certificate
+from tests.raw_server import serve_raw
+
+GPUS = Discovery("dns", "gpus.test", port=8000, endpoint={"models": ["m"]})
+
+
+async def fleet(redis: AsyncRedis) -> dict[str, EndpointChange]:
+    return {name.decode(): EndpointChange.from_json(raw) for name, raw in (await redis.hgetall(keys.FLEET)).items()}
+
+
+async def test_each_address_of_a_name_is_an_endpoint(redis: AsyncRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ["10.0.0.1", "fd00::7"]
+
+    async def look_up(host: str, port: int, **_: Any) -> list[Any]:
+        if not known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    discoverer = Discoverer(redis, [GPUS], "one")
+    await discoverer.look()
+    found = await fleet(redis)
+    assert {name: change.settings["url"] for name, change in found.items()} == {
+        "gpus-test-10-0-0-1": "http://10.0.0.1:8000/v1",
+        "gpus-test-fd00--7": "http://[fd00::7]:8000/v1",
+    }
+    assert all(change.settings["models"] == ["m"] for change in found.values())
+    known.remove("10.0.0.1")
+    await discoverer.look()
+    found = await fleet(redis)
+    assert {name: change.leaves for name, change in found.items()} == {"gpus-test-10-0-0-1": True, "gpus-test-fd00--7": False}
+    known.clear()
+    await discoverer.look()
+    assert await fleet(redis) == found, "a resolver that fails takes nothing away"
+
+
+async def test_one_process_asks_at_a_time(redis: AsyncRedis, tmp_path: Path) -> None:
+    source = Discovery("file", str(tmp_path / "*.yaml"))
+    (tmp_path / "a.yaml").write_text("url: http://10.0.0.1/v1\nname: a\n")
+    first, second = Discoverer(redis, [source], "one"), Discoverer(redis, [source], "two")
+    await first.look()
+    (tmp_path / "b.yaml").write_text("[{url: http://10.0.0.2/v1, name: b}]\n")
+    await second.look()
+    assert list(await fleet(redis)) == ["a"]
+    await first.aclose()
+    await second.look()
+    assert sorted(await fleet(redis)) == ["a", "b"]
+    await second.aclose()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("url: [", "expected"),
+        ("just text", "each endpoint is a mapping"),
+        ("[{url: http://a/v1, name: a}, {url: http://b/v1, name: a}]", "two endpoints named 'a'"),
+        ("{url: http://a/v1, weight: heavy}", "weight"),
+        ("{url: http://a/v1, api_key: a-secret-in-the-open}", "must name a variable"),
+    ],
+)
+async def test_a_file_that_can_not_be_used_changes_nothing_and_is_named(
+    redis: AsyncRedis, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str, said: str
+) -> None:
+    (tmp_path / "a.yaml").write_text(content)
+    discoverer = Discoverer(redis, [Discovery("file", str(tmp_path / "*.yaml"))], "one")
+    with caplog.at_level(logging.WARNING):
+        await discoverer.look()
+        await discoverer.look()
+    assert await fleet(redis) == {}
+    assert caplog.text.count(said) == 1, "it is said once"
+    assert "a-secret-in-the-open" not in caplog.text
+
+
+@pytest.fixture
+async def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Any]]:
+    """An API server over TLS that answers with what is put into `items`, and keeps the last request's head as `asked`."""
+    account = tmp_path / "serviceaccount"
+    account.mkdir()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(write_certificate(account / "ca.crt"))
+    (account / "token").write_text("the-token\n")
+    (account / "namespace").write_text("default")
+    monkeypatch.setattr(sources, "SERVICE_ACCOUNT", account)
+    state: dict[str, Any] = {"items": [], "status": 200}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        state["asked"] = (await reader.readuntil(b"\r\n\r\n")).decode()
+        body = orjson.dumps({"kind": "EndpointSliceList", "items": state["items"]})
+        head = f"HTTP/1.1 {state['status']} OK\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async with serve_raw(answer, context) as url:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", url.rpartition(":")[2].partition("/")[0])
+        yield state
+
+
+async def test_ready_pods_behind_a_service_are_endpoints(kubernetes: dict[str, Any]) -> None:
+    kubernetes["items"] = [
+        {
+            "ports": [{"port": 8000}],
+            "endpoints": [
+                {"addresses": ["10.1.0.1"], "conditions": {"ready": True}},
+                {"addresses": ["10.1.0.2"], "conditions": {"ready": False}},
+                {"addresses": ["10.1.0.3"], "conditions": {}},
+            ],
+        },
+        {"ports": [{"port": 8000}], "endpoints": None},
+    ]
+    found = await endpoints_of(Discovery("kubernetes", "vllm"))
+    assert {name: entry["url"] for name, entry in found.items()} == {
+        "vllm-10-1-0-1": "http://10.1.0.1:8000/v1",
+        "vllm-10-1-0-3": "http://10.1.0.3:8000/v1",
+    }
+    path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dvllm"
+    assert kubernetes["asked"].startswith(f"GET {path} ")
+    assert "authorization: bearer the-token\r\n" in kubernetes["asked"].lower()
+    kubernetes["status"] = 403
+    with pytest.raises(SourceFailed, match="403"):
+        await endpoints_of(Discovery("kubernetes", "vllm", "gpu"))
+    assert "/namespaces/gpu/" in kubernetes["asked"]
