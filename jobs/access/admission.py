@@ -74,6 +74,14 @@ class Access:
         """Return the caller with this secret, None if there is none."""
         return await self._authenticator.identify(secret)
 
+    async def still_knows(self, caller: Caller) -> bool:
+        """Whether a caller that was let in has a key that is neither revoked nor expired; so it seems while Redis is away."""
+        try:
+            return await self._authenticator.still_knows(caller)
+        except RedisError as exc:
+            log.warning("whether %s was revoked can't be seen: %s", caller.id, exc)
+            return True
+
     async def admit(self, caller: Caller, model: str | None, expected_tokens: int, expected_nano: int = 0) -> Admission:
         """Let one request go; `finish` it in any case. A key for certain models must name one. Of a key with a budget,
         `expected_nano` nanodollars are reserved, so that requests at once can't overrun it together.

@@ -64,6 +64,13 @@ class KeyAuthenticator:
         record = await self._record(digest)
         return Caller.of(record) if record and record.lives(self._clocks.wall()) else None
 
+    async def still_knows(self, caller: Caller) -> bool:
+        """Whether a caller that was identified before would be let in now. Raises RedisError if it is needed."""
+        if caller.record is None:
+            return True
+        record = await self._record(caller.record.digest)
+        return record is not None and record.lives(self._clocks.wall())
+
     async def _any_key(self) -> bool:
         exist = self._keys_exist.get(ANY_KEY)
         if exist is None:

@@ -1,19 +1,21 @@
 """Authentication middleware: validates the API key and passes the caller on to the routes."""
 
 import logging
+import time
 
 from redis.exceptions import RedisError
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from balancer.runtime.events import add_to_context
 from jobs.access import Access
 from jobs.access.browsers import foreign_host, foreign_page
-from jobs.access.caller import ANONYMOUS
+from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.exposure import Door
+from jobs.access.key_authenticator import REMEMBERED_SECONDS
 from producer_api.http.errors import Problem, problem_response, redis_problem
 
-__all__ = ["OPEN_PATHS", "KeyAuth"]
+__all__ = ["OPEN_PATHS", "KeyAuth", "KeyEnded"]
 
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/health", "/health/ready"})
 """What may be asked without a key: whether the server lives, whether it can do anything, and what the documentation says."""
@@ -41,7 +43,30 @@ class KeyAuth:
         """Serve one request, or refuse it with 401 before anything of its body is read."""
         asked = scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not scope["path"].startswith(OPEN_FOLDERS)
         refused = await _refusal(scope, self._door) if asked else None
+        caller: Caller | None = scope.get("state", {}).get("caller") if asked else None
+        if caller is not None and caller.record is not None:
+            send = _until_key_ends(send, scope["app"].state.context.access, caller)
         await (refused or self._app)(scope, receive, send)
+
+
+class KeyEnded(Exception):
+    """The key of a request was revoked, or has expired, while its answer was being streamed."""
+
+
+def _until_key_ends(send: Send, access: Access, caller: Caller) -> Send:
+    """Return `send` for as long as the caller's key lives, which is looked at before a piece of a stream is sent, every two
+    seconds at most. Then it raises KeyEnded."""
+    looked_at = time.monotonic()
+
+    async def send_if_alive(message: Message) -> None:
+        nonlocal looked_at
+        if message.get("more_body") and time.monotonic() - looked_at >= REMEMBERED_SECONDS:
+            if not await access.still_knows(caller):
+                raise KeyEnded
+            looked_at = time.monotonic()
+        await send(message)
+
+    return send_if_alive
 
 
 async def _refusal(scope: Scope, door: Door) -> Response | None:

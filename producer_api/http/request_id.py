@@ -14,6 +14,7 @@ from balancer.fleet.sent import Sent
 from balancer.runtime.events import Event, audit, log_context
 from balancer.usage.rates import NANO
 from jobs.access import Caller
+from producer_api.access.key_auth import KeyEnded
 from producer_api.http.errors import SERVER_ERROR, Problem, problem_response
 
 __all__ = ["RequestId"]
@@ -61,6 +62,9 @@ class RequestId:
             await self._app(scope, receive, framed)
         except ClientDisconnect:
             log.info("request %s: the client went away", request_id)
+        except KeyEnded:
+            # The server closes the connection before the end of the answer, so that it is not taken for a whole one.
+            log.info("request %s: its key was revoked or has expired; the stream ends", request_id)
         except Exception:
             if status:
                 # The server cuts the connection, so that a truncated answer is not taken for a whole one.

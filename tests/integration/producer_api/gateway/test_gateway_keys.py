@@ -12,7 +12,8 @@ import openai
 import pytest
 from live_server import PATIENCE_S, LiveServer, StartServer
 
-from balancer.endpoint import Price
+from api_roadbalancer.mock import Behaviour, serve
+from balancer.endpoint import Endpoint, Price
 from balancer.routing.model_routes import ModelRoutes
 from balancer.state.redis_connection import AsyncRedis
 from jobs.access import KeyStore, Limits
@@ -330,3 +331,37 @@ async def test_the_account_and_the_key_agree_on_streams_that_are_not_counted(
         assert time.monotonic() < deadline, "nothing was spent"
         await asyncio.sleep(0.01)
     assert [int(await redis.get(name)) for name in counters] == [nano, nano], "by day and by month"
+
+
+@pytest.mark.parametrize("ending", ["revoked", "expired"])
+async def test_a_stream_ends_with_its_key(start: StartServer, redis: AsyncRedis, ending: str) -> None:
+    model = await serve(Behaviour(latency_per_token=0.05, answer_bytes=20_000))
+    server = await asyncio.to_thread(start, endpoints=(Endpoint(model.url, name="one", models={"m": "m"}),))
+    store = KeyStore(redis)
+    _, secret = await store.create(KeyOrder("team", lifetime=3.0 if ending == "expired" else None))
+    _, other = await store.create(KeyOrder("others"))
+    body = {"model": "m", "messages": HI, "stream": True}
+
+    async def read(secret: str, revokes: bool = False) -> int:
+        """Return how many pieces came before the stream was cut off."""
+        pieces = 0
+        headers = {"authorization": f"Bearer {secret}"}
+        async with (
+            httpx.AsyncClient(base_url=server.url, headers=headers, trust_env=False, timeout=PATIENCE_S) as http,
+            http.stream("POST", "/v1/chat/completions", json=body) as answer,
+        ):
+            assert answer.status_code == 200
+            with pytest.raises(httpx.RemoteProtocolError):
+                async for _ in answer.aiter_bytes():
+                    pieces += 1
+                    if pieces == 10 and revokes:
+                        await store.revoke("team")
+        return pieces
+
+    going_on = asyncio.create_task(read(other))
+    assert 10 <= await read(secret, revokes=ending == "revoked") < 400
+    await asyncio.to_thread(until_blocking, lambda: model.simulation.in_flight.now == 1)
+    assert not going_on.done(), "streams of other keys go on"
+    going_on.cancel()
+    await asyncio.gather(going_on, return_exceptions=True)
+    await model.close()
