@@ -18,6 +18,7 @@ from jobs.overview import EndpointState
 from jobs.records import Job
 from jobs.results.formats import line_number
 from jobs.rounds.retry import RetrySelection
+from jobs.states import JobStatus
 from jobs.storage.byte_streams import lines_of
 
 __all__ = ["RemoteJobs"]
@@ -46,10 +47,13 @@ class RemoteJobs:
             file = await self._server.ask("POST", "/v1/files", data={"purpose": "batch"}, files=upload)
         body = {"input_file_id": file["id"], "endpoint": next(iter(found.paths), CHAT_PATH), **asked.as_request()}
         try:
-            return job_of(await self._server.ask("POST", JOBS, json=body))
+            job = job_of(await self._server.ask("POST", JOBS, json=body))
         except ServerRefused:
             await self._server.ask("DELETE", f"/v1/files/{file['id']}")
             raise
+        if job.status is JobStatus.FAILED:  # no endpoint there could take its lines
+            refuse_errors(source, job.errors)
+        return job
 
     async def job(self, job_id: str) -> Job:
         """Return a job as it is now."""

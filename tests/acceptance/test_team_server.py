@@ -125,6 +125,10 @@ async def test_what_is_wrong_is_said_in_a_line(team: Team) -> None:
     team.write("bad.jsonl", b'{"prompt": 7}\n')
     done = team("submit", "bad.jsonl", *team_options(team))
     assert done.returncode == 2 and "can't be used; nothing was sent" in done.stderr
+    mixed = b'{"custom_id": "e", "url": "/v1/embeddings", "body": {"model": "m", "input": "a"}}'
+    team.write("mixed.jsonl", LINES[0] + b"\n" + mixed + b"\n")
+    done = team("submit", "mixed.jsonl", *team_options(team))
+    assert (done.returncode, done.stdout) == (2, "") and "line 2" in done.stderr, done.stderr
     team.environment |= {"ROADBALANCER_SERVER": team.url, "ROADBALANCER_API_KEY": team.key}
     assert team("list").returncode == 0
 

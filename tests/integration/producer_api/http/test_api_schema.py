@@ -90,6 +90,7 @@ ADMIN = {"authorization": f"Bearer {ROOT}"}
 
 BODIES: dict[str, Any] = {
     "POST /api/v1/jobs/{job_id}/retry": {},
+    "POST /v1/batches/{batch_id}/": {},
     "POST /api/v1/jobs": {"prompts": ["Hello"]},
     "POST /v1/batches": {"input_file_id": "", "endpoint": "/v1/chat/completions", "completion_window": "24h"},
     "PATCH /api/v1/jobs": {"max_cost": None},

@@ -9,6 +9,7 @@ import pytest
 from test_api_result_races import LINES, open_job
 
 from api_roadbalancer.cli import results
+from api_roadbalancer.local_jobs import LocalJobs
 from jobs.node import Node
 from jobs.records import Job
 
@@ -35,7 +36,7 @@ async def test_it_goes_on_with_the_files_of_the_ended_job(
     monkeypatch.setattr(node.service.results, "finished", ending_under_its_reader(node, hands))
     printed = bytearray()
     monkeypatch.setattr(results, "_out", printed.extend)
-    reader = results._Reader(node, only_failed=False, with_input=False)
+    reader = results._Reader(LocalJobs(node), only_failed=False, with_input=False)
     match command:
         case "follow":
             await results._follow(reader, job)

@@ -43,6 +43,8 @@ def test_sums_come_by_what_is_asked(http: httpx.Client, redis_url: str) -> None:
         "model": "gpt",
         "endpoint": "one",
         "key": None,
+        "source": None,
+        "tier": None,
         "requests": 3,
         "errors": 1,
         "tokens": {"input": 200, "cached": 80, "output": 20, "reasoning": 10, "total": 220},
