@@ -58,11 +58,11 @@ def create(
 def list_keys(config: Config = None) -> None:
     """List all keys, oldest first. Their secrets are not shown."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("id", "name", "state", "created", "expires", "models", "limits"):
+    for column in ("id", "name", "state", "created", "last used", "expires", "models", "limits"):
         table.add_column(column, no_wrap=True)
     now = time.time()
     for record in _with_store(config, lambda store: store.all()):
-        times = (_time(record.created_at), _time(record.expires_at) if record.expires_at else "never")
+        times = (_time(record.created_at), _or_never(record.last_used_at), _or_never(record.expires_at))
         cells = (record.id, record.name, _state(record, now), *times, ", ".join(record.models) or "all", _limits(record))
         # Names come from people: nothing in them is markup.
         table.add_row(*map(Text, cells))
@@ -155,6 +155,10 @@ def _limits(record: KeyRecord) -> str:
         (limits.stored_bytes, "bytes"),
     )
     return ", ".join(f"{value:,} {unit}" for value, unit in parts if value is not None) or "none"
+
+
+def _or_never(seconds: int | None) -> str:
+    return "never" if seconds is None else _time(seconds)
 
 
 def _time(seconds: int) -> str:

@@ -96,6 +96,7 @@ def key_of(found: Answer) -> KeyRecord:
             digest="",
             created_at=found["created_at"],
             expires_at=found["expires_at"],
+            last_used_at=found["last_used_at"],
             models=tuple(found["models"]),
             limits=Limits(**found["limits"]),
             admin=found["admin"],

@@ -1,10 +1,12 @@
 """Authenticates callers by their API keys, with a cache in front of Redis."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 
+from balancer.runtime.events import Event
 from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.record import KeyRecord
 from jobs.access.secret import LONGEST_SECRET, digest_of, id_of_digest
@@ -20,6 +22,13 @@ MOST_KNOWN = 10_000
 MOST_UNKNOWN = 4096
 """Wrong secrets that are remembered, so that a client that goes on with one does not ask Redis each time."""
 ANY_KEY = "any"
+NOTED_EVERY = 60.0
+"""Seconds between two notes of a key's use, by each process."""
+DAY = 86_400.0
+WARNED_BEFORE = 7 * DAY
+"""Seconds before its end in which the use of a key is warned of in the log, once a day."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class KeyAuthenticator:
         self._configured = [digest_of(secret) for secret in configured]
         self._known: TTLCache[KeyRecord] = TTLCache(MOST_KNOWN, REMEMBERED_SECONDS, clocks.steady)
         self._unknown: TTLCache[bool] = TTLCache(MOST_UNKNOWN, REMEMBERED_SECONDS, clocks.steady)
+        self._noted: TTLCache[bool] = TTLCache(MOST_KNOWN, NOTED_EVERY, clocks.steady)
+        self._warned: TTLCache[bool] = TTLCache(MOST_KNOWN, DAY, clocks.steady)
         self._keys_exist: TTLCache[bool] = TTLCache(1, REMEMBERED_SECONDS, clocks.steady)
 
     async def identify(self, secret: str) -> Caller | None:
@@ -62,7 +73,22 @@ class KeyAuthenticator:
         if any([compare_digest(digest, own) for own in self._configured]):
             return Caller(id_of_digest(digest), "ROADBALANCER_API_KEYS", admin=True)
         record = await self._record(digest)
-        return Caller.of(record) if record and record.lives(self._clocks.wall()) else None
+        if record is None or not record.lives(self._clocks.wall()):
+            return None
+        await self._note_use(record)
+        return Caller.of(record)
+
+    async def _note_use(self, record: KeyRecord) -> None:
+        """Remember that a key is used, and warn of its end, now and then."""
+        if self._noted.get(record.id):
+            return
+        now, asked_at = self._clocks.wall(), self._clocks.steady()
+        await self._store.note_use(record.id, now)
+        self._noted.put(record.id, True, asked_at)
+        if record.expires_at is not None and record.expires_at - now < WARNED_BEFORE and not self._warned.get(record.digest):
+            self._warned.put(record.digest, True, asked_at)
+            days = round((record.expires_at - now) / DAY, 1)
+            log.warning(Event("key_expires_soon", {"key": record.id, "name": record.name, "days": days}))
 
     async def still_knows(self, caller: Caller) -> bool:
         """Whether a caller that was identified before would be let in now. Raises RedisError if it is needed."""

@@ -57,7 +57,8 @@ UNLIMITED = Limits()
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
     """One virtual key. Times are seconds since the epoch; `models` are the names it may ask for, empty for all of them.
-    A secret that was replaced has a record of its own until it expires, which is `retired`."""
+    A secret that was replaced has a record of its own until it expires, which is `retired`. `last_used_at`, to the minute, is
+    kept beside the record, None for a key that was not used."""
 
     id: str
     name: str
@@ -69,6 +70,7 @@ class KeyRecord:
     admin: bool = False
     revoked: bool = False
     retired: bool = False
+    last_used_at: int | None = None
 
     def lives(self, now: float) -> bool:
         """Whether the key opens anything at `now` (s)."""
@@ -76,7 +78,7 @@ class KeyRecord:
 
     def to_json(self) -> bytes:
         """Return the record as Redis holds it."""
-        return orjson.dumps(asdict(self))
+        return orjson.dumps({name: value for name, value in asdict(self).items() if name != "last_used_at"})
 
     @classmethod
     def from_json(cls, text: bytes) -> "KeyRecord":

@@ -1,11 +1,13 @@
 """Every Redis key that API keys use."""
 
-__all__ = ["KEYS", "NAMES", "budgets", "leases", "limits", "reserved", "spent"]
+__all__ = ["KEYS", "NAMES", "USED", "budgets", "leases", "limits", "reserved", "spent"]
 
 KEYS = "rb:keys"
 """Hash of a secret's digest -> the key's record (JSON). Revoked keys stay in it, so that it never empties by itself."""
 NAMES = "rb:keys:names"
 """Hash of name -> id, of the keys that are not revoked: what makes names unique."""
+USED = "rb:keys:used"
+"""Hash of id -> when the key was last used (s), to the minute."""
 
 
 def budgets(key_id: str) -> str:

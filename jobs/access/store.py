@@ -65,11 +65,16 @@ class KeyStore:
 
     async def all(self) -> list[KeyRecord]:
         """Return all keys, those too that are revoked or expired, oldest first. Secrets that were replaced are not among them."""
-        records = [record for record in await self._records() if not record.retired]
+        used = {key_id.decode(): int(at) for key_id, at in (await self._redis.hgetall(redis_keys.USED)).items()}
+        records = [replace(each, last_used_at=used.get(each.id)) for each in await self._records() if not each.retired]
         return sorted(records, key=lambda record: (record.created_at, record.name))
 
     async def _records(self) -> list[KeyRecord]:
         return [KeyRecord.from_json(text) for text in await self._redis.hvals(redis_keys.KEYS)]
+
+    async def note_use(self, key_id: str, at: float) -> None:
+        """Remember that a key was used at `at` (s)."""
+        await self._redis.hset(redis_keys.USED, key_id, int(at))
 
     async def exist(self) -> bool:
         """Whether any key was ever made. Revoked ones count: taking the last key away must not open the door to all."""

@@ -72,6 +72,8 @@ class KeyObject(BaseModel):
     name: str
     created_at: int
     expires_at: int | None
+    last_used_at: int | None
+    """To the minute; null for one that was not used."""
     models: list[str]
     limits: KeyLimits
     admin: bool
@@ -157,6 +159,7 @@ def _fields(record: KeyRecord) -> dict[str, Any]:
         "name": record.name,
         "created_at": record.created_at,
         "expires_at": record.expires_at,
+        "last_used_at": record.last_used_at,
         "models": list(record.models),
         "limits": KeyLimits(**asdict(record.limits)),
         "admin": record.admin,

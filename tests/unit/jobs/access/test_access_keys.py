@@ -161,3 +161,35 @@ async def test_wrong_secrets_do_not_fill_the_memory(access: MakeAccess, keys: Ke
 
 
 # Limits
+
+
+async def test_the_last_use_of_a_key_is_known_to_the_minute(keys: KeyStore, access: MakeAccess, clock: Time) -> None:
+    record, secret = await keys.create(KeyOrder("team"))
+    await keys.create(KeyOrder("idle"))
+    one, began = access(), int(clock())
+    for passed in (0.0, 10.0, 49.0):
+        clock.seconds += passed
+        assert await one.identify(secret)
+    assert {each.name: each.last_used_at for each in await keys.all()} == {"team": began, "idle": None}
+    clock.seconds += 2.0
+    assert await one.identify(secret)
+    assert (await keys.in_use("team")).last_used_at == began + 61
+    found = await keys.find(record.digest)
+    assert found is not None and found.last_used_at is None, "it stands beside the record"
+
+
+async def test_the_log_warns_once_a_day_before_a_key_expires(
+    keys: KeyStore, access: MakeAccess, clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    record, secret = await keys.create(KeyOrder("team", 9 * 86_400.0))
+    assert record.expires_at is not None
+    clock.seconds = record.expires_at - 8.5 * 86_400
+    one = access()
+    said = []
+    for _ in range(8):
+        await one.identify(secret)
+        await one.identify(secret)
+        said.append(caplog.text.count("key_expires_soon"))
+        clock.seconds += 86_400
+    assert said == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert "name=team days=6.5" in caplog.text
