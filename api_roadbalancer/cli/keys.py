@@ -33,7 +33,7 @@ def create(
     name: Annotated[str, typer.Argument(help="Whose key it is; no two keys in use share a name.")],
     config: Config = None,
     expires: Annotated[str, typer.Option(help="Lifetime: a number and s, m, h, d or w, such as 30d. None: it does not.")] = "",
-    models: Annotated[str, typer.Option(help="Only these models: names by comma.")] = "",
+    models: Annotated[str, typer.Option(help="Only these models: names and patterns (gpt-*) by comma.")] = "",
     rpm: Annotated[int | None, typer.Option(help="Requests per minute.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens per minute.")] = None,
     parallel: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
@@ -85,7 +85,7 @@ def rotate(
 def limit(
     wanted: Annotated[str, typer.Argument(metavar="ID|NAME")],
     config: Config = None,
-    models: Annotated[str | None, typer.Option(help="Only these models: names by comma, or `all`.")] = None,
+    models: Annotated[str | None, typer.Option(help="Only these models: names and patterns (gpt-*) by comma, or `all`.")] = None,
     rpm: Annotated[int | None, typer.Option(help="Requests per minute; 0 lifts it, as for the others.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens per minute.")] = None,
     parallel: Annotated[int | None, typer.Option(help="Requests at once.")] = None,

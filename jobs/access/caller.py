@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from balancer.endpoint import covers
 from jobs.access.record import KeyRecord, Limits
 from jobs.access.refusals import Refusal, Refused
 
@@ -47,8 +48,11 @@ class Caller:
         return self.admin or self.id == owner
 
     def may_use(self, model: str) -> bool:
-        """Whether this one may ask for `model`."""
-        return not self.models or model in self.models
+        """Whether this one may ask for `model`: by its name, by a pattern (`gpt-*`), or, of a chain (`first,second`), for each of
+        its models."""
+        if not self.models or model in self.models:
+            return True
+        return all(covers(self.models, part.strip()) for part in model.split(","))
 
     def check_models(self, wanted: Iterable[str]) -> None:
         """Refuse models that this one may not ask for; "" stands for a request that names none. Raises Refused."""

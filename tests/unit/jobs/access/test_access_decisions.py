@@ -184,3 +184,24 @@ def test_addresses_of_this_machine(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "localhost.example.com", "example.com", "128.0.0.1", "127.1"])
 def test_addresses_beyond_this_machine(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("models", "wanted", "allowed"),
+    [
+        ((), "anything", True),
+        (("m",), "m", True),
+        (("m",), "n", False),
+        (("m",), "", False),
+        (("gpt-*",), "gpt-5", True),
+        (("gpt-*",), "claude", False),
+        (("gpt-*",), "", False),
+        # A chain by each of its models, whatever it begins with.
+        (("gpt-*", "m"), "gpt-5,m", True),
+        (("gpt-*",), "gpt-5, dear", False),
+        (("a,b",), "a,b", True),
+        (("a,b",), "a", False),
+    ],
+)
+def test_models_are_names_and_patterns(models: tuple[str, ...], wanted: str, allowed: bool) -> None:
+    assert Caller("key_1", "team", admin=False, models=models).may_use(wanted) is allowed
