@@ -51,11 +51,12 @@ async def open_node(configuration: Configuration, redis_url: str, wake: Wake, in
             routes=configuration.routes,
             max_answer_bytes=configuration.max_answer_bytes,
         ) as fleet:
+            discoverer = Discoverer(redis, configuration.discover, process)
+            await discoverer.look()
+            discoverer.start()
             follower = FleetFollower(redis, fleet, configuration)
             await follower.look()
             follower.start()
-            discoverer = Discoverer(redis, configuration.discover, process)
-            discoverer.start()
             try:
                 await fleet.refresh_models()
                 service = JobService(process, redis, objects, fleet, configuration.strategy, wake)

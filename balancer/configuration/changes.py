@@ -15,6 +15,7 @@ from balancer.errors import ConfigurationError
 __all__ = ["ChangedFleet", "EndpointChange", "changed_endpoint", "changed_fleet"]
 
 SOURCE = "endpoint"
+_KNOWN_BEFORE = ("settings", "draining", "removed", "leaves")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,9 @@ class EndpointChange:
     found: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """Return it as Redis holds it."""
-        return orjson.dumps(asdict(self))
+        """Return it as Redis holds it. What has not been found is as processes of earlier versions know it."""
+        fields = asdict(self)
+        return orjson.dumps(fields if self.source else {name: fields[name] for name in _KNOWN_BEFORE})
 
     @classmethod
     def from_json(cls, raw: bytes) -> "EndpointChange":

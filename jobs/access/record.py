@@ -77,8 +77,11 @@ class KeyRecord:
         return not self.revoked and (self.expires_at is None or now < self.expires_at)
 
     def to_json(self) -> bytes:
-        """Return the record as Redis holds it."""
-        return orjson.dumps({name: value for name, value in asdict(self).items() if name != "last_used_at"})
+        """Return the record as Redis holds it. Limits that are not set are left out: processes of earlier versions, which run
+        beside this one during an upgrade, may not know them."""
+        fields = {name: value for name, value in asdict(self).items() if name != "last_used_at"}
+        limits = {name: value for name, value in fields["limits"].items() if value is not None}
+        return orjson.dumps({**fields, "limits": limits})
 
     @classmethod
     def from_json(cls, text: bytes) -> "KeyRecord":

@@ -52,7 +52,7 @@ class Discoverer:
 
     async def look(self) -> None:
         """Ask all sources, if no other process does, and keep what has changed. Raises RedisError."""
-        if not await self._lock.hold():
+        if not self._sources or not await self._lock.hold():
             return
         for source in self._sources:
             try:

@@ -53,3 +53,6 @@ def test_a_removed_endpoint_is_not_used() -> None:
 @pytest.mark.parametrize("change", [EndpointChange(), EndpointChange({"weight": 2}, True, True, True)])
 def test_a_change_survives_redis(change: EndpointChange) -> None:
     assert EndpointChange.from_json(change.to_json()) == change
+    assert "source" not in change.to_json().decode(), "earlier versions can read it"
+    found = EndpointChange({"url": "http://h"}, source="dns:gpus", found={"url": "http://h"})
+    assert EndpointChange.from_json(found.to_json()) == found

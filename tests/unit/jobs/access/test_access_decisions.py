@@ -1,8 +1,10 @@
 """What of API keys needs no Redis: records, names, durations, refusals, periods, memory, addresses."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,3 +207,10 @@ def test_addresses_beyond_this_machine(host: str) -> None:
 )
 def test_models_are_names_and_patterns(models: tuple[str, ...], wanted: str, allowed: bool) -> None:
     assert Caller("key_1", "team", admin=False, models=models).may_use(wanted) is allowed
+
+
+def test_a_record_holds_no_limit_that_is_not_set() -> None:
+    record = KeyRecord("key_1", "team", "digest", 1, limits=Limits(rpm=5), last_used_at=7)
+    kept = orjson.loads(record.to_json())
+    assert kept["limits"] == {"rpm": 5} and "last_used_at" not in kept
+    assert KeyRecord.from_json(record.to_json()) == replace(record, last_used_at=None)
