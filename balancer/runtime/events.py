@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["AUDIT", "Event", "add_to_context", "audit", "context_fields", "log_context"]
+__all__ = ["AUDIT", "Event", "add_to_context", "audit", "context_fields", "is_wanted", "log_context"]
 
 AUDIT = logging.getLogger("roadbalancer.audit")
 AUDIT.propagate = False
@@ -58,6 +58,11 @@ def audit(logger: logging.Logger, event: str, /, **fields: Any) -> None:
         logger.info(Event(event, fields))
     if AUDIT.isEnabledFor(logging.INFO):
         AUDIT.info(Event(event, fields))
+
+
+def is_wanted(logger: logging.Logger) -> bool:
+    """Whether `audit` would write anything: for events whose fields take time to gather."""
+    return logger.isEnabledFor(logging.INFO) or AUDIT.isEnabledFor(logging.INFO)
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from balancer.fleet.sent import Sent
-from balancer.runtime.events import Event, audit, log_context
+from balancer.runtime.events import Event, audit, is_wanted, log_context
 from balancer.usage.rates import NANO
 from jobs.access import Caller
 from producer_api.access.key_auth import KeyEnded
@@ -78,7 +78,8 @@ class RequestId:
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     if scope["path"] not in _POLLED:
-        audit(requests, "request", **_fields(scope, status, seconds))
+        if is_wanted(requests):
+            audit(requests, "request", **_fields(scope, status, seconds))
     elif requests.isEnabledFor(logging.DEBUG):
         requests.debug(Event("request", _fields(scope, status, seconds)))
 
