@@ -35,12 +35,12 @@ def test_weights_are_kept_by_many_threads(servers: Any, balance: Make) -> None:
     lb = balance(*endpoints, strategy="weighted", timeout=30.0)
 
     def work(_: int) -> Counter[str]:
-        return Counter(chats(lb, 2800 // 64 + 1))
+        return Counter(chats(lb, 7000 // 64 + 1))
 
     with ThreadPoolExecutor(64) as pool:
         counts = sum(pool.map(work, range(64)), Counter())
     total = counts.total()
-    assert total >= 2800
+    assert total >= 7000
     for name, weight in weights.items():
         assert counts[name] / total == pytest.approx(weight / 7, abs=0.03 * weight / 7)
 

@@ -12,15 +12,9 @@ import httpx
 import pytest
 import redis as sync_redis
 import schemathesis
+from hypothesis import settings
 from live_server import PATIENCE_S, LiveServer, batch_lines, create_batch, upload
-from schemathesis.config import (
-    CoveragePhaseConfig,
-    GenerationConfig,
-    PhasesConfig,
-    ProjectConfig,
-    ProjectsConfig,
-    SchemathesisConfig,
-)
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.specs.openapi import checks
 
 from api_roadbalancer.mock import Behaviour, serve
@@ -29,7 +23,10 @@ from balancer.endpoint import Endpoint
 from producer_api.app import create_app
 from workers.messages import celery_wake
 
+EXAMPLES = 10
 UNUSED = "redis://unused"
+"""Made of each operation's schema, beside the systematic ones."""
+GENERATION = GenerationConfig(max_examples=EXAMPLES, deterministic=True, database="none")
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     checks.status_code_conformance,
@@ -49,19 +46,8 @@ def documented() -> dict[str, Any]:
     return document
 
 
-DOCUMENT = documented()
-
-
-def schema_of(examples: int, phases: PhasesConfig | None = None) -> Any:
-    """Return the schema, of which each operation has so many random requests, beside the systematic ones."""
-    generation = GenerationConfig(max_examples=examples, deterministic=True, database="none")
-    projects = ProjectsConfig(default=ProjectConfig(generation=generation, phases=phases))
-    return schemathesis.openapi.from_dict(DOCUMENT, config=SchemathesisConfig(seed=1, projects=projects))
-
-
-SCHEMA = schema_of(5)
-RANDOM_ONLY = schema_of(2, PhasesConfig(coverage=CoveragePhaseConfig(enabled=False)))
-"""What is asked with a key that owns nothing is refused before its fields are looked at: the systematic ones say nothing more."""
+CONFIG = SchemathesisConfig(seed=1, projects=ProjectsConfig(default=ProjectConfig(generation=GENERATION)))
+SCHEMA = schemathesis.openapi.from_dict(documented(), config=CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +76,7 @@ ADMIN = {"authorization": f"Bearer {ROOT}"}
 
 BODIES: dict[str, Any] = {
     "POST /api/v1/jobs/{job_id}/retry": {},
-    "POST /v1/batches/{batch_id}/": {},
     "POST /api/v1/jobs": {"prompts": ["Hello"]},
-    "POST /v1/batches": {"input_file_id": "", "endpoint": "/v1/chat/completions", "completion_window": "24h"},
     "PATCH /api/v1/jobs": {"max_cost": None},
     "PATCH /api/v1/endpoints": {"weight": 2},
     "PATCH /api/v1/keys": {"limits": {"rpm": 5}},
@@ -129,7 +113,8 @@ class Stocked:
             case.path_parameters[name] = self._make(name, label)
         if label.endswith("/results"):
             case.query = {}
-        case.body = self._meant(label, case.body)
+        if self._turns[label] % 4 == 1 or label.endswith(("/retry", "/rotate")):
+            case.body = self._meant(label, case.body)
         if isinstance(case.body, dict) and "input_file_id" in case.body:
             known = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
             case.body = {**case.body, **{name: value for name, value in known.items() if name in case.body}}
@@ -198,7 +183,8 @@ def test_every_operation_was_seen_to_work(stocked: Stocked) -> None:
     assert not failed, "the checks say little of operations that never work"
 
 
-@RANDOM_ONLY.parametrize()
+@SCHEMA.parametrize()
+@settings(max_examples=2, deadline=None)
 def test_a_limited_key_reaches_nothing_of_others(case: schemathesis.Case, stocked: Stocked) -> None:
     stocked.point_at_something(case)
     of_others = bool({"job_id", "file_id", "batch_id", "response_id", "key", "name"} & set(case.path_parameters or ()))
