@@ -22,7 +22,7 @@ OURS = EndpointChange(A, source="dns:gpus", found=A)
         ({}, {"a": EndpointChange(A, True, False, True, "dns:gpus", A)}, {}),
         # One that is back before it was removed is used again.
         ({"a": A}, {"a": EndpointChange(A, True, False, True, "dns:gpus", A)}, {"a": OURS}),
-        # One that somebody drains stays so.
+        # An endpoint that was drained by hand stays drained.
         ({"a": A}, {"a": EndpointChange(A, True, source="dns:gpus", found=A)}, {}),
         # What was set by hand stays when what is found changes.
         (
