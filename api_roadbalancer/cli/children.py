@@ -1,4 +1,4 @@
-"""Child processes of a command that runs until it is told to stop: their signals, and their settings."""
+"""Signals and settings of the child processes of `up` and `api`."""
 
 import logging
 import signal

@@ -88,11 +88,14 @@ class TeamServer:
         except httpx.HTTPError as exc:
             raise self._not_reached(exc) from exc
         self._check(answer, answer.content)
-        return orjson.loads(answer.content) if answer.content else None
+        try:
+            return orjson.loads(answer.content) if answer.content else None
+        except orjson.JSONDecodeError as exc:
+            raise ServerRefused(f"{self.address.url} did not answer with JSON; it may be no Roadbalancer") from exc
 
     @asynccontextmanager
     async def stream(self, path: str, **query: Any) -> AsyncIterator[httpx.Response]:
-        """Open an answer that is read as it comes (see `pieces`)."""
+        """Open an answer that is read as it comes."""
         params = {name: value for name, value in query.items() if value is not None}
         try:
             async with self._client.stream("GET", path, params=params) as answer:

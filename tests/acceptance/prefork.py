@@ -111,8 +111,8 @@ class Prefork:
         """Run `python -m MODULE ARGUMENTS` with exactly this environment; what it prints is added to the log, and what goes to
         standard error to `errors` if that is given."""
         _, _, module, *arguments = command
-        with open(os.devnull, "rb") as nothing, log.open("ab") as output, (errors or log).open("ab") as told:
-            return self.starting.start(module, arguments, environment, (nothing, output, told), folder)
+        with open(os.devnull, "rb") as nothing, log.open("ab") as output, (errors or log).open("ab") as error_log:
+            return self.starting.start(module, arguments, environment, (nothing, output, error_log), folder)
 
     def close(self) -> None:
         assert self._process.stdin
