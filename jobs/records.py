@@ -34,10 +34,11 @@ class BadLine:
 class FileRecord:
     """An uploaded or produced file. Times are seconds since the epoch. `lines` counts requests, None if it is no input.
 
-    `models` has each model that the input names with the first line that names it ("" for lines without a model), and
-    `paths` likewise each API path; `errors` has what the check found. `owner` is the id of an API key, "" where there was none.
-    With `ordered` there is an order of its lines in which those that begin alike are neighbours. `repeats` counts the lines whose
-    request is the same as that of an earlier one and has the same answer (see jobs.intake.repeats).
+    `models` has each model that the input names with the first line that names it ("" for lines without a model); likewise
+    `paths` has each API path, and `media` each kind of link to a medium (see jobs.intake.media_urls.Source). `errors` has what
+    the check found. `owner` is the id of an API key, "" where there was none. With `ordered` there is an order of its lines in
+    which those that begin alike are neighbours. `repeats` counts the lines whose request is the same as that of an earlier one
+    and has the same answer (see jobs.intake.repeats).
     """
 
     id: str
@@ -53,6 +54,7 @@ class FileRecord:
     owner: str = ""
     ordered: bool = False
     repeats: int = 0
+    media: dict[str, int] = field(default_factory=dict)
 
     def to_fields(self) -> Fields:
         """Return the record as a Redis hash."""
@@ -65,6 +67,7 @@ class FileRecord:
             "lines": _text(self.lines),
             "models": orjson.dumps(self.models).decode(),
             "paths": orjson.dumps(self.paths).decode(),
+            "media": orjson.dumps(self.media).decode(),
             "errors": orjson.dumps([e.as_dict() for e in self.errors]).decode(),
             "owner": self.owner,
             "ordered": str(int(self.ordered)),
@@ -84,6 +87,7 @@ class FileRecord:
             lines=_number(fields.get("lines")),
             models=orjson.loads(fields.get("models") or "{}"),
             paths=orjson.loads(fields.get("paths") or "{}"),
+            media=orjson.loads(fields.get("media") or "{}"),
             errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),
             owner=fields.get("owner", ""),
             ordered=fields.get("ordered") == "1",

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import orjson
@@ -26,6 +26,7 @@ from jobs.ids import new_job_id
 from jobs.intake.files import BATCH_PURPOSE, Files
 from jobs.intake.line_index import read_lines
 from jobs.intake.lines import CHAT_PATH, PATHS
+from jobs.intake.media_urls import Source, allowed, refusal_of
 from jobs.intake.requests import LONGEST_CACHE, JobRequest, NewJob
 from jobs.records import BadLine, FileRecord, Job
 from jobs.results.assembly import Assembly
@@ -139,7 +140,7 @@ class JobService:
         request.caller.check_models(file.models)
         self._check_recheck(request)
         request.caller.check_priority(request.priority)
-        errors = file.errors or await self._errors_against_fleet(file, request.path)
+        errors = file.errors or (*_media_errors(file, request), *await self._errors_against_fleet(file, request.path))
         if not errors:
             self._check_class(request.price_class, file.models)
         if request.max_cost is not None:
@@ -347,6 +348,14 @@ class JobService:
 def _check_priority(priority: int) -> None:
     if abs(priority) > MAX_PRIORITY:
         raise InvalidRequest(f"priority must lie between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority")
+
+
+def _media_errors(file: FileRecord, request: JobRequest) -> Iterator[BadLine]:
+    """Say which lines link to media that the job may not have."""
+    for kind, line in file.media.items():
+        if not allowed(request.media_urls, source := Source(kind)):
+            message = f"line {line}: {refusal_of(request.media_urls, source)}"
+            yield BadLine("media_url_refused", message, line, "body")
 
 
 def _check_choices(request: JobRequest) -> None:

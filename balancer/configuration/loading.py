@@ -19,7 +19,7 @@ from balancer.configuration.environment import (
 from balancer.configuration.refusals import refusal
 from balancer.configuration.routes import routes_as_settings, routes_of
 from balancer.configuration.schema import ConfigurationFile, EndpointEntry
-from balancer.configuration.values import Configuration, Discovery
+from balancer.configuration.values import Configuration, Discovery, MediaUrls
 from balancer.configuration.yaml_file import read_yaml
 from balancer.endpoint import AutoConcurrency, Endpoint, covers
 from balancer.errors import ConfigurationError
@@ -144,6 +144,7 @@ def _build(
         chat=checked.chat.value(),
         cache=checked.cache.value() if checked.cache else None,
         private_webhooks=checked.webhooks.private_addresses,
+        media_urls=MediaUrls(checked.media_urls),
         log=checked.log.value(),
         audit_file=checked.audit.file if checked.audit else None,
         discover=tuple(entry.value() for entry in checked.discover),
@@ -199,6 +200,7 @@ def dump_configuration(configuration: Configuration) -> str:
         "chat": _without_none(asdict(configuration.chat)),
         "log": _without_none(asdict(configuration.log)),
         "webhooks": {"private_addresses": configuration.private_webhooks},
+        "media_urls": str(configuration.media_urls),
         **({"cache": asdict(configuration.cache)} if configuration.cache else {}),
         **({"discover": [_discover_settings(each) for each in configuration.discover]} if configuration.discover else {}),
         **({"audit": {"file": configuration.audit_file}} if configuration.audit_file else {}),

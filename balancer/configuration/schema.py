@@ -171,6 +171,7 @@ class ConfigurationFile(_Strict):
     chat: ChatEntry = ChatEntry()
     cache: CacheEntry | None = None
     webhooks: WebhooksEntry = WebhooksEntry()
+    media_urls: Literal["data", "https", "any"] = "https"
     log: LogEntry = LogEntry()
     audit: AuditEntry | None = None
     discover: list[DiscoverEntry] = Field(default_factory=list, max_length=100)

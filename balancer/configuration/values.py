@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal
 
 from balancer.endpoint import Endpoint
@@ -9,7 +10,16 @@ from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
 from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
 
-__all__ = ["SIMULATED_SCHEME", "CacheSettings", "ChatDefaults", "Configuration", "Discovery", "HealthCheck", "LogSettings"]
+__all__ = [
+    "SIMULATED_SCHEME",
+    "CacheSettings",
+    "ChatDefaults",
+    "Configuration",
+    "Discovery",
+    "HealthCheck",
+    "LogSettings",
+    "MediaUrls",
+]
 
 SIMULATED_SCHEME = "mock://"
 """Addresses of simulated endpoints, which the command line starts (see docs/configuration.md)."""
@@ -71,14 +81,26 @@ class Discovery:
         return f"{self.kind}:{self.namespace + '/' if self.namespace else ''}{self.where}"
 
 
+class MediaUrls(StrEnum):
+    """Where the images, sounds and documents of a request may be."""
+
+    DATA = "data"
+    """In the request, as `data:` URLs."""
+    HTTPS = "https"
+    """Also at `https://` addresses of the public internet."""
+    ANY = "any"
+    """Wherever the endpoint fetches them from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """Everything that can be set. `redis_url` None means an embedded server; no endpoints, and nowhere to `discover` some, means
     a simulated one.
 
     `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. With `prefix_affinity`, the gateway
-    keeps chats that begin alike at one endpoint. With `private_webhooks`, those of jobs may be in a private network. Each request
-    and each change of keys, endpoints and jobs is added to `audit_file`. `notes` say what stands in a file of LiteLLM's, but
+    keeps chats that begin alike at one endpoint. With `private_webhooks`, those of jobs may be in a private network.
+    `media_urls` is where the media in requests of the API's callers may be. Each request and each change of keys, endpoints and
+    jobs is added to `audit_file`. `notes` say what stands in a file of LiteLLM's, but
     can't be honoured: each with its path and the reason. `source` is the file that it was read from, "" if there was none; with
     `watch`, it is read again when that changes, and not after SIGHUP only.
     """
@@ -100,6 +122,7 @@ class Configuration:
     chat: ChatDefaults = ChatDefaults()
     cache: CacheSettings | None = None
     private_webhooks: bool = False
+    media_urls: MediaUrls = MediaUrls.HTTPS
     log: LogSettings = LogSettings()
     audit_file: str | None = None
     discover: tuple[Discovery, ...] = ()

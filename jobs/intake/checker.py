@@ -10,7 +10,8 @@ import orjson
 
 from jobs.intake.line_ids import index_chunks
 from jobs.intake.line_index import BOM, IndexBuilder, is_blank
-from jobs.intake.lines import CHAT_PATH, MAX_LINE_BYTES, LineRefused, check_line, expand_shorthand, parse_json
+from jobs.intake.lines import CHAT_PATH, MAX_LINE_BYTES, InputLine, LineRefused, check_line, expand_shorthand, parse_json
+from jobs.intake.media_urls import media_sources
 from jobs.intake.prefix_order import PrefixOrder
 from jobs.intake.repeats import RepeatedRequests
 from jobs.intake.uniqueness import FirstUses
@@ -46,6 +47,7 @@ class IntakeResult:
     lines: int
     models: dict[str, int]
     paths: dict[str, int]
+    media: dict[str, int]
     errors: tuple[BadLine, ...]
     index: bytes
     ordered: bool = False
@@ -76,6 +78,7 @@ class Intake:
         """Byte of the input at which the line under way begins."""
         self._models: dict[str, int] = {}
         self._paths: dict[str, int] = {}
+        self._media: dict[str, int] = {}
         self._errors: list[BadLine] = []
 
     def __enter__(self) -> "Intake":
@@ -113,7 +116,13 @@ class Intake:
             self._refuse_duplicate(place, first)
         errors = sorted(self._errors, key=lambda bad: bad.line or 0)
         return IntakeResult(
-            self._kept, self._lines, self._models, self._paths, tuple(errors[:MAX_ERRORS]), self._index.finish(self._kept)
+            self._kept,
+            self._lines,
+            self._models,
+            self._paths,
+            self._media,
+            tuple(errors[:MAX_ERRORS]),
+            self._index.finish(self._kept),
         )
 
     def order(self) -> Iterator[bytes]:
@@ -173,7 +182,7 @@ class Intake:
             self._refuse(exc.bad)
             self._lines += 1
             return
-        self._remember(checked.custom_id, checked.models, checked.path)
+        self._remember(checked)
         if self._form is Form.SHORTHAND:
             offset = self._kept
             kept.append(line + b"\n")
@@ -184,13 +193,15 @@ class Intake:
         self._repeats.add(checked.path, checked.body)
         self._lines += 1
 
-    def _remember(self, custom_id: str, models: tuple[str, ...], path: str) -> None:
+    def _remember(self, checked: InputLine) -> None:
         place = (self._number - 1 - self._lines) << _NUMBER_BITS | self._lines
-        first = self._ids.add(custom_id.encode("utf-8", "surrogatepass"), place)
+        first = self._ids.add(checked.custom_id.encode("utf-8", "surrogatepass"), place)
         if first is not None:
             self._refuse_duplicate(place, first)
-        self._paths.setdefault(path, self._number)
-        for model in models:
+        self._paths.setdefault(checked.path, self._number)
+        for _, source in media_sources(checked.body):
+            self._media.setdefault(str(source), self._number)
+        for model in checked.models:
             if model not in self._models and len(self._models) < MAX_MODELS:
                 self._models[model] = self._number
 

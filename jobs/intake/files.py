@@ -96,6 +96,7 @@ class Files:
             lines=result.lines,
             models=result.models,
             paths=result.paths,
+            media=result.media,
             errors=result.errors,
             ordered=result.ordered,
             repeats=result.repeats,

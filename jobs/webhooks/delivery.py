@@ -17,10 +17,10 @@ from redis.exceptions import RedisError
 
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
+from jobs.addresses import public_address
 from jobs.errors import JobError, NotFound
 from jobs.records import Job
 from jobs.storage.job_store import JobStore
-from jobs.webhooks.addresses import public_address
 from jobs.webhooks.settings import Webhook, event_of
 
 __all__ = ["Attempt", "Deliveries", "Delivery", "deliveries_of"]

@@ -47,6 +47,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
         max_cost=body.max_cost,
         checks=kept_checks(body.checks, body.recheck),
         webhook=kept_webhook(body.webhook, api.node.configuration.private_webhooks),
+        media_urls=api.node.configuration.media_urls,
         job_id=repeats.job_id,
         request_digest=repeats.digest_of(body),
     )

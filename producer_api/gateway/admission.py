@@ -10,8 +10,10 @@ from balancer.state.rate_limits.shared import expected_usage
 from jobs.access import Access, Admission, Caller
 from jobs.access.destination import drop_destination
 from jobs.cost.cap import highest_cost
+from jobs.intake.media_urls import MediaUrls, allowed, media_sources, refusal_of
 from producer_api.access.callers import caller_of
 from producer_api.context import ApiContext
+from producer_api.http.errors import ApiError, Problem
 
 __all__ = ["Admitted", "admit"]
 
@@ -55,8 +57,9 @@ class Admitted:
 
 async def admit(api: ApiContext, request: Request, body: dict[str, Any]) -> Admitted:
     """Let a request in, at once and for one request; without what its caller may not choose. Raises jobs.access.Refused (403,
-    429)."""
+    429), and ApiError (400) for a link that callers may not have."""
     caller = caller_of(request)
+    _check_media(api.node.configuration.media_urls, body)
     if caller.is_restricted:
         drop_destination(body)
     model = _allowed(api, caller, body)
@@ -70,6 +73,12 @@ async def admit(api: ApiContext, request: Request, body: dict[str, Any]) -> Admi
         models = [name or "" for name in api.node.fleet.catalog.routes.models_for(body)]
         nano = round(highest_cost(api.node.fleet, models, usage))
     return Admitted(api.access, request, await api.access.admit(caller, model, usage.prompt + usage.completion, nano))
+
+
+def _check_media(policy: MediaUrls, body: Mapping[str, Any]) -> None:
+    for place, source in media_sources(body):
+        if not allowed(policy, source):
+            raise ApiError(Problem(400, f"{place}: {refusal_of(policy, source)}", param=place, code="media_url_refused"))
 
 
 def _allowed(api: ApiContext, caller: Caller, body: Mapping[str, Any]) -> str | None:

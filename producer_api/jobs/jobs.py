@@ -193,6 +193,7 @@ async def _submit(api: ApiContext, body: JobCreate, file_id: str, caller: Caller
         max_cost=body.max_cost,
         checks=kept_checks(body.checks, body.recheck),
         webhook=kept_webhook(body.webhook, api.node.configuration.private_webhooks),
+        media_urls=api.node.configuration.media_urls,
         caller=caller,
         job_id=repeats.job_id,
         request_digest=repeats.digest_of(body),

@@ -51,6 +51,7 @@ async def create_batch(body: BatchCreate, api: Api, caller: CurrentCaller, repea
             input_file_id=file_id,
             path="/v1/chat/completions",
             metadata=METADATA,
+            media_urls=api.node.configuration.media_urls,
             caller=caller,
             job_id=repeats.job_id,
             request_digest=repeats.digest_of(body),

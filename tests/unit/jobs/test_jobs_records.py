@@ -12,7 +12,17 @@ from jobs.states import FINAL, JobStatus
 
 def test_a_file_record_survives_redis() -> None:
     record = FileRecord(
-        "file-1", "ü.jsonl", "batch", 5, 6, 7, 8, {"m": 1, "": 2}, {"/v1/x": 1}, (BadLine("c", "m", 3, "p"), BadLine("d", "n"))
+        "file-1",
+        "ü.jsonl",
+        "batch",
+        5,
+        6,
+        7,
+        8,
+        {"m": 1, "": 2},
+        {"/v1/x": 1},
+        (BadLine("c", "m", 3, "p"), BadLine("d", "n")),
+        media={"https": 3},
     )
     assert FileRecord.from_fields("file-1", record.to_fields()) == record
     plain = FileRecord("file-1", "x", "user_data", 5, 6)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 
+from jobs.addresses import PrivateAddress, is_private, public_address
 from jobs.errors import InvalidRequest
 from jobs.webhooks import EVENTS, Webhook, parse_webhook
-from jobs.webhooks.addresses import PrivateAddress, is_private, public_address
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 URL = "https://hooks.example.com/jobs?team=1"

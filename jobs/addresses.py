@@ -1,4 +1,4 @@
-"""Which addresses belong to private networks, so that no job's owner has the workers reach into them."""
+"""Which addresses belong to private networks, so that no caller has workers or endpoints reach into them."""
 
 import asyncio
 import ipaddress
