@@ -65,4 +65,4 @@ async def open_node(configuration: Configuration, redis_url: str, wake: Wake, in
                 await discoverer.aclose()
                 await follower.aclose()
     finally:
-        await redis.aclose(close_connection_pool=True)
+        await redis.aclose()

@@ -85,7 +85,7 @@ async def redis(redis_url: str) -> AsyncIterator[AsyncRedis]:
     """A client of the emptied server."""
     client = open_redis(redis_url)
     yield client
-    await client.aclose(close_connection_pool=True)
+    await client.aclose()
 
 
 @pytest.fixture

@@ -6,11 +6,14 @@ used: most commands publish nothing, and would start a tenth of a second later f
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from balancer.configuration import Configuration
 from balancer.state.redis_connection import CONNECT_TIMEOUT
+from balancer.state.sentinel import BlockingPrimaryConnection, BlockingPrimaryTlsConnection, SentinelAddress
 from jobs.dispatch.queueing import Wake, queue_name
 from jobs.errors import QueueUnavailable
 from jobs.records import Shard
@@ -33,7 +36,8 @@ def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> "Celery":
     from kombu import Queue
 
     queues = [queue_name(name) for name in endpoints]
-    app = Celery("roadbalancer", broker=broker_url(redis_url), set_as_current=False)
+    broker = _broker(redis_url)
+    app = Celery("roadbalancer", broker=broker.url, set_as_current=False)
     app.conf.update(
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -62,14 +66,38 @@ def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> "Celery":
             "socket_connect_timeout": CONNECT_TIMEOUT,
             "socket_keepalive": True,
             "priority_steps": [0],
+            **broker.options,
         },
+        broker_use_ssl=broker.tls,
     )
     return app
 
 
-def broker_url(redis_url: str) -> str:
-    """Return kombu's spelling of a Redis URL."""
-    return redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url
+@dataclass(frozen=True, slots=True)
+class _Broker:
+    """A Redis as kombu names it: the URL, options of its transport, and those of TLS."""
+
+    url: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    tls: Mapping[str, object] | None = None
+
+
+def _broker(redis_url: str) -> _Broker:
+    behind = SentinelAddress.parse(redis_url)
+    if behind is None:
+        return _Broker(redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url)
+    from kombu.transport.redis import SentinelChannel
+
+    channel: Any = SentinelChannel
+    channel.connection_class = BlockingPrimaryConnection
+    channel.connection_class_ssl = BlockingPrimaryTlsConnection
+    parts = urlsplit(redis_url)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in behind.hosts)
+    url = ";".join(f"sentinel://{credentials}{at}{host}/{behind.database}" for host in hosts)
+    options = {"master_name": behind.service, "sentinel_kwargs": behind.blocking_sentinel_options}
+    tls = {name: value for name, value in behind.options.items() if name.startswith("ssl_")}
+    return _Broker(url, options, {"ssl_cert_reqs": "required", **tls} if behind.has_tls else None)
 
 
 def celery_wake(configuration: Configuration, redis_url: str) -> Wake:

@@ -11,10 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-import redis
 from redis.exceptions import RedisError
 
-from balancer.state.redis_connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT
+from balancer.state.redis_connection import open_blocking_redis
 from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
 
@@ -42,7 +41,7 @@ class Watchdog:
     def __init__(self, engine: Engine, redis_url: str, queues: Callable[[], Collection[str]], concurrency: int) -> None:
         """`queues` are those that the worker consumes now."""
         self._engine = engine
-        self._redis = redis.Redis.from_url(redis_url, socket_timeout=SOCKET_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT)
+        self._redis = open_blocking_redis(redis_url)
         self._queues = queues
         self._concurrency = concurrency
         self._stopped = threading.Event()

@@ -2,20 +2,35 @@
 
 from typing import Any
 
+import redis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.sentinel import Sentinel as BlockingSentinel
 
 from balancer.errors import SharedStateUnavailable
+from balancer.state.sentinel import BlockingPrimaryConnection, BlockingPrimaryTlsConnection, SentinelAddress, SentinelPool
 
-__all__ = ["CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "AsyncRedis", "check_redis", "open_redis", "without_password"]
+__all__ = [
+    "CONNECT_TIMEOUT",
+    "SOCKET_TIMEOUT",
+    "AsyncRedis",
+    "BlockingRedis",
+    "check_redis",
+    "open_blocking_redis",
+    "open_connection",
+    "open_redis",
+    "without_password",
+]
 
 AsyncRedis = Any
 """A `redis.asyncio.Redis` that decodes nothing. Its own annotations stand for bytes and text at once, so that no answer could be
 used without a cast."""
+BlockingRedis = Any
+"""A `redis.Redis`, likewise."""
 MAX_CONNECTIONS = 32
 """Connections of one process; callers beyond them wait, for at most POOL_WAIT seconds."""
 POOL_WAIT = 20.0
@@ -30,18 +45,49 @@ def open_redis(url: str, retries: int = 3, socket_timeout: float = SOCKET_TIMEOU
 
     Commands that met a broken connection are repeated up to `retries` times, so they must be idempotent.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=MAX_CONNECTIONS,
-        timeout=POOL_WAIT,
-        socket_timeout=socket_timeout,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_keepalive=True,
-        health_check_interval=30,
-        retry=Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-    )
-    return Redis(connection_pool=pool)
+    options: dict[str, Any] = {
+        "max_connections": MAX_CONNECTIONS,
+        "timeout": POOL_WAIT,
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+        "retry": Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), retries),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+    }
+    return _client(url, options)
+
+
+def open_connection(url: str, name: str, timeout: float) -> AsyncRedis:
+    """Return a client with a single connection of that name, which Redis shows; no command is repeated. `timeout` (s) is that of
+    a command. No connection is made yet."""
+    options: dict[str, Any] = {
+        "max_connections": 1,
+        "client_name": name,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    return _client(url, options)
+
+
+def _client(url: str, options: dict[str, Any]) -> AsyncRedis:
+    if (behind := SentinelAddress.parse(url)) is None:
+        return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
+    options |= behind.server_options | {"connection_class": behind.connection_class}
+    pool: Any = SentinelPool(behind.service, behind.asyncio_sentinel(), **options)  # type: ignore[no-untyped-call]
+    return Redis.from_pool(pool)
+
+
+def open_blocking_redis(url: str) -> BlockingRedis:
+    """Return a client for threads, without asyncio."""
+    options: dict[str, Any] = {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": CONNECT_TIMEOUT}
+    if (behind := SentinelAddress.parse(url)) is not None:
+        sentinel = BlockingSentinel(behind.hosts, sentinel_kwargs=behind.blocking_sentinel_options)
+        connection = BlockingPrimaryTlsConnection if behind.has_tls else BlockingPrimaryConnection
+        return sentinel.master_for(behind.service, **options, **behind.server_options, connection_class=connection)
+    return redis.Redis.from_url(url, **options)
 
 
 async def check_redis(redis: AsyncRedis, url: str) -> None:
@@ -53,6 +99,6 @@ async def check_redis(redis: AsyncRedis, url: str) -> None:
 
 
 def without_password(url: str) -> str:
-    """Return `url` fit for a log or an error message."""
+    """Return `url` fit for a log or an error message: without its options, too."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

@@ -79,7 +79,7 @@ class SharedState:
         """Close the connection if it was opened here."""
         if self.redis is not None and self.owns_redis:
             with suppress(RedisError):
-                await self.redis.aclose(close_connection_pool=True)
+                await self.redis.aclose()
 
 
 def local_state(endpoints: Sequence[Endpoint], policy: HealthPolicy | None = None) -> SharedState:
@@ -110,7 +110,7 @@ async def redis_state(url: str, endpoints: Sequence[Endpoint]) -> SharedState:
     try:
         await check_redis(redis, url)
     except SharedStateUnavailable:
-        await redis.aclose(close_connection_pool=True)
+        await redis.aclose()
         raise
     state = state_on(redis, process_name(), endpoints, interactive=True)
     state.owns_redis = True

@@ -56,4 +56,4 @@ async def _any_key(redis_url: str) -> bool:
         await check_redis(redis, redis_url)
         return await KeyStore(redis).exist()
     finally:
-        await redis.aclose(close_connection_pool=True)
+        await redis.aclose()

@@ -10,14 +10,11 @@ import re
 import time
 from collections.abc import Iterable
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from balancer.runtime.periodic import Periodic
 from balancer.state import keys as balancer_keys
-from balancer.state.redis_connection import CONNECT_TIMEOUT, AsyncRedis
+from balancer.state.redis_connection import AsyncRedis, open_connection
 from jobs import keys
 
 __all__ = ["GONE_AFTER", "Presence", "Roll"]
@@ -39,22 +36,14 @@ class Presence:
         """`redis` is the process's usual client, through which the name is announced."""
         self._redis = redis
         self._process = process
-        self._own: AsyncRedis = Redis.from_url(
-            url,
-            client_name=f"rb:{process}",
-            single_connection_client=True,
-            socket_timeout=PING_TIMEOUT,
-            socket_connect_timeout=CONNECT_TIMEOUT,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._own = open_connection(url, f"rb:{process}", PING_TIMEOUT)
         self._is_shown = False
         self._pinging = Periodic(self._ping, lambda: PING_EVERY, "presence", _made_anew)
 
     async def start(self) -> None:
         """Connect, and be on the roll if Redis shows the name."""
         try:
-            await self._own.initialize()
+            await self._own.ping()
             self._is_shown = self._process in await _present(self._redis)
             if self._is_shown:
                 await self._redis.sadd(keys.PRESENT, self._process)
@@ -74,10 +63,11 @@ class Presence:
         await self._own.aclose()
 
     async def _ping(self) -> None:
-        await self._own.ping()
         if self._is_shown:
-            # Another process may have taken this one for dead.
-            await self._redis.sadd(keys.PRESENT, self._process)
+            # Another process may have taken this one for dead. A server that has a successor refuses to write.
+            await self._own.sadd(keys.PRESENT, self._process)
+        else:
+            await self._own.ping()
 
 
 class Roll:

@@ -222,6 +222,12 @@ async def done_lines(node: Node, job: Job) -> int:
     return (await node.service.jobs.get(job.id)).ledger.done
 
 
+async def recorded(node: Node, job: Job, wanted: set[str]) -> bool:
+    """Whether the lines named `line-00000` and so on that are wanted have a result."""
+    numbers = {result.number async for result in node.service.results.finished(job)}
+    return wanted <= {f"line-{number:05d}" for number in numbers}
+
+
 async def rows(node: Node, job: Job, kind: str) -> list[dict[str, Any]]:
     """The output or the error file of an ended job."""
     content = await node.service.output(job, kind)

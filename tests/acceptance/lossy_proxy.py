@@ -1,6 +1,7 @@
 """A TCP proxy that can lose everything for a while without closing anything, as a firewall does that forgets its connections."""
 
 import asyncio
+import ssl
 from typing import Self
 
 __all__ = ["LossyProxy"]
@@ -9,11 +10,13 @@ __all__ = ["LossyProxy"]
 class LossyProxy:
     """Passes bytes on to `port` of loopback, except while `losing`. Use as an async context manager.
 
-    A connection that was open meanwhile stays dead: what is sent on it is lost, and nobody says so. New ones work again.
+    A connection that was open meanwhile stays dead: what is sent on it is lost, without a word. New ones work again. With `tls`,
+    it ends the encryption in front of a server that has none.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
+        self._tls = tls
         self._losing = False
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.StreamWriter, bool] = {}
@@ -37,7 +40,7 @@ class LossyProxy:
         self._losing = False
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

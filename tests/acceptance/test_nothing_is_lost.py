@@ -8,10 +8,8 @@ from collections import Counter
 import redis as sync_redis
 
 from jobs.dispatch.queueing import queue_name
-from jobs.node import Node
-from jobs.records import Job
 from jobs.states import JobStatus
-from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, submit
+from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, recorded, submit
 from tests.waiting import until
 
 ELSEWHERE_WITHIN = 20.0
@@ -27,11 +25,6 @@ def sent_twice(*servers: ModelServer) -> set[str]:
     for server in servers:
         total += server.seen()
     return {key for key, times in total.items() if times > 1}
-
-
-async def recorded(node: Node, job: Job, wanted: set[str]) -> bool:
-    numbers = {result.number async for result in node.service.results.finished(job)}
-    return wanted <= {f"line-{number:05d}" for number in numbers}
 
 
 async def test_a_killed_worker_loses_no_line_and_only_lines_in_flight_are_sent_again(cluster: Cluster) -> None:

@@ -40,7 +40,7 @@ async def test_a_broken_connection_is_made_anew(bench: Bench, redis_url: str, mo
     monkeypatch.setattr("jobs.dispatch.presence.PING_EVERY", 0.02)
     presence, roll = Presence(bench.redis, redis_url, "host-1-abc"), Roll(bench.redis)
     await presence.start()
-    await presence._own.connection.disconnect()
+    await presence._own.connection_pool.disconnect()
     async with asyncio.timeout(5):
         while await gone(roll):
             await asyncio.sleep(0.01)
