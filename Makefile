@@ -9,10 +9,11 @@ INSTALL = $(UV) --compile-bytecode --require-hashes --no-deps -r $(1) || $(PIP) 
 PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
 CLIENTS := tests/clients/.venv
+HELM := tests/helm/.venv
 FRAMEWORKS := tests/frameworks/.venv
 LLAMAINDEX := tests/frameworks/.venv-llamaindex
 
-.PHONY: unit setup run test lint types imports bench docker-check test-endurance test-vllm test-litellm test-clients test-console lock clean
+.PHONY: unit setup run test lint types imports bench docker-check check-helm attack test-endurance test-upgrade test-vllm test-litellm test-clients test-console lock clean
 
 setup: $(VENV)/.ready
 
@@ -59,6 +60,12 @@ bench: $(VENV)/.dev
 # Full-size scenarios on real processes, minutes each; `make test` has their small forms. One of them: make test-endurance ONLY=fairness
 test-endurance: $(VENV)/.dev
 	ENDURANCE=1 $(BIN)/python -m pytest -q --timeout 900 --durations=20 tests/endurance $(if $(ONLY),-k $(ONLY))
+
+# Three hosts (network namespaces; needs root) whose processes are replaced under a job and under chats: those of FROM, a commit or a
+# tag, by those of this tree. make test-upgrade FROM=v0.1.0
+test-upgrade: $(VENV)/.dev
+	old=$$(mktemp -d) && trap "git worktree remove --force $$old" EXIT && git worktree add --detach $$old $(FROM) && \
+	  ENDURANCE=1 UPGRADE_FROM=$$old $(BIN)/python -m pytest -q -s --timeout 900 tests/endurance/test_three_hosts.py
 
 # Against real vLLM servers, whatever they serve: make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1, and one that was
 # started with `--runner pooling`: VLLM_POOLING_URL=http://host:8000/v1
@@ -109,6 +116,20 @@ $(FRAMEWORKS)/.ready: tests/frameworks/requirements.txt
 $(LLAMAINDEX)/.ready: tests/frameworks/requirements-llamaindex.txt
 	$(PYTHON) -m venv --clear $(LLAMAINDEX)
 	$(LLAMAINDEX)/bin/python -m pip --disable-pip-version-check --quiet install -r tests/frameworks/requirements-llamaindex.txt
+	@touch $@
+
+# Attacks a whole system that is started for it: `make attack` one of `up`, `make attack SYSTEM=compose` docker-compose.yml (needs
+# Docker; BUILD_OPTIONS="--network host" and the like go to `docker build`). Prints what has held, and how long each took.
+attack: $(VENV)/.dev
+	$(BIN)/python -m tests.attack $(or $(SYSTEM),up)
+
+# The Helm chart, with a Helm of its own: linted, rendered, held against the schemas of Kubernetes.
+check-helm: $(HELM)/.ready
+	$(HELM)/bin/python -m pytest -c tests/helm/pytest.ini --confcutdir tests/helm tests/helm
+
+$(HELM)/.ready: tests/helm/requirements.txt
+	$(PYTHON) -m venv --clear $(HELM)
+	$(HELM)/bin/python -m pip --disable-pip-version-check --quiet install -r tests/helm/requirements.txt
 	@touch $@
 
 # Builds the image, brings the Compose file up, kills a worker mid-job, and checks that nothing is lost. Needs Docker.
