@@ -1,6 +1,9 @@
 # One image for every part: `api`, `worker`, `flower`, `mock` and the commands for jobs (see docs/docker.md).
 
-FROM python:3.11-slim-bookworm AS build
+# To pin it: docker build --build-arg BASE=python@sha256:...
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
 WORKDIR /src
 # The environment gets no pip of its own; the base image's pip fills it, from the lock alone.
 RUN python -m venv --without-pip /opt/roadbalancer
@@ -10,7 +13,7 @@ RUN python -m pip --python /opt/roadbalancer/bin/python install --require-hashes
 COPY . ./
 RUN python -m pip --python /opt/roadbalancer/bin/python install --no-deps --no-build-isolation .
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="roadbalancer" \
@@ -21,7 +24,7 @@ LABEL org.opencontainers.image.title="roadbalancer" \
 # Fixed ids, so that files on a shared volume belong to the same user on every host.
 RUN groupadd --gid 10001 roadbalancer \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin roadbalancer \
- && install -d -o roadbalancer -g roadbalancer /data
+ && install -d -o roadbalancer -g roadbalancer /data /access
 COPY --from=build /opt/roadbalancer /opt/roadbalancer
 ENV PATH=/opt/roadbalancer/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

@@ -1,6 +1,7 @@
 """A Redis behind TLS whose users have passwords and rights of their own."""
 
 import asyncio
+import re
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,14 +12,15 @@ from tests.acceptance.cluster import HTTP, Cluster, check_each_once, ended, subm
 from tests.acceptance.lossy_proxy import LossyProxy
 from tests.certificates import write_certificate
 
-RIGHTS = ["resetkeys", "~*", "&*", "+@all", "-@admin", "-@dangerous", "+client|list", "+info", "+role"]
-"""Those of docs/operations.md."""
+ROOT = Path(__file__).parents[2]
+RIGHTS = re.search('RIGHTS = "(.*)"', (ROOT / "deploy/compose/redis_access.py").read_text())
 
 
 async def test_tls_and_a_user_without_admin_rights(cluster: Cluster, tmp_path: Path) -> None:
+    assert RIGHTS and RIGHTS[1] in (ROOT / "docs/operations.md").read_text()
     admin = cluster.settings["redis_url"]
     with sync_redis.Redis.from_url(admin) as client:
-        client.execute_command("ACL", "SETUSER", "roadbalancer", "on", ">p@ss/word", *RIGHTS)
+        client.execute_command("ACL", "SETUSER", "roadbalancer", "on", ">p@ss/word", *RIGHTS[1].split())
         client.execute_command("ACL", "LOG", "RESET")
     certificate = write_certificate(tmp_path / "redis.pem")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
