@@ -13,9 +13,9 @@ from hypothesis import settings
 from api_roadbalancer.embedded import EmbeddedRedis
 from balancer.state.redis_connection import AsyncRedis, open_redis
 
-# Not part of `make test`: `vllm` needs servers that are given to it, `endurance` takes long, `console` needs a browser, `litellm`
-# and `clients` have environments of their own. Each has its command in the Makefile.
-collect_ignore = ["clients", "console", "frameworks", "litellm"]
+# Not part of `make test`: `vllm` needs servers that are given to it, `endurance` takes long, `console` needs a browser,
+# `litellm`, `clients` and `helm` have environments of their own. Each has its command in the Makefile.
+collect_ignore = ["clients", "console", "frameworks", "helm", "litellm"]
 collect_ignore += [] if os.environ.get("VLLM_URLS") or os.environ.get("VLLM_POOLING_URL") else ["vllm"]
 collect_ignore += [] if os.environ.get("ENDURANCE") else ["endurance"]
 
