@@ -76,16 +76,17 @@ class ModelServer(Process):
     """A simulated model server that counts what it is sent."""
 
     port: int = 0
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     def get(self, what: str) -> Any:
-        return HTTP.get(f"http://127.0.0.1:{self.port}/mock/{what}").raise_for_status().json()
+        return HTTP.get(f"http://{self.host}:{self.port}/mock/{what}").raise_for_status().json()
 
     def behave(self, **options: Any) -> None:
-        HTTP.post(f"http://127.0.0.1:{self.port}/mock/behaviour", json=options).raise_for_status()
+        HTTP.post(f"http://{self.host}:{self.port}/mock/behaviour", json=options).raise_for_status()
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class ModelServer(Process):
 
     def answers(self) -> bool:
         try:
-            return HTTP.get(f"http://127.0.0.1:{self.port}/health", timeout=1).status_code == 200
+            return HTTP.get(f"http://{self.host}:{self.port}/health", timeout=1).status_code == 200
         except httpx.HTTPError:
             return False
 
