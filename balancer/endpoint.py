@@ -69,6 +69,13 @@ class Endpoint:
             object.__setattr__(self, "name", default_name(self.url))
 
     @property
+    def address(self) -> str:
+        """The URL without user, password and query, to be shown."""
+        scheme, _, rest = self.url.partition("?")[0].partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+    @property
     def first_limit(self) -> int:
         """The requests that may be in flight before anything has been learned."""
         limit = self.max_concurrency

@@ -45,14 +45,15 @@ class FleetChanges:
         """Add an endpoint, of the settings that an entry of `endpoints` has. Raises ConfigurationError for what can't be used, or
         if there is one of that name."""
         check_secrets(settings)
-        name = changed_endpoint("", None, settings, environment()).name
+        endpoint = changed_endpoint("", None, settings, environment())
+        name = endpoint.name
         known = await self.read()
         if name in self._configured and not known.get(name, EndpointChange()).removed:
             raise ConfigurationError("endpoint", "name", f"{name!r} is configured already; `set` changes it")
         if name in known and not known[name].removed:
             raise ConfigurationError("endpoint", "name", f"there is an endpoint {name!r} already; `set` changes it")
         await self._put(name, EndpointChange({**settings, "name": name}))
-        audit(log, "endpoint_added", endpoint=name, settings=sorted(settings))
+        audit(log, "endpoint_added", endpoint=name, address=endpoint.address, settings=sorted(settings))
         return self._effective(await self.read()).endpoints[name]
 
     async def change(self, name: str, settings: Mapping[str, Any]) -> Endpoint:

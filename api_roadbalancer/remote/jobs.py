@@ -121,9 +121,12 @@ class RemoteJobs:
             return await answer.aread()
 
     async def first_unfinished(self, job: Job, start: int) -> int:
-        """Return the number of the first line, from `start` on, that is not finished."""
+        """Return the number of the first line, from `start` on, that is not finished. Raises ServerRefused."""
         async with self._server.stream(f"{_path(job.id)}/results", start=start, limit=1) as answer:
-            return int(answer.headers[NEXT_HEADER])
+            following = answer.headers.get(NEXT_HEADER, "")
+        if not following.isdecimal():
+            raise ServerRefused(f"the server's results have no number in the header {NEXT_HEADER}; is a proxy taking it out?")
+        return int(following)
 
     async def lines(self, job: Job, start: int, failed: bool | None, with_input: bool) -> AsyncIterator[tuple[int, bytes]]:
         """Yield results with their lines' numbers, from line `start` on."""

@@ -16,9 +16,10 @@ RIGHTS = "resetkeys ~* &* +@all -@admin -@dangerous +client|list +info +role"
 def write(path: Path, content: str, mode: int) -> None:
     """Put a file in place, whole or not at all."""
     beside = path.with_suffix(".new")
-    beside.touch(mode)
-    beside.chmod(mode)
+    beside.unlink(missing_ok=True)
+    beside.touch(0o600)
     beside.write_text(content)
+    beside.chmod(mode)
     os.replace(beside, path)
 
 

@@ -71,16 +71,17 @@ class Discoverer:
     async def _keep(self, source: Discovery, found: Found) -> None:
         before = {name.decode(): EndpointChange.from_json(raw) for name, raw in (await self._redis.hgetall(keys.FLEET)).items()}
         for name, change in changes_for(source.id, found, before).items():
+            address = None
             try:
                 if not change.leaves:
                     check_secrets(change.settings)
-                    changed_endpoint(name, None, change.settings, environment())
+                    address = changed_endpoint(name, None, change.settings, environment()).address
             except ConfigurationError as exc:
                 self._failed(f"endpoint {name} of {source.id}", f"can't be used: {exc}")
                 continue
             await self._redis.hset(keys.FLEET, name, change.to_json())
             event = "endpoint_drained" if change.leaves else "endpoint_changed" if name in before else "endpoint_added"
-            audit(log, event, endpoint=name, source=source.id)
+            audit(log, event, endpoint=name, address=address, source=source.id)
 
 
 def changes_for(source: str, found: Mapping[str, Mapping[str, Any]], before: Mapping[str, EndpointChange]) -> Changes:

@@ -154,7 +154,7 @@ def _endpoint(api: ApiContext, state: EndpointState) -> EndpointObject:
     served = api.node.fleet.catalog.models()
     return EndpointObject(
         name=endpoint.name,
-        url=_without_credentials(endpoint.url),
+        url=endpoint.address,
         provider=endpoint.provider,
         models=sorted(model for model, names in served.items() if endpoint.name in names),
         weight=endpoint.weight,
@@ -172,9 +172,3 @@ def _endpoint(api: ApiContext, state: EndpointState) -> EndpointObject:
         failed=seen.failed,
         last_error=seen.last_error or None,
     )
-
-
-def _without_credentials(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
