@@ -13,7 +13,7 @@ from jobs.access.exposure import Door, is_loopback, refuse_exposure
 from jobs.dispatch.queueing import Wake
 from producer_api.app import create_app
 from producer_api.context import Limits
-from producer_api.http.protocol import BoundedProtocol
+from producer_api.http.protocol import protocol_for
 
 __all__ = ["make_server", "run_api"]
 
@@ -67,7 +67,7 @@ def make_server(
         host=host,
         port=port,
         loop="auto",  # uvloop, where it is installed (not on Windows)
-        http=BoundedProtocol,
+        http=protocol_for(configuration.connections_per_address),
         ws="none",
         lifespan="on",
         log_config=None,

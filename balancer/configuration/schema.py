@@ -173,6 +173,7 @@ class ConfigurationFile(_Strict):
     cache: CacheEntry | None = None
     webhooks: WebhooksEntry = WebhooksEntry()
     media_urls: Literal["data", "https", "any"] = "https"
+    connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     log: LogEntry = LogEntry()
     audit: AuditEntry | None = None
     discover: list[DiscoverEntry] = Field(default_factory=list, max_length=100)

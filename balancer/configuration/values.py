@@ -99,7 +99,8 @@ class Configuration:
 
     `most_hedges` is how many stragglers of jobs may be sent a second time, for each request. With `prefix_affinity`, the gateway
     keeps chats that begin alike at one endpoint. With `private_webhooks`, those of jobs may be in a private network.
-    `media_urls` is where the media in requests of the API's callers may be. Each request and each change of keys, endpoints and
+    `media_urls` is where the media in requests of the API's callers may be. One address
+    may have `connections_per_address` to each process of the API. Each request and each change of keys, endpoints and
     jobs is added to `audit_file`. `notes` say what stands in a file of LiteLLM's, but
     can't be honoured: each with its path and the reason. `source` is the file that it was read from, "" if there was none; with
     `watch`, it is read again when that changes, and not after SIGHUP only.
@@ -123,6 +124,7 @@ class Configuration:
     cache: CacheSettings | None = None
     private_webhooks: bool = False
     media_urls: MediaUrls = MediaUrls.HTTPS
+    connections_per_address: int | None = None
     log: LogSettings = LogSettings()
     audit_file: str | None = None
     discover: tuple[Discovery, ...] = ()

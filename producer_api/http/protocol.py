@@ -7,8 +7,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from producer_api.http.disconnect import note_disconnect
+from producer_api.http.peers import Peers
 
-__all__ = ["HEAD_BYTES", "HEAD_SECONDS", "MOST_CONNECTIONS", "BoundedProtocol"]
+__all__ = ["HEAD_BYTES", "HEAD_SECONDS", "MOST_CONNECTIONS", "BoundedProtocol", "protocol_for"]
 
 HEAD_BYTES = 64 * 1024
 """Bytes of a request's line and headers; more are answered with 431."""
@@ -20,13 +21,18 @@ MOST_CONNECTIONS = 8192
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A head that is too large or too slow ends it."""
+    """One connection. A head that is too large or too slow ends it, and so does an address that has its fill of them."""
+
+    peers = Peers(None)
+    """Those of all connections of a server; see `protocol_for`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_fed = 0
         self._in_head = True
         self._deadline: asyncio.TimerHandle | None = None
+        self._peer: str | None = None
+        """The address for which this connection is counted."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -34,11 +40,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) > MOST_CONNECTIONS:
             transport.close()
             return
+        address = self.client[0] if self.client else ""
+        if not self.peers.enter(address):
+            self._refuse(b"429 Too Many Requests", f"more than {self.peers.limit} connections from one address")
+            return
+        self._peer = address
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting, and end what is done for a caller that has gone."""
         self._stop_waiting()
+        if self._peer is not None:
+            self.peers.leave(self._peer)
         super().connection_lost(exc)
         if self.cycle is not None and not self.cycle.response_complete:
             note_disconnect(self.cycle.scope)  # type: ignore[arg-type]
@@ -88,3 +101,8 @@ class BoundedProtocol(HttpToolsProtocol):
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + head + body)
         self.transport.close()
+
+
+def protocol_for(connections_per_address: int | None) -> type[BoundedProtocol]:
+    """Return the protocol of one server, on which an address may have so many connections, None for any number."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"peers": Peers(connections_per_address)})

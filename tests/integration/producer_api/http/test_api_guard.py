@@ -1,7 +1,9 @@
 """Keys, request ids, the envelope, and what happens when something behind the API is away."""
 
+import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -149,3 +151,23 @@ def test_a_store_that_fails_is_told(http: httpx.Client, store_folder: Path) -> N
         (store_folder / "files").unlink()
     assert (response.status_code, error_of(response)["code"]) == (503, "object_store_unavailable")
     assert str(store_folder) not in response.text
+
+
+def test_an_address_has_so_many_connections(start: StartServer) -> None:
+    server = start(connections_per_address=3)
+    address = ("127.0.0.1", server.port)
+    with ExitStack() as opened:
+        held = [opened.enter_context(socket.create_connection(address, PATIENCE_S)) for _ in range(3)]
+        with socket.create_connection(address, PATIENCE_S) as refused:
+            answer = b"".join(iter(lambda: refused.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 429 "), answer
+        assert b"more than 3 connections from one address" in answer
+        held[0].close()
+
+        def is_answered() -> bool:
+            try:
+                return httpx.get(f"{server.url}/health", trust_env=False, timeout=PATIENCE_S).status_code == 200
+            except httpx.ReadError:  # refused while it was sending
+                return False
+
+        until_blocking(is_answered, what="the closed connection's place")
