@@ -9,11 +9,12 @@ INSTALL = $(UV) --compile-bytecode --require-hashes --no-deps -r $(1) || $(PIP) 
 PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
 CLIENTS := tests/clients/.venv
+AUDIT := .venv-audit
 HELM := tests/helm/.venv
 FRAMEWORKS := tests/frameworks/.venv
 LLAMAINDEX := tests/frameworks/.venv-llamaindex
 
-.PHONY: unit setup run test lint types imports bench docker-check check-helm attack test-endurance test-upgrade test-vllm test-litellm test-clients test-console lock clean
+.PHONY: unit setup run test lint types imports bench docker-check check-helm sbom audit attack test-endurance test-upgrade test-vllm test-litellm test-clients test-console lock clean
 
 setup: $(VENV)/.ready
 
@@ -130,6 +131,21 @@ check-helm: $(HELM)/.ready
 $(HELM)/.ready: tests/helm/requirements.txt
 	$(PYTHON) -m venv --clear $(HELM)
 	$(HELM)/bin/python -m pip --disable-pip-version-check --quiet install -r tests/helm/requirements.txt
+	@touch $@
+
+# What is installed, with hashes, as CycloneDX: out/sbom.json. And whether something is known against it, which asks PyPI: it fails,
+# too, where that can't be asked.
+sbom: $(AUDIT)/.ready
+	mkdir -p out
+	$(AUDIT)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o out/sbom.json
+	@echo out/sbom.json
+
+audit: $(AUDIT)/.ready
+	$(AUDIT)/bin/pip-audit --strict -r requirements.lock --require-hashes --disable-pip
+
+$(AUDIT)/.ready: deploy/audit-requirements.txt
+	$(PYTHON) -m venv --clear $(AUDIT)
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install -r deploy/audit-requirements.txt
 	@touch $@
 
 # Builds the image, brings the Compose file up, kills a worker mid-job, and checks that nothing is lost. Needs Docker.
