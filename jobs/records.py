@@ -154,9 +154,10 @@ class Job:
     `max_cost` the job is `paused` (None: no cap, not paused), as it is after the lines of its `canary` (0: none). `waiting` says
     what keeps its lines from being finished, None while they are. `shares` are lines by the endpoint that answered. With
     `names_no_model` some lines leave the model to the endpoint. `checks` is what its answers have to pass (see jobs.checks),
-    `webhook` where its events are sent (see jobs.webhooks). Answers of other jobs that are not older than `cache` seconds are
-    used (0: none are). `price_class` is how its lines are processed, "" for each endpoint's own; `no_batches` is why they are not
-    handed in as batches any more. Its lines are sent to no others than its `endpoints` (empty: to any).
+    `webhook` where its events are sent (see jobs.webhooks), `trace` the `traceparent` of the request that made it. Answers of
+    other jobs that are not older than `cache` seconds are used (0: none are). `price_class` is how its lines are processed, ""
+    for each endpoint's own; `no_batches` is why they are not handed in as batches any more. Its lines are sent to no others than
+    its `endpoints` (empty: to any).
 
     In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
     result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
@@ -212,6 +213,7 @@ class Job:
     first_lines: str = ""
     checks: str = ""
     webhook: str = ""
+    trace: str = ""
     earlier: tuple[dict[str, Any], ...] = ()
     times: dict[str, int] = field(default_factory=dict)
 
@@ -293,6 +295,7 @@ class Job:
             round=fields.get("round", ""),
             checks=fields.get("checks", ""),
             webhook=fields.get("webhook", ""),
+            trace=fields.get("trace", ""),
             kept=count("kept"),
             repeats=count("repeats"),
             first_lines=fields.get("first_lines", ""),

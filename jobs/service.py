@@ -11,6 +11,7 @@ import orjson
 from balancer.fleet.fleet import Fleet
 from balancer.routing import BalancingStrategy
 from balancer.runtime.events import audit
+from balancer.runtime.tracing import tracing
 from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.price_class import PriceClass, has_flex
 from jobs.access.record import KeyRecord, Limits
@@ -84,6 +85,8 @@ class JobService:
 
         Raises InvalidRequest for a request that can't be meant, and Refused for models that the caller may not use.
         """
+        if (traced := tracing()) is not None:
+            request = replace(request, trace=traced.carried())
         job = await self._open(await self._prepare(request))
         if (record := request.caller.record) is not None:
             await self._keys.announce_budgets(record)

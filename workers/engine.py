@@ -14,8 +14,9 @@ from redis.exceptions import RedisError
 
 from balancer.configuration import Configuration
 from balancer.endpoint import Endpoint
-from balancer.runtime.events import log_context
+from balancer.runtime.events import add_to_context, log_context
 from balancer.runtime.loop import end_tasks, new_event_loop
+from balancer.runtime.tracing import job_span
 from balancer.state.redis_connection import without_password
 from jobs.access.pacing import KeyPacer
 from jobs.dispatch.dispatcher import announce_serving
@@ -195,7 +196,7 @@ class Engine:
 
     async def _run_shard(self, message: Shard, waits: int, progress: Progress) -> ShardEnd:
         try:
-            with log_context(job=message.job_id, endpoint=message.endpoint):
+            with log_context(job=message.job_id):
                 return await self._claim_and_run(message, waits, progress)
         except (ObjectStoreError, OSError, RedisError) as exc:
             log.error("lines from %d of %s can't go on for now: %s", message.first + 1, message.job_id, exc)
@@ -213,6 +214,7 @@ class Engine:
                 self._endings.begin(message.job_id)
             log.info("message for %s:%d dropped: %s", message.job_id, message.first, claim.reason)
             return ShardEnd(Ending.LOST)
+        add_to_context(endpoint=claim.shard.endpoint)
         job = await self._node.service.jobs.get(message.job_id)
         kind = BatchRun if claim.shard.is_batch else ShardRun
         run = kind(claim.shard, job, waits, self._context)
@@ -221,7 +223,8 @@ class Engine:
         if self._draining.is_set():
             run.stop()
         try:
-            end = await run.run()
+            with job_span(job.trace, job.id, claim.shard.endpoint, message.first, claim.shard.lines):
+                end = await run.run()
         except ShardIncomplete as exc:
             log.error("%s; it is cut again", exc)
             await table.give_back(message.job_id, message.first, message.token)

@@ -38,6 +38,7 @@ def api(
             with shared_port(host, port) as held:  # and does not listen: it only keeps the port
                 _supervise(session, processes, [*options, "--port", str(held.getsockname()[1])], watch)
             return
+        from api_roadbalancer.telemetry import start_telemetry, stop_telemetry
         from producer_api import run_api
         from workers.messages import celery_wake
 
@@ -45,7 +46,11 @@ def api(
         configuration = replace(session.configuration, watch=watch)
         wake = celery_wake(configuration, session.redis_url)
         listener = shared_port(host, port) if shares_port else None
-        run_api(configuration, session.redis_url, wake, host, port, insecure, listener)
+        start_telemetry("roadbalancer-api")
+        try:
+            run_api(configuration, session.redis_url, wake, host, port, insecure, listener)
+        finally:
+            stop_telemetry()
 
 
 def _supervise(session: Session, processes: int, options: list[str], watch: bool) -> None:

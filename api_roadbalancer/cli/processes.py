@@ -59,13 +59,18 @@ def worker(
 ) -> None:
     """Run a worker until SIGTERM."""
     from api_roadbalancer.session import open_session
+    from api_roadbalancer.telemetry import start_telemetry, stop_telemetry
     from workers.main import run_worker
 
     with open_session(config) as session:
         chosen = [part.strip() for part in endpoints.split(",") if part.strip()]
         level = start_logging(session, log_level, "INFO")
         note_hangups()
-        run_worker(replace(session.configuration, watch=watch), session.redis_url, chosen, name, level)
+        start_telemetry("roadbalancer-worker")
+        try:
+            run_worker(replace(session.configuration, watch=watch), session.redis_url, chosen, name, level)
+        finally:
+            stop_telemetry()
 
 
 def flower(

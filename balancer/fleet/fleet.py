@@ -36,6 +36,7 @@ from balancer.providers.kinds import CHAT_PATH
 from balancer.results import ChatChunk
 from balancer.routing.model_catalog import ModelCatalog, upstream_model
 from balancer.routing.model_routes import NO_ROUTES, ModelRoutes
+from balancer.runtime.tracing import tracing
 from balancer.state.health import Circuit
 from balancer.state.rate_limits.shared import expected_tokens
 from balancer.state.shared_state import SharedState
@@ -174,7 +175,7 @@ class Fleet:
         slot.sent = True
         version = self.limits.begin(slot.endpoint)
         try:
-            outcome = await self._outcome(connection, call, api_key, slot, timeout_of(asked, self._timeout))
+            outcome = await self._outcome(connection, path, call, api_key, slot, timeout_of(asked, self._timeout))
         except SlotLapsed:
             self.limits.end(slot.endpoint, version, None)
             slot.sent = False
@@ -213,13 +214,33 @@ class Fleet:
         return body if endpoint.price_class != PriceClass.FLEX else asking_for(PriceClass.FLEX, endpoint, body)
 
     async def _outcome(
-        self, connection: EndpointConnection, call: Call, api_key: str | None, slot: Slot, timeout: float
+        self, connection: EndpointConnection, path: str, call: Call, api_key: str | None, slot: Slot, timeout: float
+    ) -> Outcome:
+        if (traced := tracing()) is None:
+            return await self._exchange(connection, call, api_key, slot, timeout)
+        span, outcome = traced.call(connection.endpoint, path, call.model), None
+        try:
+            outcome = await self._exchange(connection, call, api_key, slot, timeout, span.headers)
+        finally:
+            span.end(outcome)
+        return outcome
+
+    async def _exchange(
+        self,
+        connection: EndpointConnection,
+        call: Call,
+        api_key: str | None,
+        slot: Slot,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
     ) -> Outcome:
         name = connection.endpoint.name
         started = time.perf_counter()
         connection.signs.begin()
         try:
             request = connection.request(call.path, call.body, api_key)
+            if headers:
+                request = request.with_headers(headers)
             response = await self._client.send(request, call.body, timeout, call.stream, slot.check)
             connection.signs.alive()
         except (HttpError, ConfigurationError) as exc:
@@ -271,6 +292,9 @@ class Fleet:
             on_end(Outcome(slot.endpoint, 0.0, failure=failure_of(exc)))
             return
         slot.sent = True
+        span = traced.call(connection.endpoint, path, call.model) if (traced := tracing()) is not None else None
+        if span is not None:
+            request = request.with_headers(span.headers)
         signs = connection.signs
         timeout = timeout_of(asked, self._timeout)
         reading = StreamReading(slot.endpoint, connection.adapter, call, body, timeout, self._max_answer_bytes, signs.alive)
@@ -287,6 +311,8 @@ class Fleet:
             cost = cost_of(outcome.usage, connection.endpoint, call.model, outcome.tier)
             outcome = replace(outcome, cost=cost, too_many=too_many)
             self._report(connection, outcome, owner, api_key)
+            if span is not None:
+                span.end(outcome)
             slot.account(outcome)
             on_end(outcome)
 

@@ -65,6 +65,10 @@ class PreparedRequest:
         self.target = address.raw_path.decode("ascii")
         self.head = self.head_for(self.target)
 
+    def with_headers(self, headers: Mapping[str, str]) -> "PreparedRequest":
+        """Return the same request with further headers. Raises ProtocolError."""
+        return PreparedRequest(self.method, self.url, {**self.headers, **headers}, self.group)
+
     def head_for(self, target: str, extra: Mapping[str, str] | None = None) -> bytes:
         """Return the request line and the headers (RFC 9112, 3), up to the number of bytes in the body if it has one."""
         lines = [f"{self.method} {target} HTTP/1.1", f"host: {self.host}"]

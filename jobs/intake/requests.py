@@ -31,8 +31,9 @@ class JobRequest:
     jobs.intake.repeats.is_repeatable). After the lines of a `canary` it pauses. With `cache` (a number and a unit) a request that
     another job of the caller's had answered within that time gets that answer. `price_class` is how its lines are processed (see
     balancer.usage.price_class), "" for each endpoint's own. `checks` is what its answers have to pass (see jobs.checks), and
-    `webhook` where its events are sent (see jobs.webhooks). `media_urls` is where media that its lines link to may be.
-    `request_digest` is kept with the job, to tell a repeat of the request that made it from another one.
+    `webhook` where its events are sent (see jobs.webhooks). `media_urls` is where media that its lines link to may be. `trace` is
+    the `traceparent` of the request that made it, "" if nothing is traced. `request_digest` is kept with the job, to tell a
+    repeat of the request that made it from another one.
     """
 
     input_file_id: str
@@ -54,6 +55,7 @@ class JobRequest:
     price_class: str = ""
     webhook: str = ""
     media_urls: MediaUrls = MediaUrls.ANY
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,6 +260,7 @@ def _optional_fields(new: NewJob) -> dict[str, str | int | float]:
         "checks": request.checks,
         "price_class": request.price_class,
         "webhook": request.webhook,
+        "trace": request.trace,
         "output_ttl": request.output_ttl,
         "restricted": int(request.caller.is_restricted),
         "key_rpm": limits.rpm if limits else None,

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from balancer.fleet.sent import Sent
 from balancer.runtime.events import Event, audit, is_wanted, log_context
+from balancer.runtime.tracing import tracing
 from balancer.usage.rates import NANO
 from jobs.access import Caller
 from producer_api.access.key_auth import KeyEnded
@@ -45,9 +46,15 @@ class RequestId:
             return
         request_id = scope.setdefault("state", {})["request_id"] = _request_id(scope)
         with log_context(request_id=request_id):
-            await self._serve(scope, receive, send, request_id)
+            if (traced := tracing()) is None or scope["path"] in _POLLED:
+                await self._serve(scope, receive, send, request_id)
+                return
+            with traced.request(scope["method"], _path(scope), scope["headers"]) as span:
+                status = await self._serve(scope, receive, send, request_id)
+                span.answered(status, _route(scope) or _path(scope))
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+        """Serve one request, and return the status of its answer, 0 for none."""
         status = 0
         began = time.perf_counter()
 
@@ -74,6 +81,7 @@ class RequestId:
             await problem_response(problem)(scope, receive, framed)
         finally:
             _log_request(scope, status, time.perf_counter() - began)
+        return status
 
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
@@ -88,11 +96,10 @@ def _fields(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     """Say what a request was: no query, which may hold anything, and nothing of a body."""
     state = scope.get("state", {})
     caller: Caller | None = state.get("caller")
-    raw = scope.get("raw_path") or quote(scope["path"]).encode()
     sent: Sent | None = state.get("sent")
     return {
         "method": scope["method"],
-        "path": raw[:LONGEST_PATH].decode("ascii", "backslashreplace"),
+        "path": _path(scope),
         "route": _route(scope),
         "status": status,
         "seconds": round(seconds, 3),
@@ -103,6 +110,11 @@ def _fields(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
         **(_used(sent) if sent is not None else {}),
         "request_id": state["request_id"],
     }
+
+
+def _path(scope: Scope) -> str:
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return raw[:LONGEST_PATH].decode("ascii", "backslashreplace")
 
 
 def _route(scope: Scope) -> str | None:
