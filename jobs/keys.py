@@ -3,7 +3,7 @@
 __all__ = [
     "DISCOVERY", "EVENTS", "FILES", "FLEET", "JANITOR", "JOBS", "LEASES", "PRESENT", "READY", "SERVING", "TURNS", "UNFINISHED",
     "buffer", "busy_since", "deliveries", "file", "files_of", "finalizer", "histories", "history", "job", "jobs_of", "open_lines",
-    "open_shards", "recorded", "returned", "shard", "shard_member",
+    "open_shards", "recorded", "responses_of", "returned", "shard", "shard_member",
 ]  # fmt: skip
 
 JOBS = "rb:jobs"
@@ -110,3 +110,8 @@ def file(file_id: str) -> str:
 def files_of(owner: str) -> str:
     """Sorted set of the files that belong to an API key, by creation time (s)."""
     return f"rb:files:of:{owner}"
+
+
+def responses_of(owner: str) -> str:
+    """Sorted set of the stored responses that belong to an API key, by creation time (s)."""
+    return f"rb:responses:of:{owner}"

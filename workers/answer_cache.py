@@ -38,7 +38,7 @@ class AnswerCache:
     async def find(self, key: str) -> Outcome | None:
         """Return the answer that is kept, which costs nothing any more; None if there is none, or it is too old."""
         try:
-            content = await self.store.read(object_store.cached_answer_path(key))
+            content = await self.store.read(object_store.cached_answer_path(self.owner, key))
         except FileNotFoundError:
             return None
         except (ObjectStoreError, OSError) as exc:
@@ -55,6 +55,6 @@ class AnswerCache:
         """Keep an answer. If the store can't take it, the next job asks again."""
         kept = {"at": int(time.time()), "endpoint": outcome.endpoint, "model": outcome.model, "status": outcome.status}
         try:
-            await self.store.write(object_store.cached_answer_path(key), orjson.dumps(kept) + b"\n" + outcome.body)
+            await self.store.write(object_store.cached_answer_path(self.owner, key), orjson.dumps(kept) + b"\n" + outcome.body)
         except (ObjectStoreError, OSError) as exc:
             log.warning("an answer can't be kept: %s", exc)

@@ -1,5 +1,6 @@
 """`keys`: virtual API keys from the command line. They are stored in Redis, where every process looks them up."""
 
+import asyncio
 import re
 import sys
 import time
@@ -18,12 +19,13 @@ from api_roadbalancer.remote import chosen_server
 from api_roadbalancer.remote.admin import RemoteKeys
 from jobs.access import KeyRecord, KeyStore, Limits
 from jobs.access.store import KeyOrder
+from jobs.upkeep.erasure import Erased, erase_key
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke API keys of this server.")
 
-_LIFETIME = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 T = TypeVar("T")
 
@@ -43,12 +45,14 @@ def create(
     max_jobs: Annotated[int | None, typer.Option(help="Unfinished jobs at once.")] = None,
     max_files: Annotated[int | None, typer.Option(help="Files that it may store.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Bytes that its files may have in all.")] = None,
+    retention: Annotated[str, typer.Option(help="Keep its files, ended jobs and responses so long at most, such as 7d.")] = "",
     admin: Annotated[bool, typer.Option("--admin", help="Sees everybody's files and jobs, the fleet and the metrics.")] = False,
 ) -> None:
     """Make a key and print its secret, which is shown only once."""
     allowed = tuple(dict.fromkeys(part.strip() for part in models.split(",") if part.strip()))
-    limits = Limits(rpm, tpm, parallel, budget_day, budget_month, max_priority, max_jobs, max_files, max_bytes)
-    order = KeyOrder(name, _lifetime(expires) if expires else None, allowed, limits, admin)
+    kept = _seconds(retention, "--retention") if retention else None
+    limits = Limits(rpm, tpm, parallel, budget_day, budget_month, max_priority, max_jobs, max_files, max_bytes, kept)
+    order = KeyOrder(name, _seconds(expires, "--expires") if expires else None, allowed, limits, admin)
     record, secret = _with_store(config, lambda store: store.create(order))
     print(f"{record.id} ({record.name}); the secret is shown this once only:", file=sys.stderr)
     print(secret)
@@ -76,7 +80,7 @@ def rotate(
     overlap: Annotated[str, typer.Option(help="How long the old secret goes on: a number and s, m, h, d or w.")] = "1d",
 ) -> None:
     """Give a key another secret, which is printed once; the old one goes on for a while."""
-    record, secret = _with_store(config, lambda store: store.rotate(wanted, _lifetime(overlap)))
+    record, secret = _with_store(config, lambda store: store.rotate(wanted, _seconds(overlap, "--overlap")))
     print(f"{record.id} ({record.name}); the old secret ends in {overlap}, the new one is shown this once only:", file=sys.stderr)
     print(secret)
 
@@ -94,11 +98,13 @@ def limit(
     max_jobs: Annotated[int | None, typer.Option(help="Unfinished jobs at once.")] = None,
     max_files: Annotated[int | None, typer.Option(help="Files that it may store.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Bytes that its files may have in all.")] = None,
+    retention: Annotated[str, typer.Option(help="Keep its data so long at most, such as 7d; 0 lifts it.")] = "",
 ) -> None:
     """Change what a key may do; its secret stays. What is not given stays as it is."""
     names = None if models is None else [] if models == "all" else [part.strip() for part in models.split(",") if part.strip()]
     given: dict[str, Any] = {"rpm": rpm, "tpm": tpm, "parallel": parallel, "jobs": max_jobs}
     given |= {"files": max_files, "stored_bytes": max_bytes}
+    given |= {"retention": (0 if retention == "0" else _seconds(retention, "--retention")) if retention else None}
     given |= {"budget_day": budget_day, "budget_month": budget_month}
 
     async def work(store: KeyStore | RemoteKeys) -> KeyRecord:
@@ -120,17 +126,42 @@ def revoke(wanted: Annotated[str, typer.Argument(metavar="ID|NAME")], config: Co
     print(f"{record.id} ({record.name}) revoked")
 
 
+@app.command()
+def erase(
+    wanted: Annotated[str, typer.Argument(metavar="ID|NAME")],
+    config: Config = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Cancel a key's unfinished jobs; delete its files, jobs, responses and kept answers. The key itself stays: see revoke."""
+    if not yes:
+        question = f"Delete all files, jobs, responses and answers of {wanted}? They can't be brought back"
+        typer.confirm(question, abort=True, err=True)
+
+    async def work(erase_once: Callable[[], Awaitable[Erased]]) -> Erased:
+        erased = await erase_once()
+        while erased.unfinished:  # workers hand back what they have within ten seconds
+            await asyncio.sleep(1.0)
+            erased = erased + await erase_once()
+        return erased
+
+    if chosen_server():
+        erased = with_server(lambda server: work(lambda: RemoteKeys(server).erase(wanted)))
+    else:
+        erased = with_node(config, lambda node: work(lambda: erase_key(node, wanted)))
+    print(f"deleted {erased.jobs} jobs, {erased.files} files, {erased.responses} responses, {erased.answers} kept answers")
+
+
 def _with_store(config: Path | None, work: Callable[[KeyStore | RemoteKeys], Awaitable[T]]) -> T:
     if chosen_server():
         return with_server(lambda server: work(RemoteKeys(server)))
     return with_node(config, lambda node: work(KeyStore(node.redis)), creates=True)
 
 
-def _lifetime(text: str) -> float:
-    match = _LIFETIME.fullmatch(text)
+def _seconds(text: str, option: str) -> int:
+    match = _DURATION.fullmatch(text)
     if not match:
-        raise ValueError(f"--expires must be a number and s, m, h, d or w, such as 30d (got {text!r})")
-    return float(int(match[1]) * _UNITS[match[2]])
+        raise ValueError(f"{option} must be a number and s, m, h, d or w, such as 30d (got {text!r})")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def _state(record: KeyRecord, now: float) -> str:
@@ -154,7 +185,10 @@ def _limits(record: KeyRecord) -> str:
         (limits.files, "files"),
         (limits.stored_bytes, "bytes"),
     )
-    return ", ".join(f"{value:,} {unit}" for value, unit in parts if value is not None) or "none"
+    shown = [f"{value:,} {unit}" for value, unit in parts if value is not None]
+    if limits.retention is not None:
+        shown.append(f"data kept for {limits.retention / 86400:.3g} days")
+    return ", ".join(shown) or "none"
 
 
 def _or_never(seconds: int | None) -> str:

@@ -12,6 +12,7 @@ from balancer.usage.report import UsageReport
 from jobs.access.record import KeyRecord, Limits
 from jobs.access.store import KeyOrder, key_in_use
 from jobs.overview import EndpointState
+from jobs.upkeep.erasure import Erased
 
 __all__ = ["RemoteFleet", "RemoteKeys", "remote_usage"]
 
@@ -56,6 +57,11 @@ class RemoteKeys:
         found = await self.in_use(wanted)
         await self._server.ask("DELETE", _path(KEYS, found.id))
         return found
+
+    async def erase(self, wanted: str) -> Erased:
+        """Delete what belongs to a key, as JobService.erase_key does."""
+        found = await self._server.ask("DELETE", f"{_path(KEYS, wanted)}/data")
+        return Erased(**{name: int(found[name]) for name in ("jobs", "files", "responses", "answers", "unfinished")})
 
 
 class RemoteFleet:

@@ -18,7 +18,7 @@ class Limits:
     """How much a key may do; None is without limit. `rpm` and `tpm` are per minute, the budgets USD per day and month (UTC).
 
     `priority` is the highest that its jobs may have, `jobs` how many of them may be unfinished at once, `files` and
-    `stored_bytes` how much it may store.
+    `stored_bytes` how much it may store, and `retention` for how many seconds.
     """
 
     rpm: int | None = None
@@ -30,6 +30,7 @@ class Limits:
     jobs: int | None = None
     files: int | None = None
     stored_bytes: int | None = None
+    retention: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

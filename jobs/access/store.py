@@ -117,6 +117,11 @@ class KeyStore:
         """Return the key with this id or name that is not revoked. Raises NoSuchKey."""
         return key_in_use(await self.all(), wanted)
 
+    async def known(self, wanted: str) -> KeyRecord:
+        """Return the key with this id, revoked or not, or the one in use with this name. Raises NoSuchKey."""
+        records = await self.all()
+        return next((record for record in records if record.id == wanted), None) or key_in_use(records, wanted)
+
     async def revoke(self, wanted: str) -> KeyRecord:
         """Revoke the key with this id or name, with the secrets that were replaced, and return it. Raises NoSuchKey."""
         revoked = replace(await self.in_use(wanted), revoked=True)

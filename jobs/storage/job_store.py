@@ -227,24 +227,27 @@ class JobStore:
         await self.make_durable()
         return bool(ended)
 
-    async def forget(self, before: float) -> int:
-        """Forget the jobs that were made before `before` (s) and have ended, and return how many."""
+    async def ended_before(self, before: float) -> list[str]:
+        """Return the jobs that were made before `before` (s) and have ended."""
         ids = [i.decode() for i in await self._redis.zrangebyscore(keys.JOBS, 0, before)]
         kept = {i.decode() for i in await self._redis.smembers(keys.UNFINISHED)}
-        old = [job_id for job_id in ids if job_id not in kept]
-        if old:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in old:
-                    pipe.hget(keys.job(job_id), "owner")
-                owners = await pipe.execute()
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.delete(*(keys.job(job_id) for job_id in old))
-                pipe.zrem(keys.JOBS, *old)
-                for job_id, owner in zip(old, owners, strict=True):
-                    if owner:
-                        pipe.zrem(keys.jobs_of(owner.decode()), job_id)
-                await pipe.execute()
-        return len(old)
+        return [job_id for job_id in ids if job_id not in kept]
+
+    async def forget(self, old: Sequence[str]) -> None:
+        """Forget jobs that have ended."""
+        if not old:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in old:
+                pipe.hget(keys.job(job_id), "owner")
+            owners = await pipe.execute()
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(*(keys.job(job_id) for job_id in old), *(keys.deliveries(job_id) for job_id in old))
+            pipe.zrem(keys.JOBS, *old)
+            for job_id, owner in zip(old, owners, strict=True):
+                if owner:
+                    pipe.zrem(keys.jobs_of(owner.decode()), job_id)
+            await pipe.execute()
 
     def finalizer_lock(self, job_id: str, holder: str, lease: float) -> Lock:
         """Return the lock for putting a job's output together, as `holder` sees it; `lease` is in seconds."""

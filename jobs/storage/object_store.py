@@ -160,9 +160,14 @@ def file_paths(file_id: str) -> list[str]:
 CACHE_FOLDER = "cache"
 
 
-def cached_answer_path(key: str) -> str:
-    """Where an answer is kept for other jobs (see workers.answer_cache)."""
-    return f"{CACHE_FOLDER}/{key[:2]}/{key}"
+def cached_answers_folder(owner: str) -> str:
+    """Where the answers of an API key's jobs are kept for its other jobs (see workers.answer_cache)."""
+    return f"{CACHE_FOLDER}/{owner or 'no-key'}"
+
+
+def cached_answer_path(owner: str, key: str) -> str:
+    """Where one of them is."""
+    return f"{cached_answers_folder(owner)}/{key[:2]}/{key}"
 
 
 RESPONSES_FOLDER = "responses"
@@ -176,6 +181,11 @@ def response_path(response_id: str) -> str:
 
 
 JOBS_FOLDER = "jobs"
+
+
+def job_folder(job_id: str) -> str:
+    """Where everything is that is a job's own: its parts and rounds."""
+    return f"{JOBS_FOLDER}/{job_id}"
 
 
 def round_folder(job_id: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Deletes expired files and jobs, parts of ended jobs, and entries of dead workers."""
+"""Deletes expired files and jobs, what is older than its key's retention, parts of ended jobs, and entries of dead workers."""
 
 import logging
 import time
@@ -11,6 +11,7 @@ from jobs.intake.requests import LONGEST_CACHE
 from jobs.storage import object_store
 from jobs.storage.job_store import JobStore
 from jobs.storage.object_store import ObjectStore
+from jobs.upkeep.erasure import Erasure
 
 __all__ = ["Sweep"]
 
@@ -33,6 +34,7 @@ class Sweep:
         self._jobs = jobs
         self._files = files
         self._store = store
+        self._erasure = Erasure(redis, jobs, files, store)
         self._swept_at = 0.0
         self._cache_swept_at = time.monotonic()
 
@@ -43,8 +45,10 @@ class Sweep:
         self._swept_at = time.monotonic()
         await self.forget_gone_workers()
         await self._delete_old_files()
-        if forgotten := await self._jobs.forget(time.time() - KEEP_JOBS):
-            log.info("%d old jobs are forgotten", forgotten)
+        if old := await self._jobs.ended_before(time.time() - KEEP_JOBS):
+            await self._jobs.forget(old)
+            log.info("%d old jobs are forgotten", len(old))
+        await self._erasure.apply_retention()
         await self.delete_orphan_parts()
         if time.monotonic() - self._cache_swept_at > CACHE_EVERY:
             self._cache_swept_at = time.monotonic()

@@ -10,6 +10,7 @@ from jobs.access import KeyRecord, KeyStore, Limits
 from jobs.access.refusals import KeyNameTaken, NoSuchKey
 from jobs.access.store import KeyOrder
 from jobs.errors import InvalidRequest, NotFound
+from jobs.upkeep.erasure import erase_key
 from producer_api.context import Api, ApiContext
 from producer_api.http.openapi import errors
 
@@ -19,7 +20,8 @@ router = APIRouter(prefix="/keys", tags=["keys"], responses=errors(400, 401, 403
 
 
 class KeyLimits(BaseModel):
-    """How much a key may do; null is without limit. Rates are per minute, budgets USD per day and month (UTC)."""
+    """How much a key may do; null is without limit. Rates are per minute, budgets USD per day and month (UTC). `retention`
+    is for how many seconds files, ended jobs and responses are kept at most."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,6 +34,7 @@ class KeyLimits(BaseModel):
     jobs: Annotated[int, Field(gt=0, le=10**6)] | None = None
     files: Annotated[int, Field(gt=0, le=10**6)] | None = None
     stored_bytes: Annotated[int, Field(gt=0, le=10**15)] | None = None
+    retention: Annotated[int, Field(ge=60, le=10**9)] | None = None
 
 
 class KeyCreate(BaseModel):
@@ -91,6 +94,16 @@ class KeyWithSecret(KeyObject):
     secret: str
 
 
+class KeyDataDeleted(BaseModel):
+    """How much of a key's data was deleted. `unfinished` jobs are cancelled, and still there with their inputs."""
+
+    jobs: int
+    files: int
+    responses: int
+    answers: int
+    unfinished: int
+
+
 class KeyList(BaseModel):
     """All keys, oldest first."""
 
@@ -147,6 +160,19 @@ async def revoke_key(key: str, api: Api) -> Response:
     except NoSuchKey as exc:
         raise NotFound("key", key) from exc
     return Response(status_code=204)
+
+
+@router.delete("/{key}/data", summary="Delete what belongs to a key")
+async def delete_key_data(key: str, api: Api) -> KeyDataDeleted:
+    """Cancel a key's unfinished jobs, and delete its files, ended jobs, stored responses and kept answers.
+
+    Jobs that workers still have something of are `unfinished`: ask again until none is. The key itself, which may be revoked, and
+    what it has used stay.
+    """
+    try:
+        return KeyDataDeleted(**asdict(await erase_key(api.node, key)))
+    except NoSuchKey as exc:
+        raise NotFound("key", key) from exc
 
 
 def _store(api: ApiContext) -> KeyStore:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from balancer.fleet.model_request import ModelRequest
@@ -83,12 +84,13 @@ async def _save(api: ApiContext, turn: _Turn, owner: str, response: Mapping[str,
         return
     try:
         await _stored(api).save(owner, turn.earlier, input_items(turn.parameters.get("input")), response)
-    except (ObjectStoreError, OSError) as exc:
-        log.error("response %s is not stored: %s", turn.identifier, store_problem(exc))
+    except (ObjectStoreError, OSError, RedisError) as exc:
+        problem = f"Redis is unavailable ({exc})" if isinstance(exc, RedisError) else store_problem(exc)
+        log.error("response %s is not stored: %s", turn.identifier, problem)
 
 
 def _stored(api: ApiContext) -> StoredResponses:
-    return StoredResponses(api.node.objects)
+    return StoredResponses(api.node.redis, api.node.objects)
 
 
 async def _streamed(api: ApiContext, request: Request, turn: _Turn, asked: ModelRequest, admitted: Admitted) -> Response:

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from balancer.state.redis_connection import AsyncRedis
+from jobs import keys
 from jobs.access import Caller
 from jobs.storage.object_store import KEEP_RESPONSES, ObjectStore, response_path
 from producer_api.http.errors import ApiError, Problem
@@ -35,13 +37,21 @@ class StoredResponse:
 class StoredResponses:
     """Reads and writes stored responses."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, redis: AsyncRedis, store: ObjectStore) -> None:
+        self._redis = redis
         self._store = store
 
     async def save(self, owner: str, earlier: Sequence[Message], items: list[Any], response: Mapping[str, Any]) -> None:
-        """Store a response. Raises ObjectStoreError and OSError."""
+        """Store a response. Raises ObjectStoreError, OSError and RedisError."""
         messages = [*earlier, *as_messages([*items, *response["output"]])]
         kept = {"owner": owner, "created_at": time.time(), "messages": messages, "input": items, "response": response}
+        if owner:  # what belongs to a key can be deleted with it (see jobs.upkeep.erasure)
+            index, now = keys.responses_of(owner), time.time()
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zadd(index, {response["id"]: now})
+                pipe.zremrangebyscore(index, 0, now - KEEP_RESPONSES)
+                pipe.expire(index, int(KEEP_RESPONSES))
+                await pipe.execute()
         await self._store.write(response_path(response["id"]), orjson.dumps(kept))
 
     async def get(self, identifier: str, caller: Caller, param: str | None = None) -> StoredResponse:
@@ -62,5 +72,7 @@ class StoredResponses:
 
     async def delete(self, identifier: str, caller: Caller) -> None:
         """Delete a response. Raises ApiError as `get` does."""
-        await self.get(identifier, caller)
+        stored = await self.get(identifier, caller)
         await self._store.delete(response_path(identifier))
+        if stored.owner:
+            await self._redis.zrem(keys.responses_of(stored.owner), identifier)

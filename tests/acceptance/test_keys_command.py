@@ -3,9 +3,11 @@
 import pytest
 
 from balancer.state.redis_connection import AsyncRedis
+from jobs import keys
 from jobs.access import KeyStore, Limits
 from jobs.access.secret import digest_of
 from jobs.access.store import KeyOrder
+from jobs.records import FileRecord
 from tests.acceptance.shell import Shell
 
 
@@ -86,3 +88,23 @@ async def test_limits_are_changed_of_the_key_in_use_not_of_a_revoked_one_with_it
     found = await store.in_use("team")
     assert (found.id, found.limits) == (record.id, Limits(tpm=900, parallel=2, budget_day=1.0))
     assert command("keys", "limit", "nowhere", "--parallel", "2").returncode == 2
+
+
+async def test_the_data_of_a_key_is_deleted_and_kept_no_longer_than_its_retention(command: Shell, redis: AsyncRedis) -> None:
+    made = command("keys", "create", "team", "--retention", "7d")
+    assert made.returncode == 0, made.stderr
+    record = await KeyStore(redis).in_use("team")
+    assert record.limits.retention == 7 * 86400
+    assert "data kept for 7 days" in command("keys", "list").stdout
+    assert command("keys", "create", "other", "--retention", "soon").returncode == 2
+    command("keys", "limit", "team", "--retention", "0")
+    assert (await KeyStore(redis).in_use("team")).limits.retention is None
+    await redis.zadd(keys.files_of(record.id), {"file-" + "0" * 32: 1.0})
+    await redis.hset(keys.file("file-" + "0" * 32), mapping=FileRecord("x", "x", "batch", 1, 1, owner=record.id).to_fields())
+    refused = command("keys", "erase", "team")
+    assert refused.returncode != 0 and "can't be brought back" in refused.stderr, "it asks, and there is no answer"
+    erased = command("keys", "erase", "team", "--yes")
+    assert (erased.returncode, erased.stdout) == (0, "deleted 0 jobs, 1 files, 0 responses, 0 kept answers\n"), erased.stderr
+    assert not await redis.exists(keys.files_of(record.id))
+    unknown = command("keys", "erase", "nobody", "--yes")
+    assert unknown.returncode == 2 and "nobody" in unknown.stderr

@@ -97,6 +97,7 @@ async def test_fleet_keys_and_usage(team: Team) -> None:
     team.environment["OWN"] = other
     assert team("endpoints", "--server", team.url, "--key-env", "OWN").returncode == 2
     assert team("list", "--server", team.url, "--key-env", "OWN").returncode == 0
+    assert "deleted 0 jobs, 0 files" in team.ask("keys", "erase", "one", "--yes")
     assert "revoked" in team.ask("keys", "revoke", "one")
     job_id = team.ask("submit", "in.jsonl").strip()
     team.ask("status", job_id, "--watch")
