@@ -8,8 +8,10 @@ WORKDIR /src
 # The environment gets no pip of its own; the base image's pip fills it, from the lock alone.
 RUN python -m venv --without-pip /opt/roadbalancer
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-COPY requirements.lock ./
-RUN python -m pip --python /opt/roadbalancer/bin/python install --require-hashes --no-deps -r requirements.lock
+# With OpenTelemetry, which redis-py loads at every start where it finds it: --build-arg LOCK=requirements-otel.lock
+ARG LOCK=requirements.lock
+COPY ${LOCK} ./
+RUN python -m pip --python /opt/roadbalancer/bin/python install --require-hashes --no-deps -r ${LOCK}
 COPY . ./
 RUN python -m pip --python /opt/roadbalancer/bin/python install --no-deps --no-build-isolation .
 

@@ -156,9 +156,11 @@ docker-check:
 lock:
 	printf 'uv\n' | uv pip compile - --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements-installer.lock
-	printf 'hatchling\neditables\n' | uv pip compile pyproject.toml - --extra server --extra otel --universal --python-version 3.11 \
+	printf 'hatchling\neditables\n' | uv pip compile pyproject.toml - --extra server --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
-	printf 'hatchling\neditables\n' | uv pip compile pyproject.toml - --extra server --extra otel --extra dev -c requirements.lock --universal --python-version 3.11 \
+	printf 'hatchling\neditables\n' | uv pip compile pyproject.toml - --extra server --extra otel -c requirements.lock --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements-otel.lock
+	printf 'hatchling\neditables\n' | uv pip compile pyproject.toml - --extra server --extra otel --extra dev -c requirements-otel.lock --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements-dev.lock
 
 clean:
