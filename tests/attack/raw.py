@@ -38,21 +38,21 @@ class Watch:
     slowest: float = 0.0
     largest: int = 0
     task: "asyncio.Task[None] | None" = None
+    stopped: bool = False
 
     def start(self) -> None:
         self.before = self.memory()
         self.task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Watch no more. Raises what went wrong meanwhile: the server was gone."""
+        """Watch no more, when the question under way is answered. Raises what went wrong meanwhile: the server was gone."""
+        self.stopped = True
         if self.task is not None:
-            self.task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self.task
+            await self.task
 
     async def _watch(self) -> None:
         with httpx.Client(trust_env=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0)) as client:
-            while True:
+            while not self.stopped:
                 began = time.monotonic()
                 answer = await asyncio.to_thread(client.get, f"{self.api}/health")
                 answer.raise_for_status()
