@@ -22,6 +22,7 @@ from producer_api.access.key_auth import KeyAuth
 from producer_api.context import ApiContext, Limits
 from producer_api.gateway.chat_errors import add_chat_error_handlers
 from producer_api.http.body_timeout import BodyTimeout
+from producer_api.http.direct_routes import DirectRoutes
 from producer_api.http.documentation import add_documentation
 from producer_api.http.errors import add_error_handlers
 from producer_api.http.openapi import describe
@@ -29,7 +30,7 @@ from producer_api.http.request_id import RequestId
 from producer_api.http.security_headers import SecurityHeaders
 from producer_api.jobs.cancelling import Cancellations
 from producer_api.messages.errors import AnthropicErrors
-from producer_api.routes import all_routes
+from producer_api.routes import all_routes, direct_routes
 
 __all__ = ["create_app"]
 
@@ -84,6 +85,8 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        # Ours are api_roadbalancer.telemetry's; whether there are others would be looked up for each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.stopping = stopping
     app.router.routes.extend(all_routes())
@@ -92,6 +95,7 @@ def create_app(
     add_access_handlers(app)
     add_chat_error_handlers(app)
     describe(app)
+    app.add_middleware(DirectRoutes, handlers=direct_routes())
     app.add_middleware(BodyTimeout)
     app.add_middleware(KeyAuth, door=door)
     app.add_middleware(AnthropicErrors)

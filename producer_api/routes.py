@@ -11,16 +11,23 @@ from producer_api.access.callers import admin_only
 from producer_api.files import batches, files
 from producer_api.files.wire import ErrorEnvelope
 from producer_api.gateway import chat, kinds, models, sessions
+from producer_api.http.direct_routes import Handler
 from producer_api.jobs import estimates, jobs
 from producer_api.messages import batches as message_batches
 from producer_api.messages import routes as messages
 from producer_api.responses import routes as responses
 from producer_api.system import fleet, metrics, system, usage
 
-__all__ = ["all_routes"]
+__all__ = ["all_routes", "direct_routes"]
 
 OPENAI_PREFIXES = ("/v1", "")
 """OpenAI's paths stand with and without the version; the documentation shows the first."""
+
+
+def direct_routes() -> dict[str, Handler]:
+    """Return the handlers of the most frequent requests by path; FastAPI's own routes document them."""
+    found = {"/chat/completions": chat.chat_completions, **kinds.HANDLERS}
+    return {prefix + path: handler for prefix in OPENAI_PREFIXES for path, handler in found.items()}
 
 
 @functools.cache
@@ -30,9 +37,6 @@ def all_routes() -> tuple[BaseRoute, ...]:
         redirect_slashes=False,
         responses={"default": {"model": ErrorEnvelope, "description": "Every error has this shape."}},
     )
-    for prefix in OPENAI_PREFIXES:
-        # Beside FastAPI's own route, which documents it: its handling of parameters costs as much as the rest of the request.
-        api.add_route(f"{prefix}/chat/completions", chat.chat_completions, ["POST"], include_in_schema=False)
     for prefix in OPENAI_PREFIXES:
         for module in (chat, kinds, responses, messages, message_batches, files, batches, models):  # the most frequent first
             api.include_router(module.router, prefix=prefix, include_in_schema=bool(prefix))

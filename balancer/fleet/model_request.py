@@ -1,16 +1,17 @@
 """A request to the fleet and its options."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from balancer.fleet.sent import Sent
 from balancer.providers.kinds import CHAT_PATH
+from balancer.runtime.record import record
 
 __all__ = ["ModelRequest"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ModelRequest:
     """An OpenAI request, for a chat or to another `path` (see balancer.providers.kinds), and on whose account it goes.
 

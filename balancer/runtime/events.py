@@ -8,8 +8,9 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
+
+from balancer.runtime.record import record
 
 __all__ = ["AUDIT", "Event", "add_to_context", "audit", "context_fields", "is_wanted", "log_context"]
 
@@ -20,7 +21,7 @@ AUDIT.setLevel(logging.CRITICAL + 1)
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default={})  # noqa: B039 (never changed in place)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Event:
     """A message that is a name and fields; as text `name key=value …`. Fields that are None are left out."""
 

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from redis.exceptions import RedisError
 
 from balancer.runtime.loop import end_tasks
+from balancer.runtime.record import record
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Scripts
 from jobs.access import redis_keys
@@ -32,7 +33,7 @@ CLOSING_PATIENCE = 5.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Admission:
     """The right to send one request. `headers` tell the rates; `lease` is empty for callers without limits; `reserved` are the
     nanodollars of its budget that are kept for it until it ends."""

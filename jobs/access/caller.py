@@ -1,9 +1,9 @@
 """The caller of a request: the owner of an API key, or anonymous while no key exists."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from balancer.endpoint import covers
+from balancer.runtime.record import record
 from jobs.access.record import KeyRecord, Limits
 from jobs.access.refusals import Refusal, Refused
 
@@ -13,7 +13,7 @@ SHOWN_MODELS = 20
 """Models that a refusal names."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Caller:
     """One who was let in. `models` are the names that it may ask for, empty for all; `record` is None for keys without one."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -20,7 +19,7 @@ from producer_api.gateway.documentation import CHAT
 from producer_api.gateway.event_stream import DONE, EventStream
 from producer_api.gateway.failures import error_object, problem_of, retry_after_of
 from producer_api.gateway.request import read_chat_request
-from producer_api.http.disconnect import ended_by_disconnect
+from producer_api.http.disconnect import EndedByDisconnect
 from producer_api.http.errors import problem_response
 
 __all__ = ["begun", "complete", "headers", "opened", "refusal", "router", "stream_headers"]
@@ -42,17 +41,20 @@ async def chat_completions(request: Request) -> Response:
     admitted = await admit(api, request, body)
     if body.get("stream"):
         return await _streamed(api, request, body, admitted)
-    sent = await complete(api, request, ModelRequest(body, admitted.owner), admitted)
+    sent = await complete(api, request, ModelRequest(body, admitted.owner, on_abandoned=admitted.spent), admitted)
     if sent.answer is None:
         return refusal(sent, admitted)
     return Response(sent.answer.body, 200, headers(sent, admitted), "application/json")
 
 
 async def complete(api: ApiContext, request: Request, asked: ModelRequest, admitted: Admitted) -> Sent:
-    """Send a chat, and account for what it used. It is aborted when the client disconnects. Raises CallerGone then."""
+    """Send a chat, and account for what it used. It is aborted when the client disconnects. Raises CallerGone then.
+
+    `asked.on_abandoned` is to be `admitted.spent`, so that what an aborted one has used is accounted for as well.
+    """
     async with admitted:
-        with ended_by_disconnect(request.scope):
-            sent = await api.sender.complete(replace(asked, on_abandoned=admitted.spent))
+        with EndedByDisconnect(request.scope):
+            sent = await api.sender.complete(asked)
         admitted.spent(sent)
     return sent
 
@@ -100,7 +102,7 @@ async def opened(request: Request, chunks: ChatStream, admitted: Admitted) -> Ch
     Raises CallerGone if the caller goes away meanwhile.
     """
     try:
-        with ended_by_disconnect(request.scope):
+        with EndedByDisconnect(request.scope):
             return await anext(chunks)
     except StopAsyncIteration:
         admitted.spent(chunks.sent)

@@ -17,7 +17,7 @@ from producer_api.gateway.documentation import passed_through
 from producer_api.gateway.request import read_object
 from producer_api.http.errors import ApiError, Problem
 
-__all__ = ["router"]
+__all__ = ["HANDLERS", "router"]
 
 router = APIRouter(tags=["other kinds"])
 SUMMARIES = {
@@ -37,7 +37,9 @@ def _answering(kind: Kind) -> Callable[[Request], Awaitable[Response]]:
         body = await read_object(request)
         _check(kind, body)
         admitted = await admit(api, request, body)
-        sent = await complete(api, request, ModelRequest(body, admitted.owner, path=kind.path), admitted)
+        sent = await complete(
+            api, request, ModelRequest(body, admitted.owner, path=kind.path, on_abandoned=admitted.spent), admitted
+        )
         if sent.answer is None:
             return refusal(sent, admitted)
         return Response(sent.answer.body, 200, headers(sent, admitted), "application/json")
@@ -58,14 +60,18 @@ def _refused(message: str, param: str, code: str) -> ApiError:
     return ApiError(Problem(400, message, param=param, code=code))
 
 
-for _kind in KINDS.values():
-    if _kind.path not in (CHAT_PATH, RESPONSES_PATH):  # these have routes of their own
-        router.add_api_route(
-            _kind.path,
-            _answering(_kind),
-            methods=["POST"],
-            response_model=None,
-            name=_kind.path.strip("/"),
-            summary=SUMMARIES[_kind.path],
-            **passed_through(_kind),
-        )
+HANDLERS = {
+    kind.path: _answering(kind)
+    for kind in KINDS.values()
+    if kind.path not in (CHAT_PATH, RESPONSES_PATH)  # these have routes of their own
+}
+for _path, _handler in HANDLERS.items():
+    router.add_api_route(
+        _path,
+        _handler,
+        methods=["POST"],
+        response_model=None,
+        name=_path.strip("/"),
+        summary=SUMMARIES[_path],
+        **passed_through(KINDS[_path]),
+    )

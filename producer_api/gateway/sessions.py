@@ -1,6 +1,7 @@
 """`POST /api/v1/chat`: one turn of a conversation, with its whole context in the request."""
 
 import time
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 
@@ -32,5 +33,5 @@ async def chat(body: ChatRequest, request: Request, api: Api) -> ChatResponse:
     admitted = await admit(api, request, dict(turn.body))
     asked = turn.model_request(api.node.fleet.endpoints.values(), admitted.owner)
     started = time.perf_counter()
-    sent = await complete(api, request, asked, admitted)
+    sent = await complete(api, request, replace(asked, on_abandoned=admitted.spent), admitted)
     return turn.response(sent, time.perf_counter() - started)

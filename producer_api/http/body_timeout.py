@@ -6,8 +6,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producer_api.http.errors import Problem, problem_response
 
-__all__ = ["BodyTimeout"]
+__all__ = ["WHOLE_BODY", "BodyTimeout"]
 
+WHOLE_BODY = "roadbalancer.whole_body"
+"""What the HTTP protocol puts into the scope when it has all of a body."""
 PIECE_SECONDS = 30.0
 """Seconds within which the next piece of a body must come."""
 
@@ -25,7 +27,7 @@ class BodyTimeout:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or WHOLE_BODY in scope:
             await self._app(scope, receive, send)
             return
         whole = started = False

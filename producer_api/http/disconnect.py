@@ -1,13 +1,12 @@
 """Ends the work for a request whose caller has gone."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-__all__ = ["CallerGone", "ended_by_disconnect", "note_disconnect"]
+__all__ = ["CallerGone", "EndedByDisconnect", "note_disconnect"]
 
 _GONE = "roadbalancer.caller_gone"
 _ON_DISCONNECT = "roadbalancer.on_disconnect"
@@ -28,26 +27,29 @@ def note_disconnect(scope: Scope) -> None:
         end()
 
 
-@contextmanager
-def ended_by_disconnect(scope: Scope) -> Iterator[None]:
-    """Cancel what the current task does inside as soon as the request's caller is gone. Raises CallerGone then."""
-    if scope.get(_GONE):
-        raise CallerGone
-    task = asyncio.current_task()
-    assert task
-    gone = False
+class EndedByDisconnect:
+    """A context manager that cancels what the current task does inside as soon as the request's caller is gone. Raises CallerGone
+    then."""
 
-    def end() -> None:
-        nonlocal gone
-        gone = True
-        task.cancel()
+    __slots__ = ("_gone", "_scope", "_task")
 
-    scope[_ON_DISCONNECT] = end
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone and task.uncancel() == 0:
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._gone = False
+
+    def __enter__(self) -> None:
+        if self._scope.get(_GONE):
+            raise CallerGone
+        task = asyncio.current_task()
+        assert task
+        self._task = task
+        self._scope[_ON_DISCONNECT] = self._end
+
+    def _end(self) -> None:
+        self._gone = True
+        self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        del self._scope[_ON_DISCONNECT]
+        if isinstance(error, asyncio.CancelledError) and self._gone and self._task.uncancel() == 0:
             raise CallerGone from None
-        raise
-    finally:
-        del scope[_ON_DISCONNECT]

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from producer_api.context import ApiContext
@@ -44,17 +45,22 @@ class _JsonRequest(Request):
 
 
 async def bounded_body(request: Request) -> bytes:
-    """Read a body of at most the size that the app allows. Raises ApiError (413)."""
+    """Read a body of at most the size that the app allows. Raises ApiError (413), ClientDisconnect."""
     context: ApiContext = request.app.state.context
     limit = context.limits.json_bytes
-    body = bytearray()
     if _announced(request) > limit:
         raise _too_large(limit)
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+    body = bytearray()
+    while True:  # as Request.stream does, without a generator: most bodies come whole
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        if len(body) + len(chunk) > limit:
             raise _too_large(limit)
-    return bytes(body)
+        if not message.get("more_body", False):
+            return bytes(body + chunk) if body else chunk
+        body += chunk
 
 
 def check_brackets(body: bytes) -> None:
@@ -68,8 +74,8 @@ def check_brackets(body: bytes) -> None:
 
 
 def _announced(request: Request) -> int:
-    length = request.headers.get("content-length", "")
-    return int(length) if length.isdecimal() else 0
+    length = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
+    return int(length) if length.isdigit() else 0
 
 
 def _too_large(limit: int) -> ApiError:

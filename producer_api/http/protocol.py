@@ -6,6 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from producer_api.http.body_timeout import WHOLE_BODY
 from producer_api.http.disconnect import note_disconnect
 from producer_api.http.peers import Peers
 
@@ -81,6 +82,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._stop_waiting()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is whole: nothing of it is waited for any more."""
+        super().on_message_complete()
+        self.scope[WHOLE_BODY] = True  # type: ignore[literal-required]
 
     def _wait_for_head(self) -> None:
         # Spread out, so that connections that were opened together are not all closed in one turn of the loop.

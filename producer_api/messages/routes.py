@@ -31,7 +31,7 @@ async def create_message(request: Request, api: Api) -> Response:
     if body.get("stream"):
         asked = ModelRequest({**body, "stream_options": {"include_usage": True}}, admitted.owner)
         return await converted_stream(request, api.sender.stream(asked), admitted, lambda first: MessageEvents(first.model or ""))
-    sent = await complete(api, request, ModelRequest(body, admitted.owner), admitted)
+    sent = await complete(api, request, ModelRequest(body, admitted.owner, on_abandoned=admitted.spent), admitted)
     outcome = sent.answer
     if outcome is None:
         return refusal(sent, admitted)

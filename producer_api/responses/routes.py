@@ -60,7 +60,7 @@ async def create_response(request: Request, api: Api) -> Response:
     admitted = await admit(api, request, body)
     if parameters.get("stream"):
         return await _streamed(api, request, turn, ModelRequest(body | {"stream": True}, admitted.owner), admitted)
-    sent = await complete(api, request, ModelRequest(body, admitted.owner), admitted)
+    sent = await complete(api, request, ModelRequest(body, admitted.owner, on_abandoned=admitted.spent), admitted)
     outcome = sent.answer
     if outcome is None:
         return refusal(sent, admitted)

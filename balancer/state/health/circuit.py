@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from balancer.runtime.record import record
+
 __all__ = ["DOUBT", "KEPT_OF_TIMEOUTS", "RECENT", "TIMEOUTS_TO_SUSPECT", "Circuit", "Health", "HealthPolicy", "OpenedBy"]
 
 
@@ -48,7 +50,7 @@ class OpenedBy(StrEnum):
     """The key was refused: a check may show that it is taken again."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Health:
     """One endpoint's health. `latency` is the moving average in seconds, None before the first answer; `limited_for` is how
     many more seconds the endpoint has asked to be left alone, `open_for` how long its circuit stays open, `idle_for` how long

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from balancer.outcome import Outcome
+from balancer.runtime.record import record
 from balancer.state.health.circuit import KEPT_OF_TIMEOUTS, RECENT, TIMEOUTS_TO_SUSPECT, Circuit, Health, HealthPolicy, OpenedBy
 from balancer.state.health.report import Seen
 
@@ -16,7 +16,7 @@ MOST_ANSWERS = 20
 """Answers in one report beyond which the average moves no further."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Record:
     """What is kept of an endpoint. Times are seconds of the caller's clock."""
 
