@@ -7,13 +7,18 @@ from pydantic import ConfigDict, Field, model_validator
 from balancer.configuration.fields import Checked
 from balancer.configuration.values import Discovery
 
-__all__ = ["DiscoverEntry"]
+__all__ = ["DiscoverEntry", "is_service_name"]
 
 HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_.-]+$")]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.-]+$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 FOUND = frozenset({"url", "name"})
 """Settings that each endpoint has of its own."""
+
+
+def is_service_name(name: str) -> bool:
+    """Whether a name in the DNS is that of a service, with SRV records: `_http._tcp.example.com` (RFC 2782)."""
+    return name.startswith("_")
 
 
 class _Strict(Checked):
@@ -42,8 +47,8 @@ class DiscoverEntry(_Strict):
     def _is_one_thing(self) -> Self:
         if sum(each is not None for each in (self.dns, self.file, self.kubernetes)) != 1:
             raise ValueError("give one of dns, file and kubernetes")
-        if self.dns is not None and self.port is None:
-            raise ValueError("dns needs the port of its endpoints")
+        if self.dns is not None and self.port is None and not is_service_name(self.dns):
+            raise ValueError("dns needs the port of its endpoints, or a name with SRV records (_http._tcp.example.com)")
         if misplaced := sorted(FOUND & self.endpoint.keys()):
             raise ValueError(f"endpoint.{misplaced[0]} is found, and can't be set")
         return self

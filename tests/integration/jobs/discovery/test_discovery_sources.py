@@ -8,6 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import dns.asyncresolver
+import dns.message
+import dns.rcode
+import dns.rrset
 import orjson
 import pytest
 
@@ -140,3 +144,66 @@ async def test_ready_pods_behind_a_service_are_endpoints(kubernetes: dict[str, A
     with pytest.raises(SourceFailed, match="403"):
         await endpoints_of(Discovery("kubernetes", "vllm", "gpu"))
     assert "/namespaces/gpu/" in kubernetes["asked"]
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers questions for SRV records with `records`: priority, weight, port, target."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, int, int, str]] = []
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        answer = dns.message.make_response(dns.message.from_wire(data))
+        question = answer.question[0]
+        if not self.records:
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        else:
+            texts = [" ".join(map(str, record)) for record in self.records]
+            answer.answer.append(dns.rrset.from_text(question.name, 5, "IN", "SRV", *texts))
+        self._transport.sendto(answer.to_wire(), addr)
+
+
+@pytest.fixture
+async def name_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NameServer]:
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(NameServer, ("127.0.0.1", 0))
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    resolver.nameservers, resolver.port = ["127.0.0.1"], transport.get_extra_info("sockname")[1]
+    monkeypatch.setattr(dns.asyncresolver, "default_resolver", resolver)
+    yield server
+    transport.close()
+
+
+async def test_each_server_of_a_service_is_an_endpoint(redis: AsyncRedis, name_server: NameServer) -> None:
+    service = Discovery("dns", "_http._tcp.gpus.test", endpoint={"models": ["m"]})
+    name_server.records = [(0, 3, 8000, "gpu1.test."), (0, 0, 8001, "gpu1.test."), (10, 1, 8000, "spare.test.")]
+    discoverer = Discoverer(redis, [service], "one")
+    await discoverer.look()
+    found = {name: change.settings for name, change in (await fleet(redis)).items()}
+    assert {name: (each["url"], each["weight"], each["priority"]) for name, each in found.items()} == {
+        "gpu1-test-8000": ("http://gpu1.test:8000/v1", 3, 0),
+        "gpu1-test-8001": ("http://gpu1.test:8001/v1", 1, 0),
+        "spare-test-8000": ("http://spare.test:8000/v1", 1, 10),
+    }
+    name_server.records = name_server.records[:1]
+    await discoverer.look()
+    assert {name: change.leaves for name, change in (await fleet(redis)).items()} == {
+        "gpu1-test-8000": False,
+        "gpu1-test-8001": True,
+        "spare-test-8000": True,
+    }
+    before = await fleet(redis)
+    name_server.records = []
+    await discoverer.look()
+    assert await fleet(redis) == before, "a name that is gone takes nothing away"
+    with pytest.raises(SourceFailed, match="does not exist"):
+        await endpoints_of(service)
+
+
+async def test_settings_of_the_configuration_go_before_those_of_the_records(name_server: NameServer) -> None:
+    name_server.records = [(5, 9, 8000, "gpu1.test.")]
+    found = await endpoints_of(Discovery("dns", "_http._tcp.gpus.test", port=9000, scheme="https", endpoint={"weight": 2}))
+    assert found == {"gpu1-test-9000": {"priority": 5, "weight": 2, "url": "https://gpu1.test:9000/v1", "name": "gpu1-test-9000"}}
