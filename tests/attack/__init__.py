@@ -1,1 +1,1 @@
-"""What strangers and holders of keys try on a whole system that runs: `make attack`. Each attack says what has not held."""
+"""What callers try, without a key and with one, on a whole system that runs: `make attack`. Each attack says what hasn't held."""

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from tests.attack.key_holders import KEY_HOLDERS
-from tests.attack.strangers import STRANGERS, foreign_pages, locked_after_flush
 from tests.attack.systems import Compose, System, Up
+from tests.attack.unauthenticated import UNAUTHENTICATED, foreign_pages, locked_after_flush
 
 Attack = Callable[[System], Awaitable[list[str]]]
 
@@ -36,11 +36,11 @@ def main(arguments: list[str]) -> int:
         return 2
     if arguments == ["compose"]:
         with Compose.started() as composed:
-            return int(carry_out(composed, (*STRANGERS, *KEY_HOLDERS, locked_after_flush)) > 0)
+            return int(carry_out(composed, (*UNAUTHENTICATED, *KEY_HOLDERS, locked_after_flush)) > 0)
     with Up.started(has_key=False) as without_key:
         broken = carry_out(without_key, (foreign_pages,))
     with Up.started() as system:
-        broken += carry_out(system, (*STRANGERS, *KEY_HOLDERS, locked_after_flush))
+        broken += carry_out(system, (*UNAUTHENTICATED, *KEY_HOLDERS, locked_after_flush))
         left = system.stop()
     for reason in left:
         print(f"{'NOT HELD':<9} the end: {reason}")

@@ -123,11 +123,20 @@ async def test_keys_are_made_rotated_and_revoked(console: Console) -> None:
     await console.go("keys")
     page = console.page
     await page.fill("#key-name", "alice")
+    await page.fill("#key-days", "7")
     await page.click("main button.main")
     first = await page.inner_text("#secret")
+    await expect(page.locator("#keys")).to_contain_text("Days kept 7")
+    await page.get_by_label("Requests a minute").fill("60")
+    await page.click("[aria-label='Limits alice']")
+    await expect(page.locator("#keys")).to_contain_text("rpm 60")
+    await expect(page.locator("#keys")).to_contain_text("Days kept 7")
     await page.click("[aria-label='Rotate alice']")
     await expect(page.locator("#secret")).not_to_have_text(first)
     page.on("dialog", lambda dialog: dialog.accept())
+    async with page.expect_response(lambda answer: answer.url.endswith("/data")) as deleted:
+        await page.click("[aria-label='Delete data alice']")
+    assert (await (await deleted.value).json())["unfinished"] == 0
     await page.click("[aria-label='Revoke alice']")
     await expect(page.locator("#keys")).to_contain_text("revoked")
     await console.picture("console-keys")

@@ -20,22 +20,26 @@ export function Usage() {
         <td class="number">${row.cost === null ? "–" : money(row.cost)}</td></tr>`)}</tbody></table></div>`;
 }
 
+const NO_FIELDS = { name: "", models: "", rpm: "", budget_day: "", days: "" };
+const DAY = 86400;
+
 export function Keys() {
   const keys = usePolled(() => get("/api/v1/keys"), 5);
-  const [fields, setFields] = useState({ name: "", models: "", rpm: "", budget_day: "" });
+  const [fields, setFields] = useState(NO_FIELDS);
   const [secret, setSecret] = useState("");
   const set = (name) => (event) => setFields({ ...fields, [name]: event.target.value });
   const limits = () => {
     const found = {};
     if (fields.rpm) found.rpm = Number(fields.rpm);
     if (fields.budget_day) found.budget_day = Number(fields.budget_day);
+    if (fields.days) found.retention = Math.round(Number(fields.days) * DAY);
     return found;
   };
   const models = () => fields.models.split(",").map((each) => each.trim()).filter(Boolean);
   const create = async () => {
     const made = await send("POST", "/api/v1/keys", { name: fields.name, models: models(), limits: limits() });
     setSecret(made.secret);
-    setFields({ name: "", models: "", rpm: "", budget_day: "" });
+    setFields(NO_FIELDS);
     keys.again();
   };
   const act = (work) => async () => {
@@ -43,13 +47,15 @@ export function Keys() {
     if (made?.secret) setSecret(made.secret);
     keys.again();
   };
-  const shown = (found) => Object.entries(found).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${value}`).join(", ") || "–";
+  const shown = (found) => Object.entries(found).filter(([, value]) => value !== null)
+    .map(([name, value]) => (name === "retention" ? `${t("Days kept")} ${value / DAY}` : `${name} ${value}`)).join(", ") || "–";
   return html`<h1>${t("Keys")}</h1><${Failure} error=${keys.error} />
     <div class="row">
       <label>${t("Name")}<input id="key-name" value=${fields.name} onInput=${set("name")} /></label>
       <label>${t("Models")}<input value=${fields.models} onInput=${set("models")} /></label>
       <label>${t("Requests a minute")}<input type="number" min="1" value=${fields.rpm} onInput=${set("rpm")} /></label>
       <label>${t("USD a day")}<input type="number" min="0" step="any" value=${fields.budget_day} onInput=${set("budget_day")} /></label>
+      <label>${t("Days kept")}<input id="key-days" type="number" min="0" step="any" value=${fields.days} onInput=${set("days")} /></label>
       <${Act} kind="main" does=${create}>${t("Create")}<//>
     </div>
     ${secret && html`<p class="panel" role="status">${t("The secret is shown this once only:")} <code id="secret">${secret}</code></p>`}
@@ -57,11 +63,13 @@ export function Keys() {
       <th>${t("Models")}</th><th>${t("Limits")}</th><th>${t("Change")}</th></tr></thead>
       <tbody>${keys.data?.data.map((each) => html`<tr key=${each.id}><td>${each.name}</td><td>${t(each.revoked ? "revoked" : "in use")}</td>
         <td>${when(each.created_at)}</td><td>${each.models.join(", ") || t("All")}</td><td>${shown(each.limits)}</td>
-        <td>${!each.revoked && html`<div class="row">
-          <${Act} label=${`${t("Limits")} ${each.name}`} does=${act(() => send("PATCH", `/api/v1/keys/${each.id}`, { limits: limits() }))}>${t("Limits")}<//>
+        <td><div class="row">${!each.revoked && html`
+          <${Act} label=${`${t("Limits")} ${each.name}`} does=${act(() => send("PATCH", `/api/v1/keys/${each.id}`, { limits: { ...each.limits, ...limits() } }))}>${t("Limits")}<//>
           <${Act} label=${`${t("Rotate")} ${each.name}`} does=${act(() => send("POST", `/api/v1/keys/${each.id}/rotate`, {}))}>${t("Rotate")}<//>
           <${Act} kind="danger" label=${`${t("Revoke")} ${each.name}`} confirm=${`${t("Revoke")} ${each.name}?`}
-            does=${act(() => send("DELETE", `/api/v1/keys/${each.id}`))}>${t("Revoke")}<//></div>`}</td></tr>`)}</tbody></table></div>`;
+            does=${act(() => send("DELETE", `/api/v1/keys/${each.id}`))}>${t("Revoke")}<//>`}
+          <${Act} kind="danger" label=${`${t("Delete data")} ${each.name}`} confirm=${`${t("Delete data")} ${each.name}?`}
+            does=${act(() => send("DELETE", `/api/v1/keys/${each.id}/data`))}>${t("Delete data")}<//></div></td></tr>`)}</tbody></table></div>`;
 }
 
 export function Workers() {

@@ -14,7 +14,7 @@ const KOREAN = {
   "Start": "시작", "Start with a canary of": "먼저 시험할 줄 수", "Price class": "가격 등급", File: "파일", "Prompt with {columns} of a CSV file": "CSV 열 이름을 쓴 프롬프트",
   "Confirm the canary": "시험 결과 확인", Limits: "한도", State: "상태", "in use": "사용 중", revoked: "폐기됨", draining: "비우는 중", healthy: "정상",
   failing: "실패 중", "Nothing here yet.": "아직 아무것도 없습니다.", "The secret is shown this once only:": "비밀 값은 지금 한 번만 보입니다:",
-  "Requests a minute": "분당 요청", "USD a day": "하루 USD", Address: "주소", "Max in flight": "최대 동시 요청", "All": "전체", Input: "입력", Output: "출력",
+  "Requests a minute": "분당 요청", "USD a day": "하루 USD", "Days kept": "보관 일수", "Delete data": "데이터 삭제", Address: "주소", "Max in flight": "최대 동시 요청", "All": "전체", Input: "입력", Output: "출력",
   "This server asks for an API key.": "이 서버는 API 키를 요구합니다.", "Language": "언어",
 };
 

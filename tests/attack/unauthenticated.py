@@ -8,7 +8,7 @@ import httpx
 from tests.attack.raw import HALF_OPEN, HEADS, Watch, brackets, half_open, send_endless
 from tests.attack.systems import System
 
-__all__ = ["STRANGERS", "foreign_pages", "locked_after_flush"]
+__all__ = ["UNAUTHENTICATED", "foreign_pages", "locked_after_flush"]
 
 DATA = (
     "/v1/models",
@@ -56,14 +56,14 @@ async def data_without_a_key(system: System) -> list[str]:
 
 
 async def flower_commands(system: System) -> list[str]:
-    """No page and no stranger commands the workers."""
+    """No page of another site, and nothing without a login, commands the workers."""
     found = []
     for path in FLOWER_COMMANDS:
         for headers, login in [({}, None), *((foreign, system.login) for foreign in FOREIGN[1:])]:
             auth = httpx.BasicAuth(*login) if login else None
             answer = httpx.post(system.flower + path, headers=headers, auth=auth, trust_env=False, timeout=10)
             if answer.status_code not in (401, 403, 404):
-                found.append(f"{path} answers {answer.status_code} to {headers or 'a stranger'}")
+                found.append(f"{path} answers {answer.status_code} to {headers or 'no login'}")
     return found
 
 
@@ -184,7 +184,7 @@ def _port(system: System) -> int:
     return int(system.api.rpartition(":")[2])
 
 
-STRANGERS = (
+UNAUTHENTICATED = (
     data_without_a_key,
     flower_commands,
     smuggled_requests,
