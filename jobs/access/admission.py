@@ -103,6 +103,21 @@ class Access:
         self._under_way.add(lease)
         return Admission(rate_headers(limits, standing), lease, expected, reserved)
 
+    async def hold(self, caller: Caller) -> Admission:
+        """Let a stream of events go, which is one of the requests that a key may have at once; `finish` it in any case.
+
+        Raises Refused, and RedisError where the limit can't be checked.
+        """
+        limits = caller.limits
+        if limits is None or limits.parallel is None:
+            return Admission()
+        lease = secrets.token_hex(8)
+        at_once = replace(limits, rpm=None, tpm=None, budget_day=None, budget_month=None)
+        await self._take(caller, at_once, 0, lease, 0)
+        self._leases.hold(caller.id, lease)
+        self._under_way.add(lease)
+        return Admission(lease=lease)
+
     async def check_budget(self, caller: Caller) -> None:
         """Refuse a caller whose budget is spent, for what is paid later (jobs). Takes nothing. Raises Refused, RedisError."""
         limits = caller.limits

@@ -16,13 +16,13 @@ from producer_api.access.callers import caller_of
 from producer_api.context import ApiContext, context_of
 from producer_api.gateway.admission import Admitted, admit
 from producer_api.gateway.documentation import CHAT
-from producer_api.gateway.event_stream import DONE, EventStream
+from producer_api.gateway.event_stream import DONE, EventStream, begun
 from producer_api.gateway.failures import error_object, problem_of, retry_after_of
 from producer_api.gateway.request import read_chat_request
 from producer_api.http.disconnect import EndedByDisconnect
 from producer_api.http.errors import problem_response
 
-__all__ = ["begun", "complete", "headers", "opened", "refusal", "router", "stream_headers"]
+__all__ = ["complete", "headers", "opened", "refusal", "router", "stream_headers"]
 
 router = APIRouter(tags=["chat"])
 
@@ -113,13 +113,6 @@ async def opened(request: Request, chunks: ChatStream, admitted: Admitted) -> Ch
         admitted.spent(chunks.sent)
         await admitted.release()
         raise
-
-
-async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Let a generator that yields nothing at first begin: only then does closing it give back what it holds, also for a client
-    that has gone before the answer's head is sent."""
-    await anext(events)
-    return events
 
 
 async def _events(first: ChatChunk, chunks: ChatStream, admitted: Admitted, wants_usage: bool) -> AsyncGenerator[bytes, None]:

@@ -11,8 +11,8 @@ from balancer.fleet.sending import ChatStream
 from balancer.outcome import Usage
 from balancer.results import ChatChunk
 from producer_api.gateway.admission import Admitted
-from producer_api.gateway.chat import begun, opened, refusal, stream_headers
-from producer_api.gateway.event_stream import EventStream
+from producer_api.gateway.chat import opened, refusal, stream_headers
+from producer_api.gateway.event_stream import EventStream, begun
 from producer_api.gateway.failures import problem_of
 from producer_api.http.errors import Problem
 

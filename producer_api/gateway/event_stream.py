@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from balancer.runtime.loop import end_tasks
 
-__all__ = ["DONE", "EventStream"]
+__all__ = ["DONE", "EventStream", "begun"]
 
 DONE = b"data: [DONE]\n\n"
 HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -50,6 +50,13 @@ class EventStream(Response):
                 except TimeoutError:
                     raise ClientDisconnect from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Let a generator that yields nothing at first begin: only then does closing it give back what it holds, also for a client
+    that has gone before the answer's head is sent."""
+    await anext(events)
+    return events
 
 
 async def _until_gone(receive: Receive) -> None:

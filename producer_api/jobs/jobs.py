@@ -1,11 +1,13 @@
 """`/api/v1/jobs`: bulk jobs with progress and partial results."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
-from jobs.access import Caller
+from jobs.access import Admission, Caller
 from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary
 from jobs.records import Job
@@ -14,6 +16,7 @@ from jobs.webhooks.delivery import deliveries_of
 from jobs.why import why_now
 from producer_api.access.callers import CurrentCaller, OwnJob
 from producer_api.context import Api, ApiContext
+from producer_api.gateway.event_stream import EventStream, begun
 from producer_api.http.json_body import JsonRoute
 from producer_api.http.openapi import errors
 from producer_api.jobs.checks import kept_checks
@@ -160,14 +163,28 @@ async def read_result(job: OwnJob, custom_id: str, api: Api, query: Annotated[Li
 @router.get(
     "/{job_id}/events",
     summary="Watch a job's progress (server-sent events)",
-    response_class=StreamingResponse,
+    response_class=EventStream,
     responses={200: {"content": {"text/event-stream": {}}}},
 )
-async def watch_job(job: OwnJob, api: Api) -> StreamingResponse:
-    """Send `progress` with the job at each change, at most twice a second, and `end` when it has ended."""
+async def watch_job(job: OwnJob, api: Api, caller: CurrentCaller) -> EventStream:
+    """Send `progress` with the job at each change, at most twice a second, and `end` when it has ended. As long as it is open it
+    counts among the requests that the key may have at once."""
+    admission = await api.access.hold(caller)
     events = progress_events(api.node.service.jobs, job, api.stopping)
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    return EventStream(await begun(_held(api, caller, admission, events)))
+
+
+async def _held(
+    api: ApiContext, caller: Caller, admission: Admission, events: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """Yield nothing at first (see `begun`), then the events; and give back what the admission holds."""
+    try:
+        yield b""
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    finally:
+        await api.access.finish(caller, admission, 0, None)
 
 
 async def retried(api: ApiContext, job: Job, body: JobRetry, caller: Caller) -> Job:

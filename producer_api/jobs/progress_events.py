@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from jobs.records import Job
@@ -20,7 +20,7 @@ RECONNECT_AFTER_MS = 2000
 
 async def progress_events(
     jobs: JobStore, job: Job, stopping: asyncio.Event, look_every: float = LOOK_EVERY, heartbeat_every: float = HEARTBEAT_EVERY
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield `progress` with the job now and at each change, and `end` with it when nothing changes any more.
 
     Ends too when `stopping` is set; a client that has not seen `end` connects again.

@@ -22,8 +22,12 @@ from live_server import (
     upload,
 )
 
+from balancer.state.redis_connection import AsyncRedis
+from jobs.access import KeyStore, Limits
+from jobs.access.store import KeyOrder
 from jobs.node import Node
-from producer_api.context import Limits
+from producer_api.context import Limits as RequestLimits
+from tests.waiting import until
 
 
 def create(http: httpx.Client, **body: Any) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def test_a_request_that_is_nested_too_deeply_is_refused(http: httpx.Client) -> N
 
 
 def test_a_body_over_the_limit_is_refused(start: StartServer) -> None:
-    server = start(limits=Limits(json_bytes=1000))
+    server = start(limits=RequestLimits(json_bytes=1000))
     headers = {"content-type": "application/json"}
     body = orjson.dumps({"prompts": ["x" * 1000]})
     with httpx.Client(base_url=server.url, trust_env=False) as http:
@@ -357,3 +361,31 @@ async def test_the_same_request_sent_at_once_makes_one_job(http: httpx.Client) -
     made = await asyncio.gather(*(asyncio.to_thread(send) for _ in range(8)))
     assert len(set(made)) == 1
     assert len(http.get("/v1/files").json()["data"]) == 1
+
+
+async def test_event_streams_count_among_the_requests_of_a_key_at_once(start: StartServer, redis: AsyncRedis) -> None:
+    server = start()
+    _, secret = await KeyStore(redis).create(KeyOrder("one", limits=Limits(parallel=1, rpm=1000), models=("m",)))
+    headers = {"authorization": f"Bearer {secret}"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, trust_env=False, timeout=PATIENCE_S) as client:
+        job = (await client.post("/api/v1/jobs", json={"prompts": ["a"], "model": "m"})).raise_for_status().json()
+        path = f"/api/v1/jobs/{job['id']}/events"
+        async with client.stream("GET", path) as response:
+            events = Events(response)
+            assert (await events.next() or ("",))[0] == "progress"
+            refused = await client.get(path)
+            assert (refused.status_code, error_of(refused)["code"]) == (429, "rate_limit_exceeded")
+            chat = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+            assert (await client.post("/v1/chat/completions", json=chat)).status_code == 429
+
+        async def is_free() -> bool:
+            async with client.stream("GET", path) as again:
+                return again.status_code == 200
+
+        await until(is_free, what="the place of the stream that was left")
+        await client.delete(f"/api/v1/jobs/{job['id']}")
+        await until(lambda: ended_at_once(client, path), what="the place of the last one")
+
+
+async def ended_at_once(client: httpx.AsyncClient, path: str) -> bool:
+    return "event: end" in (await client.get(path)).text
