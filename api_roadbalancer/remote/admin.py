@@ -59,7 +59,7 @@ class RemoteKeys:
         return found
 
     async def erase(self, wanted: str) -> Erased:
-        """Delete what belongs to a key, as JobService.erase_key does."""
+        """Delete what belongs to a key, as jobs.upkeep.erasure.erase_key does."""
         found = await self._server.ask("DELETE", f"{_path(KEYS, wanted)}/data")
         return Erased(**{name: int(found[name]) for name in ("jobs", "files", "responses", "answers", "unfinished")})
 
