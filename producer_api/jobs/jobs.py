@@ -163,7 +163,7 @@ async def read_result(job: OwnJob, custom_id: str, api: Api, query: Annotated[Li
 @router.get(
     "/{job_id}/events",
     summary="Watch a job's progress (server-sent events)",
-    response_class=EventStream,
+    response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}}},
 )
 async def watch_job(job: OwnJob, api: Api, caller: CurrentCaller) -> EventStream:
