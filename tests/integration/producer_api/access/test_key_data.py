@@ -101,7 +101,7 @@ async def test_a_revoked_key_is_named_by_its_id(server: LiveServer, owners: tupl
     one, two = owners
     await KeyStore(redis).revoke("one")
     assert delete_data(server, "one").status_code == 404
-    assert delete_data(server, "nobody").status_code == 404
+    assert delete_data(server, "unknown").status_code == 404
     assert delete_data(server, one.record.id).json()["jobs"] == 1
     secret = two.http.headers["authorization"].removeprefix("Bearer ")
     assert delete_data(server, two.record.id, secret).status_code == 403, "not even its own, unless it is an admin's"
