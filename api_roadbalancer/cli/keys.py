@@ -140,6 +140,9 @@ def erase(
     async def work(erase_once: Callable[[], Awaitable[Erased]]) -> Erased:
         erased = await erase_once()
         while erased.unfinished:  # workers hand back what they have within ten seconds
+            print(
+                f"{erased.unfinished} cancelled jobs are still ending; Ctrl-C leaves the rest for another time", file=sys.stderr
+            )
             await asyncio.sleep(1.0)
             erased = erased + await erase_once()
         return erased
