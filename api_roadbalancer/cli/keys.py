@@ -36,8 +36,9 @@ def create(
     config: Config = None,
     expires: Annotated[str, typer.Option(help="Lifetime: a number and s, m, h, d or w, such as 30d. None: it does not.")] = "",
     models: Annotated[str, typer.Option(help="Only these models: names and patterns (gpt-*) by comma.")] = "",
-    rpm: Annotated[int | None, typer.Option(help="Requests per minute.")] = None,
+    rpm: Annotated[int | None, typer.Option(help="Requests per minute that generate.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens per minute.")] = None,
+    http_rpm: Annotated[int | None, typer.Option(help="HTTP requests per minute of every kind.")] = None,
     parallel: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
     budget_day: Annotated[float | None, typer.Option(help="USD per day (UTC).")] = None,
     budget_month: Annotated[float | None, typer.Option(help="USD per month (UTC).")] = None,
@@ -51,7 +52,7 @@ def create(
     """Make a key and print its secret, which is shown only once."""
     allowed = tuple(dict.fromkeys(part.strip() for part in models.split(",") if part.strip()))
     kept = _seconds(retention, "--retention") if retention else None
-    limits = Limits(rpm, tpm, parallel, budget_day, budget_month, max_priority, max_jobs, max_files, max_bytes, kept)
+    limits = Limits(rpm, tpm, parallel, budget_day, budget_month, max_priority, max_jobs, max_files, max_bytes, kept, http_rpm)
     order = KeyOrder(name, _seconds(expires, "--expires") if expires else None, allowed, limits, admin)
     record, secret = _with_store(config, lambda store: store.create(order))
     print(f"{record.id} ({record.name}); the secret is shown this once only:", file=sys.stderr)
@@ -90,8 +91,9 @@ def limit(
     wanted: Annotated[str, typer.Argument(metavar="ID|NAME")],
     config: Config = None,
     models: Annotated[str | None, typer.Option(help="Only these models: names and patterns (gpt-*) by comma, or `all`.")] = None,
-    rpm: Annotated[int | None, typer.Option(help="Requests per minute; 0 lifts it, as for the others.")] = None,
+    rpm: Annotated[int | None, typer.Option(help="Requests per minute that generate; 0 lifts it, as for the others.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens per minute.")] = None,
+    http_rpm: Annotated[int | None, typer.Option(help="HTTP requests per minute of every kind.")] = None,
     parallel: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
     budget_day: Annotated[float | None, typer.Option(help="USD per day (UTC).")] = None,
     budget_month: Annotated[float | None, typer.Option(help="USD per month (UTC).")] = None,
@@ -102,7 +104,7 @@ def limit(
 ) -> None:
     """Change what a key may do; its secret stays. What is not given stays as it is."""
     names = None if models is None else [] if models == "all" else [part.strip() for part in models.split(",") if part.strip()]
-    given: dict[str, Any] = {"rpm": rpm, "tpm": tpm, "parallel": parallel, "jobs": max_jobs}
+    given: dict[str, Any] = {"rpm": rpm, "tpm": tpm, "http_rpm": http_rpm, "parallel": parallel, "jobs": max_jobs}
     given |= {"files": max_files, "stored_bytes": max_bytes}
     given |= {"retention": (0 if retention == "0" else _seconds(retention, "--retention")) if retention else None}
     given |= {"budget_day": budget_day, "budget_month": budget_month}
@@ -180,6 +182,7 @@ def _limits(record: KeyRecord) -> str:
     parts = (
         (limits.rpm, "requests/min"),
         (limits.tpm, "tokens/min"),
+        (limits.http_rpm, "HTTP requests/min"),
         (limits.parallel, "at once"),
         (limits.budget_day, "USD/day"),
         (limits.budget_month, "USD/month"),

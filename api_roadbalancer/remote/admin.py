@@ -1,7 +1,6 @@
 """Keys, fleet and usage of a server: the methods of KeyStore, FleetChanges and the account that commands use, over HTTP."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
@@ -28,7 +27,7 @@ class RemoteKeys:
 
     async def create(self, order: KeyOrder) -> tuple[KeyRecord, str]:
         """Make a key and return it with its secret."""
-        fields = {"models": list(order.models), "limits": asdict(order.limits), "admin": order.admin}
+        fields = {"models": list(order.models), "limits": order.limits.to_dict(), "admin": order.admin}
         lifetime = None if order.lifetime is None else int(order.lifetime)
         made = await self._server.ask("POST", KEYS, json={"name": order.name, "lifetime": lifetime, **fields})
         return key_of(made), str(made["secret"])
@@ -43,7 +42,7 @@ class RemoteKeys:
 
     async def change(self, wanted: str, limits: Limits | None = None, models: Sequence[str] | None = None) -> KeyRecord:
         """Give a key other limits, or models; its secret stays."""
-        fields = {"limits": asdict(limits) if limits is not None else None, "models": None if models is None else list(models)}
+        fields = {"limits": limits.to_dict() if limits is not None else None, "models": None if models is None else list(models)}
         body = {name: value for name, value in fields.items() if value is not None}
         return key_of(await self._server.ask("PATCH", _path(KEYS, wanted), json=body))
 

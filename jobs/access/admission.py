@@ -83,6 +83,14 @@ class Access:
             log.warning("whether %s was revoked can't be seen: %s", caller.id, exc)
             return True
 
+    async def admit_http(self, caller: Caller) -> None:
+        """Count one HTTP request, of whatever kind. Raises Refused, and RedisError where the limit can't be checked."""
+        limits = caller.limits
+        if limits is not None and limits.http_rpm is not None:
+            now = self._clocks.wall()
+            bucket = (redis_keys.http_limits(caller.id), *_redis_keys(caller, now)[1:])
+            await self._ask(bucket, Limits(http_rpm=limits.http_rpm), (limits.http_rpm, *(0,) * 5, "", 0, 0), now)
+
     async def admit(self, caller: Caller, model: str | None, expected_tokens: int, expected_nano: int = 0) -> Admission:
         """Let one request go; `finish` it in any case. A key for certain models must name one. Of a key with a budget,
         `expected_nano` nanodollars are reserved, so that requests at once can't overrun it together.
@@ -154,7 +162,10 @@ class Access:
     async def _take(self, caller: Caller, limits: Limits, expected: int, lease: str, reserved: int) -> RateLimitStatus:
         now = self._clocks.wall()
         args = (*_bounds(limits), expected, lease, int(LEASE_SECONDS * 1000), reserved)
-        standing = RateLimitStatus.from_answer(await self._scripts.run("admit", _redis_keys(caller, now), args))
+        return await self._ask(_redis_keys(caller, now), limits, args, now)
+
+    async def _ask(self, keys: tuple[str, ...], limits: Limits, args: tuple[str | int, ...], now: float) -> RateLimitStatus:
+        standing = RateLimitStatus.from_answer(await self._scripts.run("admit", keys, args))
         refused = refusal_of(limits, standing, now)
         if refused:
             raise refused

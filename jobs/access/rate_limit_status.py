@@ -61,7 +61,8 @@ def refusal_of(limits: Limits, standing: RateLimitStatus, now: float) -> Refused
 def _reason(limits: Limits, standing: RateLimitStatus, now: float) -> tuple[Refusal, str, float]:
     wait = standing.wait
     if standing.verdict == "requests":
-        return Refusal.REQUESTS, f"this key may send {limits.rpm} requests per minute; try again in {duration(wait)}", wait
+        most = f"{limits.rpm} requests" if limits.rpm is not None else f"{limits.http_rpm} HTTP requests"
+        return Refusal.REQUESTS, f"this key may send {most} per minute; try again in {duration(wait)}", wait
     if standing.verdict == "tokens":
         return Refusal.TOKENS, f"this key may use {limits.tpm} tokens per minute; try again in {duration(wait)}", wait
     if standing.verdict == "parallel":

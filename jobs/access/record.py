@@ -17,8 +17,9 @@ LONGEST_NAME = 100
 class Limits:
     """How much a key may do; None is without limit. `rpm` and `tpm` are per minute, the budgets USD per day and month (UTC).
 
-    `priority` is the highest that its jobs may have, `jobs` how many of them may be unfinished at once, `files` and
-    `stored_bytes` how much it may store, and `retention` for how many seconds.
+    `rpm` counts requests that generate, `http_rpm` HTTP requests of every kind. `priority` is the highest that its jobs may have,
+    `jobs` how many of them may be unfinished at once, `files` and `stored_bytes` how much it may store, and `retention` for how
+    many seconds.
     """
 
     rpm: int | None = None
@@ -31,6 +32,7 @@ class Limits:
     files: int | None = None
     stored_bytes: int | None = None
     retention: int | None = None
+    http_rpm: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -45,6 +47,10 @@ class Limits:
     def __bool__(self) -> bool:
         """Whether there is any limit at all."""
         return self != UNLIMITED
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Return those that are set. Earlier versions, which run beside this one during an upgrade, may not know the others."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
     def has_budget(self) -> bool:
@@ -78,11 +84,9 @@ class KeyRecord:
         return not self.revoked and (self.expires_at is None or now < self.expires_at)
 
     def to_json(self) -> bytes:
-        """Return the record as Redis holds it. Limits that are not set are left out: processes of earlier versions, which run
-        beside this one during an upgrade, may not know them."""
+        """Return the record as Redis holds it."""
         fields = {name: value for name, value in asdict(self).items() if name != "last_used_at"}
-        limits = {name: value for name, value in fields["limits"].items() if value is not None}
-        return orjson.dumps({**fields, "limits": limits})
+        return orjson.dumps({**fields, "limits": self.limits.to_dict()})
 
     @classmethod
     def from_json(cls, text: bytes) -> "KeyRecord":

@@ -1,6 +1,6 @@
 """Every Redis key that API keys use."""
 
-__all__ = ["KEYS", "NAMES", "USED", "budgets", "leases", "limits", "reserved", "spent"]
+__all__ = ["KEYS", "NAMES", "USED", "budgets", "http_limits", "leases", "limits", "reserved", "spent"]
 
 KEYS = "rb:keys"
 """Hash of a secret's digest -> the key's record (JSON). Revoked keys stay in it, so that it never empties by itself."""
@@ -18,6 +18,11 @@ def budgets(key_id: str) -> str:
 def limits(key_id: str) -> str:
     """Hash: the key's token buckets (see lua/admit.lua); expires when they are full again."""
     return f"rb:limits:{key_id}"
+
+
+def http_limits(key_id: str) -> str:
+    """Hash: the token bucket of the key's HTTP requests, as `limits`."""
+    return f"rb:limits:{key_id}:http"
 
 
 def leases(key_id: str) -> str:

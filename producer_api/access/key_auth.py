@@ -8,11 +8,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from balancer.runtime.events import add_to_context
-from jobs.access import Access
+from jobs.access import Access, Refused
 from jobs.access.browsers import foreign_host, foreign_page
 from jobs.access.caller import ANONYMOUS, Caller
 from jobs.access.exposure import Door
 from jobs.access.key_authenticator import REMEMBERED_SECONDS
+from producer_api.access.callers import refusal_response
 from producer_api.http.errors import Problem, problem_response, redis_problem
 
 __all__ = ["OPEN_PATHS", "KeyAuth", "KeyEnded"]
@@ -70,10 +71,14 @@ def _until_key_ends(send: Send, access: Access, caller: Caller) -> Send:
 
 
 async def _refusal(scope: Scope, door: Door) -> Response | None:
-    """Put the caller into the scope, or return the answer that refuses it."""
+    """Put the caller into the scope, and count its request; or return the answer that refuses it."""
     access: Access = scope["app"].state.context.access
     try:
         caller = await access.identify(_bearer(scope))
+        if caller is not None:
+            await access.admit_http(caller)
+    except Refused as refused:
+        return refusal_response(refused)
     except RedisError as exc:
         # Here, as the app's own handlers stand further in.
         log.warning("%s %r: Redis: %s", scope["method"], scope["path"], exc)

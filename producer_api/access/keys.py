@@ -20,12 +20,13 @@ router = APIRouter(prefix="/keys", tags=["keys"], responses=errors(400, 401, 403
 
 
 class KeyLimits(BaseModel):
-    """How much a key may do; null is without limit. Rates are per minute, budgets USD per day and month (UTC). `retention`
-    is for how many seconds files, ended jobs and responses are kept at most."""
+    """How much a key may do; null is without limit. Rates are per minute (`http_rpm`: requests of every kind), budgets USD per
+    day and month (UTC). `retention` is for how many seconds files, ended jobs and responses are kept at most."""
 
     model_config = ConfigDict(extra="forbid")
 
     rpm: Annotated[int, Field(gt=0, le=10**9)] | None = None
+    http_rpm: Annotated[int, Field(gt=0, le=10**9)] | None = None
     tpm: Annotated[int, Field(gt=0, le=10**12)] | None = None
     parallel: Annotated[int, Field(gt=0, le=10**6)] | None = None
     budget_day: Annotated[float, Field(gt=0, le=9_000_000)] | None = None

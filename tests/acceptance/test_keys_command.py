@@ -84,9 +84,10 @@ async def test_limits_are_changed_of_the_key_in_use_not_of_a_revoked_one_with_it
     await store.create(KeyOrder("team", limits=Limits(rpm=1)))
     await store.revoke("team")
     record, _ = await store.create(KeyOrder("team", limits=Limits(tpm=900, budget_day=1.0)))
-    assert command("keys", "limit", "team", "--parallel", "2").returncode == 0
+    assert command("keys", "limit", "team", "--parallel", "2", "--http-rpm", "60").returncode == 0
     found = await store.in_use("team")
-    assert (found.id, found.limits) == (record.id, Limits(tpm=900, parallel=2, budget_day=1.0))
+    assert (found.id, found.limits) == (record.id, Limits(tpm=900, http_rpm=60, parallel=2, budget_day=1.0))
+    assert "60 HTTP requests/min" in command("keys", "list").stdout
     assert command("keys", "limit", "nowhere", "--parallel", "2").returncode == 2
 
 

@@ -86,6 +86,24 @@ async def test_what_tells_of_everybody_is_for_admins(client: ClientOf, keys: Key
     assert user.get("/v1/models").status_code == 200
 
 
+async def test_requests_of_every_kind_are_counted(client: ClientOf, keys: KeyStore) -> None:
+    _, secret = await keys.create(KeyOrder("team", limits=Limits(http_rpm=3)))
+    _, other = await keys.create(KeyOrder("other", limits=Limits(rpm=3)))
+    http = client(secret)
+    wrong = http.post("/v1/chat/completions", json={"model": "m"})
+    assert wrong.status_code == 400
+    assert [http.get(path).status_code for path in ("/v1/files", "/nowhere")] == [200, 404]
+    refused = [http.get("/v1/files"), http.get("/api/v1/jobs/none/events"), http.delete("/v1/files/none")]
+    assert [response.status_code for response in refused] == [429] * 3
+    assert error_of(refused[0])["code"] == "rate_limit_exceeded"
+    assert "this key may send 3 HTTP requests per minute; try again in " in error_of(refused[0])["message"]
+    assert 1 <= int(refused[0].headers["retry-after"]) <= 20
+    messages = http.post("/v1/messages", json={}).json()
+    assert messages["error"]["type"] == "rate_limit_error", "in the format of the route"
+    assert client("").get("/health").status_code == 200
+    assert [client(other).get("/v1/files").status_code for _ in range(5)] == [200] * 5, "`rpm` counts what generates"
+
+
 @pytest.mark.parametrize(
     "header",
     [
