@@ -13,6 +13,7 @@ from balancer.runtime.events import audit
 from balancer.runtime.periodic import Periodic
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
+from jobs.discovery.kubernetes import ServiceWatch
 from jobs.discovery.sources import Found, SourceFailed, endpoints_of
 from jobs.fleet_changes import check_secrets
 from jobs.storage.job_store import job_scripts
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Discoverer:
-    """Asks sources each two seconds while it is the only one. `start` it, and `aclose` it."""
+    """Asks sources each two seconds, and when a watched one changes, while it is the only one. `start` it, and `aclose` it."""
 
     def __init__(self, redis: AsyncRedis, sources: Sequence[Discovery], process: str) -> None:
         self._redis = redis
@@ -38,6 +39,8 @@ class Discoverer:
         self._lock = Lock(job_scripts(redis), keys.DISCOVERY, process, LEASE)
         self._failing: dict[str, str] = {}
         self._looking = Periodic(self.look, LOOK_EVERY, "discovery", _not_kept)
+        services = [source for source in sources if source.kind == "kubernetes"]
+        self._watches = {source.id: ServiceWatch(source, self._looking.wake) for source in services}
 
     def start(self) -> None:
         """Begin, if there is any source."""
@@ -48,20 +51,29 @@ class Discoverer:
         """Ask no more, and let another process do it."""
         if self._sources:
             await self._looking.aclose()
+            await self._watch_no_more()
             await self._lock.release()
 
     async def look(self) -> None:
         """Ask all sources, if no other process does, and keep what has changed. Raises RedisError."""
-        if not self._sources or not await self._lock.hold():
+        if not self._sources:
+            return
+        if not await self._lock.hold():
+            await self._watch_no_more()
             return
         for source in self._sources:
             try:
-                found = await endpoints_of(source)
+                watch = self._watches.get(source.id)
+                found = await (watch.endpoints() if watch else endpoints_of(source))
             except SourceFailed as exc:
                 self._failed(source.id, f"can't be asked for endpoints, and those that it had stay: {exc}")
                 continue
             self._failing.pop(source.id, None)
             await self._keep(source, found)
+
+    async def _watch_no_more(self) -> None:
+        for watch in self._watches.values():
+            await watch.aclose()
 
     def _failed(self, what: str, why: str) -> None:
         level = logging.WARNING if self._failing.get(what) != why else logging.DEBUG

@@ -1,9 +1,8 @@
-"""Endpoints are found by DNS, in files, and in Kubernetes, by a process at a time."""
+"""Endpoints are found by DNS and in files, by a process at a time."""
 
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,14 @@ import dns.asyncresolver
 import dns.message
 import dns.rcode
 import dns.rrset
-import orjson
 import pytest
 
 from balancer.configuration.changes import EndpointChange
 from balancer.configuration.values import Discovery
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
-from jobs.discovery import Discoverer, sources
+from jobs.discovery import Discoverer
 from jobs.discovery.sources import SourceFailed, endpoints_of
-from tests.certificates import write_certificate
-from tests.raw_server import serve_raw
 
 GPUS = Discovery("dns", "gpus.test", port=8000, endpoint={"models": ["m"]})
 
@@ -92,58 +88,6 @@ async def test_a_file_that_can_not_be_used_changes_nothing_and_is_named(
     assert await fleet(redis) == {}
     assert caplog.text.count(said) == 1, "it is said once"
     assert "a-secret-in-the-open" not in caplog.text
-
-
-@pytest.fixture
-async def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Any]]:
-    """An API server over TLS that answers with what is put into `items`, and keeps the last request's head as `asked`."""
-    account = tmp_path / "serviceaccount"
-    account.mkdir()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(write_certificate(account / "ca.crt"))
-    (account / "token").write_text("the-token\n")
-    (account / "namespace").write_text("default")
-    monkeypatch.setattr(sources, "SERVICE_ACCOUNT", account)
-    state: dict[str, Any] = {"items": [], "status": 200}
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        state["asked"] = (await reader.readuntil(b"\r\n\r\n")).decode()
-        body = orjson.dumps({"kind": "EndpointSliceList", "items": state["items"]})
-        head = f"HTTP/1.1 {state['status']} OK\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        writer.write(head.encode() + body)
-        await writer.drain()
-        writer.close()
-
-    async with serve_raw(answer, context) as url:
-        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", url.rpartition(":")[2].partition("/")[0])
-        yield state
-
-
-async def test_ready_pods_behind_a_service_are_endpoints(kubernetes: dict[str, Any]) -> None:
-    kubernetes["items"] = [
-        {
-            "ports": [{"port": 8000}],
-            "endpoints": [
-                {"addresses": ["10.1.0.1"], "conditions": {"ready": True}},
-                {"addresses": ["10.1.0.2"], "conditions": {"ready": False}},
-                {"addresses": ["10.1.0.3"], "conditions": {}},
-            ],
-        },
-        {"ports": [{"port": 8000}], "endpoints": None},
-    ]
-    found = await endpoints_of(Discovery("kubernetes", "vllm"))
-    assert {name: entry["url"] for name, entry in found.items()} == {
-        "vllm-10-1-0-1": "http://10.1.0.1:8000/v1",
-        "vllm-10-1-0-3": "http://10.1.0.3:8000/v1",
-    }
-    path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dvllm"
-    assert kubernetes["asked"].startswith(f"GET {path} ")
-    assert "authorization: bearer the-token\r\n" in kubernetes["asked"].lower()
-    kubernetes["status"] = 403
-    with pytest.raises(SourceFailed, match="403"):
-        await endpoints_of(Discovery("kubernetes", "vllm", "gpu"))
-    assert "/namespaces/gpu/" in kubernetes["asked"]
 
 
 class NameServer(asyncio.DatagramProtocol):
