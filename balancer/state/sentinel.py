@@ -107,8 +107,14 @@ class _PrimaryConnection(SentinelManagedConnection):
     """A connection that is closed when its server may have a successor, and asks the Sentinels whenever it is opened again.
 
     redis-py 8.1 asks them when a pool hands the connection out, but opens one that broke in the middle of a transaction to the
-    same server again.
+    same server again. It also keeps one that was in use while the pool learned of another primary: what was read there would be
+    old for the seconds until the Sentinels tell that server.
     """
+
+    def should_reconnect(self) -> bool:
+        """Whether a pool must close the connection rather than keep it."""
+        known = self.connection_pool.master_address
+        return bool(super().should_reconnect()) or known not in (None, (self.host, self.port))  # type: ignore[no-untyped-call]
 
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
         if not self.is_connected:

@@ -1,5 +1,6 @@
 """Redis behind Sentinel: the primary ends in the middle of a job, or is back after a while, and a replica takes its place."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from balancer.state.redis_connection import open_redis
 from jobs.storage.durability import make_durable
 from tests.acceptance.cluster import HTTP, Cluster, check_each_once, done_lines, ended, recorded, submit
 from tests.acceptance.prefork import Prefork
@@ -36,6 +38,23 @@ async def cluster(tmp_path: Path, prefork: Prefork, trio: SentinelTrio) -> Async
         yield made
     finally:
         made.end()
+
+
+async def test_a_connection_to_a_server_that_has_a_successor_is_not_kept(trio: SentinelTrio) -> None:
+    """One that was in use while the others learned of the successor: the server would answer from what it had before."""
+    client = open_redis(trio.url)
+    async with client:
+        in_use = await client.connection_pool.get_connection()
+        primary = trio.primary()
+        os.kill(trio.servers[primary].pid, signal.SIGSTOP)
+        await until(lambda: trio.primary() != primary, what="another primary")
+        await client.set("key", "new")
+        os.kill(trio.servers[primary].pid, signal.SIGCONT)
+        assert in_use.port == primary and in_use.is_connected
+        await client.connection_pool.release(in_use)
+        assert not in_use.is_connected
+        answers = await asyncio.gather(*(client.get("key") for _ in range(8)))
+        assert answers == [b"new"] * 8
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
