@@ -6,12 +6,13 @@ used: most commands publish nothing, and would start a tenth of a second later f
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from balancer.configuration import Configuration
+from balancer.state.cluster import HASH_TAG, ClusterAddress
 from balancer.state.redis_connection import CONNECT_TIMEOUT
 from balancer.state.sentinel import BlockingPrimaryConnection, BlockingPrimaryTlsConnection, SentinelAddress
 from jobs.dispatch.queueing import Wake, queue_name
@@ -69,6 +70,7 @@ def make_celery(redis_url: str, endpoints: Iterable[str] = ()) -> "Celery":
             **broker.options,
         },
         broker_use_ssl=broker.tls,
+        broker_transport=broker.transport,
     )
     return app
 
@@ -80,24 +82,51 @@ class _Broker:
     url: str
     options: Mapping[str, object] = field(default_factory=dict)
     tls: Mapping[str, object] | None = None
+    transport: type | None = None
+    """Another one than the URL's scheme stands for."""
 
 
 def _broker(redis_url: str) -> _Broker:
-    behind = SentinelAddress.parse(redis_url)
-    if behind is None:
-        return _Broker(redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url)
+    if (behind := SentinelAddress.parse(redis_url)) is not None:
+        return _behind_sentinel(redis_url, behind)
+    if (cluster := ClusterAddress.parse(redis_url)) is not None:
+        return _in_cluster(redis_url, cluster)
+    return _Broker(redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url)
+
+
+def _behind_sentinel(redis_url: str, behind: SentinelAddress) -> _Broker:
     from kombu.transport.redis import SentinelChannel
 
     channel: Any = SentinelChannel
     channel.connection_class = BlockingPrimaryConnection
     channel.connection_class_ssl = BlockingPrimaryTlsConnection
-    parts = urlsplit(redis_url)
-    credentials, at, _ = parts.netloc.rpartition("@")
-    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in behind.hosts)
-    url = ";".join(f"sentinel://{credentials}{at}{host}/{behind.database}" for host in hosts)
+    url = ";".join(f"sentinel://{host}/{behind.database}" for host in _hosts(redis_url, behind.hosts))
     options = {"master_name": behind.service, "sentinel_kwargs": behind.blocking_sentinel_options}
-    tls = {name: value for name, value in behind.options.items() if name.startswith("ssl_")}
-    return _Broker(url, options, {"ssl_cert_reqs": "required", **tls} if behind.has_tls else None)
+    return _Broker(url, options, _tls(behind))
+
+
+def _in_cluster(redis_url: str, cluster: ClusterAddress) -> _Broker:
+    """Connections ask where the slot is, wherever the URL leads; kombu puts the hash tag before its keys."""
+    from kombu.transport.redis import Channel, Transport
+
+    plain, tls = cluster.broker_connection_classes
+    channel: Any = type("ClusterChannel", (Channel,), {"connection_class": plain, "connection_class_ssl": tls})
+    transport = type("ClusterTransport", (Transport,), {"Channel": channel})
+    scheme = "rediss" if cluster.has_tls else "redis"
+    url = f"{scheme}://{next(_hosts(redis_url, cluster.hosts))}/0"
+    return _Broker(url, {"global_keyprefix": HASH_TAG}, _tls(cluster), transport)
+
+
+def _hosts(redis_url: str, hosts: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """Yield each host as an URL names it, with the credentials."""
+    credentials, at, _ = urlsplit(redis_url).netloc.rpartition("@")
+    for host, port in hosts:
+        yield f"{credentials}{at}[{host}]:{port}" if ":" in host else f"{credentials}{at}{host}:{port}"
+
+
+def _tls(address: SentinelAddress | ClusterAddress) -> Mapping[str, object] | None:
+    given = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **given} if address.has_tls else None
 
 
 def celery_wake(configuration: Configuration, redis_url: str) -> Wake:

@@ -1,6 +1,5 @@
 """The schema of the project's own configuration file (see docs/configuration.md)."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
@@ -25,7 +24,7 @@ from balancer.endpoint import Endpoint, Price, default_name
 from balancer.errors import ConfigurationError
 from balancer.http import MAX_ANSWER_BYTES, REQUEST_TIMEOUT
 from balancer.providers import facts_of, guess_provider
-from balancer.state.sentinel import SentinelAddress
+from balancer.state.redis_connection import check_address
 
 __all__ = ["ConfigurationFile", "EndpointEntry", "HealthCheckEntry", "PriceEntry", "checked_endpoint"]
 
@@ -191,6 +190,6 @@ class ConfigurationFile(_Strict):
     @field_validator("redis_url")
     @classmethod
     def _redis_url_is_one(cls, url: str | None) -> str | None:
-        if url is not None and SentinelAddress.parse(url) is None and not re.match(r"(rediss?|unix)://", url):
-            raise ValueError("must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://")
+        if url is not None:
+            check_address(url)
         return url

@@ -1,5 +1,6 @@
 """Opens Redis connections with timeouts and retries that survive outages."""
 
+import re
 from typing import Any
 
 import redis
@@ -12,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import Sentinel as BlockingSentinel
 
 from balancer.errors import SharedStateUnavailable
+from balancer.state.cluster import ClusterAddress
 from balancer.state.sentinel import BlockingPrimaryConnection, BlockingPrimaryTlsConnection, SentinelAddress, SentinelPool
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "SOCKET_TIMEOUT",
     "AsyncRedis",
     "BlockingRedis",
+    "check_address",
     "check_redis",
     "open_blocking_redis",
     "open_connection",
@@ -73,10 +76,14 @@ def open_connection(url: str, name: str, timeout: float) -> AsyncRedis:
 
 
 def _client(url: str, options: dict[str, Any]) -> AsyncRedis:
-    if (behind := SentinelAddress.parse(url)) is None:
-        return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
-    options |= behind.server_options | {"connection_class": behind.connection_class}
-    pool: Any = SentinelPool(behind.service, behind.asyncio_sentinel(), **options)  # type: ignore[no-untyped-call]
+    pool: Any
+    if (behind := SentinelAddress.parse(url)) is not None:
+        options |= behind.server_options | {"connection_class": behind.connection_class}
+        pool = SentinelPool(behind.service, behind.asyncio_sentinel(), **options)  # type: ignore[no-untyped-call]
+    elif (cluster := ClusterAddress.parse(url)) is not None:
+        pool = BlockingConnectionPool(**options, **cluster.options, connection_class=cluster.connection_class)
+    else:
+        pool = BlockingConnectionPool.from_url(url, **options)
     return Redis.from_pool(pool)
 
 
@@ -87,7 +94,18 @@ def open_blocking_redis(url: str) -> BlockingRedis:
         sentinel = BlockingSentinel(behind.hosts, sentinel_kwargs=behind.blocking_sentinel_options)
         connection = BlockingPrimaryTlsConnection if behind.has_tls else BlockingPrimaryConnection
         return sentinel.master_for(behind.service, **options, **behind.server_options, connection_class=connection)
+    if (cluster := ClusterAddress.parse(url)) is not None:
+        options |= cluster.options
+        return redis.Redis.from_pool(redis.ConnectionPool(**options, connection_class=cluster.blocking_connection_class))
     return redis.Redis.from_url(url, **options)
+
+
+def check_address(url: str) -> None:
+    """Make sure that `url` is an address of a Redis. Raises ValueError that says what is wrong."""
+    if SentinelAddress.parse(url) or ClusterAddress.parse(url) or re.match(r"(rediss?|unix)://", url):
+        return
+    known = "redis://, rediss://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster:// or unix://"
+    raise ValueError(f"must begin with {known}")
 
 
 async def check_redis(redis: AsyncRedis, url: str) -> None:

@@ -1,0 +1,56 @@
+"""Connections that are closed when their server has, or may have, a successor, and look for that when they are opened again."""
+
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.connection import AbstractConnection as BlockingAbstractConnection
+from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+__all__ = ["BlockingFollowingConnection", "FollowingConnection"]
+
+
+class FollowingConnection(AbstractConnection):
+    """For asyncio. A mixin, before a class whose `connect` finds the server."""
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        if not self.is_connected:
+            # redis-py 8.1 looks for the server when a pool hands the connection out, but opens one that broke in the middle of a
+            # transaction to the same server again.
+            await self.connect()  # type: ignore[no-untyped-call]
+        await super().send_packed_command(*args, **options)
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        except ResponseError as exc:
+            if not _may_have_successor(exc):
+                raise
+            await self.disconnect()
+            raise RedisConnectionError(f"{type(exc).__name__}: {exc}") from exc
+
+
+class BlockingFollowingConnection(BlockingAbstractConnection):
+    """The same without asyncio, for Celery as well."""
+
+    def send_packed_command(self, *args: Any, **options: Any) -> None:
+        if not self.is_connected:
+            self.connect()  # type: ignore[no-untyped-call]
+        super().send_packed_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)
+        except ResponseError as exc:
+            if not _may_have_successor(exc):
+                raise
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise RedisConnectionError(f"{type(exc).__name__}: {exc}") from exc
+
+
+def _may_have_successor(error: ResponseError) -> bool:
+    """Whether a server refuses to write because it has lost its replicas (`min-replicas-to-write`: it was away for a while, and
+    they follow another one), has just become a replica itself, or does not serve the key's slot of a cluster (now)."""
+    if isinstance(error, (AskError, ClusterDownError, TryAgainError)):  # a MovedError is an AskError
+        return True
+    return str(error).startswith(("NOREPLICAS", "UNBLOCKED"))
