@@ -33,15 +33,15 @@ DEFAULT_PORT = 6379
 ASK_TIMEOUT = 1.0
 """Seconds that one node may take to connect, and to say who has the slot; then the next one is asked."""
 _OF_SERVER = frozenset((
-    "ACL", "AUTH", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "DISCARD", "ECHO", "EXEC", "FLUSHALL", "FLUSHDB",
-    "HELLO", "INFO", "LATENCY", "MULTI", "PING", "PSUBSCRIBE", "PUBLISH", "PUNSUBSCRIBE", "QUIT", "RESET", "ROLE", "SCRIPT",
-    "SELECT", "SLOWLOG", "SUBSCRIBE", "TIME", "UNSUBSCRIBE", "UNWATCH", "WAIT", "WAITAOF",
+    "ACL", "AUTH", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "DISCARD", "ECHO", "EXEC", "FLUSHALL", "FLUSHDB", "HELLO",
+    "INFO", "KEYS", "LATENCY", "MULTI", "PING", "PSUBSCRIBE", "PUBLISH", "PUNSUBSCRIBE", "QUIT", "RESET", "ROLE", "SCAN",
+    "SCRIPT", "SELECT", "SLOWLOG", "SUBSCRIBE", "TIME", "UNSUBSCRIBE", "UNWATCH", "WAIT", "WAITAOF",
 ))  # fmt: skip
 """Commands without keys."""
 _OF_MANY = frozenset(("DEL", "EXISTS", "MGET", "SDIFF", "SINTER", "SUNION", "TOUCH", "UNLINK", "WATCH"))
 """Commands all of whose arguments are keys. Of others it is the first one."""
-_OF_SCRIPTS = frozenset(("EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FCALL", "FCALL_RO"))
-"""Commands that say how many keys they have."""
+_COUNTED = {"EVAL": 2, "EVALSHA": 2, "EVALSHA_RO": 2, "EVAL_RO": 2, "ZDIFF": 1, "ZINTER": 1, "ZINTERCARD": 1, "ZUNION": 1}
+"""Where commands with several keys say how many they are."""
 
 ConnectionClass = TypeVar("ConnectionClass", bound=type)
 
@@ -131,10 +131,11 @@ def with_hash_tag(command: Sequence[Any]) -> Sequence[Any]:
         return (command[0], command[1].replace("'rb:", f"'{HASH_TAG}rb:"))
     if name in _OF_SERVER:
         return command
-    if name in _OF_SCRIPTS:
-        return (*command[:3], *map(_tagged, command[3 : 3 + int(command[2])]), *command[3 + int(command[2]) :])
-    keys = len(command) if name in _OF_MANY else 2
-    return (command[0], *map(_tagged, command[1:keys]), *command[keys:])
+    first, end = 1, len(command) if name in _OF_MANY else 2
+    if name in _COUNTED:
+        first = _COUNTED[name] + 1
+        end = first + int(command[first - 1])
+    return (*command[:first], *map(_tagged, command[first:end]), *command[end:])
 
 
 def _tagged(key: str | bytes) -> bytes:
@@ -173,12 +174,19 @@ class _BlockingTlsFindingConnection(_BlockingFindingConnection, BlockingSSLConne
 
 
 class _BlockingNodeConnection(_BlockingFindingConnection):
-    def pack_command(self, *args: Any) -> Any:
-        return super().pack_command(*with_hash_tag(args))  # type: ignore[no-untyped-call]
-
-    def pack_commands(self, commands: Any) -> Any:
-        return super().pack_commands(map(with_hash_tag, commands))  # type: ignore[no-untyped-call]
+    def _construct_command_packer(self, packer: Any) -> "_Packer":
+        return _Packer(super()._construct_command_packer(packer))  # type: ignore[no-untyped-call]
 
 
 class _BlockingTlsNodeConnection(_BlockingNodeConnection, BlockingSSLConnection):
     pass
+
+
+class _Packer:
+    """Serialises commands with the hash tag before their keys."""
+
+    def __init__(self, packer: Any) -> None:
+        self._packer = packer
+
+    def pack(self, *command: Any) -> Any:
+        return self._packer.pack(*with_hash_tag(command))

@@ -24,12 +24,12 @@ class RedisCluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._password = secrets.token_urlsafe(12)
+        self.password = secrets.token_urlsafe(12)
         self.nodes: dict[int, Process] = {}
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://:{self._password}@{','.join(f'127.0.0.1:{port}' for port in self.nodes)}"
+        return f"redis+cluster://:{self.password}@{','.join(f'127.0.0.1:{port}' for port in self.nodes)}"
 
     async def start(self) -> None:
         for _ in range(4):
@@ -46,6 +46,15 @@ class RedisCluster:
         await until(lambda: len(self.ask(self.owner(), "ROLE")[2]) == 1, what="a replica")
         await until(lambda: len(self._nodes_of_slot(primaries[0])) == 2, what="a replica that the others know")
 
+    async def start_one(self) -> int:
+        """Start one node that has all slots, and return its port."""
+        port = free_port()
+        self._start(port)
+        await until(lambda: self._answers(port), what="a node that answers")
+        self.ask(port, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        await until(lambda: "cluster_state:ok" in str(self.ask(port, "CLUSTER", "INFO")), what="a cluster")
+        return port
+
     def owner(self) -> int:
         """The port of the primary that has our slot, as the first node that answers knows it."""
         found: RedisError | None = None
@@ -58,7 +67,7 @@ class RedisCluster:
         raise found
 
     def ask(self, port: int, *command: Any) -> Any:
-        with redis.Redis(port=port, password=self._password, socket_timeout=0.5) as client:
+        with redis.Redis(port=port, password=self.password, socket_timeout=0.5) as client:
             return client.execute_command(*command)
 
     @property
@@ -70,7 +79,7 @@ class RedisCluster:
         file.write_text(
             f"port {port}\ncluster-port {free_port()}\nbind 127.0.0.1\ncluster-enabled yes\n"
             f"cluster-config-file {self._folder}/nodes-{port}.conf\ncluster-node-timeout {NODE_TIMEOUT_MS}\n"
-            f"requirepass {self._password}\nmasterauth {self._password}\nappendonly yes\ndir {self._folder}\n"
+            f"requirepass {self.password}\nmasterauth {self.password}\nappendonly yes\ndir {self._folder}\n"
             f"appenddirname node-{port}.aof\ndbfilename node-{port}.rdb\nrepl-diskless-sync-delay 0\n"
             "cluster-replica-validity-factor 0\n"
         )

@@ -1,36 +1,41 @@
 """A Redis Cluster as one shard: all keys are on the node of one slot, which ends in the middle of a job."""
 
+import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from balancer.state.cluster import HASH_TAG
+from balancer.state.cluster import HASH_TAG, SLOT
+from balancer.state.redis_connection import open_blocking_redis, open_redis
 from jobs.storage.durability import make_durable
 from tests.acceptance.cluster import HTTP, Cluster, check_each_once, done_lines, ended, recorded, submit
+from tests.acceptance.lossy_proxy import LossyProxy
 from tests.acceptance.prefork import Prefork
 from tests.acceptance.redis_cluster import RedisCluster
+from tests.certificates import write_certificate
 from tests.waiting import until
+from workers.messages import make_celery
 
 LINES = 600
 AT_ONCE = 16
 
 
 @pytest.fixture
-async def redis_cluster(tmp_path: Path) -> AsyncIterator[RedisCluster]:
+def redis_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
     made = RedisCluster(tmp_path)
-    try:
-        await made.start()
-        yield made
-    finally:
-        for process in made.nodes.values():
-            process.end()
+    yield made
+    for process in made.nodes.values():
+        process.end()
 
 
 @pytest.fixture
 async def cluster(tmp_path: Path, prefork: Prefork, redis_cluster: RedisCluster) -> AsyncIterator[Cluster]:
+    await redis_cluster.start()
     made = Cluster(tmp_path, prefork)
     made.settings["redis_url"] = redis_cluster.url
     try:
@@ -66,3 +71,38 @@ async def test_a_job_outlives_the_node_that_has_its_keys(cluster: Cluster, redis
     again = {name for name, times in model.seen().items() if times > 1}
     assert not again & answered_before, "the replica had seen these"
     assert len(again) <= 2 * AT_ONCE, "more was sent again than was under way"
+
+
+async def test_every_client_speaks_tls_to_a_cluster(redis_cluster: RedisCluster, tmp_path: Path) -> None:
+    port = await redis_cluster.start_one()
+    certificate = write_certificate(tmp_path / "redis.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    async with LossyProxy(port, tls) as proxy:
+        redis_cluster.ask(port, "CONFIG", "SET", "cluster-announce-port", proxy.port)
+        credentials = f":{redis_cluster.password}@"
+        url = f"rediss+cluster://{credentials}127.0.0.1:{proxy.port}?ssl_ca_certs={certificate}"
+        async with open_redis(url) as client:
+            await client.set("key", b"value")
+
+        def without_asyncio() -> bytes | None:
+            with make_celery(url, ["m"]).connection_for_write() as connection:
+                connection.SimpleQueue("m").put({"a": 1})
+            with open_blocking_redis(url) as client:
+                assert client.llen("m") == 1
+                return client.get("key")
+
+        assert await asyncio.to_thread(without_asyncio) == b"value"
+    assert redis_cluster.ask(port, "GET", f"{HASH_TAG}key") == b"value"
+
+
+async def test_a_cluster_that_can_not_be_asked_is_unavailable(redis_cluster: RedisCluster) -> None:
+    """Of its nodes, one does not answer, and one does not serve the slot."""
+    port = await redis_cluster.start_one()
+    redis_cluster.ask(port, "CLUSTER", "DELSLOTS", SLOT)
+    async with open_redis(f"redis+cluster://:{redis_cluster.password}@127.0.0.1:1,127.0.0.1:{port}", retries=0) as client:
+        with pytest.raises(RedisConnectionError, match=rf"slot {SLOT}: 127.0.0.1:1: .*; 127.0.0.1:{port}: .*not served"):
+            await client.get("key")
+        redis_cluster.ask(port, "CLUSTER", "ADDSLOTS", SLOT)
+        await until(lambda: "cluster_state:ok" in str(redis_cluster.ask(port, "CLUSTER", "INFO")))
+        assert await client.get("key") is None
