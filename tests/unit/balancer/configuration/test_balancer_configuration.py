@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configuration_file import load
 
 from balancer.configuration import Configuration, HealthCheck, dump_configuration, load_configuration
 from balancer.configuration.values import CacheSettings, ChatDefaults, Discovery, LogSettings
@@ -12,16 +13,6 @@ from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
 
 SECRET = "sk-very-secret-0123456789"
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return tmp_path / "roadbalancer.yaml"
-
-
-def load(config: Path, text: str, **env: str) -> Configuration:
-    config.write_text(text, encoding="utf-8")
-    return load_configuration(config, env)
 
 
 EVERYTHING = """

@@ -3,24 +3,15 @@
 from pathlib import Path
 
 import pytest
+from configuration_file import load
 
-from balancer.configuration import Configuration, environment, load_configuration
+from balancer.configuration import environment, load_configuration
 from balancer.configuration.values import ChatDefaults
 from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
 
 SECRET = "sk-very-secret-0123456789"
 CHAT = "chat: {model: small, system_message: Be kind., temperature: 0, max_tokens: 10}"
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return tmp_path / "roadbalancer.yaml"
-
-
-def load(config: Path, text: str, **env: str) -> Configuration:
-    config.write_text(text, encoding="utf-8")
-    return load_configuration(config, env)
 
 
 def test_the_variable_names_the_file(config: Path) -> None:

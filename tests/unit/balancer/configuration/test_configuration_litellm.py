@@ -6,24 +6,15 @@ from typing import Any
 
 import pytest
 import yaml
+from configuration_file import load
 
-from balancer.configuration import Configuration, dump_configuration, load_configuration
+from balancer.configuration import Configuration, dump_configuration
 from balancer.endpoint import Endpoint, Price
 from balancer.errors import ConfigurationError
 from balancer.routing import BalancingStrategy
 
 SECRET = "sk-very-secret-0123456789"
 OPENAI = "https://api.openai.com/v1"
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return tmp_path / "litellm.yaml"
-
-
-def load(config: Path, text: str, **env: str) -> Configuration:
-    config.write_text(text, encoding="utf-8")
-    return load_configuration(config, env)
 
 
 def load_entries(config: Path, *entries: tuple[str, dict[str, Any]], env: dict[str, str] | None = None) -> Configuration:
