@@ -5,7 +5,9 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import certifi
 import pytest
 import redis as sync_redis
 from hypothesis import settings
@@ -24,8 +26,18 @@ collect_ignore += [] if os.environ.get("ENDURANCE") else ["endurance"]
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
-# Reading the certificates takes 28 ms, for each HTTP client.
-ssl.create_default_context = functools.lru_cache(ssl.create_default_context)  # type: ignore[assignment]
+create_default_context = ssl.create_default_context
+_with_authorities = functools.cache(lambda file: create_default_context(cafile=file))
+
+
+def _context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **options: Any) -> ssl.SSLContext:
+    if options.keys() == {"cafile"} and options["cafile"] in (certifi.where(), os.environ.get("SSL_CERT_FILE")):
+        return _with_authorities(options["cafile"])
+    return create_default_context(purpose, **options)
+
+
+# To read these certificates takes 28 ms, for each client of httpx. Others change their contexts, which no two may share.
+ssl.create_default_context = _context  # type: ignore[assignment]
 
 
 MIXED_BY = 0.85

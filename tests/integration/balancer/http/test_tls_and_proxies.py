@@ -1,7 +1,6 @@
 """Connections over TLS, and through proxies, which the environment names."""
 
 import asyncio
-import functools
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -25,9 +24,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    cached = ssl.create_default_context
-    assert isinstance(cached, functools._lru_cache_wrapper)
-    monkeypatch.setattr(ssl, "create_default_context", cached.__wrapped__)
     _tls.cache_clear()
     yield
     _tls.cache_clear()
