@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from balancer.configuration import Configuration
 from balancer.fleet.answer_cache import AnswerCache
@@ -79,7 +80,7 @@ def create_app(
                 await cancellations.aclose()
                 await access.aclose()
 
-    app = FastAPI(
+    app = _App(
         title="Roadbalancer",
         lifespan=lifespan,
         redirect_slashes=False,
@@ -88,6 +89,7 @@ def create_app(
         # Ours are api_roadbalancer.telemetry's; whether there are others would be looked up for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.door = door
     app.state.stopping = stopping
     app.router.routes.extend(all_routes())
     add_documentation(app)
@@ -95,13 +97,18 @@ def create_app(
     add_access_handlers(app)
     add_chat_error_handlers(app)
     describe(app)
-    app.add_middleware(DirectRoutes, handlers=direct_routes())
-    app.add_middleware(BodyTimeout)
-    app.add_middleware(KeyAuth, door=door)
-    app.add_middleware(AnthropicErrors)
-    app.add_middleware(RequestId)
-    app.add_middleware(SecurityHeaders)
     return app
+
+
+class _App(FastAPI):
+    """Has our middleware around FastAPI's own, through which the most frequent requests need not go."""
+
+    door: Door
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what serves requests."""
+        served: ASGIApp = DirectRoutes(super().build_middleware_stack(), direct_routes())
+        return SecurityHeaders(RequestId(AnthropicErrors(KeyAuth(BodyTimeout(served), self.door))))
 
 
 def _rules(configuration: Configuration) -> FailoverRules:

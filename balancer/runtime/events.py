@@ -5,8 +5,7 @@ The audit log is the logger `roadbalancer.audit`, which is off until a process g
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -29,18 +28,23 @@ class Event:
     fields: Mapping[str, Any]
 
     def __str__(self) -> str:
-        shown = (f"{key}={_text(value)}" for key, value in self.fields.items() if value is not None)
-        return " ".join((self.name, *shown))
+        shown = [f"{key}={_text(value)}" for key, value in self.fields.items() if value is not None]
+        return " ".join([self.name, *shown])
 
 
-@contextmanager
-def log_context(**fields: Any) -> Iterator[None]:
-    """Add fields to every event and to every line in JSON that the running task writes meanwhile."""
-    token = _context.set({**_context.get(), **fields})
-    try:
-        yield
-    finally:
-        _context.reset(token)
+class log_context:
+    """A context manager that adds fields to every event and to every line in JSON that the running task writes meanwhile."""
+
+    __slots__ = ("_fields", "_token")
+
+    def __init__(self, **fields: Any) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._token = _context.set({**_context.get(), **self._fields})
+
+    def __exit__(self, *exc_info: object) -> None:
+        _context.reset(self._token)
 
 
 def add_to_context(**fields: Any) -> None:
@@ -68,7 +72,7 @@ def is_wanted(logger: logging.Logger) -> bool:
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        return value if value.isprintable() and not {" ", '"'} & set(value) else json.dumps(value)
+        return value if value.isprintable() and " " not in value and '"' not in value else json.dumps(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):

@@ -31,7 +31,7 @@ PROBLEMS = {
 
 def caller_of(request: Request) -> Caller:
     """Return who sent a request (see auth.KeyAuth)."""
-    caller: Caller = request.state.caller
+    caller: Caller = request.scope["state"]["caller"]
     return caller
 
 

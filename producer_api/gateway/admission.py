@@ -23,7 +23,7 @@ class Admitted:
 
     def __init__(self, access: Access, request: Request, admission: Admission) -> None:
         self._access = access
-        self._state = request.state
+        self._state: dict[str, Any] = request.scope["state"]
         self._caller = caller_of(request)
         self._admission = admission
         self._tokens = 0
@@ -47,7 +47,7 @@ class Admitted:
 
     def spent(self, sent: Sent) -> None:
         """Take in what the request's attempts have used."""
-        self._state.sent = sent
+        self._state["sent"] = sent
         self._tokens, self._nano = sent.tokens, sent.nano_cost
 
     async def release(self) -> None:
@@ -63,7 +63,7 @@ async def admit(api: ApiContext, request: Request, body: dict[str, Any]) -> Admi
     if caller.is_restricted:
         drop_destination(body)
     model = _allowed(api, caller, body)
-    request.state.model = model
+    request.scope["state"]["model"] = model
     limits = caller.limits
     if limits is None or (limits.tpm is None and not limits.has_budget):
         return Admitted(api.access, request, await api.access.admit(caller, model, 0))

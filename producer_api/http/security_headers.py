@@ -33,7 +33,7 @@ class SecurityHeaders:
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 added = _RAW_BY_PATH.get(scope["path"], _RAW)
-                message["headers"] = [*(pair for pair in message["headers"] if pair[0] not in _NAMES), *added]
+                message["headers"] = [pair for pair in message["headers"] if pair[0] not in _NAMES] + added
             await send(message)
 
         await self._app(scope, receive, secured)
