@@ -126,7 +126,7 @@ def _not(expected: int, caller: Caller, requests: list[tuple[str, str]]) -> list
 
 
 async def more_than_allowed(system: System) -> list[str]:
-    """Numbers that pass a cap by their form, models beside the pattern, files beyond the quota, requests beyond the rate."""
+    """Numbers that pass a cap by their form, models beside the pattern, files beyond the quota."""
     found = []
     with key_of(system, models=["simul*"], limits={"files": 1, "priority": 0}) as (caller, _):
         for value in (5000.0, "5000", 10**20, -1, 0, 1.5, True, [5000]):
@@ -149,10 +149,21 @@ async def more_than_allowed(system: System) -> list[str]:
         ]
         if codes[0] != 200 or any(code < 400 for code in codes[1:]):
             found.append(f"three files of a key that may have one are answered {codes}")
+    return found
+
+
+async def faster_than_allowed(system: System) -> list[str]:
+    """Chats, and requests of every kind, beyond a key's rates."""
+    found = []
     with key_of(system, limits={"rpm": 3}) as (caller, _):
         codes = [caller.chat().status_code for _ in range(6)]
         if codes.count(200) > 3 or 429 not in codes:
             found.append(f"six requests of a key that may send three a minute are answered {codes}")
+    with key_of(system, limits={"http_rpm": 4}) as (caller, _):
+        codes = [caller.get("/api/v1/jobs").status_code for _ in range(6)]
+        codes.append(caller.get("/nowhere").status_code)
+        if codes.count(200) > 4 or codes[-1] != 429:
+            found.append(f"seven reads of a key that may send four requests a minute are answered {codes}")
     return found
 
 
@@ -204,6 +215,7 @@ KEY_HOLDERS = (
     other_destinations,
     what_belongs_to_others,
     more_than_allowed,
+    faster_than_allowed,
     streams_of_a_revoked_key,
     addresses_in_errors,
 )
