@@ -62,7 +62,7 @@ class Prober:
                 await self._health.check_failed(outcome)
                 return outcome
         await self._health.check_passed(endpoint)
-        if outcome.status == 200:
+        if outcome.status == 200 and self._uses(connection):
             await self._share_models(endpoint, connection.adapter.models(body))
         await self._read_load(endpoint)
         return outcome

@@ -55,3 +55,16 @@ async def test_what_an_endpoint_answers_that_has_been_removed_or_replaced_counts
             asked.clear()
             answers.clear()
         assert fleet.health["e"].circuit is Circuit.CLOSED and not fleet.catalog.has_asked("e")
+
+
+async def test_an_endpoint_that_is_removed_while_its_answer_is_shared_has_no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = Endpoint("http://h/v1", "e")
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json={"data": [{"id": "m"}]}))
+    async with Fleet([endpoint], local_state([endpoint]), transport=transport) as fleet:
+
+        async def remove(name: str) -> None:
+            fleet.remove(name)
+
+        monkeypatch.setattr(fleet.health, "check_passed", remove)
+        assert (await fleet.prober.check("e")).status == 200
+        assert not fleet.catalog.has_asked("e")
