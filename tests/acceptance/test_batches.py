@@ -40,7 +40,8 @@ def provider(cluster: Cluster) -> Iterator[BatchServer]:
 
 async def test_a_cheapest_job_ends_in_its_window_with_most_tokens_at_half_price(cluster: Cluster, provider: BatchServer) -> None:
     rng = random.Random(5)
-    provider.delays = [6.0, 9.0, 120.0]  # the last one, of a thousand lines, would be late: it is cancelled, with a third done
+    # That of a thousand lines would be late: it is cancelled, with a third done.
+    provider.seconds_for = lambda requests: {2000: 8.0, 1000: 120.0}.get(requests, 0.2)
 
     def answer(received: ReceivedRequest) -> Script | Reply:
         return Reply(503, b"{}") if rng.randrange(50) == 0 else Script(usage=USAGE)

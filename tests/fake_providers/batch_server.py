@@ -50,8 +50,8 @@ class FakeBatch:
 
 
 class BatchServer(ProviderServer):
-    """Answers single requests like its base, and batches `seconds` after they were created; the first ones have `delays` of their
-    own.
+    """Answers single requests like its base, and batches `seconds` after they were created, or what `seconds_for` says for one of
+    so many requests.
 
     `expires_after` ends a batch earlier, with what is done by then. `refuse` says why a batch is refused as a whole, `skips` are
     the custom ids whose results are left out, `loses` is how many answers to the creation of a batch are lost. `cancelling` is
@@ -69,7 +69,7 @@ class BatchServer(ProviderServer):
         self.dialect: BatchDialect = DIALECTS[fake.provider](self)
         self.seconds = seconds
         self.expires_after = expires_after
-        self.delays: list[float] = []
+        self.seconds_for: Callable[[int], float] = lambda requests: self.seconds
         self.cancelling = 0.0
         self.queued: int | None = None
         self.loses = 0
@@ -96,7 +96,7 @@ class BatchServer(ProviderServer):
         """Accept a batch, or refuse it as a whole."""
         self.files.setdefault(f"requests of {batch_id}", b"")  # where there are no files, they come with the creation
         now = time.time()
-        seconds = self.delays.pop(0) if self.delays else self.seconds
+        seconds = self.seconds_for(len(requests))
         batch = FakeBatch(batch_id, requests, now, now + seconds, {**about, "seconds": seconds})
         if self.expires_after is not None and self.expires_after < seconds:
             batch.ends_at, batch.expired = now + self.expires_after, True
