@@ -25,25 +25,25 @@ class RedisCluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.password = secrets.token_urlsafe(12)
-        self.nodes: dict[int, Process] = {}
+        self.servers: dict[int, Process] = {}
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://:{self.password}@{','.join(f'127.0.0.1:{port}' for port in self.nodes)}"
+        return f"redis+cluster://:{self.password}@{','.join(f'127.0.0.1:{port}' for port in self.servers)}"
 
     async def start(self) -> None:
         for _ in range(4):
             self._start(free_port())
-        *primaries, replica = self.nodes
-        await until(lambda: all(self._answers(port) for port in self.nodes), what="nodes that answer")
+        *primaries, replica = self.servers
+        await until(lambda: all(self._answers(port) for port in self.servers), what="nodes that answer")
         for number, port in enumerate(primaries):
             first, end = number * SLOTS // 3, (number + 1) * SLOTS // 3
             self.ask(port, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
         for port, bus in list(self._bus_ports.items())[1:]:
             self.ask(primaries[0], "CLUSTER", "MEET", "127.0.0.1", port, bus)
-        await until(lambda: all(self._knows_all(port) for port in self.nodes), what="nodes that know each other")
-        self.ask(replica, "CLUSTER", "REPLICATE", self.ask(self.owner(), "CLUSTER", "MYID"))
-        await until(lambda: len(self.ask(self.owner(), "ROLE")[2]) == 1, what="a replica")
+        await until(lambda: all(self._knows_all(port) for port in self.servers), what="nodes that know each other")
+        self.ask(replica, "CLUSTER", "REPLICATE", self.ask(self.primary(), "CLUSTER", "MYID"))
+        await until(lambda: len(self.ask(self.primary(), "ROLE")[2]) == 1, what="a replica")
         await until(lambda: len(self._nodes_of_slot(primaries[0])) == 2, what="a replica that the others know")
 
     async def start_one(self) -> int:
@@ -55,10 +55,10 @@ class RedisCluster:
         await until(lambda: "cluster_state:ok" in str(self.ask(port, "CLUSTER", "INFO")), what="a cluster")
         return port
 
-    def owner(self) -> int:
+    def primary(self) -> int:
         """The port of the primary that has our slot, as the first node that answers knows it."""
         found: RedisError | None = None
-        for port in self.nodes:
+        for port in self.servers:
             try:
                 return int(self._nodes_of_slot(port)[0][1])
             except RedisError as exc:
@@ -72,7 +72,7 @@ class RedisCluster:
 
     @property
     def _bus_ports(self) -> dict[int, int]:
-        return {port: int(self.ask(port, "CONFIG", "GET", "cluster-port")[b"cluster-port"]) for port in self.nodes}
+        return {port: int(self.ask(port, "CONFIG", "GET", "cluster-port")[b"cluster-port"]) for port in self.servers}
 
     def _start(self, port: int) -> None:
         file = self._folder / f"node-{port}.conf"
@@ -85,7 +85,7 @@ class RedisCluster:
         )
         process = Process([str(get_binary_path()), str(file)], self._folder / f"node-{port}.log")
         process.start()
-        self.nodes[port] = process
+        self.servers[port] = process
 
     def _answers(self, port: int) -> bool:
         try:

@@ -1,7 +1,6 @@
 """A Redis Cluster as one shard: all keys are on the node of one slot, which ends in the middle of a job."""
 
 import asyncio
-import os
 import signal
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -12,24 +11,21 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from balancer.state.cluster import HASH_TAG, SLOT
 from balancer.state.redis_connection import open_blocking_redis, open_redis
-from jobs.storage.durability import make_durable
-from tests.acceptance.cluster import HTTP, Cluster, check_each_once, done_lines, ended, recorded, submit
+from tests.acceptance.cluster import Cluster
 from tests.acceptance.lossy_proxy import LossyProxy
 from tests.acceptance.prefork import Prefork
 from tests.acceptance.redis_cluster import RedisCluster
+from tests.acceptance.redis_failover import run_through_failover
 from tests.certificates import write_certificate
 from tests.waiting import until
 from workers.messages import make_celery
-
-LINES = 600
-AT_ONCE = 16
 
 
 @pytest.fixture
 def redis_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
     made = RedisCluster(tmp_path)
     yield made
-    for process in made.nodes.values():
+    for process in made.servers.values():
         process.end()
 
 
@@ -45,32 +41,12 @@ async def cluster(tmp_path: Path, prefork: Prefork, redis_cluster: RedisCluster)
 
 
 async def test_a_job_outlives_the_node_that_has_its_keys(cluster: Cluster, redis_cluster: RedisCluster) -> None:
-    model = await cluster.start_model("m", {"max_concurrency": AT_ONCE}, latency=0.15)
-    cluster.write_config()
-    workers = [await cluster.start_worker(), await cluster.start_worker()]
-    _, api = await cluster.start_api()
-    async with cluster.node() as node:
-        names = [f"line-{number:05d}" for number in range(LINES)]
-        job = await submit(node, names)
-        await until(lambda: model.stats["completed"] > LINES / 5, what="the job to be under way")
-        owner = redis_cluster.owner()
-        keys = {port: redis_cluster.ask(port, "KEYS", "*") for port in redis_cluster.nodes if port != owner}
-        assert sum(map(len, keys.values())) == len(redis_cluster.ask(owner, "KEYS", f"{HASH_TAG}*")), "its replica has them, too"
-        answered_before = set(model.answered())
-        await until(lambda: recorded(node, job, answered_before), 2, "what is answered to be recorded")
-        await make_durable(node.redis)
-        os.kill(redis_cluster.nodes[owner].pid, signal.SIGKILL)
-        await until(lambda: redis_cluster.owner() != owner, what="another primary")
-        assert await done_lines(node, job) < LINES, "the job had ended before the failover: the test shows nothing"
-        job = await ended(node, job, 60)
-        await check_each_once(node, job, names)
-        later = await submit(node, [f"later-{number}" for number in range(20)])
-        await ended(node, later)
-    assert all(worker.alive for worker in workers)
-    assert HTTP.get(f"{api}/api/v1/jobs/{job.id}").json()["status"] == "completed"
-    again = {name for name, times in model.seen().items() if times > 1}
-    assert not again & answered_before, "the replica had seen these"
-    assert len(again) <= 2 * AT_ONCE, "more was sent again than was under way"
+    first = redis_cluster.primary()
+    await run_through_failover(cluster, redis_cluster, signal.SIGKILL)
+    left = {port: redis_cluster.ask(port, "KEYS", "*") for port in redis_cluster.servers if port != first}
+    keys = left.pop(redis_cluster.primary())
+    assert keys and all(key.startswith(HASH_TAG.encode()) for key in keys)
+    assert list(left.values()) == [[], []], "the other shards have nothing"
 
 
 async def test_every_client_speaks_tls_to_a_cluster(redis_cluster: RedisCluster, tmp_path: Path) -> None:
