@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -155,11 +155,13 @@ class _Run:
         self._display = TerminalDisplay(console, live)
         self._bulk = BulkRun(request.bulk(), session, supervisor, self._display, self._refuse_foreign, self._confirm)
         self._started_at = time.monotonic()
+        self._is_signalled = False
 
     async def go(self) -> int:
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         for signalled in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signalled, self._interrupt)
+            # Not the loop's handlers: they would forget a second signal while the loop ends, and workers have ten seconds then.
+            signal.signal(signalled, self._on_signal)
         configuration, redis_url = self._session.configuration, self._session.redis_url
         async with open_node(configuration, redis_url, celery_wake(configuration, redis_url)) as node:
             with self._display.opened():
@@ -177,10 +179,15 @@ class _Run:
             self._summary(job, await endpoint_states(node))
             return exit_code(job)
 
-    def _interrupt(self) -> None:
-        if self._bulk.interrupted.is_set():
+    def _on_signal(self, *_: object) -> None:
+        if self._is_signalled:
             self._supervisor.kill()
             return
+        self._is_signalled = True
+        with suppress(RuntimeError):  # the loop has ended, and the run with it
+            self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
         self._display.say("stopping: lines in flight may finish (10 s at most); Ctrl-C once more ends them at once")
         self._bulk.interrupted.set()
 
