@@ -153,9 +153,6 @@ class _NodeConnection(FollowingConnection, Connection):
     def pack_command(self, *args: Any) -> list[bytes]:
         return super().pack_command(*with_hash_tag(args))
 
-    def pack_commands(self, commands: Any) -> list[bytes]:
-        return super().pack_commands(map(with_hash_tag, commands))
-
 
 class _TlsNodeConnection(_NodeConnection, SSLConnection):
     pass

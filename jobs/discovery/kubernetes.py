@@ -26,8 +26,9 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 (kubernetes.io/docs/tasks/run-application/access-api-from-pod)."""
 WATCH_SECONDS = 60
 """Seconds after which the server ends a watch, and the slices are listed again; that it has vanished may be noticed so late."""
-_UNWATCHED = (401, 403, 404, 405)
-"""What a server answers that does not let this one watch."""
+_UNWATCHED = (403, 405)
+"""What a server answers that does not let its caller watch, for as long as it runs. A token that is refused (401) or a service
+that is not there yet (404) may be another matter at the next listing."""
 
 Slices = dict[str, Mapping[str, Any]]
 """EndpointSlices (discovery.k8s.io/v1) by name."""

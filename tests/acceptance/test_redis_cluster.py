@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from balancer.state.cluster import HASH_TAG, SLOT
 from balancer.state.redis_connection import open_blocking_redis, open_redis
 from tests.acceptance.cluster import Cluster
 from tests.acceptance.lossy_proxy import LossyProxy
-from tests.acceptance.prefork import Prefork
 from tests.acceptance.redis_cluster import RedisCluster
 from tests.acceptance.redis_failover import run_through_failover
 from tests.certificates import write_certificate
@@ -30,14 +29,9 @@ def redis_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path, prefork: Prefork, redis_cluster: RedisCluster) -> AsyncIterator[Cluster]:
+async def redis_url(redis_cluster: RedisCluster) -> str:
     await redis_cluster.start()
-    made = Cluster(tmp_path, prefork)
-    made.settings["redis_url"] = redis_cluster.url
-    try:
-        yield made
-    finally:
-        made.end()
+    return redis_cluster.url
 
 
 async def test_a_job_outlives_the_node_that_has_its_keys(cluster: Cluster, redis_cluster: RedisCluster) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from balancer.state.redis_connection import open_redis
 from tests.acceptance.cluster import Cluster
-from tests.acceptance.prefork import Prefork
 from tests.acceptance.redis_failover import run_through_failover
 from tests.acceptance.sentinel import SentinelTrio
 from tests.waiting import until
@@ -28,13 +27,8 @@ async def trio(tmp_path: Path) -> AsyncIterator[SentinelTrio]:
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path, prefork: Prefork, trio: SentinelTrio) -> AsyncIterator[Cluster]:
-    made = Cluster(tmp_path, prefork)
-    made.settings["redis_url"] = trio.url
-    try:
-        yield made
-    finally:
-        made.end()
+def redis_url(trio: SentinelTrio) -> str:
+    return trio.url
 
 
 async def test_a_connection_to_a_server_that_has_a_successor_is_not_kept(trio: SentinelTrio) -> None:
