@@ -23,7 +23,7 @@ from producer_api.jobs.checks import kept_checks
 from producer_api.jobs.idempotency import Idempotency, Repeats
 from producer_api.jobs.inline_input import inline_lines, inline_upload, submit_with_input
 from producer_api.jobs.progress_events import progress_events
-from producer_api.jobs.results import LineQuery, ResultQuery, files_of, next_line, results_of
+from producer_api.jobs.results import LineQuery, ResultQuery, files_of, next_line, results_of, search
 from producer_api.jobs.webhooks import WebhookDeliveries, kept_webhook
 from producer_api.jobs.wire import JobChange, JobCreate, JobList, JobObject, JobReason, JobRetry
 
@@ -38,6 +38,8 @@ router = APIRouter(
 
 STATUS_HEADER = "x-roadbalancer-job-status"
 NEXT_HEADER = "x-roadbalancer-next"
+SEARCHED_HEADER = "x-roadbalancer-searched"
+NDJSON = "application/x-ndjson"
 
 
 @router.post("", status_code=201, summary="Open a job: requests in the body, or an uploaded file")
@@ -127,9 +129,9 @@ async def retry_job(job: OwnJob, body: JobRetry, api: Api, caller: CurrentCaller
     "/{job_id}/results",
     summary="Read results, also while the job runs",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/x-ndjson": {}}}},
+    responses={200: {"content": {NDJSON: {}}}},
 )
-async def read_results(job: OwnJob, api: Api, query: Annotated[ResultQuery, Query()]) -> StreamingResponse:
+async def read_results(job: OwnJob, api: Api, query: Annotated[ResultQuery, Query()]) -> Response:
     """Stream the finished lines from number `start` on (counted from 0), in line order, failed ones among them.
 
     For pages, give a `limit`, and `after` with the last line's `custom_id` or `id`; `status` chooses `completed` or `failed`
@@ -137,13 +139,19 @@ async def read_results(job: OwnJob, api: Api, query: Annotated[ResultQuery, Quer
 
     `x-roadbalancer-next` says where to go on: every line before it has been sent. Lines behind a gap are sent now, and
     again from there; their `id` tells them apart. `x-roadbalancer-job-status` is the status as the answer begins.
+
+    With `contains`, the answer has those of some lines, at most 2 s of searching, whose prompt, answer, error or `custom_id`
+    has the text, whatever its case; `x-roadbalancer-searched` is the `start` to go on with.
     """
     service = api.node.service
     if job.is_final:
         await files_of(service, job)
     first = await query.first(service, job)
     headers = {STATUS_HEADER: job.status.value, NEXT_HEADER: str(await next_line(service, job, first))}
-    return StreamingResponse(results_of(service, job, first, query), media_type="application/x-ndjson", headers=headers)
+    if query.contains is not None:
+        found, searched = await search(service, job, first, query, query.contains)
+        return Response(found, media_type=NDJSON, headers=headers | {SEARCHED_HEADER: str(searched)})
+    return StreamingResponse(results_of(service, job, first, query), media_type=NDJSON, headers=headers)
 
 
 @router.get(

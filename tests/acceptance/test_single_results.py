@@ -69,7 +69,11 @@ async def check_results(cluster: Cluster, worker: Process, client: httpx.Client,
     assert [orjson.loads(line)["request"]["messages"][0]["content"] for line in with_input] == [
         f"bad {number}" for number in FAILED if number > 100
     ]
-    for wrong in ({"state": "failed"}, {"status": "bad"}, {"limit": 0}, {"start": -1}):
+    found = client.get(results, params={"contains": "QUESTION 7", "status": "completed"})
+    texts = [orjson.loads(line)["request"]["messages"][0]["content"] for line in found.content.splitlines()]
+    assert texts == [f"question {number // 2}" for number in range(LINES) if number not in FAILED and str(number // 2)[0] == "7"]
+    assert found.headers["x-roadbalancer-searched"] == str(LINES)
+    for wrong in ({"state": "failed"}, {"status": "bad"}, {"limit": 0}, {"start": -1}, {"contains": ""}):
         answer = client.get(results, params=wrong)
         assert answer.status_code in (400, 422) and next(iter(wrong)) in answer.text
     assert client.get(f"{results}/r/1", params={"input": "1"}).status_code in (400, 422)

@@ -79,6 +79,29 @@ async def test_failed_lines_are_grouped_and_sent_again(console: Console) -> None
     await expect(page.locator("#lines tbody tr")).to_have_count(3)
     await page.fill("#words", "no such words")
     await expect(page.locator("#lines tbody tr")).to_have_count(0)
+    await page.fill("#words", f"{XSS} 2".upper())
+    await expect(page.locator("#lines tbody tr")).to_have_count(1)
+
+
+async def test_lines_are_found_by_a_text_beyond_the_first_page(console: Console) -> None:
+    await console.sign_in()
+    prompts = [f"Is {number} odd?" for number in range(400)]
+    job = HTTP.post(f"{console.url}/api/v1/jobs", headers=HEADERS, json={"prompts": prompts}).json()
+    await console.go(f"jobs/{job['id']}")
+    page = console.page
+    await expect(page.locator("main dd").first).to_have_text("completed", timeout=30_000)
+    await page.fill("#words", "is 39")
+    rows = page.locator("#lines tbody tr")
+    await expect(rows).to_have_count(11)
+    await expect(rows.last).to_contain_text("Is 399 odd?")
+    await expect(page.locator("#searched")).to_have_text("Lines searched: 400 / 400")
+    await page.fill("#words", "odd")
+    await expect(rows).to_have_count(25)
+    await page.click("text=More")
+    await expect(rows).to_have_count(50)
+    await page.select_option("#status", "failed")
+    await expect(rows).to_have_count(0)
+    await expect(page.locator("#searched")).to_have_text("Lines searched: 400 / 400")
 
 
 async def test_a_job_is_steered(console: Console) -> None:

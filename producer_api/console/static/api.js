@@ -39,9 +39,11 @@ export const send = async (method, path, body) => {
   return answer.status === 204 ? null : answer.json();
 };
 
-export async function lines(path) {
-  const text = await (await ask(path)).text();
-  return text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+// The lines of a job's results, and the number of the line up to which a text was looked for.
+export async function lines(path, options) {
+  const answer = await ask(path, options);
+  const found = (await answer.text()).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  return { found, searched: Number(answer.headers.get("x-roadbalancer-searched")) };
 }
 
 export async function download(path, name) {

@@ -7,6 +7,8 @@ import { t } from "/console/words.js";
 
 const FINAL = ["completed", "failed", "expired", "cancelled"];
 const PAGE = 25;
+const START = { start: 0 };
+const TYPING = 300; // milliseconds without a key before words are looked for
 
 export function Job({ id }) {
   const job = usePolled(() => get(`/api/v1/jobs/${id}`), 1, [id]);
@@ -61,17 +63,17 @@ export function Job({ id }) {
       <${Act} does=${change({ endpoints: endpoints.split(",").map((each) => each.trim()).filter(Boolean) })}>${t("Change endpoints")}<//>
     </div>`}
     <${Errors} id=${id} failed=${found.counts.failed} />
-    <${Lines} id=${id} changes=${found.counts.completed + found.counts.failed} />`;
+    <${Lines} id=${id} total=${found.counts.total} changes=${found.counts.completed + found.counts.failed} />`;
 }
 
 const codeOf = (line) => line.error?.code || line.response?.body?.error?.code || line.response?.body?.error?.type || "error";
 const messageOf = (line) => line.error?.message || line.response?.body?.error?.message || "";
 
 function Errors({ id, failed }) {
-  const { data, error } = usePolled(() => (failed ? lines(`/api/v1/jobs/${id}/results?status=failed&limit=200`) : []), 0, [id, failed]);
+  const { data, error } = usePolled(() => (failed ? lines(`/api/v1/jobs/${id}/results?status=failed&limit=200`) : { found: [] }), 0, [id, failed]);
   if (!failed || !data) return html`<${Failure} error=${error} />`;
   const groups = new Map();
-  for (const line of data) groups.set(codeOf(line), [...(groups.get(codeOf(line)) || []), line]);
+  for (const line of data.found) groups.set(codeOf(line), [...(groups.get(codeOf(line)) || []), line]);
   return html`<h2>${t("Errors")}</h2><div class="scroll" tabindex="0" role="region" aria-label=${t("Errors")}><table id="errors"><tbody>
     ${[...groups].map(([code, found]) => html`<tr key=${code}><th>${code}</th><td class="number">${found.length}</td>
       <td class="text">${found[0].custom_id}: ${messageOf(found[0])}</td></tr>`)}
@@ -96,26 +98,55 @@ function answerOf(line) {
   return textOf(body.choices?.[0]?.message) || JSON.stringify(body.choices?.[0] ?? body.data ?? body.output ?? "").slice(0, 2000);
 }
 
-function Lines({ id, changes }) {
+// Yields the lines of a page as they are found: with words, the server looks through a part of the job at a time.
+async function* pageOf(id, total, { status, words }, place, signal) {
+  const chosen = { with_input: true, ...(status && { status }), ...(words && { contains: words }) };
+  let left = PAGE;
+  while (place && left > 0) {
+    const query = new URLSearchParams({ ...chosen, ...place, limit: left });
+    const { found, searched } = await lines(`/api/v1/jobs/${id}/results?${query}`, { signal });
+    left -= found.length;
+    if (words) place = searched < total ? { start: searched } : null;
+    else place = left ? null : { after: found[found.length - 1].id };
+    yield { found, searched, place };
+    if (!words) return;
+  }
+}
+
+function Lines({ id, total, changes }) {
   const [status, setStatus] = useState("");
   const [words, setWords] = useState("");
   const [other, setOther] = useState("");
   const [found, setFound] = useState([]);
+  const [next, setNext] = useState(null);
+  const [searched, setSearched] = useState(0);
   const [others, setOthers] = useState({});
   const [problem, setProblem] = useState("");
-  const load = async (after) => {
+  const [current, setCurrent] = useState(null);
+  const load = async (from, signal) => {
+    let before = from === START ? [] : found;
     try {
-      const query = new URLSearchParams({ limit: PAGE, with_input: true, ...(status ? { status } : {}), ...(after ? { after } : {}) });
-      const more = await lines(`/api/v1/jobs/${id}/results?${query}`);
-      setFound(after ? (before) => [...before, ...more] : more);
+      for await (const part of pageOf(id, total, { status, words }, from, signal)) {
+        if (signal.aborted) return;
+        before = [...before, ...part.found];
+        setFound(before);
+        setNext(part.place);
+        setSearched(part.searched);
+      }
       setProblem("");
     } catch (error) {
-      setProblem(error.message);
+      if (!signal.aborted) setProblem(error.message);
     }
   };
   useEffect(() => {
-    if (found.length <= PAGE) load("");
-  }, [id, status, Math.min(changes, PAGE)]);
+    const outdated = new AbortController();
+    setCurrent(outdated);
+    const timer = setTimeout(() => load(START, outdated.signal), words ? TYPING : 0);
+    return () => {
+      clearTimeout(timer);
+      outdated.abort();
+    };
+  }, [id, status, words, Math.min(changes, PAGE)]);
   useEffect(() => {
     if (!other) return setOthers({});
     (async () => {
@@ -125,7 +156,6 @@ function Lines({ id, changes }) {
       }
     })();
   }, [other, found.length]);
-  const shown = found.filter((line) => !words || `${promptOf(line)}\n${answerOf(line)}`.toLowerCase().includes(words.toLowerCase()));
   return html`<h2>${t("Lines")}</h2>
     <div class="row">
       <label>${t("Status")}<select id="status" value=${status} onChange=${(event) => setStatus(event.target.value)}>
@@ -138,9 +168,10 @@ function Lines({ id, changes }) {
     <div class="scroll" tabindex="0" role="region" aria-label=${t("Lines")}><table id="lines">
       <thead><tr><th>custom_id</th><th>${t("Prompt")}</th><th>${t("Answer")}</th>${other && html`<th>${other.slice(0, 14)}</th>`}
         <th class="number">${t("Attempts")}</th></tr></thead>
-      <tbody>${shown.map((line) => html`<tr key=${line.id}><td>${line.custom_id}</td><td class="text">${promptOf(line).slice(0, 2000)}</td>
+      <tbody>${found.map((line) => html`<tr key=${line.id}><td>${line.custom_id}</td><td class="text">${promptOf(line).slice(0, 2000)}</td>
         <td class=${`text ${line.error ? "bad" : ""}`}>${answerOf(line).slice(0, 4000)}</td>
         ${other && html`<td class="text">${others[line.custom_id] || "…"}</td>`}<td class="number">${line.attempts ?? ""}</td></tr>`)}</tbody>
     </table></div>
-    ${found.length > 0 && found.length % PAGE === 0 && html`<p><${Act} does=${() => load(found[found.length - 1].id)}>${t("More")}<//></p>`}`;
+    ${words && html`<p id="searched">${t("Lines searched")}: ${count(Math.min(searched, total))} / ${count(total)}</p>`}
+    ${next && html`<p><${Act} does=${() => load(next, current.signal)}>${t("More")}<//></p>`}`;
 }

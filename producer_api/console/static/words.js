@@ -7,7 +7,7 @@ const KOREAN = {
   "From cache": "캐시에서", Projection: "예상 비용", Tokens: "토큰", Pause: "일시 정지", Resume: "계속", Cancel: "취소",
   "Retry failed": "실패한 줄 다시 보내기", Download: "내려받기", Errors: "오류", "Change priority": "우선순위 바꾸기", "Change endpoints": "엔드포인트 바꾸기",
   "Waiting for": "기다리는 것", Prompt: "프롬프트", Answer: "답", Attempts: "시도", "All lines": "모든 줄", "Only failed": "실패한 줄만",
-  "Only completed": "완료된 줄만", "Contains": "포함하는 글", "More": "더 보기", "Compare with job": "비교할 작업", Name: "이름", Weight: "가중치",
+  "Only completed": "완료된 줄만", "Contains": "포함하는 글", "More": "더 보기", "Lines searched": "찾아본 줄", "Compare with job": "비교할 작업", Name: "이름", Weight: "가중치",
   "In flight": "처리 중", Latency: "지연 시간", "Last hour": "지난 한 시간", "Last error": "마지막 오류", Drain: "비우기", "Use again": "다시 쓰기",
   Remove: "제거", Add: "추가", Change: "바꾸기", Models: "모델", Day: "날짜", Model: "모델", Key: "키", Class: "등급", Requests: "요청", "Group by": "묶기",
   Create: "만들기", Revoke: "폐기", Rotate: "교체", Send: "보내기", Process: "프로세스", Upload: "올리기", Estimate: "견적",
