@@ -1,6 +1,6 @@
 # One image for every part: `api`, `worker`, `flower`, `mock` and the commands for jobs (see docs/docker.md).
 
-# To pin it: docker build --build-arg BASE=python@sha256:...
+# By digest: docker build --build-arg BASE=... with PYTHON_IMAGE of deploy/images.env
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build

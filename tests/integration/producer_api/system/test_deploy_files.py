@@ -58,3 +58,16 @@ def test_each_unit_starts_a_command_that_there_is(unit: str) -> None:
     command = group.get_command(None, name)
     known = {option for param in command.params for option in param.opts}
     assert {option for option in options if option.startswith("--")} <= known
+
+
+def test_the_pinned_images_are_those_that_the_tags_name() -> None:
+    lines = (DEPLOY / "images.env").read_text().splitlines()
+    pinned = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    assert set(pinned) == {"PYTHON_IMAGE", "REDIS_IMAGE"}
+    compose = (DEPLOY.parent / "docker-compose.yml").read_text()
+    for name, image in pinned.items():
+        tag, digest = image.split("@")
+        assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+        assert f"${{{name}:-{tag}}}" in compose
+    assert f"ARG BASE={pinned['PYTHON_IMAGE'].split('@')[0]}\n" in (DEPLOY.parent / "Dockerfile").read_text()
+    assert yaml.safe_load((DEPLOY / "helm/roadbalancer/values.yaml").read_text())["redis"]["image"] == pinned["REDIS_IMAGE"]
