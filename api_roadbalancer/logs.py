@@ -4,11 +4,11 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import orjson
 
+from api_roadbalancer.gathered_logs import GatheringFileHandler, GatheringHandler
 from balancer.configuration.values import LogSettings
 from balancer.errors import ConfigurationError
 from balancer.runtime.events import AUDIT, Event, context_fields
@@ -55,7 +55,11 @@ def start_logging(level: str, settings: LogSettings) -> None:
     root = logging.getLogger()
     root.setLevel(level)
     as_json = JsonFormatter() if settings.format == "json" else None
-    for handler in root.handlers:
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+            handler = GatheringHandler(handler.stream)
+            root.addHandler(handler)
         handler.setFormatter(as_json or logging.Formatter(ON_TERMINAL))
     if settings.file:
         handler = _file(settings.file, "log.file")
@@ -79,7 +83,7 @@ def start_audit(path: str) -> None:
 
 def _file(path: str, setting: str) -> logging.Handler:
     try:
-        return WatchedFileHandler(path, encoding="utf-8")
+        return GatheringFileHandler(path, encoding="utf-8")
     except OSError as exc:
         raise ConfigurationError("", setting, f"{path} can't be written: {exc.strerror}") from None
 

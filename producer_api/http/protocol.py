@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from producer_api.http.body_timeout import WHOLE_BODY
 from producer_api.http.disconnect import note_disconnect
+from producer_api.http.gathered_writes import GatheredWrites
 from producer_api.http.peers import Peers
 
 __all__ = ["HEAD_BYTES", "HEAD_SECONDS", "MOST_CONNECTIONS", "BoundedProtocol", "protocol_for"]
@@ -37,7 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
-        super().connection_made(transport)
+        super().connection_made(GatheredWrites(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > MOST_CONNECTIONS:
             transport.close()
             return
