@@ -13,8 +13,9 @@ AUDIT := .venv-audit
 HELM := tests/helm/.venv
 FRAMEWORKS := tests/frameworks/.venv
 LLAMAINDEX := tests/frameworks/.venv-llamaindex
+EXCLUSIVE = $(shell grep -rl --include='test_*.py' 'mark.exclusive' tests/acceptance tests/unit)
 
-.PHONY: unit setup run test lint types imports bench docker-check check-helm sbom audit attack test-endurance test-upgrade test-vllm test-litellm test-clients test-console lock clean
+.PHONY: unit setup run test lint types imports collected bench docker-check check-helm sbom audit attack test-endurance test-upgrade test-vllm test-litellm test-clients test-console lock clean
 
 setup: $(VENV)/.ready
 
@@ -47,9 +48,13 @@ imports: $(VENV)/.dev
 # whatever the environment says: the tests start hundreds of processes.
 test: export PYTHONDONTWRITEBYTECODE =
 test:
-	$(MAKE) --no-print-directory -j 3 lint types imports
+	$(MAKE) --no-print-directory -j 4 lint types imports collected
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not exclusive" --durations=10
-	$(BIN)/python -m pytest -q -m exclusive --durations=10 tests/acceptance tests/unit
+	$(BIN)/python -m pytest -q -m exclusive --durations=10 $(EXCLUSIVE)
+
+# Byte code of the tests, with pytest's assertions: written once here, and not by each of the processes that run them.
+collected: $(VENV)/.dev
+	@$(BIN)/python -m pytest -q --collect-only >$(VENV)/collected.log || { cat $(VENV)/collected.log; exit 1; }
 
 # Pure code and single modules: seconds, and no server.
 unit: $(VENV)/.dev

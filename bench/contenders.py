@@ -16,7 +16,9 @@ from jobs.results.verify import verify_job
 
 __all__ = [
     "CONTENDER_SECONDS",
+    "CPU_UNIT",
     "IN_FLIGHT",
+    "MICRO",
     "OURS",
     "UNIT",
     "WORKERS",
@@ -33,6 +35,8 @@ WORKERS = 2
 CONTENDER_SECONDS = 120.0
 """How long one contender may take."""
 UNIT = "lines/s"
+CPU_UNIT = "µs/line"
+MICRO = 1e6
 OURS = "Roadbalancer, 2 workers"
 
 log = logging.getLogger(__name__)
@@ -69,23 +73,27 @@ class Loop:
     lines: int
     target: Target | None = None
     own_environment: bool = False
+    cpu: bool = False
 
 
-async def run_loop(stage: Stage, server: ModelServer, source: Path, loop: Loop) -> Figure:
+async def run_loop(stage: Stage, server: ModelServer, source: Path, loop: Loop, against: str = OURS) -> Figure:
+    """Measure a loop: its rate, or with `cpu` the time of the processor that a line takes it."""
     log.info("%s, %d lines", loop.name, loop.lines)
+    unit = CPU_UNIT if loop.cpu else UNIT
     interpreter: list[str] = []
     if loop.own_environment:
         try:
             interpreter = [str(await competitors_python())]
         except BenchmarkFailed as exc:
-            return Figure(loop.name, None, UNIT, loop.target, OURS, f"skipped: {exc}")
+            return Figure(loop.name, None, unit, loop.target, against, f"skipped: {exc}")
     out = stage.folder / f"{loop.module}.jsonl"
     arguments = [server.url, str(source), str(out), "--lines", str(loop.lines), "--in-flight", str(IN_FLIGHT)]
     process = stage.start(loop.module, *interpreter, "-m", f"bench.competitors.{loop.module}", *arguments)
     found = await measured(process)
     check_count(out, loop.lines)
     note = f"{loop.lines:,} lines, {IN_FLIGHT} in flight"
-    return Figure(loop.name, loop.lines / found["seconds"], UNIT, loop.target, OURS, note)
+    value = MICRO * found["cpu"] / loop.lines if loop.cpu else loop.lines / found["seconds"]
+    return Figure(loop.name, value, unit, loop.target, against, note)
 
 
 def check_count(out: Path, lines: int) -> None:

@@ -6,21 +6,20 @@ Any nodes of the cluster may be named; whichever answers first tells who has the
 redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec, "Hash tags".
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from redis import Redis as BlockingRedis
-from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection
-from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import Connection as BlockingConnection
 from redis.connection import SSLConnection as BlockingSSLConnection
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.retry import Retry as BlockingRetry
+from redis.retry import Retry
 
 from balancer.state.following_connection import BlockingFollowingConnection, FollowingConnection
 from balancer.state.hosts_url import HostsUrl
@@ -80,27 +79,16 @@ class ClusterAddress:
         """What leads there for kombu, which puts the hash tag before keys itself: without and with TLS."""
         return self._of_this(_BlockingFindingConnection), self._of_this(_BlockingTlsFindingConnection)
 
-    async def owner(self) -> tuple[str, int]:
+    def owner(self) -> tuple[str, int]:
         """Ask for the node that has the slot. Raises redis's ConnectionError."""
         failures: list[str] = []
         for host, port in self.hosts:
-            async with Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **self._asking) as client:
-                try:
-                    return _owner_in(await client.execute_command("CLUSTER", "SLOTS"), host)
-                except (RedisError, LookupError) as exc:
-                    failures.append(f"{host}:{port}: {exc}")
-        raise RedisConnectionError(_NOT_FOUND + "; ".join(failures))
-
-    def owner_blocking(self) -> tuple[str, int]:
-        """The same without asyncio."""
-        failures: list[str] = []
-        for host, port in self.hosts:
-            with BlockingRedis(host=host, port=port, retry=BlockingRetry(NoBackoff(), 0), **self._asking) as client:
+            with BlockingRedis(host=host, port=port, retry=Retry(NoBackoff(), 0), **self._asking) as client:
                 try:
                     return _owner_in(client.execute_command("CLUSTER", "SLOTS"), host)
                 except (RedisError, LookupError) as exc:
                     failures.append(f"{host}:{port}: {exc}")
-        raise RedisConnectionError(_NOT_FOUND + "; ".join(failures))
+        raise RedisConnectionError(f"no node of the cluster says who has slot {SLOT}: {'; '.join(failures)}")
 
     @property
     def _asking(self) -> dict[str, Any]:
@@ -109,9 +97,6 @@ class ClusterAddress:
 
     def _of_this(self, connection_class: ConnectionClass) -> ConnectionClass:
         return type(connection_class.__name__, (connection_class,), {"cluster": self})  # type: ignore[return-value]
-
-
-_NOT_FOUND = f"no node of the cluster says who has slot {SLOT}: "
 
 
 def _owner_in(slots: Sequence[Sequence[Any]], asked: str) -> tuple[str, int]:
@@ -147,7 +132,7 @@ class _NodeConnection(FollowingConnection, Connection):
     cluster: ClusterAddress
 
     async def _connect(self) -> None:
-        self.host, self.port = await self.cluster.owner()
+        self.host, self.port = await asyncio.to_thread(self.cluster.owner)
         await super()._connect()  # type: ignore[no-untyped-call]
 
     def pack_command(self, *args: Any) -> list[bytes]:
@@ -162,7 +147,7 @@ class _BlockingFindingConnection(BlockingFollowingConnection, BlockingConnection
     cluster: ClusterAddress
 
     def _connect(self) -> Any:
-        self.host, self.port = self.cluster.owner_blocking()
+        self.host, self.port = self.cluster.owner()
         return super()._connect()  # type: ignore[no-untyped-call]
 
 

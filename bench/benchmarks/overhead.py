@@ -4,9 +4,10 @@ import os
 from dataclasses import dataclass
 
 from bench.benchmarks.base import Benchmark
+from bench.contenders import CPU_UNIT, MICRO, Loop, run_loop
 from bench.lines import InputFile
 from bench.processes import cpu_seconds
-from bench.results import Figure
+from bench.results import Figure, at_most
 from bench.stage import Stage, completed, open_job
 from jobs.intake.files import Upload
 
@@ -15,7 +16,6 @@ __all__ = ["BENCHMARK"]
 LINE_BYTES = 400
 SLOTS = 50
 WORKERS = 2
-MICRO = 1e6
 PATIENCE = 120.0
 
 
@@ -45,12 +45,16 @@ async def _measure(quick: bool) -> list[Figure]:
             file = await node.service.files.add(Upload("overhead.jsonl"), InputFile(lines, LINE_BYTES).stream())
             await completed(node, await open_job(node, file), PATIENCE)
             used = {name: _cpu(found) - before[name] for name, found in pids.items()}
+        source = InputFile(lines, LINE_BYTES).write(stage.folder / "in.jsonl")
+        loop = Loop("bare aiohttp, 1 process", "aiohttp_loop", lines, at_most(2.4), own_environment=True, cpu=True)
+        aiohttp = await run_loop(stage, server, source, loop, against="workers")
     notes = {
         "workers": f"{lines:,} lines; user and system time of {WORKERS} processes",
         "the producer": "check of the input, opening, and looking for the end 50 times a second",
         "the model server": "no part of Roadbalancer",
     }
-    return [Figure(name, MICRO * seconds / lines, "µs/line", note=notes.get(name, "")) for name, seconds in used.items()]
+    ours = [Figure(name, MICRO * seconds / lines, CPU_UNIT, note=notes.get(name, "")) for name, seconds in used.items()]
+    return [*ours, aiohttp]
 
 
 BENCHMARK = Benchmark("overhead", "processor time per line, zero-latency server", _measure, 300.0)

@@ -5,21 +5,19 @@ from typing import Any
 
 __all__ = ["GatheredWrites"]
 
-MOST_HELD = 64 * 1024
-"""Bytes that are held for the end of the turn; with more, they are sent at once, and the transport may pause its writer."""
-
 
 class GatheredWrites:
-    """Sends what is written within one turn of the event loop in one call of the system.
+    """Sends two writes of one turn of the event loop in one call of the system: the second, or the end of the turn, sends what the
+    first one left.
 
-    uvloop (0.23) calls the system for each write, which is twice for an answer, and the client is woken twice.
+    uvloop (0.23) calls the system for each write, which is twice for an answer, and the client is woken twice. More than two are
+    not gathered: the first piece of a stream does not wait for those behind it.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._held: list[bytes] = []
-        self._size = 0
+        self._held = b""
         self.is_closing = transport.is_closing
 
     def __getattr__(self, name: str) -> Any:
@@ -27,12 +25,12 @@ class GatheredWrites:
 
     def write(self, data: bytes) -> None:
         """Send data at the end of this turn at the latest."""
-        if not self._held:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        else:
+            self._held = data
             self._loop.call_soon(self._send)
-        self._held.append(data)
-        self._size += len(data)
-        if self._size > MOST_HELD:
-            self._send()
 
     def close(self) -> None:
         """Close the connection when what was written has been sent."""
@@ -41,7 +39,5 @@ class GatheredWrites:
 
     def _send(self) -> None:
         if self._held:
-            data = b"".join(self._held)
-            self._held.clear()
-            self._size = 0
-            self._transport.write(data)
+            held, self._held = self._held, b""
+            self._transport.write(held)
