@@ -22,7 +22,7 @@ def health(endpoint: str) -> str:
 
 def limit(endpoint: str) -> str:
     """Hash of what is known of how many requests an endpoint can take at once (see state/concurrency)."""
-    return f"{PREFIX}{endpoint}:limit"
+    return f"{PREFIX}{endpoint}:auto_limit"
 
 
 def models(endpoint: str) -> str:

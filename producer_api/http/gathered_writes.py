@@ -7,8 +7,8 @@ __all__ = ["GatheredWrites"]
 
 
 class GatheredWrites:
-    """Sends two writes of one turn of the event loop in one call of the system: the second, or the end of the turn, sends what the
-    first one left.
+    """Sends two writes of one turn of the event loop in one call of the system: the second, or the end of the turn, sends what
+    the first one left.
 
     uvloop (0.23) calls the system for each write, which is twice for an answer, and the client is woken twice. More than two are
     not gathered: the first piece of a stream does not wait for those behind it.

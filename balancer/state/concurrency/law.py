@@ -30,10 +30,17 @@ FILLED = 0.8
 """Share of the limit that has to be in flight for it to be what bounds the throughput."""
 HOPELESS = 0.75
 """Share of the throughput before below which a lower limit is given up early."""
+LESS_THAN_SHARE = 1.2
+"""How much more than its share of the limit the throughput under a lower one must be, for the best limit to be in between."""
 SETTLED_SHARE = 0.25
 """Share of the limit that has to be answered after a change of it before it is measured."""
 CHANGED = 0.2
 """Relative change of the throughput under the same limit that starts the search again."""
+NEAR = 1.5
+"""How much higher than the good limit a try may be that can't halve the throughput by itself."""
+AT_LEAST_OF_LAST = 0.8
+"""Share of the last sample's throughput that an endpoint has at least, if some of the answers are from before it became
+slower."""
 SMOOTHING = 0.3
 """Weight of a new measurement of the throughput at rest."""
 LONGEST_REST = 8
@@ -127,9 +134,11 @@ class LimitState:
     factor: float = FIRST_FACTOR
     up: bool = False
     failed: int = 0
-    """Tries in a row that brought nothing."""
-    moved: bool = False
-    """Whether one of the tries was kept."""
+    """Tries in a row, by the least factor, that brought nothing."""
+    below: float | None = None
+    above: float | None = None
+    """The throughput under the next lower and the next higher limit, by this factor or a larger one, as a share of that under the
+    good one; None if it is not known, or worth another look."""
     rest: int = 0
     refused_at: int = 0
     deaf: float = 0.0
@@ -165,22 +174,22 @@ def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     seen = state.seen + sample
     state = replace(state, seen=seen, filled=seen.in_flight >= FILLED * state.limit)
     if state.filled and seen.busy:
-        return _measured(state, state.limit * seen.work / seen.busy, most)
+        return _measured(state, state.limit * seen.work / seen.busy, sample, most)
     # What is measured with slots free says nothing about the limit.
     return replace(state, seen=NOTHING) if not state.filled and seen.finished else state
 
 
-def _measured(state: LimitState, rate: float, most: int) -> LimitState:
-    """Go on with a throughput that has been measured on what has been seen so far."""
+def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitState:
+    """Go on with a throughput that has been measured on what has been seen so far, with the `last` sample."""
     finished, some = state.seen.finished, state.seen.finished >= max(LEAST_ANSWERS_AGAINST, state.limit / 4)
     if state.trying and some and _is_hopeless(state, rate):
-        return _back(state)
+        return _search_lower(state, last, most) if _has_slowed(state, rate, last) else _back(state, rate)
     if not state.settled:
         # Those sent while the requests in flight were changing had a shorter or a longer queue before them.
         enough = finished >= SETTLED_SHARE * state.limit
         return replace(state, settled=True, version=state.version + 1, seen=NOTHING) if enough else state
     if state.rate and not state.trying and some and _changed(state, rate, 2 * CHANGED):
-        return _search_again(state, rate)
+        return _search_lower(state, last, most) if _has_slowed(state, rate, last) else _search_again(state, rate)
     if finished < _enough(state):
         return state
     if not state.rate:
@@ -195,8 +204,10 @@ def _compared(state: LimitState, rate: float, most: int) -> LimitState:
     else:
         kept = rate >= (1 - LOSS_WORTH_FEWER) * state.best
     if not kept:
-        return _back(state)
-    known = replace(state, good=state.limit, rate=rate, best=max(rate, state.best), failed=0, moved=True)
+        return _back(state, rate)
+    before = state.rate / rate
+    below, above = (before, None) if state.limit > state.good else (None, before)
+    known = replace(state, good=state.limit, rate=rate, best=max(rate, state.best), failed=0, below=below, above=above)
     limited_by = state.limited_by if state.up else LimitedBy.THROUGHPUT
     return _try(replace(known, factor=min(FIRST_FACTOR, state.factor**2), limited_by=limited_by), most)
 
@@ -218,18 +229,35 @@ def _at(state: LimitState, limit: int, anew: bool = False) -> LimitState:
     return replace(state, limit=limit, version=state.version + (anew or changes), settled=not changes, seen=NOTHING)
 
 
-def _back(state: LimitState) -> LimitState:
-    """Return to the limit before a try that failed, and say what is tried next.
+def _back(state: LimitState, rate: float) -> LimitState:
+    """Return to the limit before a try that failed with this throughput, and say what is tried next.
 
-    The first tries go both ways, and after one that was kept, it is known that the way back is worse. Then it is mostly higher
-    limits: where they bring nothing, they cost little.
+    Tries go both ways, and then by a smaller factor where the best limit may be in between. At rest it is mostly higher limits:
+    where they bring nothing, they cost little.
     """
-    limited_by = LimitedBy.THROUGHPUT if state.limit > state.good else state.limited_by
-    failed, factor, up = state.failed + 1, state.factor, state.limit < state.good
-    rest = min(LONGEST_REST, 2 ** (failed - 1)) if factor <= LEAST_FACTOR else 0
-    if state.moved or failed > 1:
-        factor, up = max(LEAST_FACTOR, math.sqrt(factor)), failed % DOWN_EVERY != 0
-    return _at(replace(state, failed=failed, rest=rest, factor=factor, up=up, moved=True, limited_by=limited_by), state.good)
+    share = rate / state.rate
+    if state.limit > state.good:
+        known = replace(state, above=share, limited_by=LimitedBy.THROUGHPUT)
+    else:
+        known = replace(state, below=share)
+    while known.below is not None and known.above is not None and known.factor > LEAST_FACTOR:
+        known = _finer(known, known.below, known.above)
+    if known.below is None or known.above is None:
+        return _at(replace(known, up=known.above is None and (known.below is not None or state.limit < state.good)), state.good)
+    failed = state.failed + 1
+    rest = min(LONGEST_REST, 2 ** (failed - 1))
+    return _at(replace(known, failed=failed, rest=rest, up=failed % DOWN_EVERY != 0), state.good)
+
+
+def _finer(state: LimitState, below: float, above: float) -> LimitState:
+    """Shrink the factor, and look again where the best limit may be: below if a lower limit has cost less than its share, above
+    if a higher one has cost nothing."""
+    return replace(
+        state,
+        factor=max(LEAST_FACTOR, math.sqrt(state.factor)),
+        below=None if below > LESS_THAN_SHARE / state.factor else below,
+        above=None if above > 1 - LOSS_WORTH_FEWER else above,
+    )
 
 
 def _rested(state: LimitState, rate: float, most: int) -> LimitState:
@@ -247,9 +275,26 @@ def _changed(state: LimitState, rate: float, by: float) -> bool:
 
 def _search_again(state: LimitState, rate: float) -> LimitState:
     """Begin anew, since the endpoint is another one now. Some of the answers are from before, so its rate is measured first."""
-    return _at(
-        replace(state, rate=0.0, factor=FIRST_FACTOR, up=rate > state.rate, failed=0, moved=False, rest=0), state.limit, anew=True
-    )
+    return _at(_knowing_nothing(replace(state, rate=0.0, up=rate > state.rate)), state.limit, anew=True)
+
+
+def _has_slowed(state: LimitState, rate: float, last: Sample) -> bool:
+    """Whether the throughput has fallen by more than the limit's change can account for, and the last sample tells how far."""
+    is_near = state.good <= state.limit <= NEAR * state.good
+    return is_near and rate < (1 - 2 * CHANGED) * state.rate and last.finished >= LEAST_ANSWERS_AGAINST
+
+
+def _search_lower(state: LimitState, last: Sample, most: int) -> LimitState:
+    """Begin anew at an endpoint that has become much slower. To measure it under this limit would take long: its rate is that of
+    the last sample, which has been too good if some of its answers were from before, and a lower limit is tried at once."""
+    rate = state.limit * last.work / last.busy
+    known = replace(state, good=state.limit, rate=rate, best=AT_LEAST_OF_LAST * rate, up=False)
+    return _try(_knowing_nothing(known), most)
+
+
+def _knowing_nothing(state: LimitState) -> LimitState:
+    """Forget what tries have shown."""
+    return replace(state, factor=FIRST_FACTOR, failed=0, below=None, above=None, rest=0)
 
 
 def _try(state: LimitState, most: int) -> LimitState:
@@ -257,7 +302,7 @@ def _try(state: LimitState, most: int) -> LimitState:
     good, refused_at = state.good, state.refused_at
     factor = min(state.factor, FACTOR_BESIDE_CHATS) if state.beside_chats else state.factor
     if state.up and good >= most:
-        state = replace(state, up=False, limited_by=LimitedBy.BOUND)
+        state = replace(state, up=False, above=0.0, limited_by=LimitedBy.BOUND)
     if not state.up:
         lower = min(good - 1, round(good / factor))
         return _at(state, lower) if lower >= 1 else _at(replace(state, up=True, rest=2), good)
@@ -276,10 +321,10 @@ def _after_refusals(state: LimitState, sample: Sample) -> LimitState:
     limit = state.good if tried else max(1, state.limit // 2)
     cost = sample.refused / REFUSED_BY_TRIES / _enough(replace(state, limit=limit)) if tried else 0.0
     known = replace(state, good=limit, rate=state.rate if tried else 0.0, refused_at=state.limit, rest=math.ceil(cost), up=True)
-    return _at(replace(known, factor=LEAST_FACTOR, deaf=SETTLING, limited_by=LimitedBy.REFUSALS), limit)
+    return _at(replace(known, below=0.0, factor=LEAST_FACTOR, deaf=SETTLING, limited_by=LimitedBy.REFUSALS), limit)
 
 
 def _after_preemption(state: LimitState) -> LimitState:
     limit = max(1, math.floor(AFTER_PREEMPTION * state.limit))
-    known = replace(state, good=limit, rate=0.0, factor=LEAST_FACTOR, up=True, rest=LONGEST_REST)
+    known = replace(state, good=limit, rate=0.0, below=0.0, factor=LEAST_FACTOR, up=True, rest=LONGEST_REST)
     return _at(replace(known, limited_by=LimitedBy.ENGINE), limit)

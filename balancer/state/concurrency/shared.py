@@ -1,6 +1,6 @@
 """Limits that all processes learn together through Redis."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import orjson
 
@@ -47,12 +47,15 @@ class RedisLimitStore:
         return bool(await self._scripts.run("decide", (keys.limit(endpoint),), args))
 
 
+_FIELDS = frozenset(field.name for field in fields(LimitState))
+
+
 def write_limit(state: LimitState) -> bytes:
     """Return a state as it is kept in Redis (JSON)."""
     return orjson.dumps(asdict(state))
 
 
 def read_limit(kept: bytes) -> LimitState:
-    """Read a state back."""
-    fields = orjson.loads(kept)
-    return LimitState(**{**fields, "limited_by": LimitedBy(fields["limited_by"]), "seen": Sample(**fields["seen"])})
+    """Read a state back. Fields that this version does not know are left out; those that it misses have their defaults."""
+    known = {name: value for name, value in orjson.loads(kept).items() if name in _FIELDS}
+    return LimitState(**{**known, "limited_by": LimitedBy(known["limited_by"]), "seen": Sample(**known["seen"])})

@@ -50,8 +50,10 @@ async def process(store: RedisLimitStore) -> AsyncIterator[Open]:
 
 def test_a_state_is_read_as_it_was_written() -> None:
     seen = Sample(1.0, 2.0, 3, 4.0, 5.0, 6, 7.0, 8, 9)
-    state = LimitState(64, 5, 32, 1.5, 1.6, 1.25, True, 2, True, 3, 80, 0.2, True, True, True, LimitedBy.ENGINE, True, seen)
+    state = LimitState(64, 5, 32, 1.5, 1.6, 1.25, True, 2, 0.9, None, 3, 80, 0.2, True, True, True, LimitedBy.ENGINE, True, seen)
     assert read_limit(write_limit(state)) == state
+    newer = write_limit(state).replace(b'{"limit"', b'{"of_a_later_version":1,"limit"', 1)
+    assert read_limit(newer) == state
 
 
 async def test_a_number_is_a_hard_limit_and_costs_nothing(process: Open, redis: AsyncRedis) -> None:

@@ -30,7 +30,10 @@ class Plant:
     _progress: float = 0.0
     _running: list[tuple[float, int, float, float, int]] = field(default_factory=list)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-    _random: random.Random = field(default_factory=lambda: random.Random(7))
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
 
     @property
     def in_flight(self) -> int:
@@ -62,6 +65,28 @@ class Plant:
             self._progress, _, began, size, version = heapq.heappop(self._running)
             self.done += size
             ended.append((self.now - began, size, version))
+        self.now = until
+        return ended
+
+
+class LateAnswers(Plant):
+    """How long a request takes is settled when it is sent: those in flight when the knee moves end as they would have before."""
+
+    def send(self, version: int) -> bool:
+        if self.sheds and self.in_flight >= self.knee:
+            self.refused += 1
+            return False
+        size = self._random.uniform(1 - self.spread, 1 + self.spread)
+        took = size * self.service * max(1.0, (self.in_flight + 1) / self.knee) ** (1 + self.decay)
+        heapq.heappush(self._running, (self.now + took, next(self._numbers), self.now, size, version))
+        return True
+
+    def advance(self, seconds: float) -> list[tuple[float, float, int]]:
+        until, ended = self.now + seconds, []
+        while self._running and self._running[0][0] <= until:
+            at, _, began, _, version = heapq.heappop(self._running)
+            self.done += 1
+            ended.append((at - began, 1.0, version))
         self.now = until
         return ended
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.state.concurrency.law import LimitedBy, LimitState, Sample, next_limit
-from tests.unit.balancer.state.concurrency.plant import Closed, Plant
+from tests.unit.balancer.state.concurrency.plant import Closed, LateAnswers, Plant
 
 KNEES = (8, 64, 512)
 KINDS = {
@@ -17,9 +17,9 @@ WARM = 15.0
 MEASURED = 30.0
 
 
-def best_of_fixed(kind: str, knee: float) -> float:
+def best_of_fixed(kind: str, knee: float, plant_class: type[Plant] = Plant) -> float:
     """Return the throughput of the best limit that could have been configured, on the same plant."""
-    plant = Plant(knee, **KINDS[kind])
+    plant = plant_class(knee, **KINDS[kind])
     fixed = Closed(plant, LimitState(round(knee)), law=None)
     fixed.run(5)
     before = plant.done
@@ -27,18 +27,27 @@ def best_of_fixed(kind: str, knee: float) -> float:
     return (plant.done - before) / 10
 
 
-def against_best(clients: Closed, kind: str) -> tuple[float, float]:
+def against_best(clients: Closed, kind: str, seconds: float = MEASURED) -> tuple[float, float]:
     """Return the throughput from now on, as a share of the best fixed limit's, and the share of requests refused."""
     plant = clients.plant
     done, answered, refused = plant.done, clients.answered, plant.refused
-    clients.run(MEASURED)
+    clients.run(seconds)
     answered, refused = clients.answered - answered, plant.refused - refused
-    return (plant.done - done) / MEASURED / best_of_fixed(kind, plant.knee), refused / (answered + refused)
+    return (plant.done - done) / seconds / best_of_fixed(kind, plant.knee, type(plant)), refused / (answered + refused)
 
 
 @pytest.mark.parametrize("knee", KNEES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_knee_is_found_within_15_seconds(kind: str, knee: int) -> None:
+    clients = Closed(Plant(knee, **KINDS[kind])).run(WARM)
+    share, refused = against_best(clients, kind)
+    assert share >= 0.95, clients.limits
+    assert refused < 0.01, clients.limits
+
+
+@pytest.mark.parametrize("knee", [11, 20, 45, 48, 90, 180, 360, 700])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_knee_between_the_first_tries_is_found(kind: str, knee: int) -> None:
     clients = Closed(Plant(knee, **KINDS[kind])).run(WARM)
     share, refused = against_best(clients, kind)
     assert share >= 0.95, clients.limits
@@ -53,6 +62,18 @@ def test_a_knee_that_moves_is_found_again_within_15_seconds(kind: str, knee: int
     share, refused = against_best(clients.run(WARM), kind)
     assert share >= 0.95, clients.limits
     assert refused < 0.01, clients.limits
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("knee", "moved"), [(64, 16), (512, 128)])
+@pytest.mark.parametrize("plant_class", [Plant, LateAnswers])
+def test_an_endpoint_that_has_become_slower_has_its_best_within_15_seconds(
+    plant_class: type[Plant], knee: int, moved: int, seed: int
+) -> None:
+    clients = Closed(plant_class(knee, decay=0.3, seed=seed)).run(WARM + seed)
+    clients.plant.knee = moved
+    share, _ = against_best(clients.run(WARM), "slows", WARM)
+    assert share >= 0.95, clients.limits
 
 
 @pytest.mark.parametrize("knee", KNEES)
