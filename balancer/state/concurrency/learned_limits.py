@@ -167,17 +167,20 @@ class LearnedLimits:
         self._set(name, auto, state)
 
     async def _with_engine(self, name: str, auto: "_Auto", turn: Turn) -> Sample:
-        """Add what the engine says of itself. What waits there counts the second time: some always do for a moment."""
+        """Add what the engine says of itself. What waits there counts the second time, under whatever limit the first time was:
+        some always do for a moment. Preemptions are those under one limit."""
         assert turn.sample is not None
         if self.ask_engine is None:
             return turn.sample
         load, now = await self.ask_engine(name), time.monotonic()
         (waited, preemptions), at, version = auto.engine
         auto.engine = ((load.waiting, load.preemptions), now, turn.state.version)
-        if version != turn.state.version or now - at > STALE_AFTER:
+        if now - at > STALE_AFTER:
             return turn.sample
         waiting = None if load.waiting is None or waited is None else min(load.waiting, waited)
-        rise = 0.0 if load.preemptions is None or preemptions is None else load.preemptions - preemptions
+        rise = 0.0
+        if load.preemptions is not None and preemptions is not None and version == turn.state.version:
+            rise = load.preemptions - preemptions
         return replace(turn.sample, waiting=waiting, preempted=max(0, round(rise)), memory=load.memory)
 
     def _set(self, name: str, auto: "_Auto", state: LimitState) -> None:
