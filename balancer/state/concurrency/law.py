@@ -281,7 +281,8 @@ def _search_again(state: LimitState, rate: float) -> LimitState:
 def _has_slowed(state: LimitState, rate: float, last: Sample) -> bool:
     """Whether the throughput has fallen by more than the limit's change can account for, and the last sample tells how far."""
     is_near = state.good <= state.limit <= NEAR * state.good
-    return is_near and rate < (1 - 2 * CHANGED) * state.rate and last.finished >= LEAST_ANSWERS_AGAINST
+    tells = last.finished >= LEAST_ANSWERS_AGAINST and last.busy > 0
+    return is_near and rate < (1 - 2 * CHANGED) * state.rate and tells
 
 
 def _search_lower(state: LimitState, last: Sample, most: int) -> LimitState:

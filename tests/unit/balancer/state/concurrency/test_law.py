@@ -134,6 +134,12 @@ def test_the_bound_says_so() -> None:
     assert (max(limit for _, limit in clients.limits), clients.state.limited_by) == (48, LimitedBy.BOUND)
 
 
+def test_answers_that_took_no_time_say_nothing_of_a_fall() -> None:
+    state = LimitState(16, good=16, rate=100.0, best=100.0, settled=True)
+    slow = next_limit(state, Sample(0.5, in_flight=16.0, finished=4, work=4.0, busy=8.0), most=64)
+    assert next_limit(slow, Sample(0.5, in_flight=16.0, finished=20), most=64).limit <= 64
+
+
 samples = st.builds(
     Sample,
     seconds=st.floats(0.001, 10),
