@@ -54,7 +54,7 @@ test:
 
 # Byte code of the tests, with pytest's assertions: written once here, and not by each of the processes that run them.
 collected: $(VENV)/.dev
-	@$(BIN)/python -m pytest -q --collect-only >$(VENV)/collected.log || { cat $(VENV)/collected.log; exit 1; }
+	@$(BIN)/python -m pytest -qq --collect-only >$(VENV)/collected.log || { cat $(VENV)/collected.log; exit 1; }
 
 # Pure code and single modules: seconds, and no server.
 unit: $(VENV)/.dev
