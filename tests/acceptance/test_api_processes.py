@@ -14,8 +14,14 @@ CHAT = {"model": "simulated", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def children(parent: int) -> set[int]:
-    found = psutil.Process(parent).children()
-    return {child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE and "api" in child.cmdline()}
+    return {child.pid for child in psutil.Process(parent).children() if is_serving(child)}
+
+
+def is_serving(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "api" in process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return False
 
 
 def connected(pids: set[int], port: int) -> set[int]:
