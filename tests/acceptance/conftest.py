@@ -24,19 +24,19 @@ def prefork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefork]:
 
 
 @pytest.fixture
-def redis_url() -> str | None:
+def cluster_redis_url() -> str | None:
     """The Redis of the cluster; None for one of its own. Modules with other servers override this."""
     return None
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, prefork: Prefork, redis_url: str | None) -> Iterator[Cluster]:
+def cluster(tmp_path: Path, prefork: Prefork, cluster_redis_url: str | None) -> Iterator[Cluster]:
     """A cluster with Redis running; everything of it ends with the test."""
     made = Cluster(tmp_path, prefork)
-    if redis_url is None:
+    if cluster_redis_url is None:
         made.start_redis()
     else:
-        made.settings["redis_url"] = redis_url
+        made.settings["redis_url"] = cluster_redis_url
     try:
         yield made
     finally:

@@ -29,7 +29,7 @@ def redis_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
 
 
 @pytest.fixture
-async def redis_url(redis_cluster: RedisCluster) -> str:
+async def cluster_redis_url(redis_cluster: RedisCluster) -> str:
     await redis_cluster.start()
     return redis_cluster.url
 

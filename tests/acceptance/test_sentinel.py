@@ -27,7 +27,7 @@ async def trio(tmp_path: Path) -> AsyncIterator[SentinelTrio]:
 
 
 @pytest.fixture
-def redis_url(trio: SentinelTrio) -> str:
+def cluster_redis_url(trio: SentinelTrio) -> str:
     return trio.url
 
 
