@@ -36,9 +36,9 @@ def of_key(job: Job, rpm: int = 0, tpm: int = 0) -> Job:
 
 async def test_lines_go_at_the_pace_of_their_key(worker: Worker) -> None:
     await worker.start(mock("a"))
+    started = time.monotonic()
     await empty(worker)
     job, shard = await worker.shard(6)
-    started = time.monotonic()
     assert (await worker.run(of_key(job, rpm=600), shard).run()).ending is Ending.LAST
     assert time.monotonic() - started >= 0.55, "ten a second, from an empty bucket on"
     assert worker.servers["a"].simulation.tally.requests == 6
