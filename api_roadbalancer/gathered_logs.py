@@ -17,6 +17,8 @@ class GatheringHandler(logging.StreamHandler[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._held: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The one that writes what is held."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format a record now, and write it soon."""
@@ -24,7 +26,8 @@ class GatheringHandler(logging.StreamHandler[Any]):
             self._held.append(self.format(record))
             if record.levelno >= logging.WARNING or (loop := asyncio._get_running_loop()) is None:
                 self.flush()
-            elif len(self._held) == 1:
+            elif len(self._held) == 1 or loop is not self._loop:
+                self._loop = loop
                 loop.call_soon(self._end_turn, record)
         except Exception:
             self.handleError(record)

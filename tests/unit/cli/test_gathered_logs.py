@@ -62,6 +62,21 @@ def test_without_an_event_loop_each_line_is_written_at_once(log: logging.Logger,
     assert stream.getvalue() == "one\n"
 
 
+def test_a_loop_that_ends_with_lines_held_keeps_no_later_ones_back(log: logging.Logger, stream: CountedStream) -> None:
+    ended = asyncio.new_event_loop()
+    asyncio._set_running_loop(ended)
+    log.info("one")
+    asyncio._set_running_loop(None)
+    ended.close()
+
+    async def later() -> None:
+        log.info("two")
+        await asyncio.sleep(0)
+
+    asyncio.run(later())
+    assert stream.getvalue() == "one\ntwo\n"
+
+
 async def test_another_thread_writes_what_is_held_too(log: logging.Logger, stream: CountedStream) -> None:
     log.info("first")
     thread = threading.Thread(target=log.info, args=("second",))
