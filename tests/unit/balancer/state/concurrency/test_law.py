@@ -8,6 +8,8 @@ from balancer.state.concurrency.law import LimitedBy, LimitState, Sample, next_l
 from tests.unit.balancer.state.concurrency.plant import Closed, LateAnswers, Plant
 
 KNEES = (8, 64, 512)
+BETWEEN = (11, 20, 45, 48, 90, 180, 360, 700)
+"""Knees that the first tries, half and double, pass by."""
 KINDS = {
     "plateau": {},  # more in flight is as good, only slower
     "slows": {"decay": 0.3},  # more in flight is done worse, without any 429
@@ -36,18 +38,9 @@ def against_best(clients: Closed, kind: str, seconds: float = MEASURED) -> tuple
     return (plant.done - done) / seconds / best_of_fixed(kind, plant.knee, type(plant)), refused / (answered + refused)
 
 
-@pytest.mark.parametrize("knee", KNEES)
+@pytest.mark.parametrize("knee", KNEES + BETWEEN)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_knee_is_found_within_15_seconds(kind: str, knee: int) -> None:
-    clients = Closed(Plant(knee, **KINDS[kind])).run(WARM)
-    share, refused = against_best(clients, kind)
-    assert share >= 0.95, clients.limits
-    assert refused < 0.01, clients.limits
-
-
-@pytest.mark.parametrize("knee", [11, 20, 45, 48, 90, 180, 360, 700])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_knee_between_the_first_tries_is_found(kind: str, knee: int) -> None:
     clients = Closed(Plant(knee, **KINDS[kind])).run(WARM)
     share, refused = against_best(clients, kind)
     assert share >= 0.95, clients.limits
