@@ -5,6 +5,7 @@
 `rediss+sentinel://` is the same with TLS, to the servers and to the Sentinels. User and password are those of the servers.
 """
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,7 +71,9 @@ class SentinelAddress:
 
     def asyncio_sentinel(self) -> Sentinel:
         """Return what asks the Sentinels, for asyncio; each is asked once."""
-        return Sentinel(self.hosts, sentinel_kwargs={**self.own_options, "retry": Retry(NoBackoff(), 0)})
+        return _Sentinels(  # type: ignore[no-untyped-call]
+            self.hosts, sentinel_kwargs={**self.own_options, "retry": Retry(NoBackoff(), 0)}
+        )
 
     @property
     def blocking_sentinel_options(self) -> dict[str, Any]:
@@ -101,6 +104,23 @@ class BlockingPrimaryConnection(BlockingFollowingConnection, BlockingManagedConn
 
 class BlockingPrimaryTlsConnection(BlockingPrimaryConnection, BlockingSSLConnection):
     """The same with TLS."""
+
+
+class _Sentinels(Sentinel):
+    """Those of a service, of which the one that answered last is asked first."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        """Return host and port of the primary. Raises MasterNotFoundError.
+
+        redis-py 8.1 moves the one that answered to the front of the list by the index that it had before it was asked. Of two
+        callers at once, the second put it there twice and lost another one, which was never asked again, nor closed.
+        """
+        asked = copy.copy(self)
+        asked.sentinels = list(self.sentinels)
+        address = await super(_Sentinels, asked).discover_master(service_name)
+        answered = asked.sentinels[0]
+        self.sentinels.sort(key=lambda sentinel: sentinel is not answered)
+        return address
 
 
 class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):

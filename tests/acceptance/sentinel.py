@@ -26,16 +26,16 @@ class SentinelTrio:
         self._password = secrets.token_urlsafe(12)
         self._sentinel_password = secrets.token_urlsafe(12)
         self.servers: dict[int, Process] = {}
-        self._sentinels: dict[int, Process] = {}
+        self.sentinels: dict[int, Process] = {}
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{port}" for port in self._sentinels)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
         return f"redis+sentinel://:{self._password}@{hosts}/{SERVICE}/0?sentinel_password={self._sentinel_password}"
 
     @property
     def processes(self) -> list[Process]:
-        return [*self._sentinels.values(), *self.servers.values()]
+        return [*self.sentinels.values(), *self.servers.values()]
 
     async def start(self) -> None:
         first = free_port()
@@ -54,12 +54,12 @@ class SentinelTrio:
                 f"sentinel sentinel-pass {self._sentinel_password}\n"
             )
             settings = f"port {port}\nbind 127.0.0.1\nrequirepass {self._sentinel_password}\n" + watched
-            self._sentinels[port] = self._start(f"sentinel-{port}", settings, "--sentinel")
-        await until(lambda: all(self._knows_all(port) for port in self._sentinels), what="Sentinels that know each other")
+            self.sentinels[port] = self._start(f"sentinel-{port}", settings, "--sentinel")
+        await until(lambda: all(self._knows_all(port) for port in self.sentinels), what="Sentinels that know each other")
 
     def primary(self) -> int:
         """The port of the server that the first Sentinel takes for the primary."""
-        host, port = self._ask(next(iter(self._sentinels)), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        host, port = self._ask(next(iter(self.sentinels)), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         assert host == b"127.0.0.1"
         return int(port)
 

@@ -48,6 +48,19 @@ async def test_a_connection_to_a_server_that_has_a_successor_is_not_kept(trio: S
         assert answers == [b"new"] * 8
 
 
+async def test_each_sentinel_is_asked_after_many_connections_were_opened_while_the_first_was_away(trio: SentinelTrio) -> None:
+    first, *others = trio.sentinels.values()
+    client = open_redis(trio.url)
+    async with client:
+        os.kill(first.pid, signal.SIGSTOP)
+        await asyncio.gather(*(client.ping() for _ in range(8)))
+        os.kill(first.pid, signal.SIGCONT)
+        for other in others:
+            other.kill()
+        await client.connection_pool.disconnect(inuse_connections=False)
+        assert await client.ping()
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 async def test_a_failover_in_the_middle_of_a_job_loses_no_line(cluster: Cluster, trio: SentinelTrio, end: signal.Signals) -> None:
     await run_through_failover(cluster, trio, end)
