@@ -25,9 +25,15 @@ class PromptConsumer(Consumer):  # type: ignore[misc]
     """Tries to connect each second, for as long as it takes."""
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, and return the connection."""
+        """Connect, and return the connection.
+
+        Each attempt is a beat: a loop that can't connect does not hang. A Redis that has lost its replicas answers and refuses
+        to write, so that there is no connection for as long as that lasts.
+        """
+        LoopHeartbeat.beat()
 
         def failed(error: Exception, interval: float) -> None:
+            LoopHeartbeat.beat()
             log.warning("the broker can't be reached (%s); trying again in %g s", error, interval)
 
         found = conn.ensure_connection(
@@ -38,7 +44,7 @@ class PromptConsumer(Consumer):  # type: ignore[misc]
 
 
 class LoopHeartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Sets `alive_at` (monotonic seconds) from the consumer's loop, each second that it goes round."""
+    """Sets `alive_at` (monotonic seconds) from the consumer's loop, each second that it goes round, and when it connects."""
 
     requires = ("celery.worker.consumer.mingle:Mingle",)
     alive_at = time.monotonic()
@@ -47,7 +53,7 @@ class LoopHeartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, parent: Any) -> None:
         """Begin to beat."""
         self.stop(parent)
-        self._timer = parent.timer.call_repeatedly(BEAT_EVERY, _beat)
+        self._timer = parent.timer.call_repeatedly(BEAT_EVERY, self.beat)
 
     def stop(self, parent: Any) -> None:
         """Beat no more."""
@@ -55,6 +61,7 @@ class LoopHeartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
             self._timer.cancel()  # type: ignore[attr-defined]
             self._timer = None
 
-
-def _beat() -> None:
-    LoopHeartbeat.alive_at = time.monotonic()
+    @staticmethod
+    def beat() -> None:
+        """Say that the loop goes round."""
+        LoopHeartbeat.alive_at = time.monotonic()

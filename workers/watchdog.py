@@ -21,7 +21,8 @@ __all__ = ["DEAF_EXIT_CODE", "Watchdog", "is_deaf"]
 
 LOOK_EVERY = 2.0
 STUCK_AFTER = 15.0
-"""Seconds in which Redis answers and the consumer's loop does not go round. A command may wait for a socket's timeout, twice."""
+"""Seconds in which Redis answers and the consumer's loop neither goes round nor tries to connect. A command may wait for a
+socket's timeout, twice."""
 DEAF_AFTER = 30.0
 """Seconds in which messages wait, there is room, and none is taken."""
 DEAF_EXIT_CODE = 75
