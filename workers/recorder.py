@@ -56,7 +56,9 @@ class Recorder:
         self._bytes = 0
         self._flushed = asyncio.Condition()
         self._in_flight: set[Owner] = set()
-        self._flushing = Periodic(self._flush_waiting, lambda: GROUP_SECONDS, "recorder", _not_yet, RETRY_SECONDS)
+        self._flushing = Periodic(
+            self._flush_waiting, lambda: GROUP_SECONDS, "recorder", _not_yet, RETRY_SECONDS, ends_by_bug=True
+        )
 
     def start(self) -> "asyncio.Task[None]":
         """Begin to record, and return the task that does, which ends only by `aclose` or by an unexpected error."""

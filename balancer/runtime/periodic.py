@@ -1,6 +1,7 @@
 """A periodic background task."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -10,12 +11,19 @@ from balancer.runtime.loop import end_tasks
 
 __all__ = ["Periodic"]
 
+PAUSE_AFTER_BUG = 1.0
+"""Seconds."""
+
+log = logging.getLogger(__name__)
+
 
 class Periodic:
     """Does `work` every `interval` seconds, and at once when `wake` is called. `start` it, and `aclose` it.
 
     `interval` may be a function that is asked each time. Wakes within `gather` seconds of the first count as one. A RedisError or
-    an OSError goes to `on_error`, and after `pause_after_error` seconds the work is tried again; any other error ends the task.
+    an OSError goes to `on_error`, and after `pause_after_error` seconds the work is tried again. Any other error is logged, and
+    the work tried again a second later: whoever needs it would wait for ever. With `ends_by_bug` it ends the task instead, for an
+    owner that watches it.
     """
 
     def __init__(
@@ -26,6 +34,7 @@ class Periodic:
         on_error: Callable[[Exception], None],
         pause_after_error: float = 0.0,
         gather: float = 0.0,
+        ends_by_bug: bool = False,
     ) -> None:
         self._work = work
         self._interval = interval
@@ -33,6 +42,7 @@ class Periodic:
         self._on_error = on_error
         self._pause_after_error = pause_after_error
         self._gather = gather
+        self._ends_by_bug = ends_by_bug
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -65,3 +75,8 @@ class Periodic:
             except (RedisError, OSError) as exc:
                 self._on_error(exc)
                 await asyncio.sleep(self._pause_after_error)
+            except Exception:
+                if self._ends_by_bug:
+                    raise
+                log.exception("%s failed inside; trying again in %g s", self._name, PAUSE_AFTER_BUG)
+                await asyncio.sleep(PAUSE_AFTER_BUG)
