@@ -165,12 +165,12 @@ class Engine:
                 KeyPacer(node.redis),
             )
             self._endings = Endings(node.service.assembly, node.service.jobs)
-            janitor = _janitor(node, self._endings)
+            presence = Presence(node.redis, self._redis_url, node.process)
+            janitor = _janitor(node, self._endings, presence)
             beat = asyncio.create_task(self._beat_forever(node), name="beat")
             sweep = asyncio.create_task(janitor.run_forever(), name="janitor")
             for name, duty in (("recorder", recording), ("beat", beat), ("janitor", sweep)):
                 duty.add_done_callback(functools.partial(_end_with, name))
-            presence = Presence(node.redis, self._redis_url, node.process)
             await presence.start()
             await announce_serving(node.redis, node.process, self._served, SERVING_SECONDS)
             self._in_background(node.service.dispatcher.run())
@@ -299,7 +299,7 @@ class Engine:
             await asyncio.sleep(0.1)
 
 
-def _janitor(node: Node, endings: Endings) -> Janitor:
+def _janitor(node: Node, endings: Endings, presence: Presence) -> Janitor:
     service = node.service
     return Janitor(
         node.process,
@@ -313,6 +313,7 @@ def _janitor(node: Node, endings: Endings) -> Janitor:
         node.configuration.health_check,
         FleetChanges(node.redis, node.configuration.endpoints),
         Deliveries(node.redis, service.jobs, node.configuration.private_webhooks),
+        lambda: presence.unbroken_for,
     )
 
 

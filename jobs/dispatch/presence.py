@@ -6,6 +6,7 @@ it don't).
 """
 
 import logging
+import math
 import re
 import time
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ __all__ = ["GONE_AFTER", "Presence", "Roll"]
 PING_EVERY = 0.5
 """Seconds between looks at whether the connection lives; a broken one is made anew."""
 PING_TIMEOUT = 2.0
+SLOW_PING = 0.5
+"""Seconds after which a ping that is not answered yet counts as none."""
 GONE_AFTER = 0.6
 """Seconds for which a connection has to be missing until its process is taken for dead."""
 _NAME = re.compile(rb"\bname=rb:(\S+)")
@@ -38,7 +41,11 @@ class Presence:
         self._process = process
         self._own = open_connection(url, f"rb:{process}", PING_TIMEOUT)
         self._is_shown = False
-        self._pinging = Periodic(self._ping, lambda: PING_EVERY, "presence", _made_anew)
+        self._asked_at = math.inf
+        """When the ping that is under way began."""
+        self._is_broken = False
+        self._unbroken_since = -math.inf
+        self._pinging = Periodic(self._ping, lambda: PING_EVERY, "presence", self._made_anew)
 
     async def start(self) -> None:
         """Connect, and be on the roll if Redis shows the name."""
@@ -62,12 +69,29 @@ class Presence:
             log.warning("leaving the roll failed: Redis is unavailable (%s)", exc)
         await self._own.aclose()
 
+    @property
+    def unbroken_for(self) -> float:
+        """Seconds for which Redis has answered without a break; infinite if there was none since the start, 0 in one.
+
+        The connection repeats nothing, so it meets breaks that other clients sit out between two attempts.
+        """
+        now = time.monotonic()
+        return 0.0 if self._is_broken or now - self._asked_at > SLOW_PING else now - self._unbroken_since
+
     async def _ping(self) -> None:
+        self._asked_at = time.monotonic()
         if self._is_shown:
             # Another process may have taken this one for dead. A server that has a successor refuses to write.
             await self._own.sadd(keys.PRESENT, self._process)
         else:
             await self._own.ping()
+        self._asked_at = math.inf
+        if self._is_broken:
+            self._is_broken, self._unbroken_since = False, time.monotonic()
+
+    def _made_anew(self, error: Exception) -> None:
+        self._is_broken = True
+        log.debug("the connection that shows this process's presence is made anew: %s", error)
 
 
 class Roll:
@@ -93,10 +117,6 @@ class Roll:
             for endpoint in endpoints:
                 pipe.hdel(balancer_keys.slots(endpoint), process)
             await pipe.execute()
-
-
-def _made_anew(error: Exception) -> None:
-    log.debug("the connection that shows this process's presence is made anew: %s", error)
 
 
 async def _present(redis: AsyncRedis) -> set[str]:

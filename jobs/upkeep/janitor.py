@@ -64,7 +64,9 @@ class Janitor:
         health_check: HealthCheck,
         changes: FleetChanges,
         deliveries: Deliveries,
+        unbroken_for: Callable[[], float],
     ) -> None:
+        """`unbroken_for` says for how many seconds Redis has answered without a break."""
         self._office = Lock(job_scripts(redis), keys.JANITOR, process, OFFICE_LEASE)
         self._redis = redis
         self._fleet = fleet
@@ -80,8 +82,7 @@ class Janitor:
         self._sampled_at = -SAMPLE_EVERY
         self._checks: set[asyncio.Task[None]] = set()
         self._roll = Roll(redis)
-        self._wait_until = 0.0
-        """Nothing is taken back before: after Redis was away, its leases are old for no worker's fault."""
+        self._unbroken_for = unbroken_for
 
     async def run_forever(self) -> None:
         """Do a round each second while in office."""
@@ -101,7 +102,6 @@ class Janitor:
                         await self._dispatcher.run()
             except RedisError as exc:
                 log.warning("janitor: Redis is unavailable (%s)", exc)
-                self._wait_until = time.monotonic() + LEASE
             except Exception:
                 log.exception("janitor: a round failed")
             await asyncio.sleep(LOOK_EVERY)
@@ -125,9 +125,14 @@ class Janitor:
             except (JobError, ObjectStoreError, OSError) as exc:
                 log.error("janitor: %s failed: %s", duty.__name__.strip("_"), exc)
 
+    @property
+    def _redis_was_away(self) -> bool:
+        """Whether workers may not have had the time to renew their leases, nor to connect, since Redis was away."""
+        return self._unbroken_for() < LEASE
+
     async def _take_back(self) -> bool:
         """Take back what no worker keeps any more, and say whether anything was."""
-        if time.monotonic() < self._wait_until:
+        if self._redis_was_away:
             return False
         now = await self._clock()
         overdue = await self._shards.overdue(now)
@@ -152,7 +157,7 @@ class Janitor:
 
     async def _take_from_gone(self, patience: float = GONE_AFTER) -> bool:
         """Take back what workers held whose connection has been gone for `patience` seconds, and say whether anything was."""
-        if time.monotonic() < self._wait_until:
+        if self._redis_was_away:
             return False
         taken = False
         for process in await self._roll.gone(patience):

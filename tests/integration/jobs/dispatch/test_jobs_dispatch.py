@@ -1,6 +1,7 @@
 """Dispatch and the janitor: work goes where it can be done, comes back when nobody does it, and every job comes to its end."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +18,7 @@ from balancer.state.shared_state import state_on
 from jobs import keys
 from jobs.dispatch import dispatcher as dispatch
 from jobs.dispatch.dispatcher import Dispatcher, announce_serving
-from jobs.dispatch.lease_table import QUEUE_LEASE
+from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE
 from jobs.dispatch.queueing import queue_name
 from jobs.errors import QueueUnavailable
 from jobs.fleet_changes import FleetChanges
@@ -54,9 +55,11 @@ class House:
         self.dispatcher = Dispatcher(bench.redis, self.fleet, bench.table, self.queue.publish, strategy)
         self.endings = Endings(bench.assembly(process), bench.jobs)
         self.sweep = Sweep(bench.redis, bench.jobs, bench.files, bench.objects)
+        self.redis_unbroken_for = math.inf
         self.janitor = Janitor(
             process, bench.redis, self.fleet, bench.jobs, bench.table, self.endings, self.sweep, self.dispatcher,
             HealthCheck(enabled=False), FleetChanges(bench.redis, tuple(endpoints)), Deliveries(bench.redis, bench.jobs, False),
+            lambda: self.redis_unbroken_for,
         )  # fmt: skip
 
     async def end_and_expire(self) -> None:
@@ -267,9 +270,25 @@ async def test_what_is_kept_is_not_taken_back(house: House) -> None:
 
 async def test_nothing_is_taken_back_right_after_redis_was_away(house: House) -> None:
     job, _ = await overdue(house, claimed=True)
-    house.janitor._wait_until = time.monotonic() + 10
-    await house.janitor._take_back()
+    house.redis_unbroken_for = LEASE - 0.1
+    assert not await house.janitor._take_back()
     assert await house.bench.table.open_of(job.id) == [0]
+    house.redis_unbroken_for = LEASE
+    assert await house.janitor._take_back()
+
+
+async def test_no_worker_is_taken_for_dead_that_has_had_no_time_to_connect(house: House) -> None:
+    """As when Redis is away for two seconds, and another worker becomes janitor as soon as it is back."""
+    job = await house.bench.open_job(20)
+    shard = await house.bench.cut(job, 0, 10)
+    assert (await house.bench.table.claim(job.id, 0, 10, shard.token, "w2/x")).shard
+    await house.bench.redis.sadd(keys.PRESENT, "w2")
+    await house.bench.redis.zincrby(keys.LEASES, -2000, keys.shard_member(job.id, 0))
+    house.redis_unbroken_for = 0.1
+    assert not await house.janitor._take_from_gone(patience=0.0)
+    assert await house.bench.table.open_of(job.id) == [0]
+    house.redis_unbroken_for = LEASE
+    assert await house.janitor._take_from_gone(patience=0.0)
 
 
 async def test_a_lease_without_a_shard_is_swept_away(house: House) -> None:

@@ -1,15 +1,20 @@
 """Who is on the roll, and who is gone."""
 
 import asyncio
+import math
+import time
 
 import pytest
 
+from api_roadbalancer.ports import free_port
 from balancer.state import keys as balancer_keys
+from balancer.state.redis_connection import open_connection
 from jobs import keys
 from jobs.dispatch.lease_table import ShardTable
-from jobs.dispatch.presence import Presence, Roll
+from jobs.dispatch.presence import SLOW_PING, Presence, Roll
 from jobs.storage.job_store import job_scripts
 from tests.job_bench import Bench
+from tests.waiting import until
 
 
 async def gone(roll: Roll) -> set[str]:
@@ -45,6 +50,30 @@ async def test_a_broken_connection_is_made_anew(bench: Bench, redis_url: str, mo
         while await gone(roll):
             await asyncio.sleep(0.01)
     await presence.aclose()
+
+
+async def test_a_break_is_known_and_what_is_unbroken_counts_from_its_end(
+    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.dispatch.presence.PING_EVERY", 0.02)
+    presence = Presence(bench.redis, redis_url, "host-1-abc")
+    await presence.start()
+    assert presence.unbroken_for == math.inf
+    own, presence._own = presence._own, open_connection(f"redis://127.0.0.1:{free_port()}", "rb:none", 1.0)
+    await until(lambda: presence.unbroken_for == 0.0)
+    await presence._own.aclose()
+    presence._own = own
+    await until(lambda: 0.0 < presence.unbroken_for < math.inf)
+    await presence.aclose()
+
+
+async def test_a_ping_that_is_not_answered_is_a_break(bench: Bench, redis_url: str) -> None:
+    presence = Presence(bench.redis, redis_url, "host-1-abc")
+    presence._asked_at = time.monotonic() - SLOW_PING - 0.1
+    assert presence.unbroken_for == 0.0
+    await presence._ping()
+    assert presence.unbroken_for == math.inf, "it was slow, but nothing was lost"
+    await presence._own.aclose()
 
 
 async def test_shards_are_taken_from_a_worker_that_is_gone_but_not_from_one_that_renews(bench: Bench) -> None:
