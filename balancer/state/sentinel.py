@@ -128,8 +128,16 @@ class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     finds its server demoted is closed."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the connections, with `inuse_connections` all of them and those to the Sentinels; others are made when needed."""
-        await super().disconnect(inuse_connections)
-        if inuse_connections:
-            for sentinel in self.sentinel_manager.sentinels:
-                await sentinel.aclose()
+        """Close the connections, with `inuse_connections` all of them and those to the Sentinels; others are made when needed.
+
+        redis-py 8.1 closes idle ones by tasks that begin later, when one may have been handed out: it broke in the hands of its
+        user.
+        """
+        if not inuse_connections:
+            idle, self._available_connections = self._available_connections, []
+            for connection in idle:
+                await connection.disconnect(nowait=True)
+            return
+        await super().disconnect()
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
