@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from balancer.state.following_connection import BlockingFollowingConnection, FollowingConnection
+from balancer.state.connections import BlockingFollowingConnection, FollowingConnection
 from balancer.state.hosts_url import HostsUrl
 
 __all__ = ["HASH_TAG", "ClusterAddress", "with_hash_tag"]

@@ -14,6 +14,7 @@ from redis.sentinel import Sentinel as BlockingSentinel
 
 from balancer.errors import SharedStateUnavailable
 from balancer.state.cluster import ClusterAddress
+from balancer.state.connections import reporting_loss
 from balancer.state.sentinel import BlockingPrimaryConnection, BlockingPrimaryTlsConnection, SentinelAddress, SentinelPool
 
 __all__ = [
@@ -84,6 +85,7 @@ def _client(url: str, options: dict[str, Any]) -> AsyncRedis:
         pool = BlockingConnectionPool(**options, **cluster.options, connection_class=cluster.connection_class)
     else:
         pool = BlockingConnectionPool.from_url(url, **options)
+        pool.connection_class = reporting_loss(pool.connection_class)
     return Redis.from_pool(pool)
 
 

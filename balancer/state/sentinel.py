@@ -7,7 +7,7 @@
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from redis.connection import SSLConnection as BlockingSSLConnection
 from redis.retry import Retry as BlockingRetry
 from redis.sentinel import SentinelManagedConnection as BlockingManagedConnection
 
-from balancer.state.following_connection import BlockingFollowingConnection, FollowingConnection
+from balancer.state.connections import BlockingFollowingConnection, FollowingConnection, reporting_loss
 from balancer.state.hosts_url import HostsUrl
 
 __all__ = ["BlockingPrimaryConnection", "BlockingPrimaryTlsConnection", "SentinelAddress", "SentinelPool"]
@@ -71,9 +71,7 @@ class SentinelAddress:
 
     def asyncio_sentinel(self) -> Sentinel:
         """Return what asks the Sentinels, for asyncio; each is asked once."""
-        return _Sentinels(  # type: ignore[no-untyped-call]
-            self.hosts, sentinel_kwargs={**self.own_options, "retry": Retry(NoBackoff(), 0)}
-        )
+        return _Sentinels(self.hosts, {**self.own_options, "retry": Retry(NoBackoff(), 0)})
 
     @property
     def blocking_sentinel_options(self) -> dict[str, Any]:
@@ -108,6 +106,11 @@ class BlockingPrimaryTlsConnection(BlockingPrimaryConnection, BlockingSSLConnect
 
 class _Sentinels(Sentinel):
     """Those of a service, of which the one that answered last is asked first."""
+
+    def __init__(self, hosts: Sequence[tuple[str, int]], sentinel_kwargs: Mapping[str, Any]) -> None:
+        super().__init__(hosts, sentinel_kwargs=dict(sentinel_kwargs))  # type: ignore[no-untyped-call]
+        for sentinel in self.sentinels:
+            sentinel.connection_pool.connection_class = reporting_loss(sentinel.connection_pool.connection_class)
 
     async def discover_master(self, service_name: str) -> Any:
         """Return host and port of the primary. Raises MasterNotFoundError.

@@ -1,5 +1,6 @@
-"""Connections that are closed when their server has, or may have, a successor, and look for that when they are opened again."""
+"""Connections to Redis that say in redis-py's words when they are lost, and that follow a server to its successor."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -7,11 +8,30 @@ from redis.connection import AbstractConnection as BlockingAbstractConnection
 from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-__all__ = ["BlockingFollowingConnection", "FollowingConnection"]
+__all__ = ["BlockingFollowingConnection", "FollowingConnection", "reporting_loss"]
 
 
-class FollowingConnection(AbstractConnection):
-    """For asyncio. A mixin, before a class whose `connect` finds the server."""
+class _LossReportingConnection(AbstractConnection):
+    """A mixin for asyncio. What was lost a moment ago is written to before a read tells: by uvloop that is a RuntimeError, which
+    no retry expects and no caller; here it is redis-py's ConnectionError."""
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as exc:
+            raise RedisConnectionError(f"the connection was lost: {exc}") from exc
+
+
+def reporting_loss(connection_class: type[Any]) -> type[Any]:
+    """Return a class of connections for asyncio that raises ConnectionError whenever a connection is lost."""
+    return type(connection_class.__name__, (_LossReportingConnection, connection_class), {})
+
+
+class FollowingConnection(_LossReportingConnection):
+    """Closed when its server has, or may have, a successor; it looks for that when it is opened again.
+
+    For asyncio. A mixin, before a class whose `connect` finds the server.
+    """
 
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
         if not self.is_connected:
