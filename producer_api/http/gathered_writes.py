@@ -40,4 +40,5 @@ class GatheredWrites:
     def _send(self) -> None:
         if self._held:
             held, self._held = self._held, b""
-            self._transport.write(held)
+            if not self.is_closing():  # the client may have gone meanwhile; uvloop refuses the write then
+                self._transport.write(held)

@@ -64,6 +64,14 @@ async def test_what_was_written_is_sent_before_the_connection_is_closed() -> Non
     assert transport.done == [b"last", "closed"]
 
 
+async def test_nothing_is_sent_to_a_client_that_went_away_within_the_turn() -> None:
+    transport = FakeTransport()
+    over(transport).write(b"late")
+    transport.close()
+    await asyncio.sleep(0)
+    assert transport.done == ["closed"]
+
+
 async def test_the_pieces_of_a_stream_do_not_wait_for_each_other() -> None:
     transport = FakeTransport()
     gathered = over(transport)
