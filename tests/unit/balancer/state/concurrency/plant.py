@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from balancer.state.concurrency.law import LimitState, Sample, next_limit
 PERIOD = 0.5
 """Seconds between two samples."""
 TICK = 0.02
+WAVERS_EVERY = 0.25
 
 
 @dataclass
@@ -89,6 +91,27 @@ class LateAnswers(Plant):
             ended.append((at - began, 1.0, version))
         self.now = until
         return ended
+
+
+@dataclass
+class Unsteady(Plant):
+    """More in flight brings ever less: half of `top` is done at `knee`. What it does wavers by `noise` (relative) within some two
+    seconds, as where others use the same processors."""
+
+    top: float = 12.5
+    noise: float = 0.1
+    _level: float = 0.0
+    _wavered_at: float = 0.0
+
+    def throughput(self, in_flight: float) -> float:
+        return self.top * in_flight / (in_flight + self.knee) * math.exp(self._level)
+
+    def advance(self, seconds: float) -> list[tuple[float, float, int]]:
+        while self._wavered_at <= self.now:
+            self._wavered_at += WAVERS_EVERY
+            kept = math.exp(-WAVERS_EVERY / 2)
+            self._level = kept * self._level + math.sqrt(1 - kept**2) * self.noise * self._random.gauss(0, 1)
+        return super().advance(seconds)
 
 
 @dataclass

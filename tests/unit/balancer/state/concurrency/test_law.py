@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.state.concurrency.law import LimitedBy, LimitState, Sample, next_limit
-from tests.unit.balancer.state.concurrency.plant import Closed, LateAnswers, Plant
+from tests.unit.balancer.state.concurrency.plant import Closed, LateAnswers, Plant, Unsteady
 
 KNEES = (8, 64, 512)
 BETWEEN = (11, 20, 45, 48, 90, 180, 360, 700)
@@ -67,6 +67,19 @@ def test_an_endpoint_that_has_become_slower_has_its_best_within_15_seconds(
     clients.plant.knee = moved
     share, _ = against_best(clients.run(WARM), "slows", WARM)
     assert share >= 0.95, clients.limits
+
+
+@pytest.mark.parametrize("knee", [1.0, 2.0])
+def test_chance_does_not_lower_the_limit_for_long(knee: float) -> None:
+    def done(seed: int, state: LimitState, **law: None) -> float:
+        clients = Closed(Unsteady(knee, seed=seed), state, **law).run(WARM)
+        before = clients.plant.done
+        return clients.run(2 * MEASURED).plant.done - before
+
+    shares = [
+        done(seed, LimitState(32)) / max(done(seed, LimitState(fixed), law=None) for fixed in (16, 32)) for seed in range(10)
+    ]
+    assert min(shares) >= 0.87, shares
 
 
 @pytest.mark.parametrize("knee", KNEES)
