@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from balancer.runtime.periodic import Periodic
 from balancer.state import keys as balancer_keys
@@ -25,6 +25,8 @@ PING_EVERY = 0.5
 PING_TIMEOUT = 2.0
 SLOW_PING = 0.5
 """Seconds after which a ping that is not answered yet counts as none."""
+LONGEST_BREAK = 60.0
+"""Seconds after which a broken connection says nothing of Redis any more: it may be one that is never made."""
 GONE_AFTER = 0.6
 """Seconds for which a connection has to be missing until its process is taken for dead."""
 _NAME = re.compile(rb"\bname=rb:(\S+)")
@@ -43,7 +45,7 @@ class Presence:
         self._is_shown = False
         self._asked_at = math.inf
         """When the ping that is under way began."""
-        self._is_broken = False
+        self._broken_since: float | None = None
         self._unbroken_since = -math.inf
         self._pinging = Periodic(self._ping, lambda: PING_EVERY, "presence", self._made_anew)
 
@@ -71,12 +73,14 @@ class Presence:
 
     @property
     def unbroken_for(self) -> float:
-        """Seconds for which Redis has answered without a break; infinite if there was none since the start, 0 in one.
+        """Seconds for which Redis has answered without a break; infinite if none is known, 0 in one.
 
         The connection repeats nothing, so it meets breaks that other clients sit out between two attempts.
         """
         now = time.monotonic()
-        return 0.0 if self._is_broken or now - self._asked_at > SLOW_PING else now - self._unbroken_since
+        if self._broken_since is not None:
+            return 0.0 if now - self._broken_since < LONGEST_BREAK else math.inf
+        return 0.0 if now - self._asked_at > SLOW_PING else now - self._unbroken_since
 
     async def _ping(self) -> None:
         self._asked_at = time.monotonic()
@@ -86,11 +90,12 @@ class Presence:
         else:
             await self._own.ping()
         self._asked_at = math.inf
-        if self._is_broken:
-            self._is_broken, self._unbroken_since = False, time.monotonic()
+        if self._broken_since is not None:
+            self._broken_since, self._unbroken_since = None, time.monotonic()
 
     def _made_anew(self, error: Exception) -> None:
-        self._is_broken = True
+        if not isinstance(error, ResponseError):  # that is an answer
+            self._broken_since = self._broken_since or time.monotonic()
         log.debug("the connection that shows this process's presence is made anew: %s", error)
 
 

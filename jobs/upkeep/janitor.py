@@ -5,6 +5,7 @@ Every worker competes for a lock in Redis; the holder is the janitor. All that i
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -66,7 +67,7 @@ class Janitor:
         deliveries: Deliveries,
         unbroken_for: Callable[[], float],
     ) -> None:
-        """`unbroken_for` says for how many seconds Redis has answered without a break."""
+        """`unbroken_for` says for how many seconds Redis has answered another connection without a break."""
         self._office = Lock(job_scripts(redis), keys.JANITOR, process, OFFICE_LEASE)
         self._redis = redis
         self._fleet = fleet
@@ -83,6 +84,8 @@ class Janitor:
         self._checks: set[asyncio.Task[None]] = set()
         self._roll = Roll(redis)
         self._unbroken_for = unbroken_for
+        self._failed_at = -math.inf
+        """When Redis last did not answer here."""
 
     async def run_forever(self) -> None:
         """Do a round each second while in office."""
@@ -102,6 +105,7 @@ class Janitor:
                         await self._dispatcher.run()
             except RedisError as exc:
                 log.warning("janitor: Redis is unavailable (%s)", exc)
+                self._failed_at = time.monotonic()
             except Exception:
                 log.exception("janitor: a round failed")
             await asyncio.sleep(LOOK_EVERY)
@@ -128,7 +132,7 @@ class Janitor:
     @property
     def _redis_was_away(self) -> bool:
         """Whether workers may not have had the time to renew their leases, nor to connect, since Redis was away."""
-        return self._unbroken_for() < LEASE
+        return min(self._unbroken_for(), time.monotonic() - self._failed_at) < LEASE
 
     async def _take_back(self) -> bool:
         """Take back what no worker keeps any more, and say whether anything was."""

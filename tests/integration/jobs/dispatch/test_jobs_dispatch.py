@@ -274,6 +274,9 @@ async def test_nothing_is_taken_back_right_after_redis_was_away(house: House) ->
     assert not await house.janitor._take_back()
     assert await house.bench.table.open_of(job.id) == [0]
     house.redis_unbroken_for = LEASE
+    house.janitor._failed_at = time.monotonic()
+    assert not await house.janitor._take_back(), "it has answered others, but not here"
+    house.janitor._failed_at -= LEASE
     assert await house.janitor._take_back()
 
 

@@ -61,6 +61,8 @@ async def test_a_break_is_known_and_what_is_unbroken_counts_from_its_end(
     assert presence.unbroken_for == math.inf
     own, presence._own = presence._own, open_connection(f"redis://127.0.0.1:{free_port()}", "rb:none", 1.0)
     await until(lambda: presence.unbroken_for == 0.0)
+    monkeypatch.setattr("jobs.dispatch.presence.LONGEST_BREAK", 0.0)
+    assert presence.unbroken_for == math.inf, "a connection that is never made must not keep the janitor from its work"
     await presence._own.aclose()
     presence._own = own
     await until(lambda: 0.0 < presence.unbroken_for < math.inf)
