@@ -36,6 +36,7 @@ class PooledClient(HttpClient):
         self._proxies: dict[Origin, Proxy | None] = {}
         self._addresses = Addresses()
         self._in_flight: dict[str, set[Connection]] = defaultdict(set)
+        self._is_closed = False
 
     async def send(
         self,
@@ -75,6 +76,7 @@ class PooledClient(HttpClient):
         return len(taken_back)
 
     async def aclose(self) -> None:
+        self._is_closed = True
         for connections in (*self._idle.values(), *self._in_flight.values()):
             for connection in connections:
                 connection.abort()
@@ -106,7 +108,7 @@ class PooledClient(HttpClient):
         return await open_connection(origin, self._proxies[origin], self._addresses, self._connect_timeout)
 
     def _keep(self, origin: Origin, connection: Connection) -> None:
-        if not connection.is_reusable:
+        if not connection.is_reusable or self._is_closed:  # it may have been opened meanwhile
             connection.abort()
             return
         idle = self._idle[origin]

@@ -131,6 +131,16 @@ async def test_a_refused_connection_says_so(client: PooledClient) -> None:
             pass
 
 
+async def test_a_connection_that_was_being_opened_when_the_client_was_closed_is_not_kept() -> None:
+    client = PooledClient()
+    async with answering(ok(b"1")) as url:
+        asked = asyncio.create_task(ask(client, url))
+        await asyncio.sleep(0)
+        await client.aclose()
+        assert (await asked).body == b"1"
+    assert not any(client._idle.values())
+
+
 async def test_an_unknown_host_says_so(client: PooledClient) -> None:
     with pytest.raises(ConnectFailed, match="name can't be found"):
         await ask(client, "http://no-such-host.invalid/v1")
