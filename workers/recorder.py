@@ -57,7 +57,12 @@ class Recorder:
         self._flushed = asyncio.Condition()
         self._in_flight: set[Owner] = set()
         self._flushing = Periodic(
-            self._flush_waiting, lambda: GROUP_SECONDS, "recorder", _not_yet, RETRY_SECONDS, ends_by_bug=True
+            self._flush_waiting,
+            lambda: GROUP_SECONDS,
+            "recorder",
+            _not_yet,
+            RETRY_SECONDS,
+            stop_on_unexpected_error=True,
         )
 
     def start(self) -> "asyncio.Task[None]":

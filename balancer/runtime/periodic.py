@@ -11,7 +11,7 @@ from balancer.runtime.loop import end_tasks
 
 __all__ = ["Periodic"]
 
-PAUSE_AFTER_BUG = 1.0
+PAUSE_AFTER_UNEXPECTED_ERROR = 1.0
 """Seconds."""
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ class Periodic:
 
     `interval` may be a function that is asked each time. Wakes within `gather` seconds of the first count as one. A RedisError or
     an OSError goes to `on_error`, and after `pause_after_error` seconds the work is tried again. Any other error is logged, and
-    the work tried again a second later: whoever needs it would wait for ever. With `ends_by_bug` it ends the task instead, for an
-    owner that watches it.
+    the work tried again a second later: whoever needs it would wait for ever. With `stop_on_unexpected_error` it ends the
+    task instead, for an owner that watches it.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Periodic:
         on_error: Callable[[Exception], None],
         pause_after_error: float = 0.0,
         gather: float = 0.0,
-        ends_by_bug: bool = False,
+        stop_on_unexpected_error: bool = False,
     ) -> None:
         self._work = work
         self._interval = interval
@@ -42,7 +42,7 @@ class Periodic:
         self._on_error = on_error
         self._pause_after_error = pause_after_error
         self._gather = gather
-        self._ends_by_bug = ends_by_bug
+        self._stop_on_unexpected_error = stop_on_unexpected_error
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -76,7 +76,7 @@ class Periodic:
                 self._on_error(exc)
                 await asyncio.sleep(self._pause_after_error)
             except Exception:
-                if self._ends_by_bug:
+                if self._stop_on_unexpected_error:
                     raise
-                log.exception("%s failed inside; trying again in %g s", self._name, PAUSE_AFTER_BUG)
-                await asyncio.sleep(PAUSE_AFTER_BUG)
+                log.exception("unexpected error in the task %r; trying again in %g s", self._name, PAUSE_AFTER_UNEXPECTED_ERROR)
+                await asyncio.sleep(PAUSE_AFTER_UNEXPECTED_ERROR)

@@ -24,25 +24,28 @@ class Work:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(periodic, "PAUSE_AFTER_BUG", 0.0)
+    monkeypatch.setattr(periodic, "PAUSE_AFTER_UNEXPECTED_ERROR", 0.0)
 
 
 @pytest.mark.parametrize("error", [KeyError("a"), OSError("refused")], ids=["unexpected", "expected"])
 async def test_work_goes_on_after_an_error(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    work, told = Work(error), []
-    task = Periodic(work, 0.001, "slots", told.append)
+    work = Work(error)
+    errors: list[Exception] = []
+    task = Periodic(work, 0.001, "slots", errors.append)
     task.start()
     await until(lambda: work.done > 1)
     await task.aclose()
     if isinstance(error, OSError):
-        assert told == [error] and not caplog.records
+        assert errors == [error]
+        assert not caplog.records
     else:
-        assert not told and caplog.messages == ["slots failed inside; trying again in 0 s"]
+        assert not errors
+        assert caplog.messages == ["unexpected error in the task 'slots'; trying again in 0 s"]
         assert caplog.records[0].exc_info and caplog.records[0].exc_info[1] is error
 
 
 async def test_one_that_is_watched_ends_by_an_unexpected_error() -> None:
     work = Work(KeyError("a"))
-    ended = Periodic(work, 0.001, "recorder", lambda _: None, ends_by_bug=True).start()
+    ended = Periodic(work, 0.001, "recorder", lambda _: None, stop_on_unexpected_error=True).start()
     await asyncio.wait([ended], timeout=5)
     assert isinstance(ended.exception(), KeyError) and work.done == 1
