@@ -1,9 +1,10 @@
 """What all tests share: one real embedded server for the session, emptied for each test."""
 
 import functools
+import gc
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,18 @@ def _context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **options: Any) -> 
 
 # To read these certificates takes 28 ms, for each client of httpx. Others change their contexts, which no two may share.
 ssl.create_default_context = _context  # type: ignore[assignment]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests without the garbage collector, and keep it away from them after that: they stay until the end. Each process
+    saves two seconds of the seventeen that it takes to collect them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 MIXED_BY = 0.85
