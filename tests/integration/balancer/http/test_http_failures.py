@@ -82,13 +82,16 @@ def zeros(megabytes: int) -> bytes:
 
 @pytest.mark.parametrize("shape", ["packed", "plain", "chunked"])
 async def test_an_answer_beyond_the_limit_is_left_where_it_grows_too_large(client: PooledClient, shape: str) -> None:
-    packed = zeros(545)
-    chunk = b"100000\r\n" + bytes(MB) + b"\r\n"
-    head, pieces = {
-        "packed": (b"content-encoding: gzip\r\ncontent-length: %d" % len(packed), [packed]),
-        "plain": (b"content-length: %d" % (545 * MB), [bytes(MB)] * 545),
-        "chunked": (b"transfer-encoding: chunked", [chunk] * 545),
-    }[shape]
+    match shape:
+        case "packed":
+            pieces = [zeros(545)]
+            head = b"content-encoding: gzip\r\ncontent-length: %d" % len(pieces[0])
+        case "plain":
+            pieces = [bytes(MB)] * 545
+            head = b"content-length: %d" % (545 * MB)
+        case _:
+            pieces = [b"100000\r\n" + bytes(MB) + b"\r\n"] * 545
+            head = b"transfer-encoding: chunked"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
