@@ -149,8 +149,8 @@ class LimitState:
     """Seconds in which refusals are still those of the limit before: the others have to learn of the new one first."""
     beside_chats: bool = False
     """Whether people wait for answers of the endpoint."""
-    queued: bool = False
-    """Whether the endpoint says that many requests wait inside it, or that its memory is full."""
+    queued: bool | None = None
+    """Whether many requests wait inside the endpoint, or its memory is full; None if it does not say."""
     settled: bool = False
     """Whether the requests in flight have come to the limit, so that those sent from now on measure it."""
     limited_by: LimitedBy = LimitedBy.START
@@ -197,7 +197,8 @@ def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitS
     if finished < _enough(state) or (_is_doubtful(state, rate) and finished < SURE * _enough(state)):
         return state
     if not state.rate:
-        return _try(replace(state, good=state.limit, rate=rate, best=rate), most)
+        # Where few wait inside the endpoint, more in flight may well bring more; that fewer seem to bring as much may be chance.
+        return _try(replace(state, good=state.limit, rate=rate, best=rate, up=state.up or state.queued is False), most)
     return _compared(state, rate, most) if state.trying else _rested(state, rate, most)
 
 

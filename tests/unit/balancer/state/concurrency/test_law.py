@@ -110,6 +110,14 @@ def test_no_higher_limit_is_tried_while_most_requests_wait_inside_the_engine_or_
     assert state.limited_by is LimitedBy.ENGINE
 
 
+@pytest.mark.parametrize(("waiting", "tried"), [(None, 16), (20.0, 16), (4.0, 64)])
+def test_where_few_wait_inside_the_endpoint_a_higher_limit_is_tried_first(waiting: float | None, tried: int) -> None:
+    state = LimitState(32)
+    while state.limit == 32:
+        state = next_limit(state, Sample(0.5, in_flight=32.0, finished=32, work=32.0, busy=32.0, waiting=waiting), most=1024)
+    assert state.limit == tried
+
+
 def test_an_engine_that_preempts_is_given_fewer() -> None:
     state = next_limit(LimitState(32), Sample(0.5, in_flight=32.0, waiting=0.0, preempted=3), most=1024)
     assert state.limit == 27
