@@ -24,9 +24,9 @@ LOSS_WORTH_FEWER = 0.03
 """Share of the best throughput that may be lost by lower limits, all together: fewer in flight are a shorter latency."""
 LEAST_ANSWERS = 24
 """Answers that a measurement rests on, or one for each request in flight if that is more."""
-SURE = 3
-"""How many times the answers of a measurement a lower limit needs that seems to cost nothing."""
-GAIN_IS_SURE = 1.1
+TIMES_IN_DOUBT = 3
+"""How many times the answers of a measurement a lower limit needs that seems to cost nothing, and to bring nothing."""
+GAIN_WITHOUT_DOUBT = 1.1
 """Throughput by that before from which a lower limit is better without doubt."""
 LEAST_ANSWERS_AGAINST = 8
 """Answers, or a quarter of those in flight, after which a try that has brought nothing is ended early."""
@@ -194,7 +194,7 @@ def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitS
         return replace(state, settled=True, version=state.version + 1, seen=NOTHING) if enough else state
     if state.rate and not state.trying and some and _changed(state, rate, 2 * CHANGED):
         return _search_lower(state, last, most) if _has_slowed(state, rate, last) else _search_again(state, rate)
-    if finished < _enough(state) or (_is_doubtful(state, rate) and finished < SURE * _enough(state)):
+    if finished < _enough(state) or (_is_doubtful(state, rate) and finished < TIMES_IN_DOUBT * _enough(state)):
         return state
     if not state.rate:
         # Where few wait inside the endpoint, more in flight may well bring more; that fewer seem to bring as much may be chance.
@@ -225,7 +225,11 @@ def _enough(state: LimitState) -> float:
 
 def _is_doubtful(state: LimitState, rate: float) -> bool:
     """Whether a lower limit seems to cost nothing, and to bring nothing either: by chance, any does now and then."""
-    return state.trying and state.limit < state.good and (1 - LOSS_WORTH_FEWER) * state.best <= rate < GAIN_IS_SURE * state.rate
+    return (
+        state.trying
+        and state.limit < state.good
+        and (1 - LOSS_WORTH_FEWER) * state.best <= rate < GAIN_WITHOUT_DOUBT * state.rate
+    )
 
 
 def _is_hopeless(state: LimitState, rate: float) -> bool:
