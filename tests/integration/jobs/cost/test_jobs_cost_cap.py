@@ -199,7 +199,7 @@ class Queue:
         self.shards += shards
 
 
-class House:
+class ServiceProcess:
     """A producer with a fleet, and a queue that is looked into."""
 
     def __init__(self, redis: AsyncRedis, folder: Path, endpoints: Sequence[Endpoint]) -> None:
@@ -224,49 +224,49 @@ UNKNOWN = Endpoint("http://d.invalid/v1", "d", provider="vllm", models={"m": "ll
 
 
 @pytest.fixture
-async def open_house(bench: Bench, redis: AsyncRedis, store_folder: Path) -> AsyncIterator[Any]:
-    opened: list[House] = []
+async def open_process(bench: Bench, redis: AsyncRedis, store_folder: Path) -> AsyncIterator[Any]:
+    opened: list[ServiceProcess] = []
 
-    async def make(*endpoints: Endpoint) -> House:
-        house = House(redis, store_folder, endpoints)
-        await house.fleet.__aenter__()
-        opened.append(house)
+    async def make(*endpoints: Endpoint) -> ServiceProcess:
+        process = ServiceProcess(redis, store_folder, endpoints)
+        await process.fleet.__aenter__()
+        opened.append(process)
         await announce_serving(redis, "w1", [e.name for e in endpoints], 60.0)
-        return house
+        return process
 
     yield make
-    for house in opened:
-        await house.fleet.__aexit__()
+    for process in opened:
+        await process.fleet.__aexit__()
 
 
 @pytest.mark.parametrize("fleet", [(PRICED,), (PRICED, FREE), (PRICED, OTHER_MODEL)])
-async def test_a_cap_needs_prices_only_of_what_may_answer(open_house: Any, fleet: tuple[Endpoint, ...]) -> None:
-    house = await open_house(*fleet)
-    assert (await house.submit(5.0)).max_cost == 5.0
+async def test_a_cap_needs_prices_only_of_what_may_answer(open_process: Any, fleet: tuple[Endpoint, ...]) -> None:
+    process = await open_process(*fleet)
+    assert (await process.submit(5.0)).max_cost == 5.0
 
 
-async def test_a_cap_is_refused_where_a_price_is_unknown(open_house: Any) -> None:
-    house = await open_house(PRICED, UNKNOWN)
+async def test_a_cap_is_refused_where_a_price_is_unknown(open_process: Any) -> None:
+    process = await open_process(PRICED, UNKNOWN)
     with pytest.raises(InvalidRequest, match=r"have none: d \(llama\)") as refused:
-        await house.submit(5.0)
+        await process.submit(5.0)
     assert (refused.value.param, refused.value.code) == ("max_cost", "price_unknown")
-    job = await house.submit(None)
+    job = await process.submit(None)
     with pytest.raises(InvalidRequest, match=r"d \(llama\)"):
-        await house.service.limit_cost(job.id, 5.0)
+        await process.service.limit_cost(job.id, 5.0)
 
 
 @pytest.mark.parametrize("max_cost", [0.0, -1.0, float("nan"), float("inf"), 1e9])
-async def test_what_is_no_amount_is_no_cap(open_house: Any, max_cost: float) -> None:
-    house = await open_house(PRICED)
+async def test_what_is_no_amount_is_no_cap(open_process: Any, max_cost: float) -> None:
+    process = await open_process(PRICED)
     with pytest.raises(InvalidRequest, match="max_cost must be an amount in USD"):
-        await house.submit(max_cost)
+        await process.submit(max_cost)
 
 
-async def test_dispatch_leaves_a_paused_job_alone_until_it_goes_on(open_house: Any) -> None:
-    house = await open_house(PRICED)
-    job = await house.submit(2.5)
-    table = house.service.shards
-    shards = list(house.queue.shards)
+async def test_dispatch_leaves_a_paused_job_alone_until_it_goes_on(open_process: Any) -> None:
+    process = await open_process(PRICED)
+    job = await process.submit(2.5)
+    table = process.service.shards
+    shards = list(process.queue.shards)
     claim = await table.claim(job.id, 0, shards[0].end, shards[0].token, "c")
     assert claim.shard
     await table.record([(claim.shard, [finished(0)])])
@@ -274,25 +274,25 @@ async def test_dispatch_leaves_a_paused_job_alone_until_it_goes_on(open_house: A
     second = await table.claim(job.id, rest[0].first, rest[0].end, rest[0].token, "d")
     assert second.shard
     await table.record([(second.shard, [replace(finished(rest[0].first), cost=2.5)])])
-    assert (await house.service.jobs.get(job.id)).paused
-    held = len(house.queue.shards)
+    assert (await process.service.jobs.get(job.id)).paused
+    held = len(process.queue.shards)
     for shard in (claim.shard, second.shard):
         await table.give_back(job.id, shard.first, shard.token)
-    version = await house.redis.hget(keys.TURNS, "version")
-    assert await house.service.dispatcher.run() == 0
-    assert await house.redis.hget(keys.TURNS, "version") == version
-    assert not await house.service.held_by_workers(await house.service.jobs.get(job.id))
+    version = await process.redis.hget(keys.TURNS, "version")
+    assert await process.service.dispatcher.run() == 0
+    assert await process.redis.hget(keys.TURNS, "version") == version
+    assert not await process.service.held_by_workers(await process.service.jobs.get(job.id))
     assert await table.open_of(job.id) == []
-    await house.service.limit_cost(job.id, 100.0)
-    assert len(house.queue.shards) > held
-    assert house.queue.shards[held].first == 0
+    await process.service.limit_cost(job.id, 100.0)
+    assert len(process.queue.shards) > held
+    assert process.queue.shards[held].first == 0
 
 
-async def test_a_capped_job_of_bad_lines_is_refused_for_its_lines(open_house: Any) -> None:
-    house = await open_house(UNKNOWN)
+async def test_a_capped_job_of_bad_lines_is_refused_for_its_lines(open_process: Any) -> None:
+    process = await open_process(UNKNOWN)
     record = FileRecord("file-00000001", "in.jsonl", "batch", 100, 0, lines=1, models={"absent": 1})
-    await house.service.files.register(record)
-    job = await house.service.submit(JobRequest(record.id, PATH, max_cost=1.0))
+    await process.service.files.register(record)
+    job = await process.service.submit(JobRequest(record.id, PATH, max_cost=1.0))
     assert (job.status, job.errors[0].code) == (JobStatus.FAILED, "model_not_found")
 
 
@@ -322,29 +322,29 @@ OPENAI = Endpoint("https://api.openai.com/v1", "o")
     ],
 )
 async def test_lines_that_name_no_model_need_the_price_of_what_answers_them(
-    open_house: Any, endpoint: Endpoint, listed: list[str], unknown: str | None
+    open_process: Any, endpoint: Endpoint, listed: list[str], unknown: str | None
 ) -> None:
-    house = await open_house(endpoint)
+    process = await open_process(endpoint)
     if listed:
-        await state_on(house.redis, "p2", [endpoint]).share_models("o", listed)
-        await house.fleet.refresh_models()
+        await state_on(process.redis, "p2", [endpoint]).share_models("o", listed)
+        await process.fleet.refresh_models()
     if unknown is None:
-        require_prices(house.fleet, [""])
+        require_prices(process.fleet, [""])
         return
     with pytest.raises(InvalidRequest, match=unknown):
-        require_prices(house.fleet, [""])
+        require_prices(process.fleet, [""])
 
 
-async def test_many_endpoints_without_a_price_are_counted(open_house: Any) -> None:
+async def test_many_endpoints_without_a_price_are_counted(open_process: Any) -> None:
     many = [replace(UNKNOWN, name=f"u{number}", url=f"http://u{number}.invalid/v1") for number in range(7)]
-    house = await open_house(*many)
+    process = await open_process(*many)
     with pytest.raises(InvalidRequest, match=r"u4 \(llama\) and 2 more; give"):
-        require_prices(house.fleet, ["m"])
+        require_prices(process.fleet, ["m"])
 
 
-async def test_every_model_of_a_chain_needs_a_price(open_house: Any) -> None:
-    house = await open_house(replace(PRICED, models={"m": "m"}), OTHER_MODEL)
-    house.fleet.catalog.routes = ModelRoutes(chains={"best": ("m", "other")})
-    require_prices(house.fleet, ["m"])
+async def test_every_model_of_a_chain_needs_a_price(open_process: Any) -> None:
+    process = await open_process(replace(PRICED, models={"m": "m"}), OTHER_MODEL)
+    process.fleet.catalog.routes = ModelRoutes(chains={"best": ("m", "other")})
+    require_prices(process.fleet, ["m"])
     with pytest.raises(InvalidRequest, match=r"have none: c \(other\);"):
-        require_prices(house.fleet, ["best"])
+        require_prices(process.fleet, ["best"])

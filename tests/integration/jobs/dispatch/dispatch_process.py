@@ -21,7 +21,7 @@ from jobs.upkeep.sweep import Sweep
 from jobs.webhooks.delivery import Deliveries
 from tests.job_bench import Bench
 
-__all__ = ["House", "endpoints"]
+__all__ = ["DispatchProcess", "endpoints"]
 
 
 class Queue:
@@ -37,7 +37,7 @@ class Queue:
         self.shards += shards
 
 
-class House:
+class DispatchProcess:
     """One process's fleet, dispatcher and janitor."""
 
     def __init__(self, bench: Bench, endpoints: Sequence[Endpoint], strategy: BalancingStrategy, process: str = "p1") -> None:
