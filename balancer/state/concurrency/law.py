@@ -24,15 +24,15 @@ LOSS_WORTH_FEWER = 0.03
 """Share of the best throughput that may be lost by lower limits, all together: fewer in flight are a shorter latency."""
 LEAST_ANSWERS = 24
 """Answers that a measurement rests on, or one for each request in flight if that is more."""
-TIMES_IN_DOUBT = 3
+TIMES_IN_DOUBT = 2
 """How many times the answers of a measurement a lower limit needs that seems to cost nothing, and to bring nothing."""
 GAIN_WITHOUT_DOUBT = 1.1
 """Throughput by that before from which a lower limit is better without doubt."""
-LEAST_ANSWERS_AGAINST = 8
+LEAST_ANSWERS_AGAINST = 6
 """Answers, or a quarter of those in flight, after which a try that has brought nothing is ended early."""
 FILLED = 0.8
 """Share of the limit that has to be in flight for it to be what bounds the throughput."""
-HOPELESS = 0.75
+HOPELESS = 0.85
 """Share of the throughput before below which a lower limit is given up early."""
 LESS_THAN_SHARE = 1.2
 """How much more than its share of the limit the throughput under a lower one must be, for the best limit to be in between."""

@@ -47,6 +47,18 @@ def test_a_knee_is_found_within_15_seconds(kind: str, knee: int) -> None:
     assert refused < 0.01, clients.limits
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_search_for_a_low_knee_is_over_after_15_seconds(seed: int) -> None:
+    """Answers are few there, and each limit that is too low costs many."""
+
+    def done(state: LimitState, **law: None) -> float:
+        clients = Closed(Plant(8, service=0.35, spread=0.15, seed=seed), state, **law).run(WARM)
+        before = clients.plant.done
+        return clients.run(WARM).plant.done - before
+
+    assert done(LimitState(32)) >= 0.95 * done(LimitState(8), law=None)
+
+
 @pytest.mark.parametrize(("knee", "moved"), [(8, 32), (64, 256), (64, 16), (512, 128)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_knee_that_moves_is_found_again_within_15_seconds(kind: str, knee: int, moved: int) -> None:
@@ -57,7 +69,7 @@ def test_a_knee_that_moves_is_found_again_within_15_seconds(kind: str, knee: int
     assert refused < 0.01, clients.limits
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize(("knee", "moved"), [(64, 16), (512, 128)])
 @pytest.mark.parametrize("plant_class", [Plant, LateAnswers])
 def test_an_endpoint_that_has_become_slower_has_its_best_within_15_seconds(
@@ -79,7 +91,7 @@ def test_chance_does_not_lower_the_limit_for_long(knee: float) -> None:
     shares = [
         done(seed, LimitState(32)) / max(done(seed, LimitState(fixed), law=None) for fixed in (16, 32)) for seed in range(10)
     ]
-    assert min(shares) >= 0.87, shares
+    assert min(shares) >= 0.92, shares
 
 
 @pytest.mark.parametrize("knee", KNEES)
