@@ -183,10 +183,10 @@ def test_every_operation_keeps_its_promises(case: schemathesis.Case, stocked: St
     """To those who may call it; a limited key reaches nothing of others with it."""
     stocked.point_at_something(case)
     calling = {"base_url": stocked.url, "timeout": PATIENCE_S, "session": stocked.session}
-    refused = case.call(headers=stocked.limited, **calling)
-    assert refused.status_code < 500
+    limited = case.call(headers=stocked.limited, **calling)
+    assert limited.status_code < 500
     if OWNED & set(case.path_parameters or ()):
-        assert refused.status_code >= 400, "what belongs to others is not there for it"
+        assert limited.status_code >= 400, "what belongs to others is not there for it"
     response = case.call_and_validate(checks=CHECKS, headers=ADMIN, **calling)
     if case.method.upper() == case.operation.method.upper():
         stocked.answers[case.operation.label].add(response.status_code)
