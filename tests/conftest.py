@@ -43,8 +43,8 @@ ssl.create_default_context = _context  # type: ignore[assignment]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect the tests without the garbage collector, and keep it away from them after that: they stay until the end. Each process
-    saves two seconds of the seventeen that it takes to collect them."""
+    """Collect the tests without the garbage collector, and keep it away from them after that: they stay until the end. Each
+    process saves two seconds of the seventeen that it takes to collect them."""
     gc.disable()
     try:
         return (yield)

@@ -1,5 +1,5 @@
-"""What the OpenAPI document promises, tried out: every operation is sent requests made of its schema, good ones and bad ones, first
-with a key that owns nothing, then as admin."""
+"""What the OpenAPI document promises, tried out: every operation is sent requests made of its schema, good ones and bad ones,
+first with a key that owns nothing, then as admin."""
 
 import asyncio
 import itertools
@@ -94,8 +94,8 @@ BODIES: dict[str, Any] = {
 
 
 class Stocked:
-    """A server that makes what an operation asks about. `answers` are the statuses of every operation, `session` has the connections
-    that the operations are called over."""
+    """A server that makes what an operation asks about. `answers` are the statuses of every operation, `session` has the
+    connections that the operations are called over."""
 
     def __init__(self, url: str, http: httpx.Client, session: requests.Session) -> None:
         self.url = url
