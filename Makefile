@@ -52,9 +52,11 @@ test:
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not exclusive" --durations=10
 	$(BIN)/python -m pytest -q -m exclusive --durations=10 $(EXCLUSIVE)
 
-# Byte code of the tests, with pytest's assertions: written once here, and not by each of the processes that run them.
+# Byte code of the tests, with pytest's assertions: written once here, and not by each of the processes that run them. Those that take
+# minutes are not run, but have to find their fixtures.
 collected: $(VENV)/.dev
 	@$(BIN)/python -m pytest -qq --collect-only >$(VENV)/collected.log || { cat $(VENV)/collected.log; exit 1; }
+	@ENDURANCE=1 $(BIN)/python -m pytest -qq --setup-plan tests/endurance >$(VENV)/collected.log || { cat $(VENV)/collected.log; exit 1; }
 
 # Pure code and single modules: seconds, and no server.
 unit: $(VENV)/.dev
