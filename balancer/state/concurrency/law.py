@@ -197,7 +197,7 @@ def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitS
     if finished < _enough(state) or (_is_doubtful(state, rate) and finished < TIMES_IN_DOUBT * _enough(state)):
         return state
     if not state.rate:
-        # Where few wait inside the endpoint, more in flight may well bring more; that fewer seem to bring as much may be chance.
+        # A short queue inside the endpoint leaves room for more; noise can make a lower limit look free.
         return _try(replace(state, good=state.limit, rate=rate, best=rate, up=state.up or state.queued is False), most)
     return _compared(state, rate, most) if state.trying else _rested(state, rate, most)
 
