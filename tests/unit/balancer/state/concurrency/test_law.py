@@ -38,6 +38,12 @@ def against_best(clients: Closed, kind: str, seconds: float = MEASURED) -> tuple
     return (plant.done - done) / seconds / best_of_fixed(kind, plant.knee, type(plant)), refused / (answered + refused)
 
 
+def done_after_warm_up(clients: Closed, seconds: float) -> float:
+    """Return the work that is done in this time."""
+    before = clients.run(WARM).plant.done
+    return clients.run(seconds).plant.done - before
+
+
 @pytest.mark.parametrize("knee", KNEES + BETWEEN)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_knee_is_found_within_15_seconds(kind: str, knee: int) -> None:
@@ -49,14 +55,10 @@ def test_a_knee_is_found_within_15_seconds(kind: str, knee: int) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_search_for_a_low_knee_is_over_after_15_seconds(seed: int) -> None:
-    """Answers are few there, and each limit that is too low costs many."""
+    def plant() -> Plant:
+        return Plant(8, service=0.35, spread=0.15, seed=seed)
 
-    def done(state: LimitState, **law: None) -> float:
-        clients = Closed(Plant(8, service=0.35, spread=0.15, seed=seed), state, **law).run(WARM)
-        before = clients.plant.done
-        return clients.run(WARM).plant.done - before
-
-    assert done(LimitState(32)) >= 0.95 * done(LimitState(8), law=None)
+    assert done_after_warm_up(Closed(plant()), WARM) >= 0.95 * done_after_warm_up(Closed(plant(), LimitState(8), law=None), WARM)
 
 
 @pytest.mark.parametrize(("knee", "moved"), [(8, 32), (64, 256), (64, 16), (512, 128)])
@@ -84,9 +86,7 @@ def test_an_endpoint_that_has_become_slower_has_its_best_within_15_seconds(
 @pytest.mark.parametrize("knee", [1.0, 2.0])
 def test_chance_does_not_lower_the_limit_for_long(knee: float) -> None:
     def done(seed: int, state: LimitState, **law: None) -> float:
-        clients = Closed(Unsteady(knee, seed=seed), state, **law).run(WARM)
-        before = clients.plant.done
-        return clients.run(2 * MEASURED).plant.done - before
+        return done_after_warm_up(Closed(Unsteady(knee, seed=seed), state, **law), 2 * MEASURED)
 
     shares = [
         done(seed, LimitState(32)) / max(done(seed, LimitState(fixed), law=None) for fixed in (16, 32)) for seed in range(10)
