@@ -196,14 +196,14 @@ async def test_a_failed_check_opens_it_at_once(board: Open) -> None:
 
 async def test_other_processes_know_within_a_second_and_are_told(board: Open) -> None:
     policy = HealthPolicy(failures_to_open=1, first_open=5.0)
-    told: list[str] = []
-    mine, other = board(policy, started=True), board(policy, started=True, on_unusable=told.append)
+    reported: list[str] = []
+    mine, other = board(policy, started=True), board(policy, started=True, on_unusable=reported.append)
     began = time.monotonic()
     mine.record(bad())
     await until(lambda: not other[E].usable)
     assert time.monotonic() - began < 1.0
-    await until(lambda: told != [])
-    assert set(told) == {E}
+    await until(lambda: reported != [])
+    assert set(reported) == {E}
 
 
 async def test_the_latency_is_a_moving_average_of_full_answers(board: Open) -> None:

@@ -36,9 +36,9 @@ async def test_the_first_error_of_many_is_raised_and_the_others_are_done(redis: 
 async def test_a_server_that_does_not_answer_is_told_without_its_password() -> None:
     url = "redis://:secret@127.0.0.1:1/0"
     client = open_redis(url, retries=0)
-    with pytest.raises(SharedStateUnavailable) as told:
+    with pytest.raises(SharedStateUnavailable) as raised:
         await check_redis(client, url)
-    assert "secret" not in str(told.value) and "127.0.0.1:1" in str(told.value)
+    assert "secret" not in str(raised.value) and "127.0.0.1:1" in str(raised.value)
     await client.aclose(close_connection_pool=True)
 
 

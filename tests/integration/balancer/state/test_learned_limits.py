@@ -34,11 +34,11 @@ def store(redis: AsyncRedis) -> RedisLimitStore:
 
 @pytest.fixture
 async def process(store: RedisLimitStore) -> AsyncIterator[Open]:
-    """Starts as many processes as wanted; `told` has the limits that each one's slots were told."""
+    """Starts as many processes as wanted; `applied` receives the limits that its slots are set to."""
     made: list[LearnedLimits] = []
 
-    def make(told: dict[str, int] | None = None) -> LearnedLimits:
-        limits = LearnedLimits(store, [ENDPOINT, FIXED], (told if told is not None else {}).__setitem__)
+    def make(applied: dict[str, int] | None = None) -> LearnedLimits:
+        limits = LearnedLimits(store, [ENDPOINT, FIXED], (applied if applied is not None else {}).__setitem__)
         limits.start()
         made.append(limits)
         return limits
@@ -65,15 +65,15 @@ async def test_a_number_is_a_hard_limit_and_costs_nothing(process: Open, redis: 
 
 
 async def test_a_refusal_lowers_the_limit_of_all_processes_at_once(process: Open) -> None:
-    told_here: dict[str, int] = {}
-    told_there: dict[str, int] = {}
-    here, there = process(told_here), process(told_there)
+    applied_here: dict[str, int] = {}
+    applied_there: dict[str, int] = {}
+    here, there = process(applied_here), process(applied_there)
     waiting = there.begin(E)
     assert here.end(E, here.begin(E), REFUSAL)
     await until(lambda: here[E].value == 16, 5)
     await until(lambda: there[E].value == 16, 5)
     there.end(E, waiting, ANSWER)
-    assert (told_here[E], told_there[E], there[E].limited_by) == (16, 16, LimitedBy.REFUSALS)
+    assert (applied_here[E], applied_there[E], there[E].limited_by) == (16, 16, LimitedBy.REFUSALS)
 
 
 async def test_refusals_of_an_older_limit_do_not_lower_the_new_one(process: Open) -> None:
@@ -91,10 +91,10 @@ async def test_refusals_of_an_older_limit_do_not_lower_the_new_one(process: Open
 
 async def test_a_new_process_begins_with_what_is_known(process: Open, store: RedisLimitStore) -> None:
     assert await store.decide(E, 0, LimitState(200, 3, limited_by=LimitedBy.THROUGHPUT))
-    told: dict[str, int] = {}
-    limits = process(told)
+    applied: dict[str, int] = {}
+    limits = process(applied)
     await limits.refresh()
-    assert (limits[E].value, told[E]) == (200, 200)
+    assert (limits[E].value, applied[E]) == (200, 200)
 
 
 async def test_of_two_decisions_on_the_same_sample_one_counts(store: RedisLimitStore) -> None:

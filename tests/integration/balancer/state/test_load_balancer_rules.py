@@ -1,4 +1,4 @@
-"""One process's health follows the same rules as the one in Redis: both are told the same things at the same times."""
+"""One process's health follows the same rules as the one in Redis: both get the same outcomes at the same times."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The janitor: work comes back when nobody does it, and every job comes to its end."""
+"""The janitor requeues shards whose worker is gone, and ends jobs whose lines are done or whose window has passed."""
 
 import asyncio
 import time
@@ -149,15 +149,15 @@ async def test_one_job_that_cannot_be_ended_keeps_no_other_from_its_end(process:
 async def test_a_job_that_cannot_be_ended_says_why_and_does_not_hold_up_the_round(process: DispatchProcess) -> None:
     job = await process.bench.open_real_job(20)
     await process.bench.work(await process.bench.cut(job, 0, 20))
-    told = asyncio.Event()
+    released = asyncio.Event()
 
     async def never(_: str) -> bool:
-        await told.wait()
+        await released.wait()
         raise OSError("no space left on device")
 
     process.endings._assembly.end_if_done = never  # type: ignore[method-assign]
     await process.janitor._round()
-    told.set()
+    released.set()
     await asyncio.gather(*process.endings._under_way.values())
     waiting = (await process.bench.jobs.get(job.id)).waiting
     assert waiting is not None and "no space left on device" in waiting.reason

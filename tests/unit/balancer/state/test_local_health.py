@@ -92,12 +92,12 @@ def test_how_the_circuit_moves(steps: list[tuple[float, str]], now: float, circu
 
 
 def test_whoever_waits_is_told_when_an_endpoint_turns_bad() -> None:
-    told: list[str] = []
-    health = LocalHealth(["e"], POLICY, told.append)
+    reported: list[str] = []
+    health = LocalHealth(["e"], POLICY, reported.append)
     health.record(outcome(BAD))
-    assert told == []
+    assert reported == []
     health.record(outcome(BAD))
-    assert told == ["e"]
+    assert reported == ["e"]
 
 
 async def test_a_failed_check_opens_at_once() -> None:
