@@ -16,6 +16,7 @@ import orjson
 
 from balancer.configuration.environment import environment
 from balancer.configuration.values import Discovery
+from balancer.http.closing_transport import ClosingTransport
 from balancer.runtime.loop import end_tasks
 from jobs.discovery.sources import TIMEOUT, Found, at_address, failing_as_source
 
@@ -113,10 +114,11 @@ class ServiceWatch:
     def _client(self, timeout: float) -> httpx.AsyncClient:
         """Return a client of the API server. The token is read again each time, as Kubernetes replaces it."""
         env = environment()
+        trusted = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
         return httpx.AsyncClient(
             base_url=f"https://{env['KUBERNETES_SERVICE_HOST']}:{env['KUBERNETES_SERVICE_PORT']}",
             headers={"authorization": f"Bearer {(SERVICE_ACCOUNT / 'token').read_text().strip()}"},
-            verify=ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt")),
+            transport=ClosingTransport(verify=trusted, trust_env=False),
             timeout=httpx.Timeout(TIMEOUT, read=timeout),
             trust_env=False,
         )

@@ -15,6 +15,7 @@ import httpx
 import orjson
 from redis.exceptions import RedisError
 
+from balancer.http.closing_transport import ClosingTransport
 from balancer.state.redis_connection import AsyncRedis
 from jobs import keys
 from jobs.addresses import public_address
@@ -205,7 +206,7 @@ class Deliveries:
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
         """Return the status; what else is answered is not read, and a redirect not followed."""
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=PATIENCE, trust_env=False)
+            self._client = httpx.AsyncClient(transport=ClosingTransport(trust_env=False), timeout=PATIENCE, trust_env=False)
         target, extensions = httpx.URL(url), {}
         if not self._private_addresses:
             # Connect to the address that was looked at: a second look-up may give another one.

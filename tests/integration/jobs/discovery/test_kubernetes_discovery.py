@@ -141,6 +141,24 @@ async def test_what_changes_is_known_from_the_watch(server: ApiServer, watch: Se
     assert len(server.lists) == 1
 
 
+async def test_a_connection_is_closed_when_its_request_is_cancelled_before_it_is_encrypted(
+    server: ApiServer, watch: ServiceWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greeted, closed = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            greeted.set()
+        closed.set()
+
+    async with serve_raw(say_nothing) as url:
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", url.rpartition(":")[2].partition("/")[0])
+        asking = asyncio.create_task(watch.endpoints())
+        await asyncio.wait_for(greeted.wait(), 10.0)
+        asking.cancel()
+        await asyncio.wait_for(closed.wait(), 10.0)
+
+
 @pytest.mark.parametrize("ending", ["time", "too old", "malformed"])
 async def test_a_watch_that_has_ended_begins_with_a_list(server: ApiServer, watch: ServiceWatch, ending: str) -> None:
     await watch.endpoints()

@@ -17,6 +17,7 @@ from jobs.webhooks.delivery import Deliveries, Delivery, deliveries_of
 from tests.job_bench import Bench
 from tests.receiver import Receiver
 
+PATIENCE_S = 10.0
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 
@@ -186,16 +187,22 @@ async def test_the_address_that_was_looked_at_is_connected_to(
     assert message.headers["host"] == f"hooks.invalid:{receiver.port}"
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_one_that_does_not_answer_holds_up_no_other(
-    bench: Bench, deliveries: Deliveries, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, deliveries: Deliveries, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     monkeypatch.setattr(delivery, "PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        slow = await job_with_webhook(bench, f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        slow = await job_with_webhook(bench, f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/")
         await finish(bench, slow)
         fast = await job_with_webhook(bench, receiver.url)
         await finish(bench, fast)
         await send(bench, deliveries)
+        connection, _ = silent.accept()
+        with connection:
+            connection.settimeout(PATIENCE_S)
+            while connection.recv(65536):
+                pass  # until it is closed
     assert len(receiver.received) == 1
     assert (await only(bench, slow)).attempts[0].error == "no answer within 0.5 s"
 
