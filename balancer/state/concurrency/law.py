@@ -20,6 +20,8 @@ FACTOR_BESIDE_CHATS = 1.12
 """How far tries go, at most, while people wait for answers of the same endpoint: a try beyond the knee slows theirs as well."""
 GAIN_WORTH_MORE = 0.2
 """Elasticity (relative growth of the throughput by that of the limit) from which a higher limit is kept."""
+GAIN_BESIDE_CHATS = 0.5
+"""The same while people wait for answers of the endpoint: noise brings a small gain now and then, and theirs would be later."""
 LOSS_WORTH_FEWER = 0.03
 """Share of the best throughput that may be lost by lower limits, all together: fewer in flight are a shorter latency."""
 LEAST_ANSWERS = 24
@@ -170,6 +172,9 @@ def next_limit(state: LimitState, sample: Sample, most: int) -> LimitState:
     if sample.refused and state.deaf <= 0:
         return _after_refusals(state, sample)
     state = replace(state, deaf=max(0.0, state.deaf - sample.seconds))
+    if state.beside_chats and state.trying and state.limit > math.ceil(FACTOR_BESIDE_CHATS * state.good):
+        # It began before they came.
+        return _at(state, state.good)
     if sample.preempted:
         return _after_preemption(state)
     if sample.waiting is not None:
@@ -205,7 +210,8 @@ def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitS
 def _compared(state: LimitState, rate: float, most: int) -> LimitState:
     """Keep a try, or go back to what was good before."""
     if state.limit > state.good:
-        kept = math.log(rate / state.rate) / math.log(state.limit / state.good) >= GAIN_WORTH_MORE
+        worth_more = GAIN_BESIDE_CHATS if state.beside_chats else GAIN_WORTH_MORE
+        kept = math.log(rate / state.rate) / math.log(state.limit / state.good) >= worth_more
     else:
         kept = rate >= (1 - LOSS_WORTH_FEWER) * state.best
     if not kept:

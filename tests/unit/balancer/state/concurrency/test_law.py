@@ -148,6 +148,20 @@ def test_beside_chats_tries_go_less_far() -> None:
         assert state.limit == limit
 
 
+def test_a_far_try_ends_when_the_first_chat_comes() -> None:
+    trying = LimitState(80, good=40, rate=100.0, best=100.0, settled=True, up=True)
+    assert next_limit(trying, Sample(0.5, in_flight=80.0), most=1024).limit == 80
+    assert next_limit(trying, Sample(0.5, in_flight=80.0, chats=1), most=1024).limit == 40
+
+
+@pytest.mark.parametrize(("gain", "chats", "kept"), [(1.04, 0, True), (1.04, 1, False), (1.11, 1, True)])
+def test_beside_chats_a_higher_limit_has_to_bring_more(gain: float, chats: int, kept: bool) -> None:
+    trying = LimitState(45, good=40, rate=100.0, best=100.0, settled=True, up=True)
+    rate = gain * trying.rate
+    answers = Sample(0.5, in_flight=45.0, finished=200, work=200.0, busy=200.0 * 45 / rate, chats=chats)
+    assert next_limit(trying, answers, most=1024).good == (45 if kept else 40)
+
+
 def test_a_bound_that_has_been_lowered_holds_from_the_next_sample_on() -> None:
     state = LimitState(600, good=512, rate=1000.0, best=1000.0, settled=True, up=True)
     for _ in range(30):
