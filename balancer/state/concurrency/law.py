@@ -22,8 +22,12 @@ GAIN_WORTH_MORE = 0.2
 """Elasticity (relative growth of the throughput by that of the limit) from which a higher limit is kept."""
 GAIN_BESIDE_CHATS = 0.5
 """The same while people wait for answers of the endpoint: noise brings a small gain now and then, and theirs would be later."""
+GAIN_WITHOUT_QUEUE = 0.1
+"""The same where the engine says that few requests wait inside it, or none: it may have slots left."""
 LOSS_WORTH_FEWER = 0.03
 """Share of the best throughput that may be lost by lower limits, all together: fewer in flight are a shorter latency."""
+LOSS_WITHOUT_QUEUE = 0.0
+"""The same where few requests wait inside the engine: a lower limit shortens no queue there."""
 LEAST_ANSWERS = 24
 """Answers that a measurement rests on, or one for each request in flight if that is more."""
 TIMES_IN_DOUBT = 2
@@ -210,10 +214,9 @@ def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitS
 def _compared(state: LimitState, rate: float, most: int) -> LimitState:
     """Keep a try, or go back to what was good before."""
     if state.limit > state.good:
-        worth_more = GAIN_BESIDE_CHATS if state.beside_chats else GAIN_WORTH_MORE
-        kept = math.log(rate / state.rate) / math.log(state.limit / state.good) >= worth_more
+        kept = math.log(rate / state.rate) / math.log(state.limit / state.good) >= _least_gain(state)
     else:
-        kept = rate >= (1 - LOSS_WORTH_FEWER) * state.best
+        kept = rate >= _least_kept(state)
     if not kept:
         return _back(state, rate)
     before = state.rate / rate
@@ -229,13 +232,22 @@ def _enough(state: LimitState) -> float:
     return max(LEAST_ANSWERS * times, 0.9 * state.limit)
 
 
+def _least_gain(state: LimitState) -> float:
+    """Return the elasticity from which a higher limit is kept."""
+    if state.beside_chats:
+        return GAIN_BESIDE_CHATS
+    return GAIN_WITHOUT_QUEUE if state.queued is False else GAIN_WORTH_MORE
+
+
+def _least_kept(state: LimitState) -> float:
+    """Return the throughput from which a lower limit is kept."""
+    shortens_no_queue = state.queued is False and not state.beside_chats
+    return state.best * (1 - (LOSS_WITHOUT_QUEUE if shortens_no_queue else LOSS_WORTH_FEWER))
+
+
 def _is_doubtful(state: LimitState, rate: float) -> bool:
     """Whether a lower limit seems to cost nothing, and to bring nothing either: by chance, any does now and then."""
-    return (
-        state.trying
-        and state.limit < state.good
-        and (1 - LOSS_WORTH_FEWER) * state.best <= rate < GAIN_WITHOUT_DOUBT * state.rate
-    )
+    return state.trying and state.limit < state.good and _least_kept(state) <= rate < GAIN_WITHOUT_DOUBT * state.rate
 
 
 def _is_hopeless(state: LimitState, rate: float) -> bool:

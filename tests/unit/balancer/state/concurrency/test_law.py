@@ -162,6 +162,27 @@ def test_beside_chats_a_higher_limit_has_to_bring_more(gain: float, chats: int, 
     assert next_limit(trying, answers, most=1024).good == (45 if kept else 40)
 
 
+@pytest.mark.parametrize(
+    ("limit", "share", "waiting", "good"),
+    [
+        (80, 1.09, None, 40),
+        (80, 1.09, 80.0, 40),
+        (80, 1.09, 20.0, 80),
+        (80, 1.05, 20.0, 40),
+        (20, 0.98, None, 20),
+        (20, 0.98, 20.0, 20),
+        (20, 0.98, 0.0, 40),
+        (20, 1.01, 0.0, 20),
+    ],
+)
+def test_where_an_engine_has_no_queue_more_is_kept_sooner_and_fewer_later(
+    limit: int, share: float, waiting: float | None, good: int
+) -> None:
+    trying = LimitState(limit, good=40, rate=100.0, best=100.0, settled=True, up=limit > 40)
+    answers = Sample(0.5, in_flight=float(limit), finished=200, work=200.0, busy=2.0 * limit / share, waiting=waiting)
+    assert next_limit(trying, answers, most=1024).good == good
+
+
 def test_a_bound_that_has_been_lowered_holds_from_the_next_sample_on() -> None:
     state = LimitState(600, good=512, rate=1000.0, best=1000.0, settled=True, up=True)
     for _ in range(30):
