@@ -1,38 +1,71 @@
 """A server whose connections a test serves itself, on its own loop."""
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-__all__ = ["serve_raw"]
+__all__ = ["Serve", "serve_connections", "serve_raw"]
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+HANDSHAKE_S = 5.0
+"""That a client has for its TLS handshake; the end of a server waits for those that have begun."""
 
 
 @asynccontextmanager
-async def serve_raw(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], tls: ssl.SSLContext | None = None
-) -> AsyncIterator[str]:
+async def serve_raw(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Listen on a free port of loopback, serve each connection, and yield the URL (`…/v1`). At the end all are closed."""
-    open_ones: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with serve_connections(listener, serve, tls):
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}/v1"
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        open_ones[task] = writer
+
+@asynccontextmanager
+async def serve_connections(listener: socket.socket, serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
+    """Serve each connection to `listener` until the end, by which each is closed, those too that have just been accepted.
+
+    `asyncio.start_server` has no such end before Python 3.12: it leaves a connection open whose task has not begun.
+    """
+    loop = asyncio.get_running_loop()
+    starting: set[asyncio.Task[None]] = set()
+    served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def accept() -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            connection, _ = listener.accept()
+            task = loop.create_task(start(connection))
+            starting.add(task)
+            task.add_done_callback(starting.discard)
+
+    async def start(connection: socket.socket) -> None:
+        connection.setblocking(False)
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), connected)
+        with contextlib.suppress(OSError):  # the client has left within the TLS handshake
+            await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_S if tls else None
+            )
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served[loop.create_task(answer(reader, writer))] = writer
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await serve(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client has left
         finally:
-            del open_ones[task]
             writer.close()
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls) as server:
-        try:
-            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        finally:
-            server.close()
-            left = list(open_ones)
-            for writer in open_ones.values():
-                writer.transport.abort()
-            await asyncio.gather(*left)
+    listener.setblocking(False)
+    loop.add_reader(listener, accept)
+    try:
+        yield
+    finally:
+        loop.remove_reader(listener)
+        await asyncio.gather(*starting)
+        for writer in served.values():
+            writer.transport.abort()
+        await asyncio.gather(*served)
+        await asyncio.gather(*(writer.wait_closed() for writer in served.values()), return_exceptions=True)

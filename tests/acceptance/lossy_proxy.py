@@ -1,8 +1,13 @@
 """A TCP proxy that can lose everything for a while without closing anything, as a firewall does that forgets its connections."""
 
 import asyncio
+import contextlib
+import socket
 import ssl
+from contextlib import AsyncExitStack
 from typing import Self
+
+from tests.raw_server import serve_connections
 
 __all__ = ["LossyProxy"]
 
@@ -18,16 +23,15 @@ class LossyProxy:
         self._port = port
         self._tls = tls
         self._losing = False
-        self._server: asyncio.Server | None = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._end = AsyncExitStack()
         self._open: dict[asyncio.StreamWriter, bool] = {}
         """Both ends of each connection, and whether it is dead."""
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        assert self._server
-        found: int = self._server.sockets[0].getsockname()[1]
+        found: int = self._listener.getsockname()[1]
         return found
 
     def lose(self) -> None:
@@ -40,28 +44,19 @@ class LossyProxy:
         self._losing = False
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._end.enter_context(self._listener)
+        await self._end.enter_async_context(serve_connections(self._listener, self._serve, self._tls))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        assert self._server
-        self._server.close()
-        for writer in self._open:
-            writer.transport.abort()
-        await asyncio.gather(*self._tasks)
+        await self._end.aclose()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._port)
-            self._open |= dict.fromkeys((writer, back), self._losing)
-            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
-        except ConnectionError:
-            pass  # one side has left
-        finally:
-            self._tasks.discard(task)
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._open |= dict.fromkeys((writer, back), self._losing)
+        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+        with contextlib.suppress(ConnectionError):
+            await back.wait_closed()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -69,6 +64,8 @@ class LossyProxy:
                 if not self._open[writer]:
                     writer.write(data)
                     await writer.drain()
+        except ConnectionError:
+            pass  # one side has left
         finally:
             del self._open[writer]
             writer.close()

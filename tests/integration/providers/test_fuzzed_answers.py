@@ -6,7 +6,6 @@ Every wire format goes through the same cases, made from answers of its fake pro
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from balancer.providers import Adapter, Call, adapter_for
 from balancer.results import ChatChunk, text_of
 from tests.fake_providers import FAKE_PROVIDERS, Ending, FakeProvider, ProviderServer, ReceivedRequest, Reply, Script, ToolCall
 from tests.fleet_calls import chat, streamed_chat
+from tests.raw_server import serve_raw
 
 PATH = "/chat/completions"
 FORMATS = sorted(FAKE_PROVIDERS.keys() - {"azure", "mistral"})
@@ -264,27 +264,18 @@ async def test_a_huge_answer_is_read_and_a_huge_event_is_refused(name: str) -> N
 @pytest.fixture
 async def drip() -> AsyncIterator[str]:
     """The address of a server that answers with one byte every hundredth of a second, until the test is over."""
-    over = asyncio.Event()
-    answering: list[asyncio.Task[None]] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.read(100_000)
         streamed = b'"stream":true' in asked or b":streamGenerateContent" in asked
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\ncontent-type: ")
         writer.write(b"text/event-stream\r\n\r\n:" if streamed else b"application/json\r\n\r\n")
-        while not over.is_set():
+        while not writer.is_closing():
             writer.write(b" ")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), 0.01)
-        writer.close()
+            await asyncio.sleep(0.01)
 
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answering.append(asyncio.create_task(answer(reader, writer)))
-
-    async with await asyncio.start_server(begin, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        over.set()
-        await asyncio.gather(*answering)
+    async with serve_raw(answer) as url:
+        yield url.removesuffix("/v1")
 
 
 async def test_an_answer_that_drips_is_given_up_when_the_time_is_over(drip: str) -> None:
