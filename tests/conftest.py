@@ -53,6 +53,14 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_open() -> Iterator[None]:
+    """Have the garbage collector find what the module's tests left open: its warning is an error of the module, not of whichever
+    test runs when the collector next starts by itself."""
+    yield
+    gc.collect()
+
+
 MIXED_BY = 0.85
 """Share of a process's other tests among which its waiting ones are spread: what is left to the end is short."""
 
