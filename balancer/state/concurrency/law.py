@@ -38,6 +38,8 @@ LEAST_ANSWERS_AGAINST = 6
 """Answers, or a quarter of those in flight, after which a try that has brought nothing is ended early."""
 FILLED = 0.8
 """Share of the limit that has to be in flight for it to be what bounds the throughput."""
+FIRST_MEASURED = 0.7
+"""Share of these answers that the first measurement of all needs: those that are too many at once come late."""
 HOPELESS = 0.85
 """Share of the throughput before below which a lower limit is given up early."""
 LESS_THAN_SHARE = 1.2
@@ -140,7 +142,7 @@ class LimitState:
     good: int = 0
     rate: float = 0.0
     best: float = 0.0
-    """The best throughput since the search began."""
+    """The best throughput since the search began; 0 before the first of all is known."""
     factor: float = FIRST_FACTOR
     up: bool = False
     failed: int = 0
@@ -159,6 +161,8 @@ class LimitState:
     """Whether many requests wait inside the endpoint, or its memory is full; None if it does not say."""
     settled: bool = False
     """Whether the requests in flight have come to the limit, so that those sent from now on measure it."""
+    raised: bool = False
+    """Whether the limit before was a lower one: answers to requests that were sent since then took no longer than they will."""
     limited_by: LimitedBy = LimitedBy.START
     filled: bool = False
     """Whether the limit bounds what is in flight, and not the work that there is."""
@@ -197,18 +201,26 @@ def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitS
     finished, some = state.seen.finished, state.seen.finished >= max(LEAST_ANSWERS_AGAINST, state.limit / 4)
     if state.trying and some and _is_hopeless(state, rate):
         return _search_lower(state, last, most) if _has_slowed(state, rate, last) else _back(state, rate)
+    if state.raised and not state.settled and some and _has_slowed(state, rate, last):
+        return _search_lower(state, last, most)
     if not state.settled:
         # Those sent while the requests in flight were changing had a shorter or a longer queue before them.
-        enough = finished >= SETTLED_SHARE * state.limit
+        # At the start they find the endpoint full once there is a first answer.
+        enough = finished >= (SETTLED_SHARE * state.limit if state.best else 1)
         return replace(state, settled=True, version=state.version + 1, seen=NOTHING) if enough else state
     if state.rate and not state.trying and some and _changed(state, rate, 2 * CHANGED):
         return _search_lower(state, last, most) if _has_slowed(state, rate, last) else _search_again(state, rate)
     if finished < _enough(state) or (_is_doubtful(state, rate) and finished < TIMES_IN_DOUBT * _enough(state)):
         return state
     if not state.rate:
-        # A short queue inside the endpoint leaves room for more; noise can make a lower limit look free.
-        return _try(replace(state, good=state.limit, rate=rate, best=rate, up=state.up or state.queued is False), most)
+        return _first_tried(state, rate, most)
     return _compared(state, rate, most) if state.trying else _rested(state, rate, most)
+
+
+def _first_tried(state: LimitState, rate: float, most: int) -> LimitState:
+    """Begin the first try from a limit whose throughput is known now: upwards where a short queue inside the endpoint leaves room
+    for more; noise can make a lower limit look free."""
+    return _try(replace(state, good=state.limit, rate=rate, best=rate, up=state.up or state.queued is False), most)
 
 
 def _compared(state: LimitState, rate: float, most: int) -> LimitState:
@@ -229,7 +241,8 @@ def _compared(state: LimitState, rate: float, most: int) -> LimitState:
 def _enough(state: LimitState) -> float:
     """Return the answers that a measurement rests on."""
     times = 4 if state.beside_chats else 2 if state.factor <= LEAST_FACTOR else 1
-    return max(LEAST_ANSWERS * times, 0.9 * state.limit)
+    answers = max(LEAST_ANSWERS * times, 0.9 * state.limit)
+    return answers if state.best else FIRST_MEASURED * answers
 
 
 def _least_gain(state: LimitState) -> float:
@@ -252,13 +265,16 @@ def _is_doubtful(state: LimitState, rate: float) -> bool:
 
 def _is_hopeless(state: LimitState, rate: float) -> bool:
     """Whether a try has brought so little that it needs no more answers."""
-    return rate < state.rate if state.limit > state.good else rate < HOPELESS * state.rate
+    return rate < (state.rate if state.limit > state.good else HOPELESS * min(state.rate, state.best))
 
 
 def _at(state: LimitState, limit: int, anew: bool = False) -> LimitState:
     """Begin to measure a limit; with `anew`, one that has been in use."""
     changes = limit != state.limit
-    return replace(state, limit=limit, version=state.version + (anew or changes), settled=not changes, seen=NOTHING)
+    raised = limit > state.limit
+    return replace(
+        state, limit=limit, version=state.version + (anew or changes), settled=not changes, raised=raised, seen=NOTHING
+    )
 
 
 def _back(state: LimitState, rate: float) -> LimitState:
@@ -311,10 +327,11 @@ def _search_again(state: LimitState, rate: float) -> LimitState:
 
 
 def _has_slowed(state: LimitState, rate: float, last: Sample) -> bool:
-    """Whether the throughput has fallen by more than the limit's change can account for, and the last sample tells how far."""
-    is_near = state.good <= state.limit <= NEAR * state.good
+    """Whether the throughput has fallen by more than the limit's change can account for, and the last sample tells how far. Fewer
+    in flight take no longer each: a lower limit has its share of the throughput at least."""
+    share = min(1.0, state.limit / state.good)
     tells = last.finished >= LEAST_ANSWERS_AGAINST and last.busy > 0
-    return is_near and rate < (1 - 2 * CHANGED) * state.rate and tells
+    return state.limit <= NEAR * state.good and rate < (1 - 2 * CHANGED) * share * state.rate and tells
 
 
 def _search_lower(state: LimitState, last: Sample, most: int) -> LimitState:
