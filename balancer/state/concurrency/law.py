@@ -57,6 +57,8 @@ SMOOTHING = 0.3
 """Weight of a new measurement of the throughput at rest."""
 LONGEST_REST = 8
 """Generations of answers between two tries that have become hopeless."""
+LONG_GENERATION = 1.5
+"""Seconds from which one counts twice: a knee that rises is found by a try only."""
 REFUSED_BY_TRIES = 0.005
 """Share of the requests that tries may let be refused: the more a try has cost, the longer the next one waits."""
 DOWN_EVERY = 8
@@ -160,9 +162,7 @@ class LimitState:
     queued: bool | None = None
     """Whether many requests wait inside the endpoint, or its memory is full; None if it does not say."""
     settled: bool = False
-    """Whether the requests in flight have come to the limit, so that those sent from now on measure it."""
-    raised: bool = False
-    """Whether the limit before was a lower one: answers to requests that were sent since then took no longer than they will."""
+    """Whether those sent from now on measure the limit: not at once after a lower one, since they find a shorter queue."""
     limited_by: LimitedBy = LimitedBy.START
     filled: bool = False
     """Whether the limit bounds what is in flight, and not the work that there is."""
@@ -201,11 +201,10 @@ def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitS
     finished, some = state.seen.finished, state.seen.finished >= max(LEAST_ANSWERS_AGAINST, state.limit / 4)
     if state.trying and some and _is_hopeless(state, rate):
         return _search_lower(state, last, most) if _has_slowed(state, rate, last) else _back(state, rate)
-    if state.raised and not state.settled and some and _has_slowed(state, rate, last):
-        return _search_lower(state, last, most)
     if not state.settled:
-        # Those sent while the requests in flight were changing had a shorter or a longer queue before them.
-        # At the start they find the endpoint full once there is a first answer.
+        if state.rate and some and _has_slowed(state, rate, last):
+            return _search_lower(state, last, most)
+        # At the start requests find the endpoint full once there is a first answer.
         enough = finished >= (SETTLED_SHARE * state.limit if state.best else 1)
         return replace(state, settled=True, version=state.version + 1, seen=NOTHING) if enough else state
     if state.rate and not state.trying and some and _changed(state, rate, 2 * CHANGED):
@@ -240,7 +239,7 @@ def _compared(state: LimitState, rate: float, most: int) -> LimitState:
 
 def _enough(state: LimitState) -> float:
     """Return the answers that a measurement rests on."""
-    times = 4 if state.beside_chats else 2 if state.factor <= LEAST_FACTOR else 1
+    times = 6 if state.beside_chats else 2 if state.factor <= LEAST_FACTOR else 1
     answers = max(LEAST_ANSWERS * times, 0.9 * state.limit)
     return answers if state.best else FIRST_MEASURED * answers
 
@@ -271,10 +270,8 @@ def _is_hopeless(state: LimitState, rate: float) -> bool:
 def _at(state: LimitState, limit: int, anew: bool = False) -> LimitState:
     """Begin to measure a limit; with `anew`, one that has been in use."""
     changes = limit != state.limit
-    raised = limit > state.limit
-    return replace(
-        state, limit=limit, version=state.version + (anew or changes), settled=not changes, raised=raised, seen=NOTHING
-    )
+    # Under a lower limit none is sent before the requests in flight have come to it.
+    return replace(state, limit=limit, version=state.version + (anew or changes), settled=limit <= state.limit, seen=NOTHING)
 
 
 def _back(state: LimitState, rate: float) -> LimitState:
@@ -313,7 +310,8 @@ def _rested(state: LimitState, rate: float, most: int) -> LimitState:
     if _changed(state, rate, CHANGED):
         return _search_again(state, rate)
     smoothed = state.rate + SMOOTHING * (rate - state.rate)
-    state = replace(state, rate=smoothed, best=smoothed, rest=state.rest - 1)
+    rested = 2 if state.seen.seconds > LONG_GENERATION and not state.beside_chats else 1
+    state = replace(state, rate=smoothed, best=smoothed, rest=state.rest - rested)
     return _try(state, most) if state.rest <= 0 else replace(state, seen=NOTHING)
 
 
@@ -338,7 +336,7 @@ def _search_lower(state: LimitState, last: Sample, most: int) -> LimitState:
     """Begin anew at an endpoint that has become much slower. To measure it under this limit would take long: its rate is that of
     the last sample, which has been too good if some of its answers were from before, and a lower limit is tried at once."""
     rate = state.limit * last.work / last.busy
-    known = replace(state, good=state.limit, rate=rate, best=AT_LEAST_OF_LAST * rate, up=False)
+    known = replace(state, good=min(state.limit, state.good), rate=rate, best=AT_LEAST_OF_LAST * rate, up=False)
     return _try(_knowing_nothing(known), most)
 
 

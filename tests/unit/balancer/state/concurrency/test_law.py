@@ -103,9 +103,9 @@ def test_an_endpoint_that_becomes_slower_under_a_lower_limit_has_its_best_within
     assert done >= 0.96 * WARM * 16 / 0.35, clients.limits
 
 
-@pytest.mark.parametrize(("limit", "settled"), [(20, True), (20, False), (40, False)])
+@pytest.mark.parametrize(("limit", "settled"), [(20, True), (40, False), (40, True)])
 def test_a_lower_limit_that_brings_less_than_its_share_is_one_of_a_slower_endpoint(limit: int, settled: bool) -> None:
-    state = LimitState(limit, version=7, good=40, rate=100.0, best=100.0, settled=settled, raised=limit == 40)
+    state = LimitState(limit, version=7, good=40, rate=100.0, best=100.0, settled=settled)
     slow = Sample(0.5, in_flight=float(limit), finished=20, work=20.0, busy=20.0 * limit / (0.5 * limit))
     found = next_limit(state, slow, most=64)
     assert (found.good, found.rate, found.limit) == (limit, 0.5 * limit, limit // 2)
@@ -121,7 +121,7 @@ def test_chance_does_not_lower_the_limit_for_long(knee: float) -> None:
     found = [done(seed, LimitState(32)) for seed in seeds]
     best = max(sum(each) for each in fixed)
     assert sum(found) >= 0.96 * best
-    assert min(found) >= 0.9 * best / len(seeds)
+    assert min(found) >= 0.8 * best / len(seeds)
 
 
 @pytest.mark.parametrize("knee", KNEES)
