@@ -13,7 +13,7 @@ from jobs.records import Job
 
 __all__ = ["NoDisplay", "TerminalDisplay"]
 
-TELL_EVERY = 5.0
+PRINT_EVERY = 5.0
 """Seconds between two lines where no picture is shown."""
 
 
@@ -24,7 +24,7 @@ class TerminalDisplay:
         self._console = console
         self._is_live = live
         self._live: Live | None = None
-        self._told_at = 0.0
+        self._printed_at = 0.0
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -54,8 +54,8 @@ class TerminalDisplay:
         """Show the progress."""
         if self._live is not None:
             self._live.update(job_view(job, rate, endpoints, self._console.width), refresh=True)
-        elif time.monotonic() - self._told_at >= TELL_EVERY:
-            self._told_at = time.monotonic()
+        elif time.monotonic() - self._printed_at >= PRINT_EVERY:
+            self._printed_at = time.monotonic()
             self.say(f"{job.ledger.done:,}/{job.ledger.total:,} · {job_line(job, rate)}")
             if trouble := waiting_because(job) or what_is_down(endpoints):
                 self.say(f"  {trouble}")

@@ -113,7 +113,7 @@ class StreamedAnswer:
 
     def __init__(self) -> None:
         self._usage: Usage | None = None
-        self._told: dict[str, Any] = {"model_provider": PROVIDER}
+        self._metadata: dict[str, Any] = {"model_provider": PROVIDER}
 
     def piece(self, chunk: ChatChunk) -> ChatGenerationChunk | None:
         """Return what a chunk adds to the answer; None if that is nothing."""
@@ -138,13 +138,13 @@ class StreamedAnswer:
         message = AIMessageChunk(
             content="",
             usage_metadata=_usage_metadata(self._usage) if self._usage else None,
-            response_metadata=self._told,
+            response_metadata=self._metadata,
             chunk_position="last",
         )
-        return ChatGenerationChunk(message=message, generation_info={"finish_reason": self._told.get("finish_reason")})
+        return ChatGenerationChunk(message=message, generation_info={"finish_reason": self._metadata.get("finish_reason")})
 
     def _note(self, **facts: Any) -> None:
-        self._told.update({name: value for name, value in facts.items() if value is not None})
+        self._metadata.update({name: value for name, value in facts.items() if value is not None})
 
 
 def _tool_call_chunks(raw: Sequence[Mapping[str, Any]]) -> list[ToolCallChunk]:

@@ -88,7 +88,7 @@ class UsageMeter:
             async with asyncio.timeout(FLUSH_AT_THE_END):
                 await self.flush()
         except (RedisError, TimeoutError) as exc:
-            log.warning("usage: %d requests are missing in the account, as Redis is unavailable (%r)", self._untold(), exc)
+            log.warning("usage: %d requests are missing in the account, as Redis is unavailable (%r)", self._unwritten(), exc)
 
     def record(self, endpoint: Endpoint, outcome: Outcome, owner: str, source: str = "") -> None:
         """Count one attempt at `endpoint` for `owner` (the id of a key, or nothing); `source` is FROM_JOBS for a line of a
@@ -147,6 +147,6 @@ class UsageMeter:
             log.log(level, "usage: Redis is unavailable (%s); usage is kept until it is back", error)
         self._away = True
 
-    def _untold(self) -> int:
+    def _unwritten(self) -> int:
         accounts = [self._account, self._unsure.account if self._unsure else {}]
         return sum(tally.requests for account in accounts for tally in account.values())

@@ -5,8 +5,8 @@
 --       5.. in fives: line number, '0' or '1' (failed) and the result line as one string,
 --       its "prompt:completion:cached:reasoning:cost:saved" (tokens; billionths of a dollar, the cost '-' if unknown), the endpoint or '',
 --       how many lines of the input get this result
--- Returns 'go', 'stop' if the job is no longer in progress or is paused (the lines are kept all the same), or 'lost' if the shard
--- is somebody else's now.
+-- Returns 'go', 'stop' if the job is no longer in progress or is paused (the lines are kept all the same), or 'lost' if another
+-- worker has the shard now.
 -- include pausing
 local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint')
 if known[1] ~= ARGV[1] then

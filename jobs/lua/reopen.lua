@@ -6,7 +6,7 @@ local job = redis.call('HMGET', KEYS[1], 'status', 'ending', 'completed', 'faile
 if job[1] ~= 'finalizing' or job[2] then
   return 0
 end
--- Nobody knows which of them had failed.
+-- Which of them had failed is not known.
 local completed = math.min(tonumber(ARGV[2]), tonumber(job[3] or 0))
 redis.call('HINCRBY', KEYS[1], 'completed', -completed)
 redis.call('HINCRBY', KEYS[1], 'failed', -math.min(tonumber(ARGV[2]) - completed, tonumber(job[4] or 0)))

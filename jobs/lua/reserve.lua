@@ -37,7 +37,7 @@ for i = 0, count - 1 do
   local lines = tonumber(ending) - tonumber(first)
   if ARGV[a + 6] ~= '' then
     redis.call('ZREM', KEYS[k + 2], ARGV[a + 6])
-    -- Lines that were finished before the shard came back need nobody any more.
+    -- Lines that were finished before the shard came back need no slot any more.
     lines = lines - redis.call('HLEN', 'rb:buffer:' .. member)
   else
     redis.call('HSET', KEYS[k], 'cursor', ending)

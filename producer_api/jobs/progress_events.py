@@ -26,7 +26,7 @@ async def progress_events(
     Ends too when `stopping` is set; a client that has not seen `end` connects again.
     """
     yield b"retry: %d\n\n" % RECONNECT_AFTER_MS + _event("progress", job)
-    told_at = time.monotonic()
+    sent_at = time.monotonic()
     while not job.is_final and not stopping.is_set():
         with suppress(TimeoutError):
             # Not wait_for, which before Python 3.12 forgets a cancellation that comes together with the event.
@@ -36,11 +36,11 @@ async def progress_events(
         if latest != job:
             job = latest
             yield _event("progress", job)
-        elif time.monotonic() - told_at >= heartbeat_every:
+        elif time.monotonic() - sent_at >= heartbeat_every:
             yield b": still here\n\n"
         else:
             continue
-        told_at = time.monotonic()
+        sent_at = time.monotonic()
     if job.is_final:
         yield _event("end", job)
 

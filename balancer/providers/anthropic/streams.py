@@ -73,7 +73,7 @@ class MessageStream(Translation):
         """By the index of the content block."""
         self._text = _TextBlocks()
         self._finished = False
-        self._usage_told = False
+        self._usage_reported = False
 
     def take(self, data: bytes) -> Chunks:
         event = _event(data)
@@ -176,9 +176,9 @@ class MessageStream(Translation):
         return (chunk(self._head, {}, finish_reason_of(stop_reason, bool(self._tools))),)
 
     def _with_usage(self, chunks: Chunks) -> Chunks:
-        if self._usage_told:
+        if self._usage_reported:
             return chunks
-        self._usage_told = True
+        self._usage_reported = True
         return (*chunks, chunk(self._head, usage=anthropic_usage(self._usage)))
 
     def _note_usage(self, owner: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ local limit, most = tonumber(ARGV[4]), tonumber(ARGV[8])
 if most > 0 then
   limit = math.min(most, tonumber(redis.call('HGET', KEYS[3], 'limit') or limit))
 end
-local PATIENCE = 500 -- ms without a question after which nobody stands back for a process that waits: it may be dead
+local PATIENCE = 500 -- ms without a question after which the others don't leave slots to a process that waits: it may be dead
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local allowed_others, wanted_others, waiting, before_me, had, used_others = 0, 0, 0, 0, 0, 0
@@ -81,7 +81,7 @@ local function share_of_mine()
 end
 local target, room = wanted, limit - allowed_others
 if wanted + wanted_others > limit then
-  -- Shares are rounded up, so that nothing is left over, but down while somebody has nothing.
+  -- Shares are rounded up, so that nothing is left over, but down while a process that waits has none.
   local share = share_of_mine()
   share = waiting > 0 and math.floor(share) or math.ceil(share)
   if held == 0 and had == 0 then

@@ -119,7 +119,7 @@ async def test_a_flush_whose_answer_is_lost_counts_once(redis: AsyncRedis, line:
     assert (await total(redis)).requests == 4
 
 
-async def test_what_is_counted_while_redis_is_away_is_told_when_it_is_back(
+async def test_what_is_counted_while_redis_is_away_is_written_when_it_is_back(
     redis: AsyncRedis, line: BadLine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(usage, "FLUSH_EVERY", 0.01)
@@ -131,13 +131,13 @@ async def test_what_is_counted_while_redis_is_away_is_told_when_it_is_back(
     for _ in range(5):
         meter.record(E, good(), "")
     line.cut = False
-    await until(lambda: meter._untold() == 0)
+    await until(lambda: meter._unwritten() == 0)
     await meter.aclose()
     assert (await total(redis)).requests == 6
     assert not caplog.records  # the slots tell of it
 
 
-async def test_what_redis_refuses_is_told_once_and_kept(
+async def test_what_redis_refuses_is_logged_once_and_kept(
     redis: AsyncRedis, line: BadLine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(usage, "FLUSH_EVERY", 0.0)
@@ -147,7 +147,7 @@ async def test_what_redis_refuses_is_told_once_and_kept(
     meter.record(E, good(), "")
     await until(lambda: line.runs >= 3)
     await redis.delete(keys.usage("2026-03-01"))
-    await until(lambda: meter._untold() == 0)
+    await until(lambda: meter._unwritten() == 0)
     await meter.aclose()
     assert (await total(redis)).requests == 1
     assert caplog.text.count("Redis is unavailable") == 1
