@@ -133,7 +133,7 @@ class Bench:
         return None if until is None else until / 1000 - time.time()
 
     async def let_leases_run_out(self) -> None:
-        """As if nobody had kept any lease for long."""
+        """As if no worker had kept any lease for long."""
         for member in await self.redis.zrange(keys.LEASES, 0, -1):
             await self.redis.zadd(keys.LEASES, {member: 1})
 

@@ -227,10 +227,10 @@ async def test_run_that_is_interrupted_stops_within_ten_seconds_and_goes_on(shel
     shell.write("in.jsonl", prompts(200))
     running = shell.begin("run", "in.jsonl", "--workers", "1", "-o", "out.jsonl")
     await until(lambda: model.stats["completed"] > 40, what="the run to be under way")
-    told_at = time.monotonic()
+    stopped_at = time.monotonic()
     running.send_signal(signal.SIGINT)
     assert running.wait(15) == 130
-    assert time.monotonic() - told_at < 10
+    assert time.monotonic() - stopped_at < 10
     assert shell("run", "in.jsonl", "--workers", "1", "-o", "out.jsonl").returncode == 0
     assert len(shell.rows("out.jsonl")) == 200
     assert max(model.seen().values()) == 1, "lines in flight were given up although there was time"
@@ -263,13 +263,13 @@ BAD_INPUTS: list[tuple[str, bytes | str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "told"), BAD_INPUTS, ids=[name for name, _, _ in BAD_INPUTS])
-def test_bad_input_is_refused_with_its_line_and_exit_code_2(shell: Shell, name: str, content: bytes | str, told: str) -> None:
+@pytest.mark.parametrize(("name", "content", "message"), BAD_INPUTS, ids=[name for name, _, _ in BAD_INPUTS])
+def test_bad_input_is_refused_with_its_line_and_exit_code_2(shell: Shell, name: str, content: bytes | str, message: str) -> None:
     shell.configure(endpoints=[{"url": "http://127.0.0.1:9/v1", "name": "m", "models": ["served"]}])
     shell.write("in.jsonl", content)
     refused = shell("run", "in.jsonl")
     assert refused.returncode == 2
-    assert told in refused.stderr
+    assert message in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (shell.folder / "in.results.jsonl").exists()
     assert not list((shell.folder / "store").glob("files/*/content")), "something half done was left"
@@ -309,15 +309,15 @@ BAD_USAGE: list[tuple[list[str], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "settings", "told"), BAD_USAGE, ids=[" ".join(a) for a, _, _ in BAD_USAGE])
-def test_bad_usage_is_told_in_a_line_with_exit_code_2(
-    shell: Shell, arguments: list[str], settings: dict[str, Any], told: str
+@pytest.mark.parametrize(("arguments", "settings", "message"), BAD_USAGE, ids=[" ".join(a) for a, _, _ in BAD_USAGE])
+def test_bad_usage_is_reported_in_a_line_with_exit_code_2(
+    shell: Shell, arguments: list[str], settings: dict[str, Any], message: str
 ) -> None:
     shell.configure(**settings)
     shell.write("in.jsonl", GOOD)
     refused = shell(*arguments)
     assert refused.returncode == 2, refused.stderr
-    assert told in refused.stderr
+    assert message in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "secret" not in refused.stderr
 
@@ -355,7 +355,7 @@ async def test_submit_status_results_cancel_list_verify_endpoints(serving: Clust
     assert shell("cancel", job_id).stdout.split()[1] == "completed", "a job that has ended stays as it is"
 
 
-async def test_a_worker_serves_only_the_endpoints_it_was_told(serving: Cluster, shell: Shell) -> None:
+async def test_a_worker_serves_only_the_endpoints_it_was_given(serving: Cluster, shell: Shell) -> None:
     served = await serving.start_model("served", {"max_concurrency": 8}, latency=0.02)
     other = await serving.start_model("other", {"max_concurrency": 8}, latency=0.02)
     serving.write_config()
@@ -366,7 +366,7 @@ async def test_a_worker_serves_only_the_endpoints_it_was_told(serving: Cluster, 
     assert (served.stats["completed"], other.stats["completed"]) == (60, 0)
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_done(shell: Shell) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing_half_done(shell: Shell) -> None:
     shell.configure(endpoints=[{"url": "http://127.0.0.1:9/v1", "name": "m"}])
     shell.write("in.jsonl", prompts(100_000))
     command = f"ulimit -f 2000; exec {' '.join(COMMAND)} submit in.jsonl"

@@ -92,7 +92,7 @@ OTHERS_TAKE = 5.0
 """Seconds, at most. Measured: 0.4."""
 
 
-async def test_readers_that_do_not_read_hold_up_nobody_else_and_take_no_memory(cluster: Cluster) -> None:
+async def test_readers_that_do_not_read_hold_up_no_other_and_take_no_memory(cluster: Cluster) -> None:
     async with StreamSource(FLOOD_BYTES) as source:
         process, port = await start_gateway_before(cluster, source, 4 * READERS)
         source.go_on.set()

@@ -96,7 +96,7 @@ async def test_who_did_what_is_in_the_audit_log(cluster: Cluster, shell: Shell) 
         assert {"time", "level", "logger", "message"} <= set.intersection(*map(set, lines))
 
 
-async def test_up_logs_as_much_as_it_is_told(shell: Shell) -> None:
+async def test_up_logs_as_much_as_it_is_asked_to(shell: Shell) -> None:
     refused = shell("up", "--log-level", "loud")
     assert refused.returncode == 2 and "DEBUG, INFO, WARNING, ERROR" in refused.stderr
     port = free_port()

@@ -137,7 +137,7 @@ def test_the_wheel_has_all_packages_and_nothing_else(environment: Path) -> None:
     assert any(name.endswith(".lua") for name in names) and "roadbalancer/py.typed" in names
 
 
-def test_the_version_is_told(environment: Path, tmp_path: Path) -> None:
+def test_the_version_is_printed(environment: Path, tmp_path: Path) -> None:
     assert run(tmp_path, environment / "roadbalancer", "--version").stdout == "roadbalancer 0.1.0\n"
 
 

@@ -24,7 +24,7 @@ def llm_folder(server: Server, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("options", [[], ["--no-stream"], ["--async"]], ids=["streamed", "whole", "asynchronous"])
-def test_a_prompt_is_answered_and_its_tokens_are_told(llm_folder: Path, options: list[str]) -> None:
+def test_a_prompt_is_answered_and_its_tokens_are_reported(llm_folder: Path, options: list[str]) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(llm_folder), "LLM_USER_PATH": str(llm_folder)}
     command = [str(BIN / "llm"), "-m", "road", "--usage", *options, "Name three rivers."]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)

@@ -24,5 +24,5 @@ def test_a_batch_gives_one_line_for_each_request(server: Server) -> None:
     assert ask(server, "batch") == {"status": "completed", "completed": 20, "ids": [f"q-{number}" for number in range(20)]}
 
 
-def test_a_model_that_nobody_has_is_not_found(server: Server) -> None:
+def test_an_unknown_model_is_not_found(server: Server) -> None:
     assert ask(server, "unknown_model") == {"error": "NotFoundError", "code": "model_not_found"}

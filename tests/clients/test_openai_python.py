@@ -85,7 +85,7 @@ def test_the_models_are_listed(client: OpenAI) -> None:
     assert MODEL in [model.id for model in client.models.list()]
 
 
-def test_a_model_that_nobody_has_is_not_found(client: OpenAI) -> None:
+def test_an_unknown_model_is_not_found(client: OpenAI) -> None:
     with pytest.raises(NotFoundError) as refused:
         client.chat.completions.create(model="no-such-model", messages=HELLO)
     assert refused.value.code == "model_not_found"

@@ -117,7 +117,7 @@ FAILURES = [
     ({}, "fail BAD_REQUEST", litellm.BadRequestError),
     ({}, "fail SERVER", litellm.InternalServerError),
     ({"timeout": 0.3}, "wait", litellm.Timeout),
-    ({"api_base": "http://127.0.0.1:9"}, "Hi", litellm.ServiceUnavailableError),  # nobody is there
+    ({"api_base": "http://127.0.0.1:9"}, "Hi", litellm.ServiceUnavailableError),  # no server there
     ({"stop": "END"}, "Hi", litellm.BadRequestError),  # LaaS can't
 ]
 
@@ -169,7 +169,7 @@ def test_what_is_missing_in_the_settings_is_named(name: str, monkeypatch: pytest
         litellm.completion(model="laas/x", messages=HI)
 
 
-def test_a_preset_that_nobody_names_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preset_that_is_not_named_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAAS_PRESET_HASH")
     with pytest.raises(litellm.BadRequestError, match="hash"):
         litellm.completion(model="laas/x", messages=HI)

@@ -29,7 +29,7 @@ def test_the_configuration_that_a_page_ends_with_has_nothing_that_is_left_out(
     assert caplog.messages == []
 
 
-def test_what_is_left_out_of_a_litellm_file_is_told_as_the_page_shows(tmp_path: Path) -> None:
+def test_what_is_left_out_of_a_litellm_file_is_reported_as_the_page_shows(tmp_path: Path) -> None:
     page = (DOCS / "moving_from_litellm_proxy.md").read_text()
     (tmp_path / "config.yaml").write_text(next(block for label, block in BLOCK.findall(page) if label == "yaml"))
     notes = load_configuration(tmp_path / "config.yaml", {}).notes

@@ -44,7 +44,7 @@ async def test_nothing_more_is_sent_when_the_time_is_over() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_two_servers_are_asked_in_turn_and_the_slower_one_is_told_apart(server: MockServer, stream: bool) -> None:
+async def test_two_servers_are_asked_in_turn_and_the_slower_one_is_found(server: MockServer, stream: bool) -> None:
     slow = await serve(Behaviour(track_keys=False, latency=0.03))
     try:
         found = await alternate((server.url, slow.url), requests=10, stream=stream)

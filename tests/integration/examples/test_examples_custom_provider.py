@@ -85,7 +85,7 @@ def test_the_installed_package_answers_and_streams(fleet: Any, tmp_path: Path, i
         ("Hello", {"temperature": 0.5}, "Parrot can't do this; set `drop_params: true`"),
     ],
 )
-def test_what_goes_wrong_is_told(question: str, changes: Any, said: str, fleet: Any, tmp_path: Path, installed: Path) -> None:
+def test_failures_are_reported(question: str, changes: Any, said: str, fleet: Any, tmp_path: Path, installed: Path) -> None:
     fleet["endpoints"][0] |= changes
     fleet["retry_count"] = 0
 

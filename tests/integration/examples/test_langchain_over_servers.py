@@ -62,7 +62,7 @@ async def test_streams_that_are_left_early_give_their_slot_back(start_mock: Any)
 
 
 @pytest.mark.parametrize("fault", ["500", "close", "broken_json"])
-def test_where_every_server_fails_the_attempts_are_told(start_mock: Any, fault: str) -> None:
+def test_where_every_server_fails_the_attempts_are_listed(start_mock: Any, fault: str) -> None:
     servers = [start_mock(fault=fault), start_mock(fault=fault)]
     model = ChatRoadbalancer(endpoints=[server.url for server in servers], max_retries=1)
 

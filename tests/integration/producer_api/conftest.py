@@ -35,7 +35,7 @@ def store_folder(api_store: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def configuration(api_store: Path) -> Configuration:
-    """Two endpoints that nobody calls, as no worker runs."""
+    """Two endpoints that are not called, as no worker runs."""
     endpoints = (
         Endpoint("http://user:secret@127.0.0.1:9/v1", "one", models={"m": "m", "org/long-name": "x"}, api_key="sk-upstream"),
         Endpoint("http://127.0.0.1:9/v1", "two", models={"m": "m"}, provider="vllm"),

@@ -43,7 +43,7 @@ class LiveServer:
 
     @property
     def asks_for_keys(self) -> bool:
-        """Whether it has seen an API key, and lets nobody in without one."""
+        """Whether it has seen an API key, and asks each request for one."""
         return not self.server.config.app.state.context.access._authenticator._open_door  # type: ignore[union-attr]
 
     def stop(self) -> None:

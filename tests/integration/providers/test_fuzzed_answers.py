@@ -30,8 +30,8 @@ PATH = "/chat/completions"
 FORMATS = sorted(FAKE_PROVIDERS.keys() - {"azure", "mistral"})
 """Those two answer as OpenAI does; what differs is in the requests."""
 AS_IT_CAME = {"openai", "vllm"}
-"""Speakers whose adapter hands answers on as they came: what nobody here reads (`created`, `logprobs` …) may be anything."""
-SECRET = "the plan, which nobody may read in an error"
+"""Providers whose adapter passes answers on as they came: what is not read here (`created`, `logprobs` …) may be anything."""
+SECRET = "the plan, which no error may show"
 SCRIPTS = (
     Script(SECRET),
     Script("", (ToolCall("weather", {"city": "a"}), ToolCall("weather", {"city": "b"}, "call_2")), Ending.TOOLS),

@@ -27,7 +27,7 @@ ALL_FAILED = RetrySelection()
 
 
 async def ended_job(worker: Worker, content: bytes | None = None) -> Job:
-    """Return a job of which each fifth line asks for a model that nobody has."""
+    """Return a job of which each fifth line asks for a model that no endpoint has."""
     await worker.start(mock("a", price=Price(1.0, 2.0)), a={"models": ("good",)})
     lines = [with_model(input_line(n), "bad" if n in FAILED else "good") for n in range(LINES)]
 

@@ -388,7 +388,7 @@ async def test_a_model_that_an_endpoint_has_not_is_asked_for_at_the_others(worke
     assert {failed for failed, _ in (await worker.results(job)).values()} == {False}
 
 
-async def test_a_model_that_nobody_has_is_an_error_line(worker: Worker) -> None:
+async def test_an_unknown_model_is_an_error_line(worker: Worker) -> None:
     lacking = {"models": ("other",)}
     await worker.start(mock("a", models={"m": "m"}), mock("b", models={"m": "m"}), a=lacking, b=lacking)
     job, shard = await worker.shard(2, "a")

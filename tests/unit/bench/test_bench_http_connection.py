@@ -97,7 +97,7 @@ async def test_what_is_no_http_ends_the_connection(connection: Connection, wire:
     assert wire.closed
 
 
-async def test_nobody_there_is_told_at_once() -> None:
+async def test_a_refused_connection_is_reported_at_once() -> None:
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()

@@ -54,7 +54,7 @@ def test_ending_twice_is_harmless(tmp_path: Path) -> None:
     assert process.handle.returncode is not None
 
 
-async def test_a_process_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+async def test_a_process_that_fails_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     process = start_process("faulty", [sys.executable, "-c", "raise SystemExit('no luck')"], tmp_path, 0.0, {})
     with pytest.raises(BenchmarkFailed, match="faulty ended with exit code 1: no luck"):
         await process.finished(20)

@@ -47,7 +47,7 @@ def test_what_passes(check: Any, body: dict[str, Any], said: str | None) -> None
         assert fault is not None and re.match(said, fault.message), fault
 
 
-def test_the_first_fault_of_any_choice_is_told() -> None:
+def test_the_first_fault_of_any_choice_is_reported() -> None:
     checks = checks_of(parse_checks(["not_empty", {"max_chars": 2}]))
     body = {"choices": [answer("ok")["choices"][0], answer("long")["choices"][0]]}
     fault = checks.fault(body)
@@ -97,7 +97,7 @@ def test_an_answer_that_was_cut_off_is_asked_for_with_more_tokens() -> None:
 
 
 @pytest.mark.parametrize("feedback", [False, True])
-def test_the_model_is_told_what_is_wrong_if_it_is_wanted(feedback: bool) -> None:
+def test_the_model_gets_the_fault_as_feedback_if_it_is_wanted(feedback: bool) -> None:
     checks = checks_of(parse_checks(["not_empty"], {"feedback": feedback}))
     body = {"messages": [{"role": "user", "content": "q"}], "model": "m"}
     fault = checks.fault(answer(" "))

@@ -1,4 +1,4 @@
-"""A server that answers as it is told, behind `httpx.MockTransport`."""
+"""A server with scripted answers, behind `httpx.MockTransport`."""
 
 import json
 from collections.abc import Callable

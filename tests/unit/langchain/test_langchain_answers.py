@@ -40,7 +40,7 @@ async def test_an_answer_carries_text_usage_and_where_it_came_from(models: Model
 
 
 @STREAMED
-async def test_a_stream_adds_up_to_the_same_answer_with_usage_told_once(models: Models, how: str) -> None:
+async def test_a_stream_adds_up_to_the_same_answer_with_usage_reported_once(models: Models, how: str) -> None:
     server = Scripted(STREAM)
 
     answer = await ask(models(server), how)
@@ -126,12 +126,12 @@ async def test_a_conversation_goes_out_in_openais_format(models: Models) -> None
 
     models(server).invoke(conversation)
 
-    system, human, called, told = server.bodies[0]["messages"]
+    system, human, called, returned = server.bodies[0]["messages"]
     assert system == {"role": "system", "content": "Be brief."}
     assert [part["type"] for part in human["content"]] == ["text", "image_url"]
     assert called["tool_calls"][0]["id"] == "call_1"
     assert json.loads(called["tool_calls"][0]["function"]["arguments"]) == {"a": 1, "b": 2}
-    assert told == {"role": "tool", "tool_call_id": "call_1", "content": "3"}
+    assert returned == {"role": "tool", "tool_call_id": "call_1", "content": "3"}
 
 
 @EVERY_WAY

@@ -83,7 +83,7 @@ def test_a_key_goes_to_endpoints_that_are_mere_addresses_only() -> None:
     assert sorted(server.keys, key=str) == ["Bearer sk-given", "Bearer sk-own", None]
 
 
-def test_no_key_is_shown_serialised_or_told_to_callbacks() -> None:
+def test_no_key_is_shown_serialised_or_passed_to_callbacks() -> None:
     server = Scripted(completion(content="x"))
     listener = Listener()
     model = ChatRoadbalancer(
@@ -141,7 +141,7 @@ def test_models_over_other_endpoints_or_settings_do_not_share_a_cache() -> None:
     assert len(keys) == 4
 
 
-def test_traces_are_told_provider_model_and_settings() -> None:
+def test_traces_have_provider_model_and_settings() -> None:
     model = ChatRoadbalancer(endpoints=[ADDRESS], model="m", temperature=0.5, max_tokens=9, stop=["END"])
 
     assert model._get_ls_params() == {

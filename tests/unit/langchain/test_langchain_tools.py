@@ -153,18 +153,18 @@ async def test_an_answer_against_the_schema_is_an_error_or_stands_beside_the_raw
 
     with pytest.raises(OutputParserException):
         model.with_structured_output(Person, method="json_schema").invoke("x")
-    told = model.with_structured_output(Person, method="json_schema", include_raw=True).invoke("x")
+    result = model.with_structured_output(Person, method="json_schema", include_raw=True).invoke("x")
 
-    assert told["raw"].content == "no JSON"
-    assert told["parsed"] is None
-    assert isinstance(told["parsing_error"], OutputParserException)
+    assert result["raw"].content == "no JSON"
+    assert result["parsed"] is None
+    assert isinstance(result["parsing_error"], OutputParserException)
 
 
-async def test_an_answer_that_follows_the_schema_is_told_beside_the_raw_one(models: Models) -> None:
-    told = models(Scripted(AS_TOOL)).with_structured_output(Person, include_raw=True).invoke("x")
+async def test_an_answer_that_follows_the_schema_stands_beside_the_raw_one(models: Models) -> None:
+    result = models(Scripted(AS_TOOL)).with_structured_output(Person, include_raw=True).invoke("x")
 
-    assert told["parsed"] == Person(name="Ann", age=30)
-    assert told["parsing_error"] is None
+    assert result["parsed"] == Person(name="Ann", age=30)
+    assert result["parsing_error"] is None
 
 
 async def test_an_unknown_method_of_structured_output_is_refused(models: Models) -> None:

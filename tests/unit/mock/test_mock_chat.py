@@ -57,7 +57,7 @@ async def test_more_than_the_concurrency_is_refused(start: StartServer) -> None:
     await running.until_in_flight(0)
 
 
-async def test_over_the_rate_limit_the_client_is_told_when_to_come_back(start: StartServer) -> None:
+async def test_over_the_rate_limit_the_answer_says_when_to_come_back(start: StartServer) -> None:
     running = await start(rate_limit=30)
     assert (await running.chat()).status_code == 200
     refused = await running.chat()

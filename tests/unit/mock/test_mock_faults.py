@@ -121,7 +121,7 @@ async def test_a_client_that_leaves_a_hanging_request_is_counted_as_aborted(star
     await running.until_in_flight(1)
     hanging.cancel()
     await running.until_in_flight(0)
-    await running.change(fault="none")  # nobody is left to be answered
+    await running.change(fault="none")  # no request is left to be answered
     stats = await running.stats()
     assert (stats["requests"], stats["aborted"], stats["completed"]) == (1, 1, 0)
 

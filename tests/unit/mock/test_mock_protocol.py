@@ -69,7 +69,7 @@ async def test_a_chunked_request_body_is_put_together(running: Running) -> None:
     writer.close()
 
 
-async def test_a_client_that_asks_first_is_told_to_continue(running: Running) -> None:
+async def test_a_client_that_asks_first_is_answered_continue(running: Running) -> None:
     reader, writer = await running.connect()
     head, _, body = post(headers=b"Expect: 100-Continue\r\n").partition(b"\r\n\r\n")
     writer.write(head + b"\r\n\r\n")

@@ -35,7 +35,7 @@ async def test_wrong_paths_and_methods_get_openais_envelope(
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
 
 
-async def test_a_wrong_method_is_told_the_right_ones(running: Running) -> None:
+async def test_a_wrong_method_is_answered_with_the_right_ones(running: Running) -> None:
     response = await running.client.delete("/mock/behaviour")
     assert response.headers["allow"] == "GET, POST"
 

@@ -14,7 +14,7 @@ def system(content: Any) -> dict[str, Any]:
     return {"role": "system", "content": content}
 
 
-def test_the_prefix_is_what_the_model_is_told_before_its_user_speaks() -> None:
+def test_the_prefix_is_what_comes_before_the_first_user_message() -> None:
     later = system("Stop.")
     body = {"tools": ["t"], "messages": [system("a"), {"role": "developer", "content": "b"}, USER, later]}
     assert prefix_of(body) == (["t"], body["messages"][:2])
@@ -24,8 +24,8 @@ def test_the_prefix_is_what_the_model_is_told_before_its_user_speaks() -> None:
 
 @pytest.mark.parametrize("messages", [None, "Hi", {"role": "system"}, [None], ["system"], [{"role": ["system"]}]])
 def test_whatever_a_line_holds_it_has_a_prefix(messages: Any) -> None:
-    tools, told = prefix_of({"messages": messages})
-    assert tools is None and len(told) == 0
+    tools, messages_of_prefix = prefix_of({"messages": messages})
+    assert tools is None and len(messages_of_prefix) == 0
 
 
 @pytest.mark.parametrize("content", ["Be brief.", [TEXT], [{"type": "text", "text": "x"}, TEXT]])

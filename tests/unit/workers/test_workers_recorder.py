@@ -138,7 +138,7 @@ async def test_many_lines_do_not_wait_for_company(table: Table, monkeypatch: pyt
     await recorder.aclose()
 
 
-async def test_a_lost_shard_is_told_and_the_others_are_kept(recorder: Recorder, table: Table) -> None:
+async def test_a_lost_shard_is_reported_and_the_others_are_kept(recorder: Recorder, table: Table) -> None:
     table.lost = {"gone"}
     gone, mine = Owner("gone", recorder), Owner("mine", recorder)
     gone.add(1)
@@ -148,7 +148,7 @@ async def test_a_lost_shard_is_told_and_the_others_are_kept(recorder: Recorder, 
     assert (mine.lost, table.kept) == (False, [("mine", 1)])
 
 
-async def test_a_shard_of_a_paused_job_is_told_at_once_and_its_lines_are_kept(recorder: Recorder, table: Table) -> None:
+async def test_a_shard_of_a_paused_job_is_stopped_at_once_and_its_lines_are_kept(recorder: Recorder, table: Table) -> None:
     table.paused = {"paused"}
     paused, other = Owner("paused", recorder), Owner("other", recorder)
     paused.add(1)
@@ -159,7 +159,7 @@ async def test_a_shard_of_a_paused_job_is_told_at_once_and_its_lines_are_kept(re
 
 
 async def test_a_shard_that_is_lost_while_it_settles_does_not_hang(recorder: Recorder, table: Table) -> None:
-    """Redis is away, its lines wait here, and then somebody says that it is somebody else's."""
+    """Redis is away, its lines wait here, and then Redis says that another worker has it."""
     table.failures = 10**6
     owner = Owner("j", recorder)
     owner.add(1)

@@ -57,7 +57,7 @@ def test_what_becomes_of_failed_lines(
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_an_endpoint_that_is_away_is_no_fault_of_the_line(kind: FailureKind) -> None:
     away = {FailureKind.CONNECTION, FailureKind.UNAVAILABLE, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
-    away |= {FailureKind.AUTHENTICATION, FailureKind.QUOTA}  # somebody has to see to the endpoint
+    away |= {FailureKind.AUTHENTICATION, FailureKind.QUOTA}  # the operator has to see to the endpoint
     assert is_the_lines_fault(failure(kind)) is (kind not in away)
 
 

@@ -134,4 +134,4 @@ def test_closing_ends_what_other_threads_wait_for(servers: Any, balance: Make) -
     for thread in threads:
         thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
-    assert len(said) >= 2  # the one in flight may have been told that its connection was closed
+    assert len(said) >= 2  # the one in flight may have heard that its connection was closed

@@ -106,7 +106,7 @@ def test_when_all_fail_the_result_says_where_and_why(servers: Any, balance: Make
     result = lb.chat(HELLO, model="m")
     assert (result["success"], result["content"], result["endpoint"]) == (False, None, None)
     tried = [each.endpoint for each in result.attempts]
-    assert set(tried[:2]) == set(tried[2:]) == {"s0", "dead"}  # nobody twice before everybody once
+    assert set(tried[:2]) == set(tried[2:]) == {"s0", "dead"}  # none twice before each once
     assert all(each.error and each.time >= 0 for each in result.attempts)
     assert "all 4 attempts failed" in str(result.error)
     assert lb.get_stats()["total_failures"] == 4

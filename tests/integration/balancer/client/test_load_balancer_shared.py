@@ -191,7 +191,7 @@ def test_a_redis_that_goes_away_is_done_without_until_it_is_back(
     assert all("Redis is unavailable" in warning for warning in warnings)
 
 
-def test_a_redis_that_says_nothing_any_more_holds_nobody_up_for_long(servers: Any, process: Make, mortal_redis: Redis) -> None:
+def test_a_redis_that_stops_answering_holds_no_request_up_for_long(servers: Any, process: Make, mortal_redis: Redis) -> None:
     lb = process(Endpoint(servers.start().url, name="a"), redis_url=mortal_redis.url)
     assert lb.chat(HELLO, model="m").success
     mortal_redis.freeze()

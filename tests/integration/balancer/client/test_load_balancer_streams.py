@@ -39,7 +39,7 @@ def test_a_stream_does_not_fall_back_after_it(servers: Any, balance: Make, fault
     assert lb.get_stats()["endpoints"][0]["in_flight"] == 0
 
 
-def test_a_stream_that_finds_nobody_says_where_it_failed(servers: Any, balance: Make) -> None:
+def test_a_stream_that_finds_no_endpoint_says_where_it_failed(servers: Any, balance: Make) -> None:
     with pytest.raises(ChatFailed) as caught:
         list(balance(servers.start(fault="500"), dead()).chat(HELLO, model="m", stream=True))
     assert {each.endpoint for each in caught.value.attempts} == {"s0", "dead"}

@@ -149,12 +149,12 @@ async def test_an_unknown_host_says_so(client: PooledClient) -> None:
         await ask(client, "http://no-such-host.invalid/v1")
 
 
-async def test_a_connection_that_is_not_taken_in_time_is_told_from_an_answer_that_is_late() -> None:
+async def test_a_connection_that_is_not_accepted_in_time_differs_from_a_late_answer() -> None:
     client = PooledClient(connect_timeout=0.2)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
-        waiting = [socket.socket() for _ in range(4)]  # they fill the queue of connections that nobody accepts
+        waiting = [socket.socket() for _ in range(4)]  # they fill the queue of connections to accept
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(deaf.getsockname())

@@ -89,7 +89,7 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used(client: Poole
     [ok(b"nobody asked"), b"HTTP/1.1 408 Request Timeout\r\n\r\n", b"\x16\x03\x01"],
     ids=["an answer", "a timeout", "no HTTP"],
 )
-async def test_what_nobody_asked_for_is_never_taken_for_the_next_answer(client: PooledClient, extra: bytes) -> None:
+async def test_unrequested_bytes_are_never_taken_for_the_next_answer(client: PooledClient, extra: bytes) -> None:
     async with answering(ok(b"1") + extra, ok(b"2")) as url:
         assert (await ask(client, url)).body == b"1"
         assert (await ask(client, url)).body == b"1"

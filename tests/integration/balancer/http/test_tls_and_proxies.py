@@ -78,7 +78,7 @@ async def test_a_certificate_that_nothing_vouches_for_is_refused(client: PooledC
             await ask(client, url)
 
 
-async def test_a_server_without_tls_is_told_from_one_with_it(client: PooledClient) -> None:
+async def test_a_server_without_tls_is_distinguished_from_one_with_it(client: PooledClient) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -119,7 +119,7 @@ def test_a_proxy_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         proxy_for(Origin("http", "gpu1", 80))
 
 
-async def test_a_proxy_is_told_the_whole_address_of_an_http_server(client: PooledClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_is_sent_the_whole_address_of_an_http_server(client: PooledClient, monkeypatch: pytest.MonkeyPatch) -> None:
     heads: list[bytes] = []
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

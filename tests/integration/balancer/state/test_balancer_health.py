@@ -137,7 +137,7 @@ async def test_a_bad_key_and_a_spent_quota_take_the_endpoint_out_at_once(
     await tell(mine, good(), bad(kind, status))
     await other.refresh()
     assert other[E].circuit is Circuit.OPEN
-    assert other[E].open_for > 200, "not for a moment: somebody has to do something"
+    assert other[E].open_for > 200, "not for a moment: the operator has to do something"
     assert reason in other[E].last_error
     await mine.check_passed(E)
     await other.refresh()
@@ -194,7 +194,7 @@ async def test_a_failed_check_opens_it_at_once(board: Open) -> None:
     assert mine[E].circuit is Circuit.OPEN
 
 
-async def test_other_processes_know_within_a_second_and_are_told(board: Open) -> None:
+async def test_other_processes_know_within_a_second_and_are_notified(board: Open) -> None:
     policy = HealthPolicy(failures_to_open=1, first_open=5.0)
     reported: list[str] = []
     mine, other = board(policy, started=True), board(policy, started=True, on_unusable=reported.append)
@@ -273,7 +273,7 @@ class Failing(Scripts):
         return await super().run_many(calls)
 
 
-async def test_what_could_not_be_told_is_told_later(redis: AsyncRedis, board: Open) -> None:
+async def test_what_could_not_be_published_is_published_later(redis: AsyncRedis, board: Open) -> None:
     scripts = Failing(redis, LUA)
     scripts.failures = 1
     mine = board(scripts=scripts)

@@ -33,7 +33,7 @@ async def test_the_first_error_of_many_is_raised_and_the_others_are_done(redis: 
     assert await redis.get("j") == b"7"
 
 
-async def test_a_server_that_does_not_answer_is_told_without_its_password() -> None:
+async def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
     url = "redis://:secret@127.0.0.1:1/0"
     client = open_redis(url, retries=0)
     with pytest.raises(SharedStateUnavailable) as raised:

@@ -312,7 +312,7 @@ OPENAI = Endpoint("https://api.openai.com/v1", "o")
         # sent under the first model that is configured, whose price is known, though the second one's is not
         (replace(OPENAI, models={"x": "gpt-4o-mini", "y": "mystery"}), [], None),
         (replace(OPENAI, models={"x": "mystery", "y": "gpt-4o-mini"}), [], r"o \(mystery\)"),
-        # nobody knows what it serves
+        # what it serves is not known
         (OPENAI, [], r"o \(no model named\)"),
         # it has said what it serves: any of that may answer
         (OPENAI, ["gpt-4o-mini", "*"], None),

@@ -30,7 +30,7 @@ async def test_an_endpoint_that_rested_is_not_idle_before_it_has_had_lines_for_a
     assert 60 <= process.dispatcher._load("a", {}, b"%d" % (int(since or 0) - 60_000)).idle_for < 65
 
 
-async def test_an_endpoint_that_nobody_listens_to_gets_nothing(process: DispatchProcess) -> None:
+async def test_an_endpoint_without_a_worker_gets_nothing(process: DispatchProcess) -> None:
     await process.serve("b", process="w1")
     await process.bench.open_job(1000)
     await process.dispatcher.run()
@@ -64,7 +64,7 @@ async def test_only_endpoints_that_serve_the_model_are_given_a_job(bench: Bench)
     await process.fleet.__aexit__(None, None, None)
 
 
-async def test_jobs_that_cannot_be_served_stand_in_nobodys_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_jobs_that_cannot_be_served_hold_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "JOBS_AT_ONCE", 3)
     fleet = [Endpoint("http://a", name="a", models={"x": "x"}), Endpoint("http://b", name="b", models={"m": "m"})]
     process = DispatchProcess(bench, fleet, BalancingStrategy.ROUND_ROBIN)

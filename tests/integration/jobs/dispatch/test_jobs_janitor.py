@@ -164,7 +164,7 @@ async def test_a_job_that_cannot_be_ended_says_why_and_does_not_hold_up_the_roun
     assert waiting.next_attempt_at is not None and waiting.next_attempt_at > time.time()
 
 
-async def test_a_job_says_that_its_endpoints_are_down_or_that_nobody_works_for_them(process: DispatchProcess) -> None:
+async def test_a_job_says_that_its_endpoints_are_down_or_have_no_worker(process: DispatchProcess) -> None:
     job = await process.bench.open_real_job(20)
     for name in process.fleet.endpoints:
         await process.fail(name)

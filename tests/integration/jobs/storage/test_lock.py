@@ -1,4 +1,4 @@
-"""Locks: one holder at a time, and nobody releases another's."""
+"""Locks: one holder at a time, and none releases another's."""
 
 import asyncio
 

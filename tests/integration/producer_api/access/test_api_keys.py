@@ -124,7 +124,7 @@ async def test_hostile_headers_are_refused(client: ClientOf, keys: KeyStore, hea
     assert response.status_code in (400, 401)
 
 
-def test_a_server_that_others_reach_lets_nobody_in_without_a_key(configuration: Configuration, redis_url: str) -> None:
+def test_a_server_that_others_reach_wants_a_key(configuration: Configuration, redis_url: str) -> None:
     app = make_server(
         configuration, redis_url, celery_wake(configuration, redis_url), "0.0.0.0", 0, door=Door(local=False)
     ).config.app
@@ -190,7 +190,7 @@ def test_the_documentation_loads_nothing_from_elsewhere(client: ClientOf) -> Non
         (Refusal.BUDGET, 429, "insufficient_quota", "insufficient_quota", "3"),
     ],
 )
-def test_refusals_are_told_as_openai_tells_them(
+def test_refusals_have_the_form_of_openais(
     kind: Refusal, status: int, error_type: str, code: str, retry_after: str | None
 ) -> None:
     refused = Refused(kind, "no", 2.1 if retry_after else None, {"x-ratelimit-limit-requests": "5"})

@@ -61,7 +61,7 @@ def test_files_of_others_are_not_there(clients: Keys) -> None:
     for method, path in (("GET", "{}"), ("GET", "{}/content"), ("DELETE", "{}")):
         other, absent = (clients.two.request(method, "/v1/files/" + path.format(i)) for i in (mine, unknown))
         assert (other.status_code, absent.status_code) == (404, 404)
-        # Word for word the same: nobody can tell that it exists.
+        # Word for word the same: that it exists is not seen.
         assert error_of(other)["message"].replace(mine, unknown) == error_of(absent)["message"]
     assert ids(clients.one.get("/v1/files")) == [mine]
     assert ids(clients.two.get("/files")) == [theirs]
@@ -102,7 +102,7 @@ def test_batches_of_others_are_not_there(clients: Keys) -> None:
     assert clients.one.get(f"/v1/batches/{mine}").json()["status"] == "cancelled"
 
 
-def test_nobody_makes_a_job_of_the_file_of_another(clients: Keys) -> None:
+def test_no_key_makes_a_job_of_the_file_of_another(clients: Keys) -> None:
     mine = upload(clients.one, batch_lines(1))["id"]
     unknown = "file-" + "0" * 32
     for path, extra in (("/v1/batches", {"completion_window": "24h"}), ("/api/v1/jobs", {})):

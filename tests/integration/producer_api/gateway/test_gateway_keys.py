@@ -270,7 +270,7 @@ async def test_a_stream_that_is_left_early_is_paid_for(
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "insufficient_quota")
 
 
-async def test_a_visit_that_nobody_could_serve_has_left(gateway: LiveServer, redis: AsyncRedis) -> None:
+async def test_a_request_that_no_endpoint_could_serve_is_counted_out(gateway: LiveServer, redis: AsyncRedis) -> None:
     """No endpoint takes callers' own keys here."""
     _, secret = await KeyStore(redis).create(KeyOrder("single", limits=Limits(parallel=1)))
     asked = {"user_message": "Hi", "model": "m"}

@@ -44,8 +44,8 @@ async def test_servers_have_read_most_of_what_chats_begin_with(
             return usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
 
         async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as http:
-            told = await asyncio.gather(*(cached(http, *chat) for chat in chats))
-        prompts, found = map(sum, zip(*told, strict=True))
+            counts = await asyncio.gather(*(cached(http, *chat) for chat in chats))
+        prompts, found = map(sum, zip(*counts, strict=True))
         assert least <= found / prompts <= most
         requests = [server.simulation.tally.requests for server in servers]
         assert sum(requests) >= len(chats) and min(requests) > 0

@@ -163,7 +163,7 @@ def test_a_callers_key_is_used_for_its_request_alone(open_to_keys: tuple[LiveSer
     assert seen == [CALLERS_KEY, KEY]
 
 
-def test_a_callers_key_that_is_refused_is_told_and_leaves_no_trace(
+def test_a_callers_key_that_is_refused_is_reported_and_leaves_no_trace(
     open_to_keys: tuple[LiveServer, list[str]], redis_url: str, store_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway, _ = open_to_keys
@@ -189,7 +189,7 @@ def test_when_everything_fails_the_error_lists_the_attempts(model: ProviderServe
 
 
 @pytest.mark.parametrize("kind", [FailureKind.AUTHENTICATION, FailureKind.QUOTA, FailureKind.RATE_LIMIT])
-def test_what_is_wrong_with_a_callers_key_rests_the_endpoint_for_nobody_else(
+def test_what_is_wrong_with_a_callers_key_rests_the_endpoint_for_no_other(
     open_to_keys: tuple[LiveServer, list[str]], kind: FailureKind
 ) -> None:
     gateway, _ = open_to_keys
@@ -198,7 +198,7 @@ def test_what_is_wrong_with_a_callers_key_rests_the_endpoint_for_nobody_else(
     assert httpx.get(f"{gateway.url}/api/v1/endpoints", timeout=PATIENCE_S).json()["data"][0]["usable"]
 
 
-def test_a_key_that_an_endpoint_quotes_is_not_told_on(open_to_keys: tuple[LiveServer, list[str]]) -> None:
+def test_a_key_that_an_endpoint_quotes_is_not_passed_on(open_to_keys: tuple[LiveServer, list[str]]) -> None:
     gateway, _ = open_to_keys
     quoted = {"error": {"message": f"odd header: Authorization: Bearer {CALLERS_KEY}", "type": "server_error"}}
     gateway.model.answer = Reply(500, json.dumps(quoted).encode())  # type: ignore[attr-defined]

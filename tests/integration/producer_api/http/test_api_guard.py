@@ -38,7 +38,7 @@ def test_a_server_with_keys_lets_in_who_has_one(guarded: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "Basic key-one", "key-one", "Bearer key-one,"])
-def test_nobody_else_is_let_in(guarded: httpx.Client, header: str | None) -> None:
+def test_all_others_are_refused(guarded: httpx.Client, header: str | None) -> None:
     headers = {} if header is None else {"authorization": header}
     for path in ("/v1/files", "/files", "/api/v1/system/info", "/metrics", "/docs/", "/docs/nowhere", "/nowhere", "/v1/health"):
         response = guarded.get(path, headers=headers)
@@ -87,9 +87,7 @@ def test_every_answer_has_a_request_id_and_safe_headers(http: httpx.Client) -> N
         ("POST", "/api/v1/system/info", 405, "method_not_allowed"),
     ],
 )
-def test_routes_that_are_none_are_told_in_the_envelope(
-    http: httpx.Client, method: str, path: str, status: int, code: str
-) -> None:
+def test_unknown_routes_are_answered_in_the_envelope(http: httpx.Client, method: str, path: str, status: int, code: str) -> None:
     response = http.request(method, path)
     assert (response.status_code, error_of(response)["code"]) == (status, code)
     assert (status == 405) == ("allow" in response.headers)
@@ -143,7 +141,7 @@ def _restart(redis: EmbeddedRedis) -> None:
     redis.process = subprocess.Popen([str(get_binary_path()), str(redis.folder / "redis.conf")], cwd=redis.folder)
 
 
-def test_a_store_that_fails_is_told(http: httpx.Client, store_folder: Path) -> None:
+def test_a_store_that_fails_is_reported(http: httpx.Client, store_folder: Path) -> None:
     (store_folder / "files").write_bytes(b"in the way")
     try:
         response = http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("a", batch_lines(1))})

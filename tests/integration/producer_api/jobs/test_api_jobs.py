@@ -273,7 +273,7 @@ class Events:
         return None
 
 
-async def test_progress_is_told_as_it_happens_and_the_end_closes_the_stream(
+async def test_progress_is_sent_as_it_happens_and_the_end_closes_the_stream(
     http: httpx.Client, server: LiveServer, node: Node
 ) -> None:
     await open_for_work(node)

@@ -68,7 +68,7 @@ async def test_parts_that_go_with_the_end_of_their_job_are_made_up_for(node: Nod
     assert seen == list(range(LINES))
 
 
-async def test_parts_that_are_lost_are_told(node: Node) -> None:
+async def test_parts_that_are_lost_are_reported(node: Node) -> None:
     job, hands = await open_job(node)
     await hands.finish(range(LINES), size=CHUNK)
     stream = results_of(node.service, job, 0)

@@ -55,7 +55,7 @@ def test_sums_come_by_what_is_asked(http: httpx.Client, redis_url: str) -> None:
     }
     assert gpt["latency"]["average"] == 0.25
     assert 0.2 <= gpt["latency"]["p50"] <= gpt["latency"]["p95"] <= 0.3
-    # What nobody knows is null, and not nothing.
+    # What is not known is null, and not 0.
     assert (llama["model"], llama["cost"], llama["unpriced_requests"]) == ("org/llama", None, 1)
     assert (found["total"]["requests"], found["total"]["cost"], found["total"]["unpriced_requests"]) == (4, 1.0, 1)
 
@@ -70,7 +70,7 @@ def test_without_a_question_it_is_the_last_thirty_days_by_day(http: httpx.Client
     assert found["total"]["requests"] == 3
 
 
-def test_a_key_without_a_name_is_told_from_a_group_that_was_not_asked_for(http: httpx.Client, redis_url: str) -> None:
+def test_a_key_without_a_name_differs_from_a_group_that_was_not_asked_for(http: httpx.Client, redis_url: str) -> None:
     used(redis_url, TODAY, LLAMA, UNPRICED)
     (row,) = http.get("/api/v1/usage", params={"by": "key"}).json()["data"]
     assert (row["key"], row["day"]) == ("", None)

@@ -111,7 +111,7 @@ def test_a_missing_key_is_named(name: str, variable: str, make: Any) -> None:
     assert all(part in str(refused.value) for part in variable.split(" and "))
 
 
-def test_an_unknown_client_is_told_from_a_missing_key() -> None:
+def test_an_unknown_client_differs_from_a_missing_key() -> None:
     with pytest.raises(ConfigurationError, match=r"'bard': there is no such client; there are gemini, openai, claude, laas"):
         get_client("bard")
 

@@ -280,7 +280,7 @@ def test_misuse_of_a_call_is_raised_and_leaves_nothing_behind(recorder: Recorder
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of a fork beside threads
-def test_a_child_process_is_told_what_to_do(recorder: Recorder) -> None:
+def test_a_child_process_gets_an_error_that_says_what_to_do(recorder: Recorder) -> None:
     lb = made(recorder, Endpoint(A))
     lb.chat(HELLO)
     reading, writing = os.pipe()

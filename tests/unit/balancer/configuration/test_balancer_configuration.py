@@ -225,12 +225,12 @@ def test_variables_are_filled_in_anywhere(config: Path) -> None:
     assert (loaded.store, loaded.endpoints[0].url, loaded.endpoints[0].models) == ("x/y", "http://x:1/v1", {"y": "y"})
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml: can't be read"):
         load_configuration(tmp_path / "nowhere.yaml", {})
 
 
-def test_a_file_that_is_not_text_is_told(config: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(config: Path) -> None:
     config.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigurationError, match="can't be read"):
         load_configuration(config, {})

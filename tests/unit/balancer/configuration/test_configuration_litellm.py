@@ -1,4 +1,4 @@
-"""A LiteLLM proxy's configuration is read as far as it can be honoured, and the rest is told."""
+"""A LiteLLM proxy's configuration is read as far as it can be honoured, and the rest is reported."""
 
 import logging
 from pathlib import Path
@@ -180,7 +180,7 @@ def test_a_model_names_its_provider(config: Path, model: str, params: Any, provi
         ("*-x", {"model": "openai/*-x"}, "with * at its end"),
     ],
 )
-def test_an_entry_that_cannot_be_used_is_left_out_and_told(config: Path, name: str, params: Any, note: str) -> None:
+def test_an_entry_that_cannot_be_used_is_left_out_and_reported(config: Path, name: str, params: Any, note: str) -> None:
     loaded = load_entries(config, (name, params), ("good", {"model": "openai/gpt-x"}))
     assert [list(e.models) for e in loaded.endpoints] == [["good"]]
     assert len(loaded.notes) == 1 and loaded.notes[0].startswith("model_list[0].") and note in loaded.notes[0]

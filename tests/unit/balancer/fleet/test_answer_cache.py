@@ -72,7 +72,7 @@ BODY = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "temperat
         (ModelRequest(BODY, path="/embeddings"), False),
     ],
 )
-def test_requests_are_told_apart_by_all_that_may_change_the_answer(other: ModelRequest, same: bool) -> None:
+def test_requests_differ_by_all_that_may_change_the_answer(other: ModelRequest, same: bool) -> None:
     assert (key_of(other) == key(BODY)) is same
 
 

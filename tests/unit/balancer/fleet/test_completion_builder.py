@@ -43,7 +43,7 @@ def test_texts_of_several_choices_are_joined_apart() -> None:
     assert [choice["finish_reason"] for choice in whole["choices"]] == ["stop", "length"]
 
 
-def test_tool_calls_are_told_apart_by_their_index() -> None:
+def test_tool_calls_are_distinguished_by_their_index() -> None:
     first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
     second = {"index": 1, "id": "call_2", "type": "function", "function": {"name": "time", "arguments": "{}"}}
     parts = [{"index": 0, "function": {"arguments": '{"city":'}}, {"index": 0, "function": {"arguments": '"Seoul"}'}}]

@@ -10,9 +10,9 @@ DOCUMENT, OTHER, QUESTION = "d" * 2000, "e" * 2000, "q" * 300
 
 
 def chat(system: str, *users: str, **fields: Any) -> dict[str, Any]:
-    told = [{"role": "system", "content": system}] if system else []
+    first = [{"role": "system", "content": system}] if system else []
     turns = [{"role": "user", "content": user} for user in users]
-    return {"messages": told + turns, **fields}
+    return {"messages": first + turns, **fields}
 
 
 def prefix(*bodies: dict[str, Any], endpoints: int = 4) -> list[int | None]:

@@ -91,7 +91,7 @@ async def test_an_end_without_a_mark_is_an_end_if_the_answer_had_finished() -> N
         (b'data: {"error": "oops"}\n\n' + DONE, FailureKind.SERVER, "oops"),
     ],
 )
-async def test_what_goes_wrong_is_told(body: bytes, kind: FailureKind, said: str) -> None:
+async def test_failures_are_reported(body: bytes, kind: FailureKind, said: str) -> None:
     _, outcome = await read(body)
     assert outcome.failure is not None
     assert outcome.failure.kind is kind
@@ -215,7 +215,7 @@ async def test_a_stream_without_a_chunk_is_no_answer() -> None:
         (event("abcdefgh"), False),  # it broke off
     ],
 )
-async def test_tokens_that_are_not_told_are_guessed(body: bytes, finished: bool) -> None:
+async def test_tokens_that_are_not_reported_are_estimated(body: bytes, finished: bool) -> None:
     _, outcome = await read(body)
     assert (outcome.failure is None) is finished
     assert (outcome.usage, outcome.guessed) == (Usage(2, 2), True)

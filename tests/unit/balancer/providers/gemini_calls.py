@@ -80,7 +80,7 @@ def choice(*candidates: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(translation: Translation, *events: Any) -> list[Mapping[str, Any]]:
-    """Return the chunks that events make, with what is told at the end."""
+    """Return the chunks that events make, with what is reported at the end."""
     chunks: list[Mapping[str, Any]] = []
     for event in events:
         chunks += translation.take(event if isinstance(event, bytes) else orjson.dumps(event))

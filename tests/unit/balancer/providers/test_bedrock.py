@@ -151,7 +151,7 @@ def test_usage_counts_the_cache() -> None:
     assert usage_of({**usage, "inputTokens": -1, "cacheDetails": "x"}) == Usage(130, 5, 100, 0, 30, 0)
 
 
-def test_the_tier_that_an_answer_names_is_told_and_paid() -> None:
+def test_the_tier_that_an_answer_names_is_reported_and_paid() -> None:
     usage = {"inputTokens": 1_000_000, "outputTokens": 0, "totalTokens": 1_000_000}
     answer = answered(usage=usage, serviceTier={"type": "flex"})
     assert answer.parsed["service_tier"] == "flex"

@@ -95,7 +95,7 @@ class TestAnswers:
         assert "MADE_UP_TOMORROW" in caplog.text
 
     @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "OTHER", "MADE_UP_TOMORROW"])
-    def test_an_end_without_content_that_nobody_wants_is_a_failure(self, reason: str) -> None:
+    def test_an_unusable_end_without_content_is_a_failure(self, reason: str) -> None:
         whole = answer({"candidates": [candidate(reason=reason)]})
         assert whole.failure is not None and whole.failure.kind is FailureKind.INVALID_RESPONSE
         assert reason in whole.failure.message

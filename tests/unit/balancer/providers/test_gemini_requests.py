@@ -93,7 +93,7 @@ class TestFields:
             "stopSequences": ["END"],
         }  # fmt: skip
 
-    def test_nothing_is_sent_that_nobody_said(self) -> None:
+    def test_nothing_is_sent_that_was_not_given(self) -> None:
         assert request(stream_options={}, user="u", temperature=None) == {
             "contents": [{"role": "user", "parts": [{"text": "Hi"}]}]
         }
@@ -157,7 +157,7 @@ class TestFields:
             ({"messages": [*HI, {"role": "assistant", "tool_calls": "x"}]}, "messages[1].tool_calls"),
             ({"messages": [*HI, {"role": "assistant", "tool_calls": ["x"]}]}, "messages[1].tool_calls[0]"),
             ({"messages": [*HI, {"role": "assistant", "audio": {"id": "a"}}]}, "messages[1].audio"),
-            ({"messages": [*HI, RESULT]}, "messages[1].tool_call_id"),  # nobody called
+            ({"messages": [*HI, RESULT]}, "messages[1].tool_call_id"),  # no such call
             (
                 {
                     "messages": [

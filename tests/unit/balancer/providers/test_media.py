@@ -50,7 +50,7 @@ def test_no_bytes_make_it_raise(magic: bytes, rest: bytes) -> None:
         (pdf(b"<</Type/Pages/Count 4>>", b"<</Type/Pages/Count 2>>", b"<</Type/Pages/Count 2>>", *pages(4)), 4),
         # A later revision writes page 2 again.
         (pdf(b"<</Type/Pages/Count 2>>", *pages(2)) + b"2 0 obj <</Type/Page/Rotate 90>> endobj", 2),
-        # A later revision takes a page out: its object stays, but nobody refers to it.
+        # A later revision takes a page out: its object stays, but nothing refers to it.
         (pdf(b"<</Type/Pages/Count 2>>", *pages(2)) + b"1 0 obj <</Type/Pages/Count 1>> endobj", 1),
         # A PDF attached to a PDF, not compressed.
         (pdf(*pages(1), b"<<>> stream\n" + pdf(*pages(30)) + b"endstream"), 1),

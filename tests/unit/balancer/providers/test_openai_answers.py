@@ -118,7 +118,7 @@ def test_whatever_comes_back_has_a_meaning(status: int, body: bytes) -> None:
         ({"message": {"content": "x"}, "finish_reason": 5}, "`finish_reason`"),
     ],
 )
-def test_a_choice_that_nobody_could_read_is_no_answer(choice: Any, said: str) -> None:
+def test_an_unreadable_choice_is_no_answer(choice: Any, said: str) -> None:
     failure = ADAPTER.answer(CALL, 200, {}, orjson.dumps({"choices": [choice]})).failure
     assert failure is not None and failure.kind is FailureKind.INVALID_RESPONSE
     assert said in failure.message
@@ -172,7 +172,7 @@ def test_a_chunk_is_handed_on_so_that_clients_can_read_it(data: bytes, delta: An
         b'{"choices": [{"delta": {"content": 5}}]}',
     ],
 )
-def test_a_chunk_that_nobody_could_read_ends_the_stream(data: bytes) -> None:
+def test_an_unreadable_chunk_ends_the_stream(data: bytes) -> None:
     with pytest.raises(StreamFault) as fault:
         ADAPTER.translation(CALL).take(data)
     assert fault.value.failure.kind is FailureKind.INVALID_RESPONSE

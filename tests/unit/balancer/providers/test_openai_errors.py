@@ -36,7 +36,7 @@ from balancer.providers.failures import error_of, failure_kind, retry_after_seco
         (b'{"error": {"message": "m", "code": {"odd": 1}}}', "HTTP 404: m"),
     ],
 )
-def test_errors_of_every_shape_are_told(body: bytes, message: str) -> None:
+def test_errors_of_every_shape_are_read(body: bytes, message: str) -> None:
     failure = ADAPTER.answer(CALL, 404, {}, body).failure
     assert failure is not None
     assert (failure.message, failure.status, failure.kind) == (message, 404, FailureKind.MODEL_NOT_FOUND)
@@ -161,7 +161,7 @@ def test_what_an_error_means(status: int, error: dict[str, Any], kind: FailureKi
         ("text", None),
     ],
 )
-def test_the_field_that_is_at_fault_is_told(error: Any, param: str | None) -> None:
+def test_the_field_that_is_at_fault_is_named(error: Any, param: str | None) -> None:
     failure = ADAPTER.answer(CALL, 400, {}, orjson.dumps({"error": error})).failure
     assert failure is not None and failure.param == param
 
@@ -188,14 +188,14 @@ def test_the_field_that_is_at_fault_is_told(error: Any, param: str | None) -> No
         ("a risk-averse task-123456 in gpt-4o-mini-2024-07-18", "a risk-averse task-123456 in gpt-4o-mini-2024-07-18"),
     ],
 )
-def test_keys_are_not_told(text: str, shown_as: str) -> None:
+def test_keys_are_not_shown(text: str, shown_as: str) -> None:
     assert without_keys(text) == shown_as
     assert error_of({"error": {"message": text}}, b"")[0] == shown_as
     assert error_of({"error": text}, b"")[0] == shown_as
     assert shown(text.encode()) == shown_as
 
 
-def test_a_key_at_the_end_of_what_is_shown_is_not_told_by_half() -> None:
+def test_a_key_at_the_end_of_what_is_shown_is_not_shown_by_half() -> None:
     message = "x" * 290 + " sk-0123456789"
     assert "sk-0" not in error_of({"error": {"message": message}}, b"")[0]
 

@@ -76,7 +76,7 @@ def test_a_stream_of_thoughts_and_words() -> None:
         {"content": "a"},
         {"content": "b"},
         "stop",
-        (3, 9),  # what is null is as it was told at the start; the last count is the whole
+        (3, 9),  # what is null is as it was at the start; the last count is the whole
     ]
 
 
@@ -108,7 +108,7 @@ def test_a_streamed_call_without_arguments_has_an_empty_object() -> None:
     assert chunks[-2:] == ["tool_calls", (3, 1)]
 
 
-def test_the_end_and_the_tokens_are_told_once() -> None:
+def test_the_end_and_the_tokens_are_reported_once() -> None:
     assert said(START, ending("max_tokens"), ending("end_turn", output_tokens=8), STOP) == [ROLE, "length", (3, 8)]
     assert said(START, STOP) == [ROLE, "stop", (3, 1)]  # no reason was given
     assert said(START, ending("end_turn", output_tokens=8)) == [ROLE, "stop", (3, 8)]  # the last event never came

@@ -275,7 +275,7 @@ def test_content_and_ending_are_read(choice: dict[str, Any], content: str | None
     made = ADAPTER.answer(CALL, 200, {}, orjson.dumps({"choices": [choice]})).parsed
     assert made is not None
     assert (made["choices"][0]["message"]["content"], made["choices"][0]["finish_reason"]) == (content, ending)
-    assert "usage" not in made  # nobody counted
+    assert "usage" not in made  # it was not counted
 
 
 def test_tool_calls_of_a_presets_own_are_kept() -> None:

@@ -216,7 +216,7 @@ def test_sampling_fields_are_left_out_where_the_endpoint_says_so() -> None:
         call(dropping, stop="END")
 
 
-def test_texts_are_joined_over_messages_and_reasoning_is_told_apart() -> None:
+def test_texts_are_joined_over_messages_and_reasoning_is_kept_apart() -> None:
     reasoning = {
         "type": "reasoning",
         "id": "rs",

@@ -124,7 +124,7 @@ def test_what_a_program_registered_wins_over_an_entry_point() -> None:
     assert known.adapter_for("own") is mine
 
 
-def test_nobody_knows_an_unknown_name() -> None:
+def test_an_unknown_name_is_refused() -> None:
     known = registry()
     with pytest.raises(KeyError):
         known.adapter_for("bard")

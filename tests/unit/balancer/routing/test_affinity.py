@@ -74,7 +74,7 @@ def test_whatever_the_loads_no_endpoint_gets_more_than_it_has_slots(prefix: int,
 
 def test_strategies_that_say_where_each_request_goes_have_no_shares() -> None:
     candidates = [Candidate("a", 3.0, 0, 8), Candidate("b", 1.0, 0, 64)]
-    told = {strategy: shares(strategy, candidates) for strategy in BalancingStrategy}
-    assert told[BalancingStrategy.WEIGHTED] == [3.0, 1.0]
-    assert told[BalancingStrategy.LEAST_CONNECTIONS] == [8.0, 64.0]
-    assert told[BalancingStrategy.ROUND_ROBIN] == told[BalancingStrategy.RANDOM] == []
+    found = {strategy: shares(strategy, candidates) for strategy in BalancingStrategy}
+    assert found[BalancingStrategy.WEIGHTED] == [3.0, 1.0]
+    assert found[BalancingStrategy.LEAST_CONNECTIONS] == [8.0, 64.0]
+    assert found[BalancingStrategy.ROUND_ROBIN] == found[BalancingStrategy.RANDOM] == []

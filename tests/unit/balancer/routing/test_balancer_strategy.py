@@ -1,4 +1,4 @@
-"""Picking: shares follow the weights, and nobody bunches."""
+"""Picking: shares follow the weights, and requests to one endpoint are spread."""
 
 import random
 from collections import Counter

@@ -55,7 +55,7 @@ def after(tried: Tried, models: tuple[str | None, ...] = (None,)) -> Attempts:
     return attempts
 
 
-def told(attempts: Attempts, options: Sequence[Option], rules: FailoverRules) -> str:
+def decision(attempts: Attempts, options: Sequence[Option], rules: FailoverRules) -> str:
     """What is decided, in short: `a`, `a/m1`, `wait`, `later: <kind>`, `never: <kind>`."""
     match decide(attempts, options, rules, {}, random.Random(0)):
         case Go(target):
@@ -96,13 +96,13 @@ def told(attempts: Attempts, options: Sequence[Option], rules: FailoverRules) ->
         ([option("a", LIMITED), option("b", OPEN)], "wait", "wait"),
         # an open circuit that is limited too is no reason to wait
         ([option("a", replace(SOON, limited_for=9.0))], "a", "later: no_endpoint_available"),
-        # nobody serves it
+        # no endpoint serves it
         ([], "later: no_endpoint_available", "later: no_endpoint_available"),
     ],
 )
 def test_where_a_request_goes_first(options: list[Option], chat: str, line: str) -> None:
     models = tuple(dict.fromkeys(option.model for option in options)) or (None,)
-    assert (told(Attempts(models), options, CHAT), told(Attempts(models), options, LINE)) == (chat, line)
+    assert (decision(Attempts(models), options, CHAT), decision(Attempts(models), options, LINE)) == (chat, line)
 
 
 AB, ABC = [option("a"), option("b")], [option("a"), option("b"), option("c")]
@@ -131,7 +131,7 @@ AB, ABC = [option("a"), option("b")], [option("a"), option("b"), option("c")]
         ([("a", NO_MODEL), ("b", BUSY), ("b", BUSY)], ABC, "c", "c"),
         # so is a model that the key may not use
         ([("a", NO_ACCESS), ("b", NO_ACCESS)], AB, "never: authentication_error", "never: authentication_error"),
-        # a refused key passes when somebody has put it right
+        # a refused key passes when it has been put right
         ([("a", BAD_KEY)], AB, "b", "b"),
         ([("a", BAD_KEY), ("b", NO_MODEL)], AB, "later: authentication_error", "later: authentication_error"),
         # too long for the model, wherever it runs
@@ -141,7 +141,7 @@ AB, ABC = [option("a"), option("b")], [option("a"), option("b"), option("c")]
     ],
 )
 def test_where_it_goes_after_failures(tried: Tried, options: list[Option], chat: str, line: str) -> None:
-    assert (told(after(tried), options, CHAT), told(after(tried), options, LINE)) == (chat, line)
+    assert (decision(after(tried), options, CHAT), decision(after(tried), options, LINE)) == (chat, line)
 
 
 TWO_MODELS = chain(("a", "m0"), ("b", "m0"), ("a", "m1"), ("b", "m1"))
@@ -174,7 +174,7 @@ TWO_MODELS = chain(("a", "m0"), ("b", "m0"), ("a", "m1"), ("b", "m1"))
 )
 def test_where_it_goes_along_its_chain(tried: Tried, options: list[Option], expected: str) -> None:
     models = tuple(dict.fromkeys(option.model for option in options))
-    assert (told(after(tried, models), options, CHAT), told(after(tried, models), options, LINE)) == (expected, expected)
+    assert (decision(after(tried, models), options, CHAT), decision(after(tried, models), options, LINE)) == (expected, expected)
 
 
 @pytest.mark.parametrize(
@@ -187,25 +187,30 @@ def test_where_it_goes_along_its_chain(tried: Tried, options: list[Option], expe
     ],
 )
 def test_without_fallback_the_first_endpoint_is_tried_again(tried: Tried, expected: str) -> None:
-    assert told(after(tried), AB, ALONE) == expected
+    assert decision(after(tried), AB, ALONE) == expected
 
 
 @pytest.mark.parametrize("strategy", BalancingStrategy)
 def test_every_strategy_leaves_unusable_endpoints_alone(strategy: BalancingStrategy) -> None:
     options = [option("a", OPEN), option("b"), option("c", LIMITED)]
-    assert told(Attempts((None,)), options, replace(CHAT, strategy=strategy)) == "b"
+    assert decision(Attempts((None,)), options, replace(CHAT, strategy=strategy)) == "b"
 
 
 def test_least_connections_counts_what_is_in_flight_from_everywhere() -> None:
     options = [option("a", load=2), option("b", load=1)]
-    assert told(Attempts((None,)), options, replace(CHAT, strategy=BalancingStrategy.LEAST_CONNECTIONS)) == "b"
+    assert decision(Attempts((None,)), options, replace(CHAT, strategy=BalancingStrategy.LEAST_CONNECTIONS)) == "b"
 
 
 def test_a_full_endpoint_is_passed_over_by_those_that_spill() -> None:
     options = [option("a", load=4), option("b", load=3), option("c", priority=1)]
-    assert (told(Attempts((None,)), options, CHAT), told(Attempts((None,)), options, replace(CHAT, spill=True))) == ("a", "b")
+    assert (decision(Attempts((None,)), options, CHAT), decision(Attempts((None,)), options, replace(CHAT, spill=True))) == (
+        "a",
+        "b",
+    )
     options = [option("a", load=4), option("c", priority=1)]
-    assert told(Attempts((None,)), options, replace(CHAT, spill=True)) == "a", "another tier is for when this one can't be used"
+    assert decision(Attempts((None,)), options, replace(CHAT, spill=True)) == "a", (
+        "another tier is for when this one can't be used"
+    )
 
 
 def test_an_emergency_takes_no_turn() -> None:
@@ -255,7 +260,7 @@ def test_what_an_answer_asks_for_is_waited_for_before_its_health_says_so() -> No
 
 def test_it_is_not_waited_longer_than_there_is_time() -> None:
     assert set(waits(0, [option("a", LIMITED)], replace(CHAT, patience=2.9))) == {None}
-    assert told(Attempts((None,)), [option("a", LIMITED)], replace(CHAT, patience=2.9)) == "a", "nothing else has been tried"
+    assert decision(Attempts((None,)), [option("a", LIMITED)], replace(CHAT, patience=2.9)) == "a", "nothing else has been tried"
 
 
 def test_whoever_is_broken_does_not_cut_the_wait_for_the_others_short() -> None:

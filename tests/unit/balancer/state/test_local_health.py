@@ -91,7 +91,7 @@ def test_how_the_circuit_moves(steps: list[tuple[float, str]], now: float, circu
     assert (health.circuit, health.open_for) == (circuit, open_for)
 
 
-def test_whoever_waits_is_told_when_an_endpoint_turns_bad() -> None:
+def test_waiting_callers_are_notified_when_an_endpoint_turns_bad() -> None:
     reported: list[str] = []
     health = LocalHealth(["e"], POLICY, reported.append)
     health.record(outcome(BAD))

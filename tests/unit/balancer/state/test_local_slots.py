@@ -42,7 +42,7 @@ async def test_who_came_first_is_served_first() -> None:
     assert slots.in_use(E) == 0
 
 
-async def test_nobody_overtakes_those_who_wait() -> None:
+async def test_those_who_wait_are_not_overtaken() -> None:
     slots = LocalSlots([endpoint(1)])
     await slots.acquire(E)
     waiting = asyncio.create_task(slots.acquire(E))

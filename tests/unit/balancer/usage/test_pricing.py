@@ -147,7 +147,7 @@ def test_whose_price_holds(endpoint: Endpoint, model: str, dollars: float | None
     assert cost_of(SOME, endpoint, model) == dollars
 
 
-def test_an_answer_without_a_count_of_tokens_costs_nobody_knows_what() -> None:
+def test_an_answer_without_a_count_of_tokens_has_an_unknown_cost() -> None:
     assert cost_of(NO_USAGE, OPENAI, "gpt-5.4-mini") is None
     assert cost_of(NO_USAGE, replace(OPENAI, price=Price(1.0, 1.0)), "m") is None
     assert cost_of(NO_USAGE, replace(OPENAI, price=Price(0.0, 0.0)), "m") == 0.0

@@ -1,4 +1,4 @@
-"""Tokens that no endpoint has told."""
+"""Tokens that no endpoint has reported."""
 
 from typing import Any
 

@@ -88,7 +88,7 @@ def test_sums_are_by_what_is_asked_and_in_order() -> None:
     assert summed([], ("day",)) == []
 
 
-def test_a_cost_that_nobody_knows_is_not_nothing() -> None:
+def test_an_unknown_cost_is_not_zero() -> None:
     gpt, llama, qwen = summed(ENTRIES, ("model",))
     assert (gpt.cost, gpt.unpriced_requests) == (2.5, 0)
     assert (llama.cost, llama.unpriced_requests) == (None, 4)

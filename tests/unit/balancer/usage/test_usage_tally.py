@@ -30,8 +30,8 @@ def test_a_success_counts_with_all_that_it_used() -> None:
     ("outcome", "priced", "unpriced"),
     [
         (Outcome("e", 0.1, 200, usage=USED, cost=0.0), 1, 0),  # for free is a price
-        (Outcome("e", 0.1, 200, usage=USED), 0, 1),  # nobody knows the price
-        (Outcome("e", 0.1, 200), 0, 1),  # nobody knows the tokens
+        (Outcome("e", 0.1, 200, usage=USED), 0, 1),  # the price is not known
+        (Outcome("e", 0.1, 200), 0, 1),  # the tokens are not known
         (Outcome("e", 0.1, 500, failure=BAD), 0, 0),  # nothing was used
         (Outcome("e", 0.1, 500, failure=BAD, cost=0.0), 0, 0),
         (Outcome("e", 0.1, 200, usage=USED, failure=BAD, cost=0.1), 1, 0),  # paid for all the same

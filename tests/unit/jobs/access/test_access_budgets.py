@@ -116,7 +116,7 @@ async def test_what_a_dead_process_had_reserved_is_free_again(access: MakeAccess
     assert await redis.hget(redis_keys.reserved(caller.id), "total") == b"0"
 
 
-async def test_money_spent_while_redis_was_away_is_told_later(
+async def test_money_spent_while_redis_was_away_is_counted_later(
     access: MakeAccess, keys: KeyStore, redis: AsyncRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = access()

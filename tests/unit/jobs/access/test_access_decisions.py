@@ -25,7 +25,7 @@ NOON = datetime(2026, 2, 28, 12, tzinfo=UTC).timestamp()
     [
         (0.0, "0s"),
         (-1.0, "0s"),
-        (0.0001, "1ms"),  # rounded up: nobody asks too early
+        (0.0001, "1ms"),  # rounded up, so that no retry comes too early
         (0.12, "120ms"),
         (0.9999, "1s"),
         (1.0, "1s"),
@@ -66,7 +66,7 @@ def test_rates_stand_in_the_headers_of_what_is_limited() -> None:
         ("month", Refusal.BUDGET, "budget of this key for this month is spent", 12 * 3600.0),  # it is the 28th of February
     ],
 )
-def test_a_limit_that_is_reached_is_told(verdict: str, kind: Refusal, words: str, wait: float) -> None:
+def test_a_limit_that_is_reached_is_named(verdict: str, kind: Refusal, words: str, wait: float) -> None:
     refused = refusal_of(Limits(10, 1000, 4, 0.5, 9.0), RateLimitStatus(verdict, 2.5), NOON)
     assert refused
     assert (refused.kind, refused.retry_after) == (kind, wait)

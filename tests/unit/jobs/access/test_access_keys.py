@@ -64,7 +64,7 @@ async def test_the_id_is_meant_where_a_name_looks_like_one(keys: KeyStore) -> No
 # KeyAuthenticator
 
 
-async def test_without_any_key_everybody_is_let_in_and_with_the_first_one_nobody_else(
+async def test_without_any_key_each_request_is_let_in_and_then_those_with_one(
     access: MakeAccess, keys: KeyStore, clock: Time
 ) -> None:
     one = access()
@@ -85,7 +85,7 @@ async def test_the_last_key_that_is_revoked_does_not_open_the_door(access: MakeA
     assert await access().identify("") is None
 
 
-async def test_a_server_for_others_lets_nobody_in_even_without_a_key(access: MakeAccess) -> None:
+async def test_a_server_for_others_wants_a_key_even_while_there_is_none(access: MakeAccess) -> None:
     for secret in HOSTILE:
         assert await access(open_door=False).identify(secret) is None
 
@@ -144,7 +144,7 @@ async def test_a_key_expires_to_the_second_though_it_is_remembered(access: MakeA
 
 
 @pytest.mark.parametrize("secret", HOSTILE)
-async def test_hostile_secrets_are_nobodys(access: MakeAccess, keys: KeyStore, redis: AsyncRedis, secret: str) -> None:
+async def test_hostile_secrets_are_unknown(access: MakeAccess, keys: KeyStore, redis: AsyncRedis, secret: str) -> None:
     record, _ = await keys.create(KeyOrder("team"))
     one = access("s-one")
     for wrong in (secret, record.id, record.digest, record.name):

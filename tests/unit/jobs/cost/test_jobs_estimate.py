@@ -23,7 +23,7 @@ def user(content: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("body", "cap", "tokens"),
     [
-        ({}, None, 256),  # nobody says anything: what is expected
+        ({}, None, 256),  # no limit is given: what is expected
         ({}, 100, 100),  # no answer is longer than the endpoint's cap
         ({"max_tokens": 50}, None, 50),
         ({"max_tokens": 50}, 100, 50),
@@ -107,7 +107,7 @@ def test_how_long_an_endpoint_takes(limits: dict[str, int], seconds: float) -> N
     assert seconds_of(count, endpoint("a", **limits)) == seconds
 
 
-def test_a_line_that_not_served_is_told() -> None:
+def test_a_line_that_is_not_served_is_reported() -> None:
     estimator = Estimator([A], WEIGHTED, 10)
     assert not estimator.add({"model": "unknown", "messages": user("x")})
     assert sum_of(estimator.by_endpoint.values()) == TokenCount()

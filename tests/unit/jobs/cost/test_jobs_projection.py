@@ -47,7 +47,7 @@ def test_a_projection_needs_some_finished_lines(finished: int, total: int, enoug
         (replace(JOB, max_cost=2.0), Projection(20.0, False, 5000, 2500)),
         # some lines have no price: at least so much
         (replace(JOB, unpriced=1), Projection(20.0, True, 5000, 2500)),
-        # no line has one: nobody knows
+        # no line has one: not known
         (replace(JOB, unpriced=100, cost=0.0), Projection(None, True, 5000, 2500)),
         # what is free is known to be free
         (replace(JOB, cost=0.0), Projection(0.0, False, 5000, 2500)),

@@ -58,7 +58,7 @@ def test_without_a_measured_pace_nothing_is_said() -> None:
     assert not found.urgent and not found.late
 
 
-def test_how_long_a_late_job_needs_is_told() -> None:
+def test_how_long_a_late_job_needs_is_reported() -> None:
     assert outlook([need("a", 9000, 60)], [FAST]).late == {"a": pytest.approx(90.0)}
 
 

@@ -1,4 +1,4 @@
-"""Inputs as they stream by: every bad line is told with its number, and the chunks they come in make no difference."""
+"""Inputs as they stream by: every bad line is reported with its number, and the chunks they come in make no difference."""
 
 import itertools
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def take_in(chunks: Sequence[bytes], form: Form = Form.BATCH) -> tuple[bytes, In
         return kept, intake.result()
 
 
-def told(result: IntakeResult) -> list[tuple[str, int | None]]:
+def reported(result: IntakeResult) -> list[tuple[str, int | None]]:
     return [(bad.code, bad.line) for bad in result.errors]
 
 
@@ -78,9 +78,9 @@ def told(result: IntakeResult) -> list[tuple[str, int | None]]:
         (b'{"a":' * 300 + b"1" + b"}" * 300, "invalid_value", None),  # could be read, but not written again
     ],
 )
-def test_a_bad_line_is_told_with_its_number(bad: bytes, code: str, param: str | None) -> None:
+def test_a_bad_line_is_reported_with_its_number(bad: bytes, code: str, param: str | None) -> None:
     _, result = take_in([b"\n".join([line("first"), b"", bad, line("last")]) + b"\n"])
-    assert told(result) == [(code, 3)]
+    assert reported(result) == [(code, 3)]
     assert (result.errors[0].param, result.lines) == (param, 3)
     assert "line 3" in result.errors[0].message
 
@@ -95,7 +95,7 @@ def test_no_error_quotes_the_line(secret: bytes) -> None:
 @pytest.mark.parametrize("form", list(Form))
 def test_a_file_without_requests_is_refused(content: bytes, form: Form) -> None:
     _, result = take_in([content], form)
-    assert told(result) == [("empty_file", None)]
+    assert reported(result) == [("empty_file", None)]
     assert result.lines == 0
 
 
@@ -113,7 +113,7 @@ def test_a_line_that_is_too_long_is_passed_over(chunk: int) -> None:
     long = line("long", body={"messages": [{"content": "x" * (MAX_LINE_BYTES + 10)}]})
     content = b"\n".join([line("1"), long, line("2"), b"oops"])
     _, result = take_in([content[i : i + chunk] for i in range(0, len(content), chunk)])
-    assert told(result) == [("line_too_long", 2), ("invalid_json_line", 4)]
+    assert reported(result) == [("line_too_long", 2), ("invalid_json_line", 4)]
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 1 << 30])
@@ -129,7 +129,7 @@ def test_the_longest_line_is_the_same_in_chunks(chunk: int, extra: int, codes: l
 def test_only_so_many_errors_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "MAX_ERRORS", 5)
     _, result = take_in([b"oops\n" * 20])
-    assert told(result) == [("invalid_json_line", n) for n in range(1, 6)]
+    assert reported(result) == [("invalid_json_line", n) for n in range(1, 6)]
 
 
 def test_only_so_many_models_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_shorthand_is_kept_as_batch_lines_without_blanks() -> None:
 
 
 def test_batch_form_takes_no_shorthand() -> None:
-    assert told(take_in([b'{"prompt": "hi"}'])[1]) == [("missing_required_parameter", 1)]
+    assert reported(take_in([b'{"prompt": "hi"}'])[1]) == [("missing_required_parameter", 1)]
 
 
 # ---- chunks ----
@@ -293,7 +293,7 @@ def test_the_first_hundred_duplicates_are_listed(monkeypatch: pytest.MonkeyPatch
 def test_a_duplicate_on_the_disk_fails_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uniqueness, "IN_MEMORY", 3)
     _, result = take_in([b"\n".join(line(f"{n % 8}") for n in range(10))])
-    assert told(result) == [("duplicate_custom_id", 9), ("duplicate_custom_id", 10)]
+    assert reported(result) == [("duplicate_custom_id", 9), ("duplicate_custom_id", 10)]
     assert "first used on line 1" in result.errors[0].message
 
 

@@ -62,9 +62,7 @@ async def test_little_is_read_of_a_large_input(tmp_path: Path) -> None:
     assert CountingStore.read < 0.02 * file.size
 
 
-async def test_ids_with_the_same_beginning_of_their_digests_are_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ids_with_the_same_beginning_of_their_digests_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_ids, "digest_of", lambda key: b"same    ")
     monkeypatch.setattr(uniqueness, "digest_of", lambda key: b"same    " + key.rjust(8))
     store = ObjectStore.open(str(tmp_path))

@@ -63,7 +63,7 @@ async def test_every_error_has_its_status_and_gives_nothing_away(error: Exceptio
     assert ("retry-after" in response.headers) == (status == 503)
 
 
-async def test_what_nobody_foresaw_is_in_the_log_under_its_request(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_error_is_in_the_log_under_its_request(caplog: pytest.LogCaptureFixture) -> None:
     response = await answer_to(KeyError("inside"))
     request_id = response.headers["x-request-id"]
     assert request_id in response.json()["error"]["message"]
@@ -93,7 +93,7 @@ async def test_a_client_that_went_away_is_no_error(caplog: pytest.LogCaptureFixt
         raise ClientDisconnect
 
     async def unused(*_: object) -> None:
-        raise AssertionError("nobody listens any more")
+        raise AssertionError("the client has gone")
 
     with caplog.at_level(logging.WARNING):
         await RequestId(gone)({"type": "http", "method": "GET", "path": "/", "headers": []}, unused, unused)  # type: ignore[arg-type]

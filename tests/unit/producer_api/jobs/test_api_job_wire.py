@@ -36,7 +36,7 @@ def ended(status: JobStatus, ledger: Ledger, at: int) -> Job:
         (replace(JOB, ledger=Ledger(100, 10, 0), times={"in_progress_at": 1_000_010}), 0.1, 10.0, 9.0),
         # stopped: the rest will not be done
         (replace(JOB, status=JobStatus.CANCELLING, ending="cancelled", ledger=Ledger(100, 20, 0)), 0.2, 2.0, None),
-        # paused at its cap: nobody knows when it goes on
+        # paused at its cap: when it goes on is not known
         (replace(JOB, paused=PauseReason.MAX_COST, max_cost=1.0, ledger=Ledger(100, 20, 0)), 0.2, 2.0, None),
         # every line done, being put together
         (replace(JOB, status=JobStatus.FINALIZING, ledger=Ledger(100, 100, 0)), 1.0, 10.0, 0.0),

@@ -40,7 +40,7 @@ def watch(store: Any, stopping: asyncio.Event | None = None, heartbeat: float = 
     return progress_events(store, JOB, stopping or asyncio.Event(), look_every=0.001, heartbeat_every=heartbeat)
 
 
-async def test_only_changes_are_told_and_the_end_twice() -> None:
+async def test_only_changes_are_sent_and_the_end_twice() -> None:
     half = replace(JOB, ledger=Ledger(3, 1, 0))
     events = [event async for event in watch(Store(JOB, JOB, half, half, half, ENDED))]
     assert names(events) == ["progress", "progress", "progress", "end"]

@@ -42,7 +42,7 @@ def samples(tallies: dict[str, Tally]) -> dict[tuple[str, ...], float]:
     return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
 
 
-def test_tokens_cost_and_time_are_told_by_endpoint() -> None:
+def test_tokens_cost_and_time_are_exported_by_endpoint() -> None:
     found = samples({"one": tally(ANSWERED, LONG, FAILED), "two": Tally()})
     tokens = {labels[2]: value for labels, value in found.items() if labels[:2] == ("roadbalancer_endpoint_tokens_total", "one")}
     assert tokens == {"input": 11, "cached": 3, "output": 4, "reasoning": 1}

@@ -127,7 +127,7 @@ async def test_slots_of_a_dead_process_come_back_with_its_lease(start: StartProc
     assert all(await asyncio.gather(*waiters))
 
 
-async def test_a_dead_process_that_waited_holds_nobody_up(start: StartProcess) -> None:
+async def test_a_dead_process_that_waited_holds_no_other_up(start: StartProcess) -> None:
     holder, dead, living = start(1), start(1), start(1)
     assert await holder.acquire(NAME)
     refused, synchronise = asyncio.Event(), dead._synchronise
