@@ -76,9 +76,10 @@ test-upgrade: $(VENV)/.dev
 	  ENDURANCE=1 UPGRADE_FROM=$$old $(BIN)/python -m pytest -q -s --timeout 900 tests/endurance/test_three_hosts.py
 
 # Against real vLLM servers, whatever they serve: make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1, and one that was
-# started with `--runner pooling`: VLLM_POOLING_URL=http://host:8000/v1
+# started with `--runner pooling`: VLLM_POOLING_URL=http://host:8000/v1. With VLLM_PIDS=1234,1235, the processes of two servers on this
+# machine that have `--enable-prefix-caching`, jobs are run over them while they stop and go on.
 test-vllm: $(VENV)/.dev
-	VLLM_URLS=$(VLLM_URLS) VLLM_POOLING_URL=$(VLLM_POOLING_URL) $(BIN)/python -m pytest -q tests/vllm
+	VLLM_URLS=$(VLLM_URLS) VLLM_PIDS=$(VLLM_PIDS) VLLM_POOLING_URL=$(VLLM_POOLING_URL) $(BIN)/python -m pytest -q tests/vllm
 
 # The console in a real Chromium (Debian's package, or the one that CHROMIUM names). Pictures: make test-console CONSOLE_PICTURES=docs/pictures
 test-console: $(VENV)/.console
