@@ -125,10 +125,11 @@ async def test_most_prompt_tokens_of_a_shuffled_job_are_cached(node: Node) -> No
 
 
 async def test_a_server_that_stops_near_the_end_costs_less_than_ten_seconds(node: Node) -> None:
-    job, names = await submit(node, stories(400, 40))
+    """Its requests are sent to the other one as well: 16 are within the two per cent that may be."""
+    job, names = await submit(node, stories(1200, 40))
 
     async def is_near_the_end() -> bool:
-        return await done_lines(node, job) >= 360 and total("num_requests_running", URLS[1:]) > 0
+        return await done_lines(node, job) >= 1150 and total("num_requests_running", URLS[1:]) > 0
 
     await until(is_near_the_end, 120, "the end to be near")
     with stopped(PIDS[1], lambda process: True):
