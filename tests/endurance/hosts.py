@@ -4,10 +4,15 @@ machine's firewall leaves alone. Needs root and `ip`."""
 import os
 import shutil
 import subprocess
+import sys
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Hosts", "can_make_hosts"]
+from api_roadbalancer.ports import free_port
+from tests.acceptance.cluster import Cluster, ModelServer
+from tests.waiting import until
+
+__all__ = ["Hosts", "can_make_hosts", "start_model"]
 
 NETWORK = "10.77.0"
 
@@ -29,6 +34,10 @@ class Hosts:
 
     def command(self, number: int, *arguments: str) -> list[str]:
         return ["ip", "netns", "exec", self._name(number), *arguments]
+
+    def lose(self, number: int) -> None:
+        """From now on drop all that a host sends out of its network: for the others, it has vanished."""
+        _ip("-n", self._name(number), "route", "add", "blackhole", f"{NETWORK}.254/32")
 
     def _name(self, number: int) -> str:
         return f"{self._tag}-{number}"
@@ -62,6 +71,19 @@ class Hosts:
         for name in (*(self._name(number) for number in range(1, self._count + 1)), self._tag):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
         subprocess.run(["ip", "link", "del", self._tag], check=False, capture_output=True)
+
+
+async def start_model(cluster: Cluster, hosts: Hosts, host: int, latency: float = 0.2, max_concurrency: int = 24) -> ModelServer:
+    """Start a model server on a host and make it an endpoint."""
+    port = free_port()
+    command = hosts.command(host, sys.executable, "-P", "-m", "api_roadbalancer.mock", "--host", "0.0.0.0", "--port", str(port))
+    log = cluster.folder / f"model-{host}.log"
+    server = ModelServer([*command, "--latency", str(latency)], log, port=port, host=hosts.address(host))
+    server.start()
+    cluster.processes.append(server)
+    cluster.settings["endpoints"].append({"name": f"host-{host}", "url": server.url, "max_concurrency": max_concurrency})
+    await until(server.answers, what=f"model server {host}")
+    return server
 
 
 def _ip(*arguments: str) -> None:

