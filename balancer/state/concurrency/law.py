@@ -30,6 +30,8 @@ LOSS_WITHOUT_QUEUE = 0.0
 """The same where few requests wait inside the engine: a lower limit shortens no queue there."""
 LEAST_ANSWERS = 24
 """Answers that a measurement rests on, or one for each request in flight if that is more."""
+SHARE_FOR_THE_FIRST = 0.7
+"""Share of that which the first measurement of all rests on: at a start with far too many in flight, answers come late."""
 TIMES_IN_DOUBT = 2
 """How many times the answers of a measurement a lower limit needs that seems to cost nothing, and to bring nothing."""
 GAIN_WITHOUT_DOUBT = 1.1
@@ -38,8 +40,6 @@ LEAST_ANSWERS_AGAINST = 6
 """Answers, or a quarter of those in flight, after which a try that has brought nothing is ended early."""
 FILLED = 0.8
 """Share of the limit that has to be in flight for it to be what bounds the throughput."""
-FIRST_MEASURED = 0.7
-"""Share of these answers that the first measurement of all needs: those that are too many at once come late."""
 HOPELESS = 0.85
 """Share of the throughput before below which a lower limit is given up early."""
 LESS_THAN_SHARE = 1.2
@@ -58,7 +58,7 @@ SMOOTHING = 0.3
 LONGEST_REST = 8
 """Generations of answers between two tries that have become hopeless."""
 LONG_GENERATION = 1.5
-"""Seconds from which one counts twice: a knee that rises is found by a try only."""
+"""Seconds from which a generation counts twice as rest: a knee that rises is found by a try only."""
 REFUSED_BY_TRIES = 0.005
 """Share of the requests that tries may let be refused: the more a try has cost, the longer the next one waits."""
 DOWN_EVERY = 8
@@ -212,11 +212,11 @@ def _measured(state: LimitState, rate: float, last: Sample, most: int) -> LimitS
     if finished < _enough(state) or (_is_doubtful(state, rate) and finished < TIMES_IN_DOUBT * _enough(state)):
         return state
     if not state.rate:
-        return _first_tried(state, rate, most)
+        return _begin_search(state, rate, most)
     return _compared(state, rate, most) if state.trying else _rested(state, rate, most)
 
 
-def _first_tried(state: LimitState, rate: float, most: int) -> LimitState:
+def _begin_search(state: LimitState, rate: float, most: int) -> LimitState:
     """Begin the first try from a limit whose throughput is known now: upwards where a short queue inside the endpoint leaves room
     for more; noise can make a lower limit look free."""
     return _try(replace(state, good=state.limit, rate=rate, best=rate, up=state.up or state.queued is False), most)
@@ -241,7 +241,7 @@ def _enough(state: LimitState) -> float:
     """Return the answers that a measurement rests on."""
     times = 6 if state.beside_chats else 2 if state.factor <= LEAST_FACTOR else 1
     answers = max(LEAST_ANSWERS * times, 0.9 * state.limit)
-    return answers if state.best else FIRST_MEASURED * answers
+    return answers if state.best else SHARE_FOR_THE_FIRST * answers
 
 
 def _least_gain(state: LimitState) -> float:
