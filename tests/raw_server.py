@@ -30,7 +30,7 @@ async def serve_connections(listener: socket.socket, serve: Serve, tls: ssl.SSLC
     """
     loop = asyncio.get_running_loop()
     starting: set[asyncio.Task[None]] = set()
-    served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+    served: dict[asyncio.Task[None], tuple[_Protocol, asyncio.StreamWriter]] = {}
 
     def accept() -> None:
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
@@ -41,14 +41,14 @@ async def serve_connections(listener: socket.socket, serve: Serve, tls: ssl.SSLC
 
     async def start(connection: socket.socket) -> None:
         connection.setblocking(False)
-        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), connected)
+        protocol = _Protocol(asyncio.StreamReader(), lambda *streams: connected(protocol, *streams))
         with contextlib.suppress(OSError):  # the client has left within the TLS handshake
             await loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_S if tls else None
             )
 
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served[loop.create_task(answer(reader, writer))] = writer
+    def connected(protocol: _Protocol, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served[loop.create_task(answer(reader, writer))] = protocol, writer
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -65,7 +65,18 @@ async def serve_connections(listener: socket.socket, serve: Serve, tls: ssl.SSLC
     finally:
         loop.remove_reader(listener)
         await asyncio.gather(*starting)
-        for writer in served.values():
-            writer.transport.abort()
+        for protocol, writer in served.values():
+            if not protocol.is_lost:
+                writer.transport.abort()
         await asyncio.gather(*served)
-        await asyncio.gather(*(writer.wait_closed() for writer in served.values()), return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for _, writer in served.values()), return_exceptions=True)
+
+
+class _Protocol(asyncio.StreamReaderProtocol):
+    """Knows whether its connection has ended: to abort one that has sent what was left and closed is an error in asyncio."""
+
+    is_lost = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        super().connection_lost(exc)
