@@ -27,8 +27,8 @@ async def test_a_job_whose_endpoint_is_down_or_limits_says_so(cluster: Cluster, 
         waiting = await until(waits, what="a reason")
         assert waiting.next_attempt_at is not None and waiting.next_attempt_at - time.time() < 60
         assert "is waiting because" in (said := shell("status", job.id).stdout) and "connection_error" in said
-        job_record = HTTP.get(f"{url}/api/v1/jobs/{job.id}").json()["waiting"]
-        assert "connection_error" in job_record["reason"] and isinstance(job_record["next_attempt_at"], int)
+        waiting = HTTP.get(f"{url}/api/v1/jobs/{job.id}").json()["waiting"]
+        assert "connection_error" in waiting["reason"] and isinstance(waiting["next_attempt_at"], int)
         model.start()
         job = await ended(node, job)
         assert job.waiting is None
