@@ -96,12 +96,16 @@ class LateAnswers(Plant):
 @dataclass
 class Unsteady(Plant):
     """More in flight brings ever less: half of `top` is done at `knee`. What it does wavers by `noise` (relative) within some two
-    seconds, as where others use the same processors."""
+    seconds, as where others use the same processors; at the same times by the same, whatever is in flight."""
 
     top: float = 12.5
     noise: float = 0.1
     _level: float = 0.0
     _wavered_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._levels = random.Random(self.seed)
 
     def throughput(self, in_flight: float) -> float:
         return self.top * in_flight / (in_flight + self.knee) * math.exp(self._level)
@@ -110,7 +114,7 @@ class Unsteady(Plant):
         while self._wavered_at <= self.now:
             self._wavered_at += WAVERS_EVERY
             kept = math.exp(-WAVERS_EVERY / 2)
-            self._level = kept * self._level + math.sqrt(1 - kept**2) * self.noise * self._random.gauss(0, 1)
+            self._level = kept * self._level + math.sqrt(1 - kept**2) * self.noise * self._levels.gauss(0, 1)
         return super().advance(seconds)
 
 
