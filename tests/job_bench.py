@@ -19,9 +19,10 @@ from jobs.intake.requests import JobRequest, NewJob
 from jobs.records import FileRecord, Job, Shard
 from jobs.results.assembly import Assembly
 from jobs.results.reading import Results
-from jobs.storage import object_store
+from jobs.storage import durability, object_store
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
+from tests.waiting import until
 
 PATH = "/v1/chat/completions"
 USAGE = Usage(7, 5, 3, 2)
@@ -66,6 +67,14 @@ class Bench:
         record = await self.files.add(Upload("in.jsonl"), in_chunks(content))
         assert record.errors == ()
         return await self.jobs.open(new_job(self.job_id(), record, window))
+
+    async def keys_left(self) -> set[str]:
+        """What is in Redis, but for the day's account, once the mark of the last write has expired."""
+        await until(self._mark_expired, what="the mark to expire")
+        return {key.decode() for key in await self.redis.keys("*") if not key.startswith(b"rb:recorded:")}
+
+    async def _mark_expired(self) -> bool:
+        return not await self.redis.exists(durability.MARK)
 
     async def version(self) -> str:
         return (await self.redis.hget(keys.TURNS, "version") or b"0").decode()

@@ -44,7 +44,7 @@ async def test_an_ended_job_leaves_only_its_record_and_its_files(bench: Bench) -
     job = await bench.open_real_job(10)
     await bench.work(await bench.cut(job, 0, 10))
     await bench.assembly().end_if_done(job.id)
-    left = {key.decode() for key in await bench.redis.keys("*") if not key.startswith(b"rb:recorded:")}  # the day's account
+    left = await bench.keys_left()
     job = await bench.jobs.get(job.id)
     assert job.error_file_id is None
     files = {keys.file(job.input_file_id), keys.file(str(job.output_file_id)), keys.FILES}
