@@ -86,9 +86,11 @@ class Janitor:
         self._unbroken_for = unbroken_for
         self._failed_at = -math.inf
         """When Redis last did not answer here."""
+        self._next_expiry = math.inf
+        """When the first of the jobs that are under way expires."""
 
     async def run_forever(self) -> None:
-        """Do a round each second while in office."""
+        """Do a round each second while in office, and when a job expires: its requests are in flight in vain from then on."""
         next_round, was_in_office = 0.0, False
         while True:
             try:
@@ -98,7 +100,7 @@ class Janitor:
                     # The one before is gone; its office took longer to end than its connection.
                     await self._dispatcher.run()
                 elif in_office:
-                    if time.monotonic() >= next_round:
+                    if time.monotonic() >= next_round or time.time() >= self._next_expiry:
                         next_round = time.monotonic() + ROUND_EVERY
                         await self._round()
                     elif await self._take_back() or await self._take_from_gone():
@@ -225,8 +227,11 @@ class Janitor:
         )
 
     async def _end_and_expire(self) -> None:
-        for job in await self._jobs.unfinished():
+        now = time.time()
+        jobs = await self._jobs.unfinished()
+        for job in jobs:
             await self._end_or_expire(job)
+        self._next_expiry = min((job.expires_at for job in jobs if not job.ending and job.expires_at > now), default=math.inf)
 
     async def _end_or_expire(self, job: Job) -> None:
         if job.paused in _PAUSED_BY_KEY and not await self._jobs.refresh_pause(job.id):

@@ -1,8 +1,11 @@
-"""Requests in flight whose answers have become useless are aborted at their endpoint within a second."""
+"""Requests in flight whose answers have become useless are aborted at their endpoint within a second. Those of cancelled jobs are
+in test_large_and_late_answers, of hedges and of callers that go away in tests/integration."""
 
 import asyncio
 import signal
 import time
+
+import pytest
 
 from jobs.states import JobStatus
 from tests.acceptance.cluster import Cluster, ModelServer, Process, check_each_once, ended, submit
@@ -11,6 +14,7 @@ from tests.waiting import until
 SLOTS = 8
 AT_ONCE = 1.0
 """Seconds."""
+pytestmark = pytest.mark.exclusive
 
 
 async def start(cluster: Cluster) -> tuple[ModelServer, Process]:
@@ -23,19 +27,6 @@ async def start(cluster: Cluster) -> tuple[ModelServer, Process]:
 def in_flight(model: ModelServer) -> int:
     found: int = model.stats["in_flight"]
     return found
-
-
-async def test_a_cancelled_job_takes_its_requests_back(cluster: Cluster) -> None:
-    model, _ = await start(cluster)
-    async with cluster.node() as node:
-        names = [f"r{n}" for n in range(20)]
-        job = await submit(node, names)
-        await until(lambda: in_flight(model) == SLOTS, what="all slots to be used")
-        await node.service.cancel(job.id)
-        await until(lambda: in_flight(model) == 0, AT_ONCE, "the requests to be taken back")
-        job = await ended(node, job)
-        await check_each_once(node, job, names)
-    assert job.status is JobStatus.CANCELLED
 
 
 async def test_a_job_that_expires_takes_its_requests_back(cluster: Cluster) -> None:
