@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # uv takes a quarter of pip's time; pip steps in where only pip knows the index (uv reads no pip.conf).
-INSTALL = $(UV) --compile-bytecode --require-hashes --no-deps -r $(1) || $(PIP) --require-hashes --no-deps -r $(1)
+INSTALL = $(UV) $(2) --require-hashes --no-deps -r $(1) || $(PIP) --require-hashes --no-deps -r $(1)
 PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
 CLIENTS := tests/clients/.venv
@@ -23,7 +23,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: requirements-installer.lock requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes --no-deps -r requirements-installer.lock
-	$(call INSTALL,requirements.lock)
+	$(call INSTALL,requirements.lock,--compile-bytecode)
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -53,8 +53,8 @@ test:
 	$(BIN)/python -m pytest -q -n 6 --dist worksteal -m "not exclusive" --durations=10
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m exclusive --durations=10 $(EXCLUSIVE)
 
-# Byte code of the tests, with pytest's assertions: written once here, and not by each of the processes that run them. Those that take
-# minutes are not run, but have to find their fixtures.
+# Byte code of the tests, with pytest's assertions, and of what they import: written once here, and not by each of the processes that
+# run them. Those that take minutes are not run, but have to find their fixtures.
 collected: $(VENV)/.dev
 	@$(BIN)/python -m pytest -qq --collect-only >$(VENV)/collected.log || { cat $(VENV)/collected.log; exit 1; }
 	@ENDURANCE=1 $(BIN)/python -m pytest -qq --setup-plan tests/endurance >$(VENV)/collected.log || { cat $(VENV)/collected.log; exit 1; }
