@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import itertools
 import os
 import ssl
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -76,9 +77,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     waiting = [item for item in items if "acceptance" in item.path.parts]
     others = [item for item in items if "acceptance" not in item.path.parts]
+    # Tests of a module share its fixtures.
+    modules = [list(tests) for _, tests in itertools.groupby(waiting, key=lambda item: item.path)]
     bounds = [len(others) * number // processes for number in range(processes + 1)]
-    parts = [(waiting[number::processes], others[bounds[number] : bounds[number + 1]]) for number in range(processes)]
-    items[:] = [item for part in parts for item in _mixed(*part)]
+    items[:] = []
+    for number in range(processes):
+        part = [item for tests in modules[number::processes] for item in tests]
+        items += _mixed(part, others[bounds[number] : bounds[number + 1]])
 
 
 def _mixed(waiting: list[pytest.Item], others: list[pytest.Item]) -> list[pytest.Item]:
