@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-# uv takes a quarter of pip's time; pip steps in where only pip knows the index (uv reads no pip.conf).
+# Installs what a lock file (1) lists, with more options of uv (2). uv takes a quarter of pip's time; pip steps in where only pip knows
+# the index (uv reads no pip.conf).
 INSTALL = $(UV) $(2) --require-hashes --no-deps -r $(1) || $(PIP) --require-hashes --no-deps -r $(1)
 PACKAGES := api_roadbalancer producer_api workers jobs balancer
 LITELLM := tests/litellm/.venv
