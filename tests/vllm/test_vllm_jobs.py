@@ -124,18 +124,6 @@ async def test_most_prompt_tokens_of_a_shuffled_job_are_cached(node: Node) -> No
     assert hits / queries >= 0.75
 
 
-async def test_the_requests_of_a_cancelled_job_are_gone_within_a_second(node: Node) -> None:
-    job, names = await submit(node, stories(64, 1500))
-    await until(lambda: total("num_requests_running") >= 30, 30, "the job to be under way")
-    await node.service.cancel(job.id)
-    at = time.monotonic()
-    await until(lambda: total("num_requests_running") + total("num_requests_waiting") == 0, 5, "the servers to be idle")
-    took = time.monotonic() - at
-    print(f"idle {took:.2f} s after a job was cancelled")
-    await check_each_once(node, await ended(node, job), names)
-    assert took < 1.0
-
-
 async def test_a_server_that_stops_near_the_end_costs_less_than_ten_seconds(node: Node) -> None:
     """Its requests are sent to the other one as well: 16 are within the two per cent that may be."""
     job, names = await submit(node, stories(1200, 40))
