@@ -38,7 +38,8 @@ async def test_each_request_and_each_job_has_a_line(cluster: Cluster) -> None:
     pattern = (
         rf"job_ended job={job.id} status=completed total=20 completed=20 failed=0 cancelled_lines=0 expired_lines=0 seconds=\d"
     )
-    assert re.search(pattern, worker.log.read_text())
+    # The job has ended before its worker says so.
+    await until(lambda: re.search(pattern, worker.log.read_text()), what="the line of the job")
 
 
 async def test_who_did_what_is_in_the_audit_log(cluster: Cluster, shell: Shell) -> None:
@@ -65,7 +66,12 @@ async def test_who_did_what_is_in_the_audit_log(cluster: Cluster, shell: Shell) 
             found.setdefault(event["event"], []).append(event)
         return found
 
-    await until(lambda: len(audited()["request"]) == 4)  # one is written when its answer has been sent
+    def is_whole() -> bool:
+        """Whether all has been written: a request when its answer has been sent, the end of a job after it."""
+        found = audited()
+        return len(found["request"]) == 4 and "job_ended" in found
+
+    await until(is_whole)
     found = audited()
     key = found["key_created"][0]
     assert key["name"] == "team" and key["by"].startswith("user:")
