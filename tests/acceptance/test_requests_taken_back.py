@@ -4,12 +4,16 @@ in test_large_and_late_answers, of hedges and of callers that go away in tests/i
 import asyncio
 import signal
 import time
+from typing import Any
 
 import pytest
 
+from jobs.node import Node
+from jobs.records import Job
 from jobs.states import JobStatus
 from tests.acceptance.cluster import Cluster, ModelServer, Process, check_each_once, ended, submit
 from tests.waiting import until
+from workers.engine import STOP_GRACE
 
 SLOTS = 8
 AT_ONCE = 1.0
@@ -29,12 +33,18 @@ def in_flight(model: ModelServer) -> int:
     return found
 
 
+async def all_slots_used(node: Node, model: ModelServer, lines: int = SLOTS, **request: Any) -> tuple[Job, list[str]]:
+    """Open a job that fills the endpoint; return it and its ids."""
+    names = [f"r{n}" for n in range(lines)]
+    job = await submit(node, names, **request)
+    await until(lambda: in_flight(model) == SLOTS, what="all slots to be used")
+    return job, names
+
+
 async def test_a_job_that_expires_takes_its_requests_back(cluster: Cluster) -> None:
     model, _ = await start(cluster)
     async with cluster.node() as node:
-        names = [f"r{n}" for n in range(20)]
-        job = await submit(node, names, window="3s")
-        await until(lambda: in_flight(model) == SLOTS, what="all slots to be used")
+        job, names = await all_slots_used(node, model, 20, window="3s")
         await asyncio.sleep(job.expires_at - time.time())
         await until(lambda: in_flight(model) == 0, AT_ONCE, "the requests to be taken back")
         job = await ended(node, job)
@@ -45,9 +55,7 @@ async def test_a_job_that_expires_takes_its_requests_back(cluster: Cluster) -> N
 async def test_a_worker_that_has_lost_its_shard_takes_its_requests_back(cluster: Cluster) -> None:
     model, frozen = await start(cluster)
     async with cluster.node() as node:
-        names = [f"r{n}" for n in range(SLOTS)]
-        job = await submit(node, names)
-        await until(lambda: in_flight(model) == SLOTS, what="all slots to be used")
+        job, names = await all_slots_used(node, model)
         await cluster.start_worker()
         frozen.handle.send_signal(signal.SIGSTOP)
         await until(lambda: in_flight(model) == 2 * SLOTS, what="the other worker to send the lines again")
@@ -61,11 +69,12 @@ async def test_a_worker_that_has_lost_its_shard_takes_its_requests_back(cluster:
 async def test_a_worker_that_drains_past_its_grace_takes_its_requests_back(cluster: Cluster) -> None:
     model, leaving = await start(cluster)
     async with cluster.node() as node:
-        names = [f"r{n}" for n in range(SLOTS)]
-        job = await submit(node, names)
-        await until(lambda: in_flight(model) == SLOTS, what="all slots to be used")
-        leaving.kill(signal.SIGTERM)
-        await until(lambda: in_flight(model) == 0, AT_ONCE, "the requests to be taken back")
+        job, names = await all_slots_used(node, model)
+        asked_at = time.monotonic()
+        leaving.handle.send_signal(signal.SIGTERM)
+        await until(lambda: in_flight(model) == 0, STOP_GRACE + AT_ONCE, "the requests to be taken back")
+        assert time.monotonic() - asked_at >= STOP_GRACE - AT_ONCE, "they may end until then"
+        leaving.handle.wait()
         model.behave(latency=0.02)
         await cluster.start_worker()
         job = await ended(node, job)
