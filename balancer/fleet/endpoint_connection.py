@@ -7,7 +7,7 @@ import httpx
 from balancer.endpoint import Endpoint
 from balancer.fleet.watch import Signs
 from balancer.http import PreparedRequest
-from balancer.providers import Adapter, Check
+from balancer.providers import Adapter, Check, EngineLoad, adapter_for
 
 __all__ = ["EndpointConnection"]
 
@@ -22,10 +22,31 @@ class EndpointConnection:
         self.endpoint = endpoint
         self.adapter = adapter
         self.signs = Signs()
-        self.checks = [check for check in (adapter.alive_check, adapter.check) if check is not None]
-        """What it may be asked for free, the least first."""
+        self._server = adapter
+        """The adapter that says how the server is checked: of its own provider, once it has shown which that is."""
+        self.has_shown_server = not adapter.is_shared or adapter.check is None
         self._headers = adapter.headers(endpoint)
         self._requests: dict[str, PreparedRequest] = {}
+
+    @property
+    def checks(self) -> list[Check]:
+        """What the endpoint may be asked for free, the least first."""
+        return [check for check in (self._server.alive_check, self.adapter.check) if check is not None]
+
+    @property
+    def load_check(self) -> Check | None:
+        """What it may be asked for to know how much it has to do."""
+        return self._server.load_check
+
+    def load(self, body: bytes) -> EngineLoad:
+        """Read the answer to `load_check`."""
+        return self._server.load(body)
+
+    def learn_server(self, body: bytes) -> None:
+        """Learn from an answer to the adapter's `check` whose server this is. Requests are sent as configured all the same."""
+        self.has_shown_server = True
+        provider = self.adapter.provider_of(body)
+        self._server = self.adapter if provider is None else adapter_for(provider)
 
     def request(self, path: str, body: bytes = b"", api_key: str | None = None) -> PreparedRequest:
         """Return a request below the endpoint's URL, with its own key or a caller's. Raises ProtocolError, and ConfigurationError

@@ -63,6 +63,7 @@ class Prober:
                 return outcome
         await self._health.check_passed(endpoint)
         if outcome.status == 200 and self._uses(connection):
+            connection.learn_server(body)
             await self._share_models(endpoint, connection.adapter.models(body))
         await self._read_load(endpoint)
         return outcome
@@ -116,14 +117,22 @@ class Prober:
     async def engine_load(self, endpoint: str, timeout: float = PROBE_TIMEOUT) -> EngineLoad:
         """Ask an endpoint how much it has to do, and how far it is."""
         connection = self._connections.get(endpoint)
-        if connection is None or connection.adapter.load_check is None:
+        if connection is not None and not connection.has_shown_server:
+            await self._ask_for_server(connection, timeout)
+        if connection is None or connection.load_check is None:
             return EngineLoad()
-        outcome, body = await self._probe(connection, connection.adapter.load_check, timeout)
-        load = connection.adapter.load(body) if outcome.status == 200 else EngineLoad()
+        outcome, body = await self._probe(connection, connection.load_check, timeout)
+        load = connection.load(body) if outcome.status == 200 else EngineLoad()
         if load.waiting is None:
             why = outcome.failure.message if outcome.failure else f"HTTP {outcome.status}"
             log.debug("%s does not say how much waits there: %s", endpoint, why)
         return load
+
+    async def _ask_for_server(self, connection: EndpointConnection, timeout: float) -> None:
+        assert connection.adapter.check is not None
+        outcome, body = await self._probe(connection, connection.adapter.check, timeout)
+        if outcome.status is not None and outcome.failure is None:
+            connection.learn_server(body)
 
     async def leave(self, endpoint: str, failure: Failure) -> None:
         """Abort all requests of this process at an endpoint, and open its circuit."""

@@ -18,7 +18,7 @@ from balancer.runtime.record import record
 if TYPE_CHECKING:
     from balancer.providers.batches import BatchApi
 
-__all__ = ["Adapter", "Answer", "Call", "Check", "EngineLoad", "RequestRefused", "StreamFault", "Translation"]
+__all__ = ["Adapter", "Answer", "Call", "Check", "EngineLoad", "RequestRefused", "StreamFault", "Translation", "listed"]
 
 
 class RequestRefused(BalancerError, ValueError):
@@ -119,6 +119,8 @@ class Adapter(ABC):
     """What it asks for before that, where a server can go on answering `check` though nothing behind it does."""
     load_check: Check | None = None
     """What it asks for after that: how much waits at the endpoint (see `load`)."""
+    is_shared: bool = False
+    """Whether servers of several providers speak it, and the answer to `check` may show whose one is (see `provider_of`)."""
     lists_models: bool = True
     """Whether `check` asks for the models; False where an endpoint's settings decide on the model."""
     default_url: str | None = None
@@ -169,14 +171,23 @@ class Adapter(ABC):
 
     def models(self, body: bytes) -> list[str]:
         """Read the models that a check's answer lists, OpenAI's list by default; anything else has none."""
-        try:
-            listing = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return []
-        entries = listing.get("data") if isinstance(listing, dict) else None
-        ids = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        ids = [entry.get("id") for entry in listed(body)]
         return [name.removeprefix("models/") for name in ids if isinstance(name, str)]
+
+    def provider_of(self, body: bytes) -> str | None:
+        """Read from a check's answer which provider's server it is, where it shows that: it is checked as one from then on."""
+        return None
 
     def load(self, body: bytes) -> EngineLoad:
         """Read from the answer to `load_check` how much the endpoint has to do."""
         return EngineLoad()
+
+
+def listed(body: bytes) -> list[dict[str, Any]]:
+    """Return the entries of OpenAI's list of models; none of anything else."""
+    try:
+        listing = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return []
+    entries = listing.get("data") if isinstance(listing, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

@@ -11,7 +11,7 @@ import orjson
 
 from balancer.endpoint import Endpoint
 from balancer.outcome import Failure, FailureKind
-from balancer.providers.base import Adapter, Answer, Call, RequestRefused, StreamFault, Translation
+from balancer.providers.base import Adapter, Answer, Call, RequestRefused, StreamFault, Translation, listed
 from balancer.providers.batches import BatchApi
 from balancer.providers.documents import with_files
 from balancer.providers.failures import unreadable
@@ -35,12 +35,15 @@ __all__ = ["MOST_TOKENS", "OpenAIAdapter", "one_line", "openai_failure", "usage_
 
 END = b"[DONE]"
 OPENAI_HOST = "//api.openai.com"
+VLLM = "vllm"
+"""The provider that serves the models, in `owned_by` of each."""
 
 
 class OpenAIAdapter(Adapter):
     """OpenAI chat completions, and every server that speaks them; beside them embeddings and what else is in `kinds`."""
 
     paths = tuple(KINDS)
+    is_shared = True
     has_thinking = True
     """Whether servers may know Anthropic's `thinking`, as many compatible ones do. OpenAI's own know efforts only."""
 
@@ -91,6 +94,9 @@ class OpenAIAdapter(Adapter):
 
     def batches(self, endpoint: Endpoint) -> BatchApi | None:
         return OpenAIBatches()
+
+    def provider_of(self, body: bytes) -> str | None:
+        return VLLM if any(model.get("owned_by") == VLLM for model in listed(body)) else None
 
     def translation(self, call: Call) -> Translation:
         return ResponsesStream() if is_responses_call(call) else _PassedThrough()

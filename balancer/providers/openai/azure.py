@@ -27,6 +27,7 @@ class AzureAdapter(OpenAIAdapter):
     """Azure's deployments of OpenAI's models."""
 
     paths = (CHAT_PATH, "/completions", "/embeddings")
+    is_shared = False
     check = Check(f"/openai/models?api-version={VERSION}", at_root=True)
     lists_models = False
     has_thinking = False

@@ -19,6 +19,8 @@ __all__ = ["ServiceAdapter", "deepseek", "groq", "mistral", "openrouter", "toget
 class ServiceAdapter(OpenAIAdapter):
     """Refuses, renames and omits fields as the table of services says; otherwise as OpenAI's."""
 
+    is_shared = False
+
     def __init__(self, service: Service) -> None:
         self._service = service
 

@@ -42,6 +42,7 @@ class VLLMAdapter(OpenAIAdapter):
     Requests that vLLM would take but not follow are refused, so that another endpoint is tried.
     """
 
+    is_shared = False
     alive_check = Check("/health", at_root=True)
     load_check = Check("/metrics", at_root=True)
 

@@ -15,6 +15,7 @@ from balancer.endpoint import Endpoint
 from balancer.fleet.fleet import Fleet
 from balancer.outcome import FailureKind
 from balancer.providers import RequestRefused
+from balancer.providers.openai.adapter import OpenAIAdapter
 from balancer.providers.openai.vllm import VLLMAdapter
 from tests.fake_providers.fake_vllm import METRICS
 
@@ -171,3 +172,53 @@ async def test_an_endpoint_that_is_taken_away_has_no_queue(fleet: Fleet) -> None
     await fleet.prober.check("gpu")
     fleet.remove("gpu")
     assert fleet.prober.queued == {}
+
+
+VLLMS_MODELS = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "vllm"}]}
+
+
+@pytest.fixture
+async def unnamed(server: Server) -> Any:
+    """A fleet whose settings don't say that the server is vLLM's."""
+    endpoint = replace(ENDPOINT, provider="openai")
+    async with AsyncLoadBalancer([endpoint], enable_health_check=False, transport=server) as balancer:
+        yield await balancer._started()
+
+
+async def test_a_server_that_shows_to_be_vllm_is_checked_as_one(unnamed: Fleet, server: Server) -> None:
+    server.answers["/v1/models"] = httpx.Response(200, json=VLLMS_MODELS)
+    await unnamed.prober.check("gpu")
+    assert server.asked == ["/v1/models", "/metrics"]
+    assert unnamed.prober.queued == {"gpu": 4.0}
+    server.answers["/health"] = httpx.Response(503)
+    assert (await unnamed.prober.check("gpu")).failure is not None
+    server.answers |= WELL
+    await unnamed.prober.check("gpu")
+    assert unnamed.prober.queued == {}, "another server is there now"
+
+
+async def test_a_process_that_checks_nothing_asks_once_whether_a_server_is_vllms(unnamed: Fleet, server: Server) -> None:
+    server.answers["/v1/models"] = httpx.Response(503)
+    assert (await unnamed.prober.engine_load("gpu")).waiting is None
+    server.answers["/v1/models"] = httpx.ReadTimeout("slow")
+    assert (await unnamed.prober.engine_load("gpu")).waiting is None
+    server.answers["/v1/models"] = httpx.Response(200, json=VLLMS_MODELS)
+    assert (await unnamed.prober.engine_load("gpu")).waiting == 4.0
+    assert (await unnamed.prober.engine_load("gpu")).waiting == 4.0
+    assert server.asked == ["/v1/models"] * 3 + ["/metrics"] * 2
+
+
+@pytest.mark.parametrize(
+    "models", [MODELS, {"data": [{"id": "m", "owned_by": "openai"}]}, {"data": {"owned_by": "vllm"}}, "vllm"]
+)
+async def test_another_server_is_not_asked_for_vllms_metrics(models: Any, unnamed: Fleet, server: Server) -> None:
+    server.answers["/v1/models"] = httpx.Response(200, json=models)
+    for _ in range(2):
+        assert (await unnamed.prober.engine_load("gpu")).waiting is None
+    assert server.asked == ["/v1/models"]
+
+
+async def test_a_vllm_keeps_the_wire_format_that_is_configured(unnamed: Fleet, server: Server) -> None:
+    server.answers["/v1/models"] = httpx.Response(200, json=VLLMS_MODELS)
+    await unnamed.prober.check("gpu")
+    assert type(unnamed.prober._connections["gpu"].adapter) is OpenAIAdapter
