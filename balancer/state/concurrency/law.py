@@ -26,8 +26,9 @@ GAIN_WITHOUT_QUEUE = 0.1
 """The same where the engine says that few requests wait inside it, or none: it may have slots left."""
 LOSS_WORTH_FEWER = 0.03
 """Share of the best throughput that may be lost by lower limits, all together: fewer in flight are a shorter latency."""
-LOSS_WITHOUT_QUEUE = 0.0
-"""The same where few requests wait inside the engine: a lower limit shortens no queue there."""
+GAIN_WORTH_FEWER = 0.03
+"""Share of the best throughput that a lower limit has to bring where few requests wait inside the engine: it shortens no queue
+there, and noise brings a smaller gain now and then."""
 LEAST_ANSWERS = 24
 """Answers that a measurement rests on, or one for each request in flight if that is more."""
 SHARE_FOR_THE_FIRST = 0.7
@@ -254,7 +255,7 @@ def _least_gain(state: LimitState) -> float:
 def _least_kept(state: LimitState) -> float:
     """Return the throughput from which a lower limit is kept."""
     shortens_no_queue = state.queued is False and not state.beside_chats
-    return state.best * (1 - (LOSS_WITHOUT_QUEUE if shortens_no_queue else LOSS_WORTH_FEWER))
+    return state.best * (1 + GAIN_WORTH_FEWER if shortens_no_queue else 1 - LOSS_WORTH_FEWER)
 
 
 def _is_doubtful(state: LimitState, rate: float) -> bool:

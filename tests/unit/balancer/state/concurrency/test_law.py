@@ -203,7 +203,8 @@ def test_beside_chats_a_higher_limit_has_to_bring_more(gain: float, chats: int, 
         (20, 0.98, None, 20),
         (20, 0.98, 20.0, 20),
         (20, 0.98, 0.0, 40),
-        (20, 1.01, 0.0, 20),
+        (20, 1.02, 0.0, 40),
+        (20, 1.04, 0.0, 20),
     ],
 )
 def test_where_an_engine_has_no_queue_more_is_kept_sooner_and_fewer_later(
