@@ -79,7 +79,8 @@ test-upgrade: $(VENV)/.dev
 
 # Against real vLLM servers, whatever they serve: make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1, and one that was
 # started with `--runner pooling`: VLLM_POOLING_URL=http://host:8000/v1. With VLLM_PIDS=1234,1235, the processes of two servers on this
-# machine that have `--enable-prefix-caching`, jobs are run over them while they stop and go on.
+# machine that have `--enable-prefix-caching`, jobs are run over them while they stop and go on. The first server is also measured with
+# fixed and learned limits, for six minutes.
 test-vllm: $(VENV)/.dev
 	VLLM_URLS=$(VLLM_URLS) VLLM_PIDS=$(VLLM_PIDS) VLLM_POOLING_URL=$(VLLM_POOLING_URL) $(BIN)/python -m pytest -q tests/vllm
 

@@ -1,7 +1,6 @@
 """Against real vLLM servers: `make test-vllm VLLM_URLS=http://host:8000/v1,http://other:8000/v1`. Any models will do."""
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,9 +11,9 @@ import httpx
 import pytest
 
 from balancer import AsyncLoadBalancer, BalancingStrategy, Endpoint, LoadBalancer
+from tests.vllm.servers import URLS
 from tests.waiting import until
 
-URLS = [url for url in os.environ.get("VLLM_URLS", "").split(",") if url]
 HELLO = [{"role": "user", "content": "Hello! Who are you?"}]
 
 

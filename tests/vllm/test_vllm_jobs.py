@@ -1,29 +1,23 @@
-"""Jobs over two real vLLM servers that run on this machine with `--enable-prefix-caching`: VLLM_URLS has their addresses,
-VLLM_PIDS the ids of their processes. Both stop and go on again."""
+"""Jobs over two real vLLM servers that run on this machine with `--enable-prefix-caching`. Both stop and go on again.
 
-import os
+Each engine needs a core of its own: engines that share one spin while they wait for each other.
+"""
+
 import random
-import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-import orjson
 import psutil
 import pytest
 
-from jobs.intake.files import Upload
 from jobs.node import Node
-from jobs.records import Job
-from jobs.service import JobRequest
-from tests.acceptance.cluster import CHAT, Cluster, Process, check_each_once, done_lines, ended
+from tests.acceptance.cluster import Cluster, Process, check_each_once, done_lines, ended
+from tests.vllm.servers import PIDS, URLS, model, stories, submit, total
 from tests.waiting import until
 
-URLS = [url for url in os.environ.get("VLLM_URLS", "").split(",") if url]
-PIDS = [int(pid) for pid in os.environ.get("VLLM_PIDS", "").split(",") if pid]
 DOCUMENTS, QUESTIONS = 150, 8
 DOCUMENT_WORDS = 260
 """About a thousand tokens of the toy model that is mostly used for this."""
@@ -42,7 +36,7 @@ async def worker(tmp_path: Path) -> AsyncIterator[tuple[Cluster, Process]]:
     cluster = Cluster(tmp_path)
     cluster.start_redis()
     for number, url in enumerate(URLS):
-        cluster.settings["endpoints"].append({"name": f"vllm-{number}", "url": url, "provider": "vllm", "max_concurrency": 16})
+        cluster.settings["endpoints"].append({"name": f"vllm-{number}", "url": url, "max_concurrency": 16})
     cluster.write_config()
     try:
         yield cluster, await cluster.start_worker()
@@ -55,36 +49,6 @@ async def node(worker: tuple[Cluster, Process]) -> AsyncIterator[Node]:
     cluster, _ = worker
     async with cluster.node() as node:
         yield node
-
-
-async def submit(node: Node, bodies: Iterable[dict[str, object]]) -> tuple[Job, list[str]]:
-    lines = [{"custom_id": f"r{n}", "method": "POST", "url": CHAT, "body": body} for n, body in enumerate(bodies)]
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"\n".join(map(orjson.dumps, lines))
-
-    file = await node.service.files.add(Upload("in.jsonl"), chunks())
-    assert not file.errors
-    return await node.service.submit(JobRequest(file.id, CHAT)), [str(line["custom_id"]) for line in lines]
-
-
-def model() -> str:
-    name: str = httpx.get(f"{URLS[0]}/models").json()["data"][0]["id"]
-    return name
-
-
-def stories(count: int, tokens: int) -> Iterator[dict[str, object]]:
-    """Requests with answers of so many tokens."""
-    name = model()
-    for number in range(count):
-        messages = [{"role": "user", "content": f"Tell story number {number}."}]
-        yield {"model": name, "messages": messages, "max_tokens": tokens, "ignore_eos": True}
-
-
-def total(name: str, urls: Iterable[str] = URLS) -> float:
-    """Return the sum of a metric of the servers."""
-    texts = [httpx.get(url.removesuffix("/v1") + "/metrics").text for url in urls]
-    return sum(float(value) for text in texts for value in re.findall(rf"^vllm:{name}{{\S* (\S+)", text, re.MULTILINE))
 
 
 @contextmanager
@@ -122,6 +86,18 @@ async def test_most_prompt_tokens_of_a_shuffled_job_are_cached(node: Node) -> No
     queries = total("prefix_cache_queries_total") - before[1]
     print(f"{hits / queries:.1%} of {queries:.0f} tokens were cached")
     assert hits / queries >= 0.75
+
+
+async def test_the_requests_of_a_cancelled_job_are_gone_within_a_second(node: Node) -> None:
+    job, names = await submit(node, stories(8, 1500))
+    await until(lambda: total("num_requests_running") == 8, 30, "all of them to run")
+    await node.service.cancel(job.id)
+    at = time.monotonic()
+    await until(lambda: total("num_requests_running") + total("num_requests_waiting") == 0, 10, "the servers to be idle")
+    took = time.monotonic() - at
+    print(f"idle {took:.2f} s after a job was cancelled")
+    await check_each_once(node, await ended(node, job), names)
+    assert took < 1.0
 
 
 async def test_a_server_that_stops_near_the_end_costs_less_than_ten_seconds(node: Node) -> None:
