@@ -114,10 +114,11 @@ class Prober:
         outcome, _ = await self._probe(connection, connection.checks[0], timeout)
         return outcome.failure
 
-    async def engine_load(self, endpoint: str, timeout: float = PROBE_TIMEOUT) -> EngineLoad:
-        """Ask an endpoint how much it has to do, and how far it is."""
+    async def engine_load(self, endpoint: str, timeout: float = PROBE_TIMEOUT, *, is_bound: bool = True) -> EngineLoad:
+        """Ask an endpoint how much it has to do, and how far it is; whose server it is as well if that is not known, but only
+        where its limit `is_bound` by the requests in flight."""
         connection = self._connections.get(endpoint)
-        if connection is not None and not connection.has_shown_server:
+        if is_bound and connection is not None and not connection.has_shown_server:
             await self._ask_for_server(connection, timeout)
         if connection is None or connection.load_check is None:
             return EngineLoad()

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-__all__ = ["LimitState", "LimitedBy", "Sample", "next_limit"]
+__all__ = ["FILLED", "LimitState", "LimitedBy", "Sample", "next_limit"]
 
 FIRST_FACTOR = 2.0
 """How far the first tries go; the factor shrinks with each that fails, and grows with each that does not."""

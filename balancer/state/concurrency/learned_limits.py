@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from balancer.endpoint import AutoConcurrency, Endpoint
 from balancer.outcome import Outcome
 from balancer.runtime.periodic import Periodic
-from balancer.state.concurrency.law import LimitedBy, LimitState, Sample, next_limit
+from balancer.state.concurrency.law import FILLED, LimitedBy, LimitState, Sample, next_limit
 from balancer.state.concurrency.observed import Counts, Observed, is_refusal
 
 __all__ = ["PERIOD", "LearnedLimits", "Limit", "LimitStore", "Turn"]
@@ -57,6 +57,13 @@ class EngineLoad(Protocol):
     def memory(self) -> float | None: ...
 
 
+class AskEngine(Protocol):
+    """Reads what the engine of an endpoint says of itself. Only where the limit `is_bound`, which is where it decides on the
+    throughput, is it worth a request to find out whether there is an engine that does."""
+
+    async def __call__(self, endpoint: str, /, *, is_bound: bool) -> EngineLoad: ...
+
+
 class LimitStore(Protocol):
     """Where limits are kept. Methods may raise RedisError."""
 
@@ -78,7 +85,7 @@ class LearnedLimits:
         self._store = store
         self._interactive = interactive
         self._on_limit = on_limit
-        self.ask_engine: Callable[[str], Awaitable[EngineLoad]] | None = None
+        self.ask_engine: AskEngine | None = None
         self._fixed: dict[str, Limit] = {}
         self._auto: dict[str, _Auto] = {}
         self._exchanging = Periodic(self._exchange, PERIOD, "limits", self._failed, 0.5, 0.002)
@@ -172,7 +179,8 @@ class LearnedLimits:
         assert turn.sample is not None
         if self.ask_engine is None:
             return turn.sample
-        load, now = await self.ask_engine(name), time.monotonic()
+        is_bound = turn.sample.in_flight >= FILLED * turn.state.limit
+        load, now = await self.ask_engine(name, is_bound=is_bound), time.monotonic()
         (waited, preemptions), at, version = auto.engine
         auto.engine = ((load.waiting, load.preemptions), now, turn.state.version)
         if now - at > STALE_AFTER:

@@ -208,6 +208,12 @@ async def test_a_process_that_checks_nothing_asks_once_whether_a_server_is_vllms
     assert server.asked == ["/v1/models"] * 3 + ["/metrics"] * 2
 
 
+async def test_a_server_is_not_asked_whose_it_is_while_its_limit_does_not_matter(unnamed: Fleet, server: Server) -> None:
+    server.answers["/v1/models"] = httpx.Response(200, json=VLLMS_MODELS)
+    assert (await unnamed.prober.engine_load("gpu", is_bound=False)).waiting is None
+    assert server.asked == []
+
+
 @pytest.mark.parametrize(
     "models", [MODELS, {"data": [{"id": "m", "owned_by": "openai"}]}, {"data": {"owned_by": "vllm"}}, "vllm"]
 )

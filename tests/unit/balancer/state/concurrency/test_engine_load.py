@@ -18,8 +18,9 @@ SAMPLE = Sample(0.5, in_flight=16.0, finished=40, work=40.0, busy=8.0)
 class Turns:
     """A store that lets the process decide each time, under another version of the limit if `changing`."""
 
-    def __init__(self, changing: bool) -> None:
+    def __init__(self, changing: bool, in_flight: float = 16.0) -> None:
         self.changing = changing
+        self.sample = replace(SAMPLE, in_flight=in_flight)
         self.state = LimitState(16)
         self.decided: list[LimitState] = []
 
@@ -29,19 +30,20 @@ class Turns:
     async def observe(self, endpoint: str, counts: Counts, first: LimitState) -> Turn:
         if self.changing:
             self.state = replace(self.state, version=self.state.version + 1)
-        return Turn(self.state, 0, SAMPLE, True)
+        return Turn(self.state, 0, self.sample, True)
 
     async def decide(self, endpoint: str, revision: int, state: LimitState) -> bool:
         self.decided.append(state)
         return False
 
 
-async def decided(changing: bool, *loads: EngineLoad) -> list[LimitState]:
+async def decided(changing: bool, *loads: EngineLoad, in_flight: float = 16.0) -> list[LimitState]:
     """Return what was decided as the engine said these things, one after the other."""
-    turns, said = Turns(changing), iter(loads)
+    turns, said = Turns(changing, in_flight), iter(loads)
     limits = LearnedLimits(turns, [Endpoint("http://e/v1", name=E)], lambda name, limit: None)
 
-    async def ask(endpoint: str) -> EngineLoad:
+    async def ask(endpoint: str, *, is_bound: bool) -> EngineLoad:
+        assert is_bound == (in_flight > 12.0)
         return next(said, loads[-1])
 
     limits.ask_engine = ask
@@ -63,7 +65,8 @@ async def test_what_waits_for_a_moment_does_not_count() -> None:
     assert not any(state.queued for state in found[:3])
 
 
+@pytest.mark.parametrize("in_flight", [12.0, 16.0])
 @pytest.mark.parametrize(("changing", "limit"), [(False, 13), (True, 16)])
-async def test_preemptions_count_under_one_limit_only(changing: bool, limit: int) -> None:
-    _, second, *_ = await decided(changing, EngineLoad(preemptions=5), EngineLoad(preemptions=8))
+async def test_preemptions_count_under_one_limit_only(changing: bool, limit: int, in_flight: float) -> None:
+    _, second, *_ = await decided(changing, EngineLoad(preemptions=5), EngineLoad(preemptions=8), in_flight=in_flight)
     assert second.limit == limit
