@@ -17,7 +17,7 @@ from balancer.routing import Attempts, BalancingStrategy, FailoverRules, GiveUp,
 from balancer.runtime.record import record
 from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
-from balancer.usage.meter import FROM_JOBS
+from balancer.usage.meter import FROM_JOBS, HEDGES
 from balancer.usage.price_class import PriceClass, asking_for
 from jobs.checks import checks_of
 from jobs.records import Job
@@ -306,7 +306,7 @@ class LineSender:
             return None
         with slot, suppress(SlotLapsed):
             line.requests += 1
-            outcome = await self._fleet.send(slot, line.path, self._asking(line, target), self._owner, source=FROM_JOBS)
+            outcome = await self._fleet.send(slot, line.path, self._asking(line, target), self._owner, source=HEDGES)
             if outcome.failure is not None:
                 line.failed_at(outcome.endpoint, outcome.failure)
             return outcome

@@ -21,7 +21,7 @@ from balancer.state import keys
 from balancer.state.scripts import Scripts
 from balancer.usage.tally import Row, Tally
 
-__all__ = ["FROM_JOBS", "OTHER_MODELS", "UsageMeter"]
+__all__ = ["FROM_JOBS", "HEDGES", "OTHER_MODELS", "UsageMeter"]
 
 FLUSH_EVERY = 0.5
 """Seconds."""
@@ -39,6 +39,8 @@ MODELS_A_DAY = 200
 """Models that one process tells apart on one day."""
 FROM_JOBS = "jobs"
 """The source of requests that are lines of jobs."""
+HEDGES = "hedges"
+"""The source of requests that are lines of jobs, sent once more while the first request is late."""
 USUAL_TIERS = ("", "default", "standard", "auto", "on_demand")
 """The names that services have for processing as usual."""
 OTHER_MODELS = "(other)"
@@ -92,7 +94,7 @@ class UsageMeter:
 
     def record(self, endpoint: Endpoint, outcome: Outcome, owner: str, source: str = "") -> None:
         """Count one attempt at `endpoint` for `owner` (the id of a key, or nothing); `source` is FROM_JOBS for a line of a
-        job."""
+        job, HEDGES for one that is sent once more."""
         now = self._clock()
         if not self._day_begins <= now < self._day_ends:
             self._begin_day(now)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from balancer.state.redis_connection import AsyncRedis
-from balancer.usage.meter import FROM_JOBS
+from balancer.usage.meter import FROM_JOBS, HEDGES
 from balancer.usage.query import UsageQuery
 from balancer.usage.report import UsageSum, usage_report
 from jobs import keys
@@ -33,6 +33,9 @@ class Sums:
     def of(cls, sums: UsageSum) -> "Sums":
         """Make them of the account's."""
         return cls(sums.input_tokens, sums.output_tokens, sums.cost or 0.0)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(self.prompt + other.prompt, self.completion + other.completion, self.cost + other.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +60,19 @@ class DayOfAKey:
 
 async def reconciled(redis: AsyncRedis, first: date, last: date) -> list[DayOfAKey]:
     """Compare the accounts from `first` to `last`, both included, and return each day of each key that used anything."""
-    of_jobs: dict[tuple[str, str], Sums] = {}
+    of_jobs: defaultdict[tuple[str, str], Sums] = defaultdict(Sums)
     costs: defaultdict[tuple[str, str], float] = defaultdict(float)
     for row in (await usage_report(redis, UsageQuery(first, last, ("day", "key", "source")))).rows:
         place = (row.group["day"], row.group["key"])
         costs[place] += row.cost or 0.0
-        if row.group["source"] == FROM_JOBS:
-            of_jobs[place] = Sums.of(row)
+        if row.group["source"] in (FROM_JOBS, HEDGES):
+            of_jobs[place] += Sums.of(row)
     days = [day.isoformat() for day in UsageQuery(first, last, ()).days()]
     results = await _results(redis, days)
     places = sorted({*costs, *results})
     spent = await _spent(redis, places)
-    nothing = Sums()
     return [
-        DayOfAKey(date.fromisoformat(day), key, of_jobs.get((day, key), nothing), results.get((day, key), nothing),
+        DayOfAKey(date.fromisoformat(day), key, of_jobs[day, key], results.get((day, key), Sums()),
                   costs[day, key], charged)
         for (day, key), charged in zip(places, spent, strict=True)
     ]  # fmt: skip

@@ -54,7 +54,7 @@ class UsageObject(BaseModel):
     model: str | None = Field(description="the name that the endpoint was asked for")
     endpoint: str | None = Field(description="the endpoint's name")
     key: str | None = Field(description="id of the API key that the request came with; empty for one without")
-    source: str | None = Field(description="`jobs`, or `chats`: what was answered at once")
+    source: str | None = Field(description="`jobs`, `hedges` (lines of jobs sent once more), or empty: what was answered at once")
     tier: str | None = Field(description="the class of processing, where it is not the standard one")
     requests: int
     errors: int

@@ -78,8 +78,9 @@ def test_accounts_that_agree_are_not_listed(run: Run, redis_url: str) -> None:
 def test_what_differs_is_listed_by_day_and_key(run: Run, redis_url: str) -> None:
     used(redis_url, TODAY, Row("openai", "gpt", "one", "alice", "jobs", "flex"), GOOD, GOOD)
     used(redis_url, TODAY, Row("openai", "gpt", "one", "bob", "jobs"), GOOD)
+    used(redis_url, TODAY, Row("openai", "gpt", "two", "bob", "hedges"), GOOD)
     recorded(redis_url, "alice", 123_456, 7890, 1.25)
-    recorded(redis_url, "bob", 123_456, 7890, 1.25)
+    recorded(redis_url, "bob", 2 * 123_456, 2 * 7890, 2.5)
     with sync_redis.Redis.from_url(redis_url) as client:
         client.hset("rb:budgets:alice", "day", 10)
         client.set(f"rb:spent:alice:{TODAY}", 1_250_000_000)

@@ -1,10 +1,13 @@
 """Stragglers at the end of a job are sent to a second endpoint; each line stands in the results once."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 from worker_bench import Worker, mock
 
 from balancer.endpoint import Price
+from balancer.usage.query import UsageQuery
+from balancer.usage.report import UsageSum, usage_report
 from tests.waiting import until
 from workers.run_context import Ending
 
@@ -66,6 +69,33 @@ async def test_a_hedge_that_fails_changes_nothing(worker: Worker) -> None:
     assert (job.ledger.completed, job.shares, job.retries) == (4, {"a": 4}, 0)
     assert not [line for _, line in (await worker.results(job)).values() if "hedge" in line]
     assert worker.servers["b"].simulation.tally.requests <= 8, "at most two for a line"
+
+
+async def test_usage_has_the_requests_and_the_cost_of_hedges_by_themselves(worker: Worker) -> None:
+    worker.most_hedges = 1.0
+    price = Price(1000.0, 10_000.0)
+    endpoints = (mock("a", max_concurrency=4, price=price), mock("b", max_concurrency=4, price=price))
+    await worker.start(*endpoints, timeout=60.0, a={"fault": "hang"})
+    job, shard = await worker.shard(4)
+    async with asyncio.timeout(10):
+        assert (await worker.run(job, shard).run()).ending is Ending.LAST
+    await until(lambda: worker.servers["a"].simulation.in_flight.now == 0, 1.0)
+    job = await worker.bench.jobs.get(job.id)
+    first, second = await usage_by_source(worker)
+    assert (first.group, first.requests, first.errors) == ({"source": "jobs", "endpoint": "a"}, 4, 0)
+    assert (second.group, second.requests, second.errors) == ({"source": "hedges", "endpoint": "b"}, 4, 0)
+    assert (second.input_tokens, second.output_tokens, second.cost) == (job.tokens.prompt, job.tokens.completion, job.cost)
+    # What was aborted has an input that is guessed, and no output.
+    assert (first.guessed_requests, first.output_tokens, first.cost) == (4, 0, first.input_tokens / 1000) != (4, 0, 0.0)
+
+
+async def usage_by_source(worker: Worker) -> list[UsageSum]:
+    """Return what jobs used, and then what their hedges did."""
+    assert worker.fleet.usage is not None
+    await worker.fleet.usage.flush()
+    today = datetime.now(UTC).date()
+    query = UsageQuery(today - timedelta(days=1), today, ("source", "endpoint"))
+    return (await usage_report(worker.bench.redis, query)).rows[::-1]
 
 
 async def test_there_are_no_more_hedges_than_allowed(worker: Worker) -> None:
