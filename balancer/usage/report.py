@@ -23,7 +23,7 @@ class UsageSum:
     """What some requests used; `group` says which: a value for each name in the question's `by`.
 
     `cost` is in USD and without the `unpriced_requests`, whose price is unknown; None if that is all of them. `latency` is the
-    average in seconds, `latency_p50` and `latency_p95` are estimates from a histogram; None where no request succeeded. The
+    average in seconds, `latency_p50` and `latency_p95` are estimates from a histogram; None where no request was answered. The
     counts are explained at `Tally`.
     """
 
@@ -82,7 +82,7 @@ async def _entries(redis: AsyncRedis, days: Sequence[date]) -> list[Entry]:
 
 
 def _sum_of(group: dict[Group, str], tally: Tally) -> UsageSum:
-    succeeded = tally.requests - tally.errors
+    answered = sum(tally.buckets)
     return UsageSum(
         group=group,
         requests=tally.requests,
@@ -94,7 +94,7 @@ def _sum_of(group: dict[Group, str], tally: Tally) -> UsageSum:
         cost=None if tally.unpriced and not tally.priced else tally.nano_cost / NANO,
         unpriced_requests=tally.unpriced,
         guessed_requests=tally.guessed,
-        latency=tally.latency_us / 1e6 / succeeded if succeeded else None,
+        latency=tally.latency_us / 1e6 / answered if answered else None,
         latency_p50=quantile(tally.buckets, 0.5),
         latency_p95=quantile(tally.buckets, 0.95),
     )

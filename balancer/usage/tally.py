@@ -59,7 +59,7 @@ class Tally:
     Tokens are as the endpoints counted them; `cached` ones are part of `input`, `reasoning` ones of `output`. `nano_cost` is the
     cost in nanodollars of the `priced` requests; what the `unpriced` ones cost is not known. A failure that used no token is
     neither. The tokens of the `guessed` ones are a guess. Latency (microseconds in all, and by bucket) is that of the requests
-    that did not fail; of a stream, that of its first chunk.
+    that were answered; of a stream, that of its first chunk.
     """
 
     requests: int = 0
@@ -79,8 +79,9 @@ class Tally:
         """Count one attempt."""
         self.requests += 1
         if outcome.failure is None:
-            self.latency_us += round(outcome.latency * 1e6)
-            self.buckets[bisect_left(LATENCY_BOUNDS, outcome.latency)] += 1
+            if not outcome.abandoned:
+                self.latency_us += round(outcome.latency * 1e6)
+                self.buckets[bisect_left(LATENCY_BOUNDS, outcome.latency)] += 1
         else:
             self.errors += 1
             if outcome.usage == NO_USAGE:

@@ -7,7 +7,7 @@ import pytest
 from balancer.errors import BalancerError
 from balancer.usage.query import GROUPS, InvalidUsageQuery, UsageQuery, usage_query
 from balancer.usage.report import summed
-from balancer.usage.tally import Row, Tally
+from balancer.usage.tally import LATENCY_BOUNDS, Row, Tally
 
 TODAY = date(2026, 3, 1)
 
@@ -66,8 +66,9 @@ def test_the_days_of_a_question_are_those_of_the_span() -> None:
     assert [day.isoformat() for day in query.days()] == ["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02"]
 
 
-def entry(day: int, row: Row, **counts: int) -> tuple[date, Row, Tally]:
-    return date(2026, 3, day), row, Tally(**counts)
+def entry(day: int, row: Row, requests: int, errors: int = 0, aborted: int = 0, **counts: int) -> tuple[date, Row, Tally]:
+    answered = [requests - errors - aborted] + [0] * len(LATENCY_BOUNDS)
+    return date(2026, 3, day), row, Tally(requests, errors, buckets=answered, **counts)
 
 
 ENTRIES = [
@@ -97,7 +98,9 @@ def test_an_unknown_cost_is_not_zero() -> None:
     assert (total.cost, total.unpriced_requests) == (2.5, 4)
 
 
-def test_latency_is_that_of_what_succeeded() -> None:
+def test_latency_is_that_of_what_was_answered() -> None:
     gpt, _, qwen = summed(ENTRIES, ("model",))
     assert gpt.latency == pytest.approx(4 / 3)
     assert (qwen.latency, qwen.latency_p50, qwen.latency_p95) == (None, None, None)
+    (some,) = summed([entry(1, Row("vllm", "llama", "c", "k1"), requests=5, errors=1, aborted=2, latency_us=3_000_000)], ())
+    assert some.latency == 1.5

@@ -43,6 +43,13 @@ def test_what_has_no_known_price_is_counted_apart(outcome: Outcome, priced: int,
     assert (counted.priced, counted.unpriced) == (priced, unpriced)
 
 
+def test_aborted_requests_say_nothing_about_latency() -> None:
+    aborted = Outcome("e", 0.0, usage=USED, cost=0.1, guessed=True, abandoned=True)
+    counted = tally(aborted, Outcome("e", 0.5, 200, usage=USED, cost=0.1))
+    assert (counted.requests, counted.errors, counted.guessed, counted.priced, counted.input) == (2, 0, 1, 2, 20)
+    assert (counted.latency_us, sum(counted.buckets)) == (500_000, 1)
+
+
 def test_failures_say_nothing_about_latency() -> None:
     counted = tally(Outcome("e", 60.0, failure=BAD), Outcome("e", 0.5, 200))
     assert (counted.requests, counted.errors, counted.latency_us, sum(counted.buckets)) == (2, 1, 500_000, 1)
