@@ -68,12 +68,14 @@ async def _measure(quick: bool) -> list[Figure]:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Answers a second, answers and refusals once the limit had time to be found; the limit and the throughput over time (s)."""
+    """Answers a second, answers and refusals once the limit had time to be found; the limit, the requests in flight and the
+    throughput over time (s)."""
 
     rate: float
     answered: int
     refused: int
     limits: Sequence[tuple[float, float]]
+    in_flight: Sequence[tuple[float, float]]
     rates: Sequence[tuple[float, float]]
 
 
@@ -94,7 +96,7 @@ async def _run(endpoint: _Endpoint, fixed: int | None) -> _Found:
 
 
 async def _watch(endpoint: _Endpoint, server: ModelServer, node: Node, learning: float, moves: bool) -> _Found:
-    began, limits, counts = time.perf_counter(), [], []
+    began, limits, in_flight, counts = time.perf_counter(), [], [], []
     before = None
     while (now := time.perf_counter() - began) < learning + MEASURED:
         if moves and now >= LEARNING:
@@ -103,6 +105,7 @@ async def _watch(endpoint: _Endpoint, server: ModelServer, node: Node, learning:
         stats = await server.ask("stats")
         await node.fleet.limits.refresh()
         limits.append((now, float(node.fleet.limits["e"].value)))
+        in_flight.append((now, stats["in_flight"]))
         counts.append((now, stats["completed"]))
         if before is None and now >= learning:
             before = (now, stats)
@@ -112,11 +115,11 @@ async def _watch(endpoint: _Endpoint, server: ModelServer, node: Node, learning:
     answered = stats["completed"] - earlier["completed"]
     refused = stats["by_status"].get("503", 0) - earlier["by_status"].get("503", 0)
     rates = [(b[0], (b[1] - a[1]) / (b[0] - a[0])) for a, b in zip(counts, counts[4:], strict=False)]
-    return _Found(answered / (counts[-1][0] - since), answered, refused, limits, rates)
+    return _Found(answered / (counts[-1][0] - since), answered, refused, limits, in_flight, rates)
 
 
 async def _draw(endpoint: _Endpoint, found: _Found) -> None:
-    lines = [Line("limit", found.limits, stepped=True), Line("answers/s", found.rates)]
+    lines = [Line("limit", found.limits, stepped=True), Line("in flight", found.in_flight), Line("answers/s", found.rates)]
     await save_plot(
         Plot(f"{endpoint.name}: the limit and the throughput", lines), f"concurrency-{endpoint.name.replace(' ', '-')}"
     )
