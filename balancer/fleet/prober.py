@@ -132,7 +132,7 @@ class Prober:
     async def _ask_for_server(self, connection: EndpointConnection, timeout: float) -> None:
         assert connection.adapter.check is not None
         outcome, body = await self._probe(connection, connection.adapter.check, timeout)
-        if outcome.status is not None and outcome.failure is None:
+        if outcome.failure is None:
             connection.learn_server(body)
 
     async def leave(self, endpoint: str, failure: Failure) -> None:
