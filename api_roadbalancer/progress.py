@@ -21,6 +21,7 @@ __all__ = [
     "dollars",
     "duration",
     "fleet_table",
+    "how_it_is_sent",
     "job_line",
     "job_view",
     "lateness",
@@ -67,7 +68,8 @@ def job_view(job: Job, rate: float, endpoints: Sequence[EndpointState], width: i
         f"{ledger.done:,}/{ledger.total:,}",
     )
     why = [Text(waits, style="yellow")] if (waits := waiting_because(job)) else []
-    return Group(bar, Text(job_line(job, rate)), *why, Text(""), fleet_table(endpoints, job.shares, width))
+    how = [Text(sent, style="dim")] if (sent := how_it_is_sent(job)) else []
+    return Group(bar, Text(job_line(job, rate)), *how, *why, Text(""), fleet_table(endpoints, job.shares, width))
 
 
 def job_line(job: Job, rate: float | None = None) -> str:
@@ -83,6 +85,26 @@ def job_line(job: Job, rate: float | None = None) -> str:
     parts += [f"tokens {tokens}", money(job)]
     projection = project(job)
     return " · ".join([*parts, _projected(projection)] if projection and left else parts)
+
+
+def how_it_is_sent(job: Job) -> str:
+    """Say in one line what is done for a job beyond sending its lines in their order, and why; "" if nothing is."""
+    if job.is_final:
+        return ""
+    parts = []
+    if job.groups_prefixes:
+        parts.append("prompts that begin alike go together, for the endpoints' caches")
+    if job.is_background:
+        parts.append("takes only what no other job wants (background)")
+    elif job.is_urgent:
+        parts.append("short of time, so it goes before its equals")
+    if job.hedged:
+        parts.append(f"{_lines(job.hedged)} sent to a second endpoint, as the first was late")
+    return " · ".join(parts)
+
+
+def _lines(count: int) -> str:
+    return f"{count:,} line{'s' if count != 1 else ''}"
 
 
 def lateness(job: Job, now: float | None = None) -> str:

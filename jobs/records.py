@@ -151,13 +151,13 @@ class Job:
     cursor count places in it, results the lines of the input. With `groups_prefixes`, lines that begin alike are neighbours.
 
     `cost` is in USD, without the `unpriced` lines whose price is unknown; without the endpoints' caches it were `saved` more. At
-    `max_cost` the job is `paused` (None: no cap, not paused), as it is after the lines of its `canary` (0: none). `waiting` says
-    what keeps its lines from being finished, None while they are. `shares` are lines by the endpoint that answered. With
-    `names_no_model` some lines leave the model to the endpoint. `checks` is what its answers have to pass (see jobs.checks),
-    `webhook` where its events are sent (see jobs.webhooks), `trace` the `traceparent` of the request that made it. Answers of
-    other jobs that are not older than `cache` seconds are used (0: none are). `price_class` is how its lines are processed, ""
-    for each endpoint's own; `no_batches` is why they are not handed in as batches any more. Its lines are sent to no others than
-    its `endpoints` (empty: to any).
+    `max_cost` the job is `paused` (None: no cap, not paused), as it is after the lines of its `canary` (0: none). `hedged` lines
+    were sent to a second endpoint while the first was late. `waiting` says what keeps its lines from being finished, None while
+    they are. `shares` are lines by the endpoint that answered. With `names_no_model` some lines leave the model to the endpoint.
+    `checks` is what its answers have to pass (see jobs.checks), `webhook` where its events are sent (see jobs.webhooks), `trace`
+    the `traceparent` of the request that made it. Answers of other jobs that are not older than `cache` seconds are used (0: none
+    are). `price_class` is how its lines are processed, "" for each endpoint's own; `no_batches` is why they are not handed in as
+    batches any more. Its lines are sent to no others than its `endpoints` (empty: to any).
 
     In a `round` (its folder, see jobs.rounds) not every line is sent: there are results of `kept` ones, and `repeats` get the
     result of the line with the same request, which the array at `first_lines` names. `earlier` has the rounds before: `ended_at`,
@@ -184,6 +184,7 @@ class Job:
     tokens: Tokens = Tokens()
     cost: float = 0.0
     saved: float = 0.0
+    hedged: int = 0
     unpriced: int = 0
     max_cost: float | None = None
     canary: int = 0
@@ -269,6 +270,7 @@ class Job:
             tokens=Tokens(*(count(f"{kind}_tokens") for kind in ("prompt", "completion", "cached", "reasoning"))),
             cost=count("cost_nano") / NANO,
             saved=count("saved_nano") / NANO,
+            hedged=count("hedged"),
             unpriced=count("unpriced"),
             max_cost=count("max_cost_nano") / NANO if "max_cost_nano" in fields else None,
             canary=count("canary"),

@@ -138,9 +138,10 @@ class ClaimedShard(ABC):
 
     def _record(self, line: Line, outcome: Outcome) -> None:
         failed = outcome.failure is not None
+        hedge = None
         if outcome.body:
-            loser = line.hedges[0] if line.hedges and outcome.endpoint == line.endpoint else line.endpoint
-            hedge = (outcome.endpoint, loser) if line.hedges else None
+            if line.hedges:
+                hedge = (outcome.endpoint, line.hedges[0] if outcome.endpoint == line.endpoint else line.endpoint)
             result = answer_line(self.shard.job_id, line.input_number, line.custom_id, outcome, line.tried(), hedge)
         else:
             failure = outcome.failure or Failure(FailureKind.INVALID_RESPONSE, "no answer")
@@ -149,7 +150,8 @@ class ClaimedShard(ABC):
         cost = 0.0 if failed and outcome.usage == NO_USAGE else outcome.cost
         endpoint = self._context.fleet.endpoints.get(outcome.endpoint)
         saved = saving_of(outcome.usage, endpoint, outcome.model, outcome.tier) if endpoint is not None else 0.0
-        self._keep(FinishedLine(line.number, result, failed, outcome.usage, outcome.endpoint, cost, saved, line.repeats))
+        used = (outcome.usage, outcome.endpoint, cost, saved)
+        self._keep(FinishedLine(line.number, result, failed, *used, repeats=line.repeats, hedged=hedge is not None))
 
     def _error_line(self, line: Line, code: str, message: str) -> bytes:
         return error_line(self.shard.job_id, line.input_number, line.custom_id, code, message, line.tried())

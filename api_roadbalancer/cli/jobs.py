@@ -237,6 +237,7 @@ def _as_dict(job: Job) -> dict[str, object]:
         "cost": job.cost,
         "unpriced_lines": job.unpriced,
         "saved_by_cache": job.saved,
+        "hedged_lines": job.hedged,
         "max_cost": job.max_cost,
         "paused": job.paused,
         "waiting": asdict(job.waiting) if job.waiting else None,

@@ -47,6 +47,7 @@ def _job_of(found: Answer) -> Job:
         tokens=Tokens(tokens["input"], tokens["output"], tokens["cached"], tokens["reasoning"]),
         cost=cost["usd"],
         saved=cost["saved_by_cache"],
+        hedged=found.get("hedged_lines", 0),  # servers of before do not say
         unpriced=cost["unpriced_lines"],
         max_cost=found["max_cost"],
         canary=found["canary"] or 0,

@@ -36,7 +36,7 @@ QUEUE_LEASE = 8.0
 class FinishedLine:
     """A line that has come to its end: its number, the line for the output or the error file, its tokens, the endpoint that
     answered, what that cost in USD (None: unknown), and how much less than without the endpoint's cache. `repeats` counts the
-    other lines that get its result."""
+    other lines that get its result; `hedged` says that it was sent to a second endpoint while the first was late."""
 
     number: int
     result: bytes
@@ -46,6 +46,7 @@ class FinishedLine:
     cost: float | None = None
     saved: float = 0.0
     repeats: int = 0
+    hedged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class ShardTable:
             for line in lines:
                 u = line.usage
                 cost = "-" if line.cost is None else to_nano(line.cost)
-                spent = f"{u.prompt}:{u.completion}:{u.cached}:{u.reasoning}:{cost}:{to_nano(line.saved)}"
+                spent = f"{u.prompt}:{u.completion}:{u.cached}:{u.reasoning}:{cost}:{to_nano(line.saved)}:{line.hedged:d}"
                 args += [line.number, (b"1" if line.failed else b"0") + line.result, spent, line.endpoint, 1 + line.repeats]
             job_id, first = shard.job_id, shard.first
             script_keys = (keys.shard(job_id, first), keys.buffer(job_id, first), keys.job(job_id), keys.READY)

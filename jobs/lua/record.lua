@@ -3,7 +3,8 @@
 -- KEYS: 1 shard record, 2 buffer, 3 job, 4 ready
 -- ARGV: 1 token, 2 member of leases, 3 today and 4 this month as the counters of spending name them,
 --       5.. in fives: line number, '0' or '1' (failed) and the result line as one string,
---       its "prompt:completion:cached:reasoning:cost:saved" (tokens; billionths of a dollar, the cost '-' if unknown), the endpoint or '',
+--       its "prompt:completion:cached:reasoning:cost:saved:hedged" (tokens; billionths of a dollar, the cost '-' if unknown; 0 or 1),
+--       the endpoint or '',
 --       how many lines of the input get this result
 -- Returns 'go', 'stop' if the job is no longer in progress or is paused (the lines are kept all the same), or 'lost' if another
 -- worker has the shard now.
@@ -18,12 +19,13 @@ local function add(field, amount)
 end
 local new = 0
 local function tokens_and_cost(text)
-  local prompt, completion, cached, reasoning, cost, saved = string.match(text, '^(%d+):(%d+):(%d+):(%d+):(%-?%d*):(%-?%d+)$')
+  local prompt, completion, cached, reasoning, cost, saved, hedged =
+    string.match(text, '^(%d+):(%d+):(%d+):(%d+):(%-?%d*):(%-?%d+):([01])$')
   if not prompt or (cost ~= '-' and not tonumber(cost)) then
     error('record: tokens and cost are unreadable: ' .. text)
   end
   local sums = {prompt_tokens = prompt, completion_tokens = completion, cached_tokens = cached, reasoning_tokens = reasoning}
-  sums.saved_nano = saved
+  sums.saved_nano, sums.hedged = saved, hedged
   return sums, cost
 end
 -- All is read before anything is written: a script that fails in the middle leaves what it has written.

@@ -230,8 +230,8 @@ class JobObject(BaseModel):
     """A job. `progress` goes from 0 to 1; `rate` is lines a second so far, `eta` how many seconds are left at that rate.
 
     `max_cost` is the cap in USD, null for none, `canary` the requests after which it pauses; `paused` is null unless no lines are
-    begun for now, `waiting` while lines are being finished. `projection` is null until some lines are finished, and when the job
-    has ended.
+    begun for now, `waiting` while lines are being finished. `hedged_lines` were sent to a second endpoint while the first was
+    late. `projection` is null until some lines are finished, and when the job has ended.
     """
 
     id: str
@@ -251,6 +251,7 @@ class JobObject(BaseModel):
     projection: JobProjection | None
     endpoints: dict[str, int]
     retries: int
+    hedged_lines: int
     models: list[str]
     priority: int
     background: bool
@@ -290,6 +291,7 @@ class JobObject(BaseModel):
             projection=_projection(job),
             endpoints=job.shares,
             retries=job.retries,
+            hedged_lines=job.hedged,
             models=list(job.models),
             priority=0 if job.is_background else job.priority,
             background=job.is_background,

@@ -22,7 +22,7 @@ async def test_stragglers_are_answered_by_an_idle_endpoint_and_taken_back_from_t
     assert {line["custom_id"] for line in lines} == {"c0", "c1", "c2", "c3"}
     assert [line["hedge"] for line in lines] == [{"won": "b", "lost": "a"}] * 4
     job = await worker.bench.jobs.get(job.id)
-    assert (job.ledger.completed, job.shares) == (4, {"b": 4})
+    assert (job.ledger.completed, job.shares, job.hedged) == (4, {"b": 4}, 4)
     assert set(worker.servers["b"].simulation.tally.seen_keys.values()) == {1}
     await until(lambda: worker.servers["a"].simulation.in_flight.now == 0, 1.0)
     assert worker.nothing_is_held()
@@ -66,7 +66,7 @@ async def test_a_hedge_that_fails_changes_nothing(worker: Worker) -> None:
     async with asyncio.timeout(10):
         assert (await worker.run(job, shard).run()).ending is Ending.LAST
     job = await worker.bench.jobs.get(job.id)
-    assert (job.ledger.completed, job.shares, job.retries) == (4, {"a": 4}, 0)
+    assert (job.ledger.completed, job.shares, job.retries, job.hedged) == (4, {"a": 4}, 0, 0)
     assert not [line for _, line in (await worker.results(job)).values() if "hedge" in line]
     assert worker.servers["b"].simulation.tally.requests <= 8, "at most two for a line"
 

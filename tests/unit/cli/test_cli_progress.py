@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_on
-from api_roadbalancer.progress import dollars, job_line, limited_by, money, spent
+from api_roadbalancer.progress import dollars, how_it_is_sent, job_line, limited_by, money, spent
 from balancer.state.concurrency import Limit, LimitedBy
 from balancer.state.health import Health
 from jobs.overview import EndpointState
-from jobs.records import Job, Ledger, Tokens
+from jobs.records import BACKGROUND, Job, Ledger, Tokens
 from jobs.states import JobStatus, PauseReason
 
 JOB = Job(
@@ -98,6 +98,24 @@ def test_a_cost_that_is_not_known_is_never_shown_as_nothing(job: Job, long: str,
 )
 def test_a_job_in_one_line(job: Job, rate: float | None, line: str) -> None:
     assert job_line(job, rate) == line
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (JOB, ""),
+        (replace(JOB, groups_prefixes=True, ordered=True), "prompts that begin alike go together, for the endpoints' caches"),
+        (replace(JOB, is_urgent=True), "short of time, so it goes before its equals"),
+        (
+            replace(JOB, priority=BACKGROUND, hedged=1),
+            "takes only what no other job wants (background) · 1 line sent to a second endpoint, as the first was late",
+        ),
+        (replace(JOB, hedged=1200), "1,200 lines sent to a second endpoint, as the first was late"),
+        (replace(JOB, hedged=12, status=JobStatus.COMPLETED), ""),
+    ],
+)
+def test_what_is_done_for_a_job_is_said_in_words(job: Job, words: str) -> None:
+    assert how_it_is_sent(job) == words
 
 
 @pytest.mark.parametrize(

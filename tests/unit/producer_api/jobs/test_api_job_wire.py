@@ -55,10 +55,10 @@ def test_progress_rate_and_time_left(job: Job, progress: float, rate: float | No
 
 
 def test_a_job_says_what_it_cost() -> None:
-    made = JobObject.of(replace(JOB, tokens=Tokens(10, 5, 4, 2), cost=0.25, unpriced=3, shares={"one": 7}), NOW)
+    made = JobObject.of(replace(JOB, tokens=Tokens(10, 5, 4, 2), cost=0.25, unpriced=3, shares={"one": 7}, hedged=2), NOW)
     assert made.tokens.model_dump() == {"input": 10, "cached": 4, "output": 5, "reasoning": 2, "total": 15}
     assert made.cost.model_dump() == {"usd": 0.25, "unpriced_lines": 3, "saved_by_cache": 0.0}
-    assert made.endpoints == {"one": 7}
+    assert (made.endpoints, made.hedged_lines) == ({"one": 7}, 2)
 
 
 def test_a_paused_job_says_why_and_what_it_would_cost_in_all() -> None:
