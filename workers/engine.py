@@ -34,13 +34,13 @@ from jobs.storage.object_store import ObjectStoreError
 from jobs.upkeep.janitor import Janitor
 from jobs.upkeep.sweep import Sweep
 from jobs.webhooks.delivery import Deliveries
-from workers.batch_run import BatchRun
-from workers.claimed_shard import ClaimedShard
-from workers.hedging import Hedging
-from workers.recorder import Recorder
-from workers.retrying import RetryPolicy
-from workers.run_context import Ending, RunContext, ShardEnd
-from workers.shard_run import ShardRun
+from workers.batches.batch_run import BatchRun
+from workers.shards.claimed_shard import ClaimedShard
+from workers.shards.hedging import Hedging
+from workers.shards.recorder import Recorder
+from workers.shards.retrying import RetryPolicy
+from workers.shards.run_context import Ending, RunContext, ShardEnd
+from workers.shards.shard_run import ShardRun
 
 __all__ = ["Engine", "Progress"]
 

@@ -16,14 +16,14 @@ from balancer.endpoint import Endpoint
 from balancer.errors import ConfigurationError
 from balancer.runtime.process import collect_garbage_less_often, raise_descriptor_limit
 from balancer.runtime.rereading import note_hangups
-from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
 from workers.messages import make_celery, wake_through
-from workers.pool import ShardThreadPool
-from workers.queues import ServedQueues
-from workers.redis_guard import guard_redis_restarts
+from workers.process.consumer import LoopHeartbeat
+from workers.process.pool import ShardThreadPool
+from workers.process.queues import ServedQueues
+from workers.process.redis_guard import guard_redis_restarts
+from workers.process.watchdog import Watchdog
 from workers.task import register_shard_task
-from workers.watchdog import Watchdog
 
 __all__ = ["run_worker"]
 
@@ -50,7 +50,7 @@ def run_worker(
     app = make_celery(redis_url, [endpoint.name for endpoint in configuration.endpoints])
     queues = ServedQueues()
     engine = Engine(configuration, redis_url, wake_through(app), endpoints, queues.serve)
-    app.conf.worker_consumer = "workers.consumer:PromptConsumer"
+    app.conf.worker_consumer = "workers.process.consumer:PromptConsumer"
     app.steps["consumer"].add(LoopHeartbeat)
     register_shard_task(app, engine)
     engine.start()

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 
 from workers.engine import Engine, Progress
 from workers.messages import SHARD_TASK, message
-from workers.retrying import LONGEST_COUNTDOWN
-from workers.run_context import Ending
+from workers.shards.retrying import LONGEST_COUNTDOWN
+from workers.shards.run_context import Ending
 
 __all__ = ["register_shard_task"]
 

@@ -161,7 +161,7 @@ CACHE_FOLDER = "cache"
 
 
 def cached_answers_folder(owner: str) -> str:
-    """Where the answers of an API key's jobs are kept for its other jobs (see workers.answer_cache)."""
+    """Where the answers of an API key's jobs are kept for its other jobs (see workers.shards.answer_cache)."""
     return f"{CACHE_FOLDER}/{owner or 'no-key'}"
 
 

@@ -9,7 +9,7 @@ from worker_bench import Worker
 from balancer.state.redis_connection import AsyncRedis
 from jobs.storage.job_store import JobStore
 from tests.job_bench import Bench
-from workers import recorder as recorder_module
+from workers.shards import recorder as recorder_module
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from jobs.intake.files import Upload
 from jobs.records import Job, Shard
 from jobs.results.records import Source
 from tests.job_bench import Bench, input_line, new_job
-from workers.hedging import Hedging
-from workers.recorder import Recorder
-from workers.retrying import RetryPolicy
-from workers.run_context import RunContext
-from workers.shard_run import ShardRun
+from workers.shards.hedging import Hedging
+from workers.shards.recorder import Recorder
+from workers.shards.retrying import RetryPolicy
+from workers.shards.run_context import RunContext
+from workers.shards.shard_run import ShardRun
 
 __all__ = ["PATIENT", "POLICY", "Worker", "mock", "with_model"]
 

@@ -18,7 +18,7 @@ from jobs.storage import object_store
 from jobs.upkeep.erasure import Erased, Erasure
 from producer_api.http.errors import ApiError
 from producer_api.responses.stored import StoredResponses
-from workers.answer_cache import AnswerCache
+from workers.shards.answer_cache import AnswerCache
 
 DAY = 86400
 

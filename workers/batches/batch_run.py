@@ -19,10 +19,10 @@ from jobs.dispatch.batches import batches_end, pace_of
 from jobs.dispatch.waiting import Waiting
 from jobs.ids import new_token
 from jobs.records import Job, Shard
-from workers.batch_journal import Batch, BatchStep, read_journal
-from workers.batch_shard import BatchShard
-from workers.retrying import LONGEST_COUNTDOWN
-from workers.run_context import Ending, RunContext, ShardEnd
+from workers.batches.batch_shard import BatchShard
+from workers.batches.journal import Batch, BatchStep, read_journal
+from workers.shards.retrying import LONGEST_COUNTDOWN
+from workers.shards.run_context import Ending, RunContext, ShardEnd
 
 __all__ = ["BatchRun"]
 

@@ -15,11 +15,11 @@ from balancer.routing import GiveUp, Target
 from balancer.runtime.loop import end_tasks
 from jobs.intake.line_order import read_places
 from jobs.records import Job, Shard
-from workers.claimed_shard import ClaimedShard
-from workers.hedging import LOOK_EVERY
-from workers.line_sender import Line, LineSender, Place
-from workers.run_context import Ending, RunContext, ShardEnd
-from workers.shared_prefix import prefix_of
+from workers.shards.claimed_shard import ClaimedShard
+from workers.shards.hedging import LOOK_EVERY
+from workers.shards.line_sender import Line, LineSender, Place
+from workers.shards.run_context import Ending, RunContext, ShardEnd
+from workers.shards.shared_prefix import prefix_of
 
 __all__ = ["ShardRun"]
 

@@ -10,11 +10,11 @@ from balancer.providers.batches import BatchState
 from balancer.usage.meter import FROM_JOBS
 from jobs.intake.line_order import read_places
 from jobs.records import Job, Shard, plain_endpoint
-from workers.batch_journal import Batch, BatchStep, write_journal
-from workers.batch_lines import BatchLines, id_of
-from workers.claimed_shard import ClaimedShard
-from workers.line_sender import Line
-from workers.run_context import RunContext
+from workers.batches.journal import Batch, BatchStep, write_journal
+from workers.batches.lines import BatchLines, id_of
+from workers.shards.claimed_shard import ClaimedShard
+from workers.shards.line_sender import Line
+from workers.shards.run_context import RunContext
 
 __all__ = ["BatchShard"]
 

@@ -12,7 +12,7 @@ from jobs.intake.files import Upload
 from jobs.records import Job
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
 from tests.job_bench import in_chunks, input_line, new_job
-from workers.run_context import Ending
+from workers.shards.run_context import Ending
 
 FREE = Caller.of(KeyRecord("key_1", "free", "digest", 0))
 LIMITED = Caller.of(KeyRecord("key_1", "limited", "digest", 0, limits=Limits(budget_day=1.0)))

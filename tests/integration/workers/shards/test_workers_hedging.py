@@ -9,7 +9,7 @@ from balancer.endpoint import Price
 from balancer.usage.query import UsageQuery
 from balancer.usage.report import UsageSum, usage_report
 from tests.waiting import until
-from workers.run_context import Ending
+from workers.shards.run_context import Ending
 
 
 async def test_stragglers_are_answered_by_an_idle_endpoint_and_taken_back_from_the_other(worker: Worker) -> None:

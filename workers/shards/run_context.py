@@ -10,9 +10,9 @@ from jobs.access.pacing import KeyPacer
 from jobs.dispatch.lease_table import ShardTable
 from jobs.records import Shard
 from jobs.storage.object_store import ObjectStore
-from workers.hedging import Hedging
-from workers.recorder import Recorder
-from workers.retrying import RetryPolicy
+from workers.shards.hedging import Hedging
+from workers.shards.recorder import Recorder
+from workers.shards.retrying import RetryPolicy
 
 __all__ = ["Ending", "RunContext", "ShardEnd"]
 

@@ -19,10 +19,10 @@ from jobs.records import Job, Shard
 from jobs.results.formats import answer_line, error_line, line_number
 from jobs.results.history import LineHistory
 from jobs.storage import object_store
-from workers.answer_cache import AnswerCache
-from workers.line_sender import Line, answer_body
-from workers.retrying import after_a_pass
-from workers.run_context import Ending, RunContext, ShardEnd
+from workers.shards.answer_cache import AnswerCache
+from workers.shards.line_sender import Line, answer_body
+from workers.shards.retrying import after_a_pass
+from workers.shards.run_context import Ending, RunContext, ShardEnd
 
 __all__ = ["ClaimedShard"]
 

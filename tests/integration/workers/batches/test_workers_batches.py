@@ -21,10 +21,10 @@ from jobs.states import JobStatus
 from tests.fake_providers import FAKE_PROVIDERS, ReceivedRequest, Reply, Script, Text
 from tests.fake_providers.batch_dialects import DIALECTS
 from tests.fake_providers.batch_server import BatchServer
-from workers import batch_run as batch_run_module
-from workers.batch_journal import BatchStep, read_journal
-from workers.batch_run import BatchRun
-from workers.run_context import Ending, ShardEnd
+from workers.batches import batch_run as batch_run_module
+from workers.batches.batch_run import BatchRun
+from workers.batches.journal import BatchStep, read_journal
+from workers.shards.run_context import Ending, ShardEnd
 
 LINES = 6
 PRICE = Price(1_000.0, 0.0)

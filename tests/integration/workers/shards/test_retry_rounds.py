@@ -18,7 +18,7 @@ from jobs.rounds.retry import Retry, RetrySelection
 from jobs.states import JobStatus
 from jobs.storage import object_store
 from tests.job_bench import input_line, new_job
-from workers.run_context import Ending
+from workers.shards.run_context import Ending
 
 LINES = 40
 BOM = b"\xef\xbb\xbf"

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from balancer.outcome import Failure, FailureKind
-from workers.retrying import LONGEST_COUNTDOWN, RetryPolicy, after_a_pass, is_the_lines_fault
-from workers.watchdog import DEAF_AFTER, is_deaf
+from workers.process.watchdog import DEAF_AFTER, is_deaf
+from workers.shards.retrying import LONGEST_COUNTDOWN, RetryPolicy, after_a_pass, is_the_lines_fault
 
 POLICY = RetryPolicy(attempts=3, first=1.0, longest=10.0, longest_outage=4.0)
 

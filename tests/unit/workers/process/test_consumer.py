@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workers.consumer import LoopHeartbeat, PromptConsumer
+from workers.process.consumer import LoopHeartbeat, PromptConsumer
 
 
 class RefusedAtFirst:
@@ -27,7 +27,7 @@ class RefusedAtFirst:
 def heart(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks: Iterator[float] = iter([10.0, 11.0, 12.0, 13.0])
     monkeypatch.setattr(LoopHeartbeat, "alive_at", 0.0)
-    monkeypatch.setattr("workers.consumer.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr("workers.process.consumer.time", SimpleNamespace(monotonic=lambda: next(ticks)))
 
 
 @pytest.mark.usefixtures("heart")

@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection
 from redis.exceptions import RedisError
 
 from balancer.state.redis_connection import open_blocking_redis
-from workers.consumer import LoopHeartbeat
 from workers.engine import Engine
+from workers.process.consumer import LoopHeartbeat
 
 __all__ = ["DEAF_EXIT_CODE", "Watchdog", "is_deaf"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.hedging import LEAST_ANSWERS, AnswerPace, HedgeBudget, Hedging, is_late
+from workers.shards.hedging import LEAST_ANSWERS, AnswerPace, HedgeBudget, Hedging, is_late
 
 
 def test_hedges_stay_below_their_share_of_the_requests() -> None:

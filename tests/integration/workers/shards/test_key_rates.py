@@ -13,7 +13,7 @@ from balancer.state.rate_limits.shared import expected_tokens
 from jobs.access import redis_keys
 from jobs.access.pacing import AHEAD_SECONDS, KeyPacer, paced_lines
 from jobs.records import Job
-from workers.run_context import Ending
+from workers.shards.run_context import Ending
 
 KEY = "key_1"
 BODY = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from workers.shared_prefix import MARK, cache_marked, prefix_of
+from workers.shards.shared_prefix import MARK, cache_marked, prefix_of
 
 USER = {"role": "user", "content": "Hi"}
 TEXT = {"type": "text", "text": "Be brief."}

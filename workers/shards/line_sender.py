@@ -22,9 +22,9 @@ from balancer.usage.price_class import PriceClass, asking_for
 from jobs.checks import checks_of
 from jobs.records import Job
 from jobs.results.history import NO_HISTORY, LineHistory
-from workers.hedging import MOST_FOR_A_LINE, SLOT_PATIENCE, is_late
-from workers.run_context import RunContext
-from workers.shared_prefix import cache_marked
+from workers.shards.hedging import MOST_FOR_A_LINE, SLOT_PATIENCE, is_late
+from workers.shards.run_context import RunContext
+from workers.shards.shared_prefix import cache_marked
 
 __all__ = ["Line", "LineSender", "Place", "answer_body"]
 

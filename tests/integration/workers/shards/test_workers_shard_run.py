@@ -20,8 +20,8 @@ from jobs.states import JobStatus
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
 from tests.job_bench import new_job
 from tests.waiting import until
-from workers import line_sender
-from workers.run_context import Ending, ShardEnd
+from workers.shards import line_sender
+from workers.shards.run_context import Ending, ShardEnd
 
 
 async def test_all_lines_of_a_good_shard_end_in_its_part(worker: Worker) -> None:

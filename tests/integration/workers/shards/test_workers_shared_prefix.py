@@ -5,7 +5,7 @@ import pytest
 from worker_bench import Worker
 
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
-from workers.run_context import Ending
+from workers.shards.run_context import Ending
 
 DOCUMENTS = "aabccc"
 

@@ -11,7 +11,7 @@ from balancer.endpoint import Price
 from balancer.outcome import FailureKind
 from jobs.records import Job
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer, ReceivedRequest, Reply, Script
-from workers.run_context import Ending
+from workers.shards.run_context import Ending
 
 OPENAI = FAKE_PROVIDERS["openai"]
 

@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 from balancer.outcome import NO_USAGE
 from jobs.dispatch.lease_table import FinishedLine, Order
 from jobs.records import Shard
-from workers import recorder as recorder_module
-from workers.recorder import Recorder
+from workers.shards import recorder as recorder_module
+from workers.shards.recorder import Recorder
 
 
 class Table:

@@ -8,8 +8,8 @@ from balancer.outcome import Failure, FailureKind
 from balancer.providers import Call, RequestRefused
 from balancer.providers.batches import BY_PLACE, BatchRequest
 from balancer.routing.model_catalog import upstream_model
-from workers.batch_journal import Batch
-from workers.line_sender import Line
+from workers.batches.journal import Batch
+from workers.shards.line_sender import Line
 
 __all__ = ["BatchLines"]
 

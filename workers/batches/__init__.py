@@ -1,0 +1,1 @@
+"""Runs shards whose lines are handed in as a provider's batches."""
