@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from api_roadbalancer.local_files import digest_of, read_chunks
+from api_roadbalancer.user_files.local_files import digest_of, read_chunks
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload

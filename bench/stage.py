@@ -15,8 +15,8 @@ import httpx
 import redis
 import yaml
 
-from api_roadbalancer.embedded import EmbeddedRedis
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.embedded import EmbeddedRedis
+from api_roadbalancer.processes.ports import free_port
 from balancer.configuration import load_configuration
 from bench.processes import Process, start_process, until
 from bench.results import BenchmarkFailed

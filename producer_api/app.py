@@ -86,7 +86,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        # Ours are api_roadbalancer.telemetry's; whether there are others would be looked up for each request.
+        # Ours are api_roadbalancer.telemetry.otlp's; whether there are others would be looked up for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.door = door

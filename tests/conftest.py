@@ -14,7 +14,7 @@ import pytest
 import redis as sync_redis
 from hypothesis import settings
 
-from api_roadbalancer.embedded import EmbeddedRedis
+from api_roadbalancer.processes.embedded import EmbeddedRedis
 from balancer.state.redis_connection import AsyncRedis, open_redis
 
 # Not part of `make test`: `vllm` needs servers that are given to it, `endurance` takes long, `console` needs a browser,

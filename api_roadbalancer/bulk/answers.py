@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from api_roadbalancer.extra import pyarrow
-from api_roadbalancer.local_files import write_whole
 from api_roadbalancer.progress import money
 from api_roadbalancer.tables import (
     ANSWER_COLUMNS,
@@ -22,6 +20,8 @@ from api_roadbalancer.tables import (
     table_chunks,
     with_vectors,
 )
+from api_roadbalancer.user_files.extra import pyarrow
+from api_roadbalancer.user_files.local_files import write_whole
 from jobs.records import Job, Tokens
 from jobs.results.formats import line_number
 from jobs.storage.byte_streams import lines_of

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from api_roadbalancer.bulk.display import NoDisplay, TerminalDisplay
 from api_roadbalancer.bulk.run import BulkRequest, BulkRun
-from api_roadbalancer.named_endpoints import NamedEndpoints
-from api_roadbalancer.session import Session, open_session
-from api_roadbalancer.supervisor import Supervisor
+from api_roadbalancer.processes.named_endpoints import NamedEndpoints
+from api_roadbalancer.processes.session import Session, open_session
+from api_roadbalancer.processes.supervisor import Supervisor
 from balancer.usage.pricing import has_no_price
 from jobs.cost.projection import sufficient_cap
 from jobs.errors import CapReached, InvalidRequest

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Protocol
 
 from api_roadbalancer.bulk.outage import NOTICED_AFTER, Outage, OutageGivenUp
+from api_roadbalancer.processes.session import Session
+from api_roadbalancer.processes.supervisor import Child, Supervisor
 from api_roadbalancer.progress import Rate
-from api_roadbalancer.session import Session
-from api_roadbalancer.supervisor import Child, Supervisor
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload

@@ -8,9 +8,9 @@ import typer
 
 from api_roadbalancer.cli.children import Children
 from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, start_logging
-from api_roadbalancer.ports import shared_port
-from api_roadbalancer.session import Session, open_session
-from api_roadbalancer.supervisor import Child
+from api_roadbalancer.processes.ports import shared_port
+from api_roadbalancer.processes.session import Session, open_session
+from api_roadbalancer.processes.supervisor import Child
 from balancer.runtime.rereading import note_hangups
 from jobs.access.exposure import refuse_exposure
 
@@ -38,7 +38,7 @@ def api(
             with shared_port(host, port) as held:  # and does not listen: it only keeps the port
                 _supervise(session, processes, [*options, "--port", str(held.getsockname()[1])], watch)
             return
-        from api_roadbalancer.telemetry import start_telemetry, stop_telemetry
+        from api_roadbalancer.telemetry.otlp import start_telemetry, stop_telemetry
         from producer_api import run_api
         from workers.messages import celery_wake
 

@@ -4,8 +4,8 @@ import logging
 import signal
 import threading
 
-from api_roadbalancer.session import Session
-from api_roadbalancer.supervisor import Supervisor
+from api_roadbalancer.processes.session import Session
+from api_roadbalancer.processes.supervisor import Supervisor
 from balancer.configuration import load_configuration
 from balancer.errors import ConfigurationError
 from balancer.runtime.rereading import Rereading, note_hangups

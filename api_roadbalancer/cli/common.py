@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from api_roadbalancer.local_jobs import JobAccess, LocalJobs
+from api_roadbalancer.processes.session import open_session
 from api_roadbalancer.remote import TeamServer, chosen_server
 from api_roadbalancer.remote.jobs import RemoteJobs
-from api_roadbalancer.session import open_session
 from balancer.runtime.events import log_context
 from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary

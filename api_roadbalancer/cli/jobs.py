@@ -27,8 +27,8 @@ from api_roadbalancer.cli.common import (
 )
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
-from api_roadbalancer.input_format import check_requests
 from api_roadbalancer.local_jobs import JobAccess, Submission
+from api_roadbalancer.processes.session import NoStore
 from api_roadbalancer.progress import (
     Rate,
     job_line,
@@ -37,7 +37,7 @@ from api_roadbalancer.progress import (
     spent,
     state_of,
 )
-from api_roadbalancer.session import NoStore
+from api_roadbalancer.user_files.input_format import check_requests
 from jobs.cost.projection import project
 from jobs.errors import InvalidRequest
 from jobs.node import Node

@@ -9,8 +9,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from api_roadbalancer.cli.command_group import CommandGroup, UsageError, one_line
-from api_roadbalancer.local_files import make_files_private
-from api_roadbalancer.supervisor import end_with_parent
+from api_roadbalancer.processes.supervisor import end_with_parent
+from api_roadbalancer.user_files.local_files import make_files_private
 
 __all__ = ["app", "main"]
 
@@ -46,7 +46,7 @@ def _options(
 def main() -> NoReturn:
     """Run a command; errors of the user are one line on stderr, with exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # The commands print warnings about ignored settings themselves, once (see api_roadbalancer.session).
+    # The commands print warnings about ignored settings themselves, once (see api_roadbalancer.processes.session).
     logging.getLogger("balancer.configuration.loading").setLevel(logging.ERROR)
     # httpx imports a command line of its own, with Rich's highlighting, where Rich is installed: a tenth of a second for nothing.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api_roadbalancer.ports import is_free
+from api_roadbalancer.processes.ports import is_free
 from balancer.configuration.environment import environment
 from balancer.errors import ConfigurationError
 from balancer.runtime.rereading import note_hangups
 
 if TYPE_CHECKING:
-    from api_roadbalancer.session import Session
+    from api_roadbalancer.processes.session import Session
 
 __all__ = ["Config", "LogLevel", "Port", "Watch", "check_port", "flower", "mock", "start_logging", "worker"]
 
@@ -33,7 +33,7 @@ FLOWER_COLUMNS = "name,args,state,result,retries,received,runtime,worker,uuid"
 
 def start_logging(session: "Session", given: str, usual: str) -> str:
     """Log as the configuration says, from the level that was given on, and return that. Raises ConfigurationError."""
-    from api_roadbalancer import logs
+    from api_roadbalancer.telemetry import logs
 
     configuration = session.configuration
     level = given.upper() or configuration.log.level or usual
@@ -58,8 +58,8 @@ def worker(
     log_level: LogLevel = "",
 ) -> None:
     """Run a worker until SIGTERM."""
-    from api_roadbalancer.session import open_session
-    from api_roadbalancer.telemetry import start_telemetry, stop_telemetry
+    from api_roadbalancer.processes.session import open_session
+    from api_roadbalancer.telemetry.otlp import start_telemetry, stop_telemetry
     from workers.main import run_worker
 
     with open_session(config) as session:
@@ -80,8 +80,8 @@ def flower(
     basic_auth: Annotated[str, typer.Option(envvar="FLOWER_BASIC_AUTH", help="user:password; needed beyond this machine.")] = "",
 ) -> None:
     """Run Flower, the monitor of queues, workers and shards."""
-    from api_roadbalancer.flower_guard import guard_flower
-    from api_roadbalancer.session import open_session
+    from api_roadbalancer.processes.flower_guard import guard_flower
+    from api_roadbalancer.processes.session import open_session
     from jobs.access.exposure import is_loopback
     from workers.messages import make_celery
 

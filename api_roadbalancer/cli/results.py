@@ -11,9 +11,9 @@ import typer
 from api_roadbalancer.cli.common import JobId, with_jobs
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run import exit_code
-from api_roadbalancer.local_files import errors_path, write_whole
 from api_roadbalancer.local_jobs import JobAccess
-from api_roadbalancer.result_files import check_place, refuse_foreign
+from api_roadbalancer.user_files.local_files import errors_path, write_whole
+from api_roadbalancer.user_files.result_files import check_place, refuse_foreign
 from jobs.records import Job
 
 __all__ = ["results"]

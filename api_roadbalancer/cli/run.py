@@ -25,16 +25,16 @@ from api_roadbalancer.cli.common import (
     PriceClassOption,
     canary_from_options,
 )
+from api_roadbalancer.cli.input_source import input_file, is_elsewhere
 from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.cli.run_request import RunRequest, Templates, checks_from_options, how_to_go_on, place_of
-from api_roadbalancer.input_source import input_file, is_elsewhere
-from api_roadbalancer.local_files import errors_path, write_whole
-from api_roadbalancer.named_endpoints import NamedEndpoints
+from api_roadbalancer.processes.named_endpoints import NamedEndpoints
+from api_roadbalancer.processes.session import Session, open_session
+from api_roadbalancer.processes.supervisor import Supervisor
 from api_roadbalancer.progress import cached_share, duration, fleet_table, money
-from api_roadbalancer.result_files import check_place, refuse_foreign
-from api_roadbalancer.session import Session, open_session
-from api_roadbalancer.supervisor import Supervisor
 from api_roadbalancer.tables import table_chunks
+from api_roadbalancer.user_files.local_files import errors_path, write_whole
+from api_roadbalancer.user_files.result_files import check_place, refuse_foreign
 from jobs.node import Node, open_node
 from jobs.overview import EndpointState, endpoint_states
 from jobs.records import Job

@@ -9,9 +9,7 @@ from typing import Any
 import orjson
 
 from api_roadbalancer.bulk.run import BulkRequest
-from api_roadbalancer.input_format import check_requests
-from api_roadbalancer.local_files import digest_of, read_chunks
-from api_roadbalancer.named_endpoints import NamedEndpoints
+from api_roadbalancer.processes.named_endpoints import NamedEndpoints
 from api_roadbalancer.progress import dollars, job_line
 from api_roadbalancer.tables import (
     ANSWER_COLUMNS,
@@ -23,6 +21,8 @@ from api_roadbalancer.tables import (
     is_table_output,
     open_table,
 )
+from api_roadbalancer.user_files.input_format import check_requests
+from api_roadbalancer.user_files.local_files import digest_of, read_chunks
 from jobs.checks import parse_checks
 from jobs.cost.projection import sufficient_cap
 from jobs.errors import InvalidRequest

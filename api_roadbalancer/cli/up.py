@@ -9,8 +9,8 @@ from rich.console import Console
 from api_roadbalancer.bulk.run import default_workers, worker_child
 from api_roadbalancer.cli.children import Children
 from api_roadbalancer.cli.processes import Config, LogLevel, Port, Watch, check_port, start_logging
-from api_roadbalancer.session import Session, open_session
-from api_roadbalancer.supervisor import Child
+from api_roadbalancer.processes.session import Session, open_session
+from api_roadbalancer.processes.supervisor import Child
 from balancer.configuration.environment import environment
 from jobs.access.exposure import is_loopback, refuse_exposure
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from api_roadbalancer.local_files import read_chunks
 from api_roadbalancer.local_jobs import Submission, refuse_errors
 from api_roadbalancer.remote.records import endpoint_of, job_of
 from api_roadbalancer.remote.server import ServerRefused, TeamServer
+from api_roadbalancer.user_files.local_files import read_chunks
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form, Intake, IntakeResult
 from jobs.intake.lines import CHAT_PATH

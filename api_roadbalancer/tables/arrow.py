@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
-from api_roadbalancer.extra import pyarrow
-from api_roadbalancer.local_files import digest_of
 from api_roadbalancer.tables.table import ROWS_AT_ONCE, Row, Table
+from api_roadbalancer.user_files.extra import pyarrow
+from api_roadbalancer.user_files.local_files import digest_of
 from jobs.errors import InvalidRequest
 
 __all__ = ["ARROW_SUFFIXES", "ArrowFileTable", "ArrowRows", "ArrowTable"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from api_roadbalancer.extra import openpyxl
-from api_roadbalancer.local_files import digest_of
 from api_roadbalancer.tables.table import Row, Table, in_groups
+from api_roadbalancer.user_files.extra import openpyxl
+from api_roadbalancer.user_files.local_files import digest_of
 from jobs.errors import InvalidRequest
 
 __all__ = ["EXCEL_SUFFIXES", "ExcelTable"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from api_roadbalancer.local_files import digest_of, open_plain
 from api_roadbalancer.tables.table import Row, Table, in_groups
+from api_roadbalancer.user_files.local_files import digest_of, open_plain
 from jobs.errors import InvalidRequest
 
 __all__ = ["SEPARATORS", "TEXT_COLUMN", "TextTable", "suffix_of"]

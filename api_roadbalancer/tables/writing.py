@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 
-from api_roadbalancer.extra import pyarrow
 from api_roadbalancer.tables.answers import ANSWER_COLUMNS, VECTOR_COLUMNS, answered_groups, with_vectors
 from api_roadbalancer.tables.arrow import ArrowRows
 from api_roadbalancer.tables.table import Row, Table
 from api_roadbalancer.tables.text import SEPARATORS
+from api_roadbalancer.user_files.extra import pyarrow
 from jobs.errors import InvalidRequest
 
 __all__ = ["is_table_output", "table_chunks"]

@@ -1,6 +1,7 @@
 """Structured log events: a name and fields, in any format, with what is being worked on; and those that the audit log keeps.
 
-The audit log is the logger `roadbalancer.audit`, which is off until a process gives it a handler (see api_roadbalancer.logs).
+The audit log is the logger `roadbalancer.audit`, which is off until a process gives it a handler (see
+api_roadbalancer.telemetry.logs).
 """
 
 import json

@@ -1,6 +1,6 @@
 """Where requests are traced, if a process wants that: off, it costs one comparison for each request.
 
-What makes spans is given to `use_tracing` (see api_roadbalancer.telemetry): the library needs no OpenTelemetry.
+What makes spans is given to `use_tracing` (see api_roadbalancer.telemetry.otlp): the library needs no OpenTelemetry.
 """
 
 from abc import ABC, abstractmethod

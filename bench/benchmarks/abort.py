@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from bench.benchmarks.base import Benchmark
 from bench.environment import competitors_python
 from bench.processes import until

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from bench.benchmarks.base import Benchmark
 from bench.environment import LITELLM, competitors_python
 from bench.http_load import KEY_VARIABLE

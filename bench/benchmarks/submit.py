@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from bench.benchmarks.base import Benchmark
 from bench.lines import InputFile
 from bench.processes import Process, peak_memory, until

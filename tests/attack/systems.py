@@ -20,7 +20,7 @@ import psutil
 import redis
 import yaml
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from tests.waiting import until_blocking
 
 __all__ = ["Compose", "System", "Up"]

@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from tests.acceptance.cluster import Cluster, ModelServer
 from tests.waiting import until
 

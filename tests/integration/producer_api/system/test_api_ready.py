@@ -7,7 +7,7 @@ import httpx
 import pytest
 from live_server import LiveServer, StartServer, error_of
 
-from api_roadbalancer.embedded import EmbeddedRedis
+from api_roadbalancer.processes.embedded import EmbeddedRedis
 from balancer.outcome import Failure, FailureKind, Outcome
 from jobs.node import Node
 from tests.waiting import until_blocking

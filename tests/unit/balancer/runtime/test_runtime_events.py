@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api_roadbalancer import logs
+from api_roadbalancer.telemetry import logs
 from balancer.configuration.values import LogSettings
 from balancer.errors import ConfigurationError
 from balancer.runtime.events import AUDIT, Event, add_to_context, audit, context_fields, log_context

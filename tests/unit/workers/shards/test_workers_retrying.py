@@ -1,11 +1,10 @@
-"""When failed lines are tried again, and when a worker is taken for deaf."""
+"""When failed lines are tried again."""
 
 import random
 
 import pytest
 
 from balancer.outcome import Failure, FailureKind
-from workers.process.watchdog import DEAF_AFTER, is_deaf
 from workers.shards.retrying import LONGEST_COUNTDOWN, RetryPolicy, after_a_pass, is_the_lines_fault
 
 POLICY = RetryPolicy(attempts=3, first=1.0, longest=10.0, longest_outage=4.0)
@@ -59,17 +58,3 @@ def test_an_endpoint_that_is_away_is_no_fault_of_the_line(kind: FailureKind) -> 
     away = {FailureKind.CONNECTION, FailureKind.UNAVAILABLE, FailureKind.RATE_LIMIT, FailureKind.OVERLOADED}
     away |= {FailureKind.AUTHENTICATION, FailureKind.QUOTA}  # the operator has to see to the endpoint
     assert is_the_lines_fault(failure(kind)) is (kind not in away)
-
-
-@pytest.mark.parametrize(
-    ("waiting", "running", "silent_for", "deaf"),
-    [
-        (1, 0, DEAF_AFTER, True),
-        (1, 15, DEAF_AFTER + 100, True),
-        (0, 0, 10**6, False),  # nothing to hear
-        (1, 16, 10**6, False),  # no room
-        (5, 0, DEAF_AFTER - 0.1, False),  # not for long
-    ],
-)
-def test_a_worker_is_deaf_when_messages_wait_and_none_comes(waiting: int, running: int, silent_for: float, deaf: bool) -> None:
-    assert is_deaf(waiting, running, 16, silent_for) is deaf

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from balancer import (
     APIConnectionError,
     ConfigurationError,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api_roadbalancer.gathered_logs import GatheringFileHandler, GatheringHandler
+from api_roadbalancer.telemetry.gathered_logs import GatheringFileHandler, GatheringHandler
 
 
 class CountedStream(io.StringIO):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
-from api_roadbalancer.ports import free_port
-from api_roadbalancer.supervisor import Child
+from api_roadbalancer.processes.ports import free_port
+from api_roadbalancer.processes.supervisor import Child
 from balancer.configuration import SIMULATED_SCHEME, Configuration
 from balancer.endpoint import Endpoint
 from balancer.errors import ConfigurationError

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from api_roadbalancer.embedded import EmbeddedRedis, embedded_folder, private_folder, write_private
-from api_roadbalancer.logs import start_audit
-from api_roadbalancer.named_endpoints import NamedEndpoints
-from api_roadbalancer.simulation import with_simulated_endpoints
-from api_roadbalancer.supervisor import Child, Supervisor
+from api_roadbalancer.processes.embedded import EmbeddedRedis, embedded_folder, private_folder, write_private
+from api_roadbalancer.processes.named_endpoints import NamedEndpoints
+from api_roadbalancer.processes.simulation import with_simulated_endpoints
+from api_roadbalancer.processes.supervisor import Child, Supervisor
+from api_roadbalancer.telemetry.logs import start_audit
 from balancer.configuration import Configuration, dump_configuration, load_configuration
 from balancer.errors import ConfigurationError
 from jobs.errors import JobError

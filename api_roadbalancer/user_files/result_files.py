@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
-from api_roadbalancer.local_files import errors_path, temporary_path
+from api_roadbalancer.user_files.local_files import errors_path, temporary_path
 from jobs.errors import InvalidRequest
 from jobs.results.formats import result_prefix
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from api_roadbalancer.gathered_logs import GatheringFileHandler, GatheringHandler
+from api_roadbalancer.telemetry.gathered_logs import GatheringFileHandler, GatheringHandler
 from balancer.configuration.values import LogSettings
 from balancer.errors import ConfigurationError
 from balancer.runtime.events import AUDIT, Event, context_fields

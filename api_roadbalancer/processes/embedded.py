@@ -17,7 +17,7 @@ import orjson
 import redis
 from redis.exceptions import RedisError
 
-from api_roadbalancer.ports import free_port
+from api_roadbalancer.processes.ports import free_port
 from balancer.errors import SharedStateUnavailable
 
 __all__ = ["EmbeddedRedis", "embedded_folder", "private_folder", "write_private"]

@@ -3,7 +3,7 @@
 import gzip
 from pathlib import Path
 
-from api_roadbalancer.local_files import open_plain
+from api_roadbalancer.user_files.local_files import open_plain
 from jobs.errors import InvalidRequest
 
 __all__ = ["check_requests"]

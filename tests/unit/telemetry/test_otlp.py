@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from api_roadbalancer.telemetry import start_telemetry
+from api_roadbalancer.telemetry.otlp import start_telemetry
 from balancer.errors import ConfigurationError
 from balancer.runtime.tracing import job_span, tracing
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, cast
 
-from api_roadbalancer.extra import pyarrow
+from api_roadbalancer.user_files.extra import pyarrow
 
 __all__ = ["digest_of", "errors_path", "make_files_private", "open_plain", "read_chunks", "temporary_path", "write_whole"]
 

@@ -1,0 +1,1 @@
+"""What processes tell of themselves: logs, the audit log, and traces and metrics for OpenTelemetry."""
