@@ -12,12 +12,12 @@ from jobs.intake.checker import Form
 from jobs.intake.files import Upload
 from jobs.intake.lines import CHAT_PATH
 from jobs.intake.requests import Canary
+from jobs.monitoring.overview import EndpointState, endpoint_states
+from jobs.monitoring.why import why_now
 from jobs.node import Node
-from jobs.overview import EndpointState, endpoint_states
 from jobs.records import BadLine, Job
 from jobs.rounds.retry import RetrySelection
 from jobs.service import JobRequest
-from jobs.why import why_now
 
 __all__ = ["JobAccess", "LocalJobs", "Submission", "refuse_errors"]
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from balancer.state.concurrency import LimitedBy
 from balancer.state.health import Circuit
 from jobs.cost.projection import Projection, project
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
 from jobs.records import Job
 
 __all__ = [

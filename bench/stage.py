@@ -22,8 +22,8 @@ from bench.processes import Process, start_process, until
 from bench.results import BenchmarkFailed
 from jobs.node import Node, open_node
 from jobs.records import FileRecord, Job
+from jobs.records.states import JobStatus
 from jobs.service import JobRequest
-from jobs.states import JobStatus
 from workers.messages import celery_wake
 
 __all__ = ["ModelServer", "Stage", "completed", "measured", "open_job"]

@@ -9,9 +9,9 @@ from balancer.fleet.fleet import Fleet
 from balancer.runtime.process import process_name
 from balancer.state.redis_connection import AsyncRedis, check_redis, open_redis
 from balancer.state.shared_state import state_on
-from jobs.discovery import Discoverer
 from jobs.dispatch.queueing import Wake
-from jobs.fleet_changes import FleetFollower
+from jobs.fleet import Discoverer
+from jobs.fleet.changes import FleetFollower
 from jobs.service import JobService
 from jobs.storage.object_store import ObjectStore
 

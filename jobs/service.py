@@ -17,19 +17,19 @@ from balancer.usage.price_class import PriceClass, has_flex
 from jobs.access.record import KeyRecord, Limits
 from jobs.access.refusals import Refused
 from jobs.access.store import KeyStore
-from jobs.checks import checks_of
+from jobs.checks.answer_checks import checks_of
 from jobs.cost.cap import check_cap, require_prices
 from jobs.dispatch.dispatcher import Dispatcher
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.queueing import Wake
 from jobs.errors import InvalidRequest, NotFound, NotReady
-from jobs.ids import new_job_id
 from jobs.intake.files import BATCH_PURPOSE, Files
 from jobs.intake.line_index import read_lines
 from jobs.intake.lines import CHAT_PATH, PATHS
 from jobs.intake.media_urls import Source, allowed, refusal_of
 from jobs.intake.requests import LONGEST_CACHE, JobRequest, NewJob
 from jobs.records import BadLine, FileRecord, Job
+from jobs.records.ids import new_job_id
 from jobs.results.assembly import Assembly
 from jobs.results.formats import with_request
 from jobs.results.lines import all_lines, line_result

@@ -10,7 +10,6 @@ import orjson
 
 from balancer.outcome import Usage
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.access.caller import Caller
 from jobs.dispatch.lease_table import FinishedLine, Order, ShardTable
 from jobs.dispatch.planning import Plan, Planned
@@ -19,7 +18,7 @@ from jobs.intake.requests import JobRequest, NewJob
 from jobs.records import FileRecord, Job, Shard
 from jobs.results.assembly import Assembly
 from jobs.results.reading import Results
-from jobs.storage import durability, object_store
+from jobs.storage import durability, keys, object_store
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
 from tests.waiting import until

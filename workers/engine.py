@@ -23,12 +23,12 @@ from jobs.dispatch.dispatcher import announce_serving
 from jobs.dispatch.lease_table import Order
 from jobs.dispatch.presence import Presence
 from jobs.dispatch.queueing import Wake
-from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError, ShardIncomplete
-from jobs.fleet_changes import FleetChanges
-from jobs.ids import new_token
+from jobs.fleet.changes import FleetChanges
 from jobs.node import Node, open_node
 from jobs.records import Shard
+from jobs.records.ids import new_token
+from jobs.records.waiting import Waiting
 from jobs.results.endings import Endings
 from jobs.storage.object_store import ObjectStoreError
 from jobs.upkeep.janitor import Janitor

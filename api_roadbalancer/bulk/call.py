@@ -50,8 +50,8 @@ def run(
 
     With `schema` (a pydantic model, or a JSON schema) the endpoints are asked for JSON, and the answers are validated objects.
     `checks` are what answers have to pass beside it, in order: `"not_empty"`, `{"finish_reason": "stop"}`, `{"regex": "..."}`,
-    `{"max_chars": 200}`, `{"python": "module:function"}` (see jobs.python_checks). A request whose answer fails a check is sent
-    again, twice by default, with the reason added to it: `recheck={"attempts": 2, "feedback": True, "model": None}`.
+    `{"max_chars": 200}`, `{"python": "module:function"}` (see jobs.checks.python_checks). A request whose answer fails a check is
+    sent again, twice by default, with the reason added to it: `recheck={"attempts": 2, "feedback": True, "model": None}`.
 
     A request that is the same as an earlier one is not sent: its row gets the same answer, and the cost counts once. Without
     `dedupe`, this holds for requests whose answers would be the same (a temperature of 0 or a `seed` in `fields`); True: for all.

@@ -20,7 +20,7 @@ from jobs.cost.projection import sufficient_cap
 from jobs.errors import CapReached, InvalidRequest
 from jobs.node import open_node
 from jobs.records import Job
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 from workers.messages import celery_wake
 
 __all__ = ["Calls"]

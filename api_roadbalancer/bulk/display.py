@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 
 from api_roadbalancer.progress import job_line, job_view, waiting_because, what_is_down
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
 from jobs.records import Job
 
 __all__ = ["NoDisplay", "TerminalDisplay"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from balancer.state.health import Circuit
 from jobs.errors import JobError
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
 
 __all__ = ["NOTICED_AFTER", "Outage", "OutageGivenUp"]
 

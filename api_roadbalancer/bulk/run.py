@@ -13,17 +13,17 @@ from api_roadbalancer.bulk.outage import NOTICED_AFTER, Outage, OutageGivenUp
 from api_roadbalancer.processes.session import Session
 from api_roadbalancer.processes.supervisor import Child, Supervisor
 from api_roadbalancer.progress import Rate
+from jobs.checks.python_checks import ALLOWED, uses_python
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.checker import Form
 from jobs.intake.files import Upload
 from jobs.intake.requests import Canary
+from jobs.monitoring.overview import EndpointState, endpoint_states
 from jobs.node import Node
-from jobs.overview import EndpointState, endpoint_states
-from jobs.python_checks import ALLOWED, uses_python
 from jobs.records import BadLine, Job
+from jobs.records.states import JobStatus, PauseReason
 from jobs.rounds.retry import RetrySelection
 from jobs.service import JobRequest
-from jobs.states import JobStatus, PauseReason
 
 __all__ = ["BulkRequest", "BulkRun", "Display", "default_workers", "worker_child"]
 

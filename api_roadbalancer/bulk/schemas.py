@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jobs.checks import parse_checks
+from jobs.checks.answer_checks import parse_checks
 from jobs.errors import InvalidRequest
 
 __all__ = ["is_model", "kept_checks", "response_format"]

@@ -12,8 +12,8 @@ from rich.text import Text
 from api_roadbalancer.progress import dollars, duration
 from api_roadbalancer.tables import answer_of
 from jobs.cost.projection import scaled_cost
+from jobs.monitoring.overview import EndpointState, endpoint_states
 from jobs.node import Node
-from jobs.overview import EndpointState, endpoint_states
 from jobs.records import Job
 from jobs.results.formats import error_code
 

@@ -14,8 +14,8 @@ from api_roadbalancer.cli.processes import Config
 from api_roadbalancer.progress import fleet_table, limited_by
 from api_roadbalancer.remote import chosen_server
 from api_roadbalancer.remote.admin import RemoteFleet
-from jobs.fleet_changes import FleetChanges
-from jobs.overview import EndpointState, endpoint_states
+from jobs.fleet.changes import FleetChanges
+from jobs.monitoring.overview import EndpointState, endpoint_states
 
 __all__ = ["app"]
 

@@ -42,9 +42,9 @@ from jobs.cost.projection import project
 from jobs.errors import InvalidRequest
 from jobs.node import Node
 from jobs.records import Job
+from jobs.records.states import JobStatus, PauseReason
 from jobs.results.verify import verify_job
 from jobs.rounds.retry import RetrySelection
-from jobs.states import JobStatus, PauseReason
 
 __all__ = ["cancel", "change", "list_jobs", "pause", "resume", "retry", "status", "submit", "verify", "why"]
 

@@ -35,10 +35,10 @@ from api_roadbalancer.progress import cached_share, duration, fleet_table, money
 from api_roadbalancer.tables import table_chunks
 from api_roadbalancer.user_files.local_files import errors_path, write_whole
 from api_roadbalancer.user_files.result_files import check_place, refuse_foreign
+from jobs.monitoring.overview import EndpointState, endpoint_states
 from jobs.node import Node, open_node
-from jobs.overview import EndpointState, endpoint_states
 from jobs.records import Job
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 from workers.messages import celery_wake
 
 __all__ = ["exit_code", "run"]

@@ -23,13 +23,13 @@ from api_roadbalancer.tables import (
 )
 from api_roadbalancer.user_files.input_format import check_requests
 from api_roadbalancer.user_files.local_files import digest_of, read_chunks
-from jobs.checks import parse_checks
+from jobs.checks.answer_checks import parse_checks
+from jobs.checks.python_checks import check_name, load_function
 from jobs.cost.projection import sufficient_cap
 from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary
-from jobs.python_checks import check_name, load_function
 from jobs.records import Job
-from jobs.states import PauseReason
+from jobs.records.states import PauseReason
 
 __all__ = ["RunRequest", "Templates", "checks_from_options", "default_out", "how_to_go_on", "place_of"]
 

@@ -10,7 +10,7 @@ from balancer.usage.query import UsageQuery
 from balancer.usage.report import UsageReport
 from jobs.access.record import KeyRecord, Limits
 from jobs.access.store import KeyOrder, key_in_use
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
 from jobs.upkeep.erasure import Erased
 
 __all__ = ["RemoteFleet", "RemoteKeys", "remote_usage"]

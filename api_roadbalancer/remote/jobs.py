@@ -14,11 +14,11 @@ from api_roadbalancer.user_files.local_files import read_chunks
 from jobs.errors import InvalidRequest
 from jobs.intake.checker import Form, Intake, IntakeResult
 from jobs.intake.lines import CHAT_PATH
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
 from jobs.records import Job
+from jobs.records.states import JobStatus
 from jobs.results.formats import line_number
 from jobs.rounds.retry import RetrySelection
-from jobs.states import JobStatus
 from jobs.storage.byte_streams import lines_of
 
 __all__ = ["RemoteJobs"]

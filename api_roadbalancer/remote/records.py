@@ -9,10 +9,10 @@ from balancer.state.health import Circuit, Health
 from balancer.usage.query import GROUPS, UsageQuery
 from balancer.usage.report import UsageReport, UsageSum
 from jobs.access.record import KeyRecord, Limits
-from jobs.dispatch.waiting import Waiting
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
 from jobs.records import BACKGROUND, BadLine, Job, Ledger, Tokens
-from jobs.states import JobStatus, PauseReason
+from jobs.records.states import JobStatus, PauseReason
+from jobs.records.waiting import Waiting
 
 __all__ = ["endpoint_of", "job_of", "key_of", "usage_of"]
 

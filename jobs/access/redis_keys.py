@@ -11,7 +11,7 @@ USED = "rb:keys:used"
 
 
 def budgets(key_id: str) -> str:
-    """Hash: what bounds the key's jobs (see jobs/lua/pausing.lua): nano-dollars a `day` and a `month`, and `revoked`."""
+    """Hash: what bounds the key's jobs (see jobs/storage/lua/pausing.lua): nano-dollars a `day` and a `month`, and `revoked`."""
     return f"rb:budgets:{key_id}"
 
 

@@ -14,9 +14,9 @@ from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.meter import FROM_JOBS, HEDGES
 from balancer.usage.query import UsageQuery
 from balancer.usage.report import UsageSum, usage_report
-from jobs import keys
 from jobs.access import redis_keys
 from jobs.records import NANO
+from jobs.storage import keys
 
 __all__ = ["DayOfAKey", "Sums", "reconciled"]
 

@@ -21,7 +21,6 @@ from balancer.state.health import Circuit
 from balancer.state.rate_limits.shared import EXPECTED_COMPLETION
 from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.price_class import PriceClass
-from jobs import keys
 from jobs.access.pacing import paced_lines
 from jobs.access.spending import left_of_budgets
 from jobs.cost.affordable import FEWEST_LINES, SpendingRoom, affordable_lines
@@ -32,9 +31,10 @@ from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.planning import EndpointLoad, JobNeed, Plan, plan
 from jobs.dispatch.queueing import Wake
 from jobs.dispatch.sizing import ReturnedRange
-from jobs.dispatch.waiting import Waiting, at_endpoints
 from jobs.errors import QueueUnavailable
 from jobs.records import Shard, as_batch
+from jobs.records.waiting import Waiting, at_endpoints
+from jobs.storage import keys
 
 __all__ = ["Dispatcher", "announce_serving"]
 

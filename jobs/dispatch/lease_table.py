@@ -11,15 +11,15 @@ from balancer.outcome import Usage
 from balancer.runtime.record import record
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Call, Scripts
-from jobs import keys
 from jobs.access.spending import spending_periods
 from jobs.dispatch.planning import Plan
 from jobs.dispatch.sizing import ReturnedRange
-from jobs.dispatch.waiting import Waiting
 from jobs.errors import ShardIncomplete
-from jobs.ids import new_token
 from jobs.records import Shard, to_nano
+from jobs.records.ids import new_token
+from jobs.records.waiting import Waiting
 from jobs.results.history import NO_HISTORY, LineHistory
+from jobs.storage import keys
 from jobs.storage.durability import make_durable
 
 __all__ = ["LEASE", "QUEUE_LEASE", "Claim", "FinishedLine", "Order", "ShardTable"]

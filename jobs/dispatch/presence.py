@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from balancer.runtime.periodic import Periodic
 from balancer.state import keys as balancer_keys
 from balancer.state.redis_connection import AsyncRedis, open_connection
-from jobs import keys
+from jobs.storage import keys
 
 __all__ = ["GONE_AFTER", "Presence", "Roll"]
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.access.record import Limits
 from jobs.errors import NotFound
-from jobs.ids import is_file_id, new_file_id
 from jobs.intake.checker import Form, Intake, IntakeResult
 from jobs.intake.line_ids import find_line
 from jobs.intake.quota import Quota
 from jobs.records import FileRecord, decode_fields
-from jobs.storage import object_store
+from jobs.records.ids import is_file_id, new_file_id
+from jobs.storage import keys, object_store
 from jobs.storage.object_store import ObjectStore, ObjectStoreError
 
 __all__ = ["BATCH_PURPOSE", "DEFAULT_TTL", "Files", "Upload"]

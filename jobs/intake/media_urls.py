@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from balancer.configuration.values import MediaUrls
-from jobs.addresses import is_private
+from jobs.access.addresses import is_private
 
 __all__ = ["MediaUrls", "Source", "allowed", "media_sources", "refusal_of", "source_of"]
 

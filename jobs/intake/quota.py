@@ -6,10 +6,10 @@ from typing import Any
 from redis.exceptions import WatchError
 
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.access.record import Limits
 from jobs.access.refusals import Refusal, Refused
 from jobs.records import FileRecord
+from jobs.storage import keys
 
 __all__ = ["Quota"]
 

@@ -10,16 +10,16 @@ import orjson
 
 from balancer.runtime.events import audit
 from jobs.dispatch.lease_table import ShardTable
-from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError, LedgerBroken
-from jobs.ids import new_token
 from jobs.intake.files import BATCH_PURPOSE, DEFAULT_TTL, Files
 from jobs.intake.line_order import order_of
 from jobs.records import BadLine, FileRecord, Job, Ledger
+from jobs.records.ids import new_token
+from jobs.records.states import JobStatus
+from jobs.records.waiting import Waiting
 from jobs.results.blocks import Block
 from jobs.results.reading import Results
 from jobs.results.records import Source
-from jobs.states import JobStatus
 from jobs.storage import object_store
 from jobs.storage.job_store import JobStore
 from jobs.storage.lock import Lock

@@ -7,8 +7,8 @@ import time
 from redis.exceptions import RedisError
 
 from balancer.runtime.loop import end_tasks
-from jobs.dispatch.waiting import Waiting
 from jobs.errors import JobError
+from jobs.records.waiting import Waiting
 from jobs.results.assembly import Assembly
 from jobs.storage.job_store import JobStore
 from jobs.storage.object_store import ObjectStoreError

@@ -7,13 +7,13 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 
-from jobs.ids import new_token
 from jobs.intake.line_index import line_ranges, read_lines
 from jobs.intake.line_order import read_entries
 from jobs.intake.lines import parse_json
 from jobs.intake.repeats import FirstLines, RepeatedRequests
 from jobs.intake.requests import Canary, JobRequest
 from jobs.records import FileRecord, FirstRound
+from jobs.records.ids import new_token
 from jobs.rounds.order_file import OrderFile
 from jobs.storage import object_store
 from jobs.storage.object_store import ObjectStore

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 import orjson
 
 from jobs.errors import InvalidRequest
-from jobs.ids import new_token
 from jobs.intake.files import DEFAULT_TTL, Files
 from jobs.intake.line_index import line_ranges
 from jobs.intake.repeats import FirstLines
 from jobs.records import FileRecord, Job
+from jobs.records.ids import new_token
+from jobs.records.states import JobStatus
 from jobs.results.formats import error_code, line_number
 from jobs.rounds.first import delete_round
 from jobs.rounds.order_file import OrderFile
-from jobs.states import JobStatus
 from jobs.storage import object_store
 from jobs.storage.byte_streams import gathered, lines_of
 from jobs.storage.job_store import JobStore

@@ -9,16 +9,16 @@ import orjson
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.scripts import Scripts
 from balancer.state.slots.fair_queue import BACKGROUND
-from jobs import keys
 from jobs.access.refusals import Refusal, Refused
 from jobs.access.spending import spending_periods
-from jobs.dispatch.waiting import Waiting
 from jobs.errors import InvalidRequest, NotFound
-from jobs.ids import is_job_id, new_job_id
 from jobs.intake.files import ids_after
 from jobs.intake.requests import NewJob
 from jobs.records import NANO, Job, decode_fields, to_nano
-from jobs.states import JobStatus, PauseReason
+from jobs.records.ids import is_job_id, new_job_id
+from jobs.records.states import JobStatus, PauseReason
+from jobs.records.waiting import Waiting
+from jobs.storage import keys
 from jobs.storage.durability import make_durable
 from jobs.storage.lock import Lock
 
@@ -27,7 +27,7 @@ __all__ = ["JobStore", "job_scripts"]
 
 def job_scripts(redis: AsyncRedis) -> Scripts:
     """Return the Lua scripts of this package."""
-    return Scripts(redis, Path(__file__).parent.parent / "lua")
+    return Scripts(redis, Path(__file__).parent / "lua")
 
 
 class JobStore:

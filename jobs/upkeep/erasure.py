@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from balancer.runtime.events import audit
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.access.store import KeyStore
 from jobs.errors import NotFound
 from jobs.intake.files import Files
 from jobs.node import Node
 from jobs.records import Job
-from jobs.storage import object_store
+from jobs.storage import keys, object_store
 from jobs.storage.job_store import JobStore
 from jobs.storage.object_store import ObjectStore
 

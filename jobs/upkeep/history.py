@@ -8,7 +8,7 @@ import orjson
 from balancer.fleet.fleet import Fleet
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.slots.shared import requests_in_flight
-from jobs import keys
+from jobs.storage import keys
 
 __all__ = ["SAMPLE_EVERY", "Sample", "history_of", "take_samples"]
 

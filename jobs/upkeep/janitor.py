@@ -17,16 +17,16 @@ from balancer.fleet.fleet import Fleet
 from balancer.state.health import Circuit
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.slots.shared import requests_in_flight
-from jobs import keys
 from jobs.dispatch.dispatcher import Dispatcher
 from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE, ShardTable
 from jobs.dispatch.presence import GONE_AFTER, Roll
 from jobs.dispatch.queueing import queue_name
 from jobs.errors import JobError
-from jobs.fleet_changes import FleetChanges
+from jobs.fleet.changes import FleetChanges
 from jobs.records import Job, as_batch, plain_endpoint
+from jobs.records.states import PauseReason, ShardState
 from jobs.results.endings import Endings
-from jobs.states import PauseReason, ShardState
+from jobs.storage import keys
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.lock import Lock
 from jobs.storage.object_store import ObjectStoreError

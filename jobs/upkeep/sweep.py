@@ -4,11 +4,10 @@ import logging
 import time
 
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.errors import NotFound
 from jobs.intake.files import Files
 from jobs.intake.requests import LONGEST_CACHE
-from jobs.storage import object_store
+from jobs.storage import keys, object_store
 from jobs.storage.job_store import JobStore
 from jobs.storage.object_store import ObjectStore
 from jobs.upkeep.erasure import Erasure

@@ -17,10 +17,10 @@ from redis.exceptions import RedisError
 
 from balancer.http.closing_transport import ClosingTransport
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
-from jobs.addresses import public_address
+from jobs.access.addresses import public_address
 from jobs.errors import JobError, NotFound
 from jobs.records import Job
+from jobs.storage import keys
 from jobs.storage.job_store import JobStore
 from jobs.webhooks.settings import Webhook, event_of
 

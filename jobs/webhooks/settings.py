@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from jobs.addresses import is_encodable, is_private
+from jobs.access.addresses import is_encodable, is_private
 from jobs.errors import InvalidRequest
-from jobs.states import FINAL
+from jobs.records.states import FINAL
 
 __all__ = ["EVENTS", "PAUSED", "Webhook", "event_of", "parse_webhook"]
 

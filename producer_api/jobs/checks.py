@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.checks import parse_checks
+from jobs.checks.answer_checks import parse_checks
 from jobs.errors import InvalidRequest
 
 __all__ = ["CheckList", "Recheck", "kept_checks"]

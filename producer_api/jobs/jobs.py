@@ -10,10 +10,10 @@ from starlette.responses import Response, StreamingResponse
 from jobs.access import Admission, Caller
 from jobs.errors import InvalidRequest
 from jobs.intake.requests import Canary
+from jobs.monitoring.why import why_now
 from jobs.records import Job
 from jobs.service import JobRequest
 from jobs.webhooks.delivery import deliveries_of
-from jobs.why import why_now
 from producer_api.access.callers import CurrentCaller, OwnJob
 from producer_api.context import Api, ApiContext
 from producer_api.gateway.event_stream import EventStream, begun

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.cost.cap import MAX_CAP
 from jobs.cost.projection import project
-from jobs.dispatch.waiting import Waiting
 from jobs.intake.lines import CHAT_PATH
 from jobs.records import Job
+from jobs.records.waiting import Waiting
 from jobs.rounds.retry import RetrySelection
 from jobs.service import MAX_PRIORITY, MOST_CANARY_LINES
 from producer_api.files.wire import BatchError, Page, ends

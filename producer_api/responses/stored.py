@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.access import Caller
+from jobs.storage import keys
 from jobs.storage.object_store import KEEP_RESPONSES, ObjectStore, response_path
 from producer_api.http.errors import ApiError, Problem
 from producer_api.responses.items import Message, as_messages

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from balancer.errors import ConfigurationError
 from jobs.errors import InvalidRequest, NotFound
-from jobs.fleet_changes import FleetChanges
-from jobs.overview import EndpointState, endpoint_states
+from jobs.fleet.changes import FleetChanges
+from jobs.monitoring.overview import EndpointState, endpoint_states
 from jobs.upkeep.history import Sample, history_of
 from producer_api.context import Api, ApiContext
 from producer_api.http.openapi import errors

@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from balancer.state.health import Circuit
 from balancer.usage.tally import Tally
+from jobs.monitoring.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from jobs.node import Node
-from jobs.overview import EndpointState, endpoint_states, jobs_by_status, serving_workers
 from jobs.records import Job
 from producer_api.context import Api
 from producer_api.http.openapi import errors

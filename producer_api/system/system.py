@@ -5,7 +5,7 @@ import time
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from jobs.overview import endpoint_states, jobs_by_status, serving_workers
+from jobs.monitoring.overview import endpoint_states, jobs_by_status, serving_workers
 from producer_api.context import Api, ApiContext
 from producer_api.http.errors import UNAVAILABLE, ApiError, Problem
 from producer_api.http.openapi import errors

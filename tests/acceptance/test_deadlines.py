@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 from tests.acceptance.cluster import Cluster, check_each_once, done_lines, ended, submit
 from tests.acceptance.test_fairness import ids, start, under_way
 

@@ -10,8 +10,8 @@ from jobs.access import Caller, KeyStore, Limits, Refused
 from jobs.access.store import KeyOrder
 from jobs.node import Node
 from jobs.records import Job
+from jobs.records.states import JobStatus, PauseReason
 from jobs.rounds.retry import RetrySelection
-from jobs.states import JobStatus, PauseReason
 from tests.acceptance.cluster import Cluster, done_lines, ended, submit
 from tests.acceptance.test_fairness import ids
 from tests.waiting import until

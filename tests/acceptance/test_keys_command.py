@@ -3,11 +3,11 @@
 import pytest
 
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.access import KeyStore, Limits
 from jobs.access.secret import digest_of
 from jobs.access.store import KeyOrder
 from jobs.records import FileRecord
+from jobs.storage import keys
 from tests.acceptance.shell import Shell
 
 

@@ -17,9 +17,9 @@ from api_roadbalancer.progress import job_view
 from balancer.outcome import FailureKind
 from balancer.state.concurrency import Limit
 from balancer.state.health import Circuit, Health
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
 from jobs.records import Job, Ledger
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 from tests.acceptance.cluster import ModelServer
 from tests.acceptance.shell import Shell
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer

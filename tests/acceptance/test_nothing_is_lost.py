@@ -8,7 +8,7 @@ from collections import Counter
 import redis as sync_redis
 
 from jobs.dispatch.queueing import queue_name
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 from tests.acceptance.cluster import Cluster, ModelServer, check_each_once, done_lines, ended, recorded, submit
 from tests.waiting import until
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.node import Node
 from jobs.records import Job
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 from tests.acceptance.cluster import Cluster, ModelServer, Process, check_each_once, ended, submit
 from tests.waiting import until
 from workers.engine import STOP_GRACE

@@ -2,8 +2,8 @@
 
 import time
 
-from jobs.dispatch.waiting import Waiting
 from jobs.records import Job
+from jobs.records.waiting import Waiting
 from tests.acceptance.cluster import HTTP, Cluster, ended, submit
 from tests.acceptance.shell import Shell
 from tests.acceptance.test_fairness import ids

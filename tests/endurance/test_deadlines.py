@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from jobs.records import Job
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 from tests.acceptance.cluster import Cluster, check_each_once, ended, submit
 from tests.acceptance.test_fairness import ids, start
 

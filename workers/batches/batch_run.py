@@ -16,9 +16,9 @@ from balancer.providers.batches import BatchCallFailed, BatchState, Submission
 from balancer.routing import backoff
 from balancer.usage.price_class import PriceClass
 from jobs.dispatch.batches import batches_end, pace_of
-from jobs.dispatch.waiting import Waiting
-from jobs.ids import new_token
 from jobs.records import Job, Shard
+from jobs.records.ids import new_token
+from jobs.records.waiting import Waiting
 from workers.batches.batch_shard import BatchShard
 from workers.batches.journal import Batch, BatchStep, read_journal
 from workers.shards.retrying import LONGEST_COUNTDOWN

@@ -11,11 +11,11 @@ from balancer.outcome import NO_USAGE, Failure, FailureKind, Outcome
 from balancer.routing import Attempts
 from balancer.usage.pricing import saving_of
 from jobs.access.destination import drop_destination
-from jobs.checks import Fault, checks_of
+from jobs.checks.answer_checks import Fault, checks_of
 from jobs.dispatch.lease_table import FinishedLine
-from jobs.dispatch.waiting import after_failures
 from jobs.intake.line_order import LineAt
 from jobs.records import Job, Shard
+from jobs.records.waiting import after_failures
 from jobs.results.formats import answer_line, error_line, line_number
 from jobs.results.history import LineHistory
 from jobs.storage import object_store

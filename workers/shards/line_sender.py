@@ -19,7 +19,7 @@ from balancer.state.health import Circuit
 from balancer.state.slots.fair_queue import Flow
 from balancer.usage.meter import FROM_JOBS, HEDGES
 from balancer.usage.price_class import PriceClass, asking_for
-from jobs.checks import checks_of
+from jobs.checks.answer_checks import checks_of
 from jobs.records import Job
 from jobs.results.history import NO_HISTORY, LineHistory
 from workers.shards.hedging import MOST_FOR_A_LINE, SLOT_PATIENCE, is_late

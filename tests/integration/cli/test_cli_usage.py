@@ -16,7 +16,7 @@ from balancer.outcome import Failure, FailureKind, Outcome, Usage
 from balancer.state import keys
 from balancer.usage.query import InvalidUsageQuery
 from balancer.usage.tally import Row, Tally
-from jobs import keys as job_keys
+from jobs.storage import keys as job_keys
 
 TODAY = datetime.now(UTC).date()
 GOOD = Outcome("one", 0.25, 200, usage=Usage(123_456, 7890, 40, 5), cost=1.25)

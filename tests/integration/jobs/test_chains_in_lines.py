@@ -14,8 +14,8 @@ from jobs.errors import InvalidRequest
 from jobs.intake.files import Upload
 from jobs.node import Node, open_node
 from jobs.records import FileRecord
+from jobs.records.states import JobStatus
 from jobs.service import JobRequest
-from jobs.states import JobStatus
 from workers.messages import celery_wake
 
 PATH = "/v1/chat/completions"

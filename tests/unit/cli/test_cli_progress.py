@@ -9,9 +9,9 @@ from api_roadbalancer.cli.run_request import RunRequest, default_out, how_to_go_
 from api_roadbalancer.progress import dollars, how_it_is_sent, job_line, limited_by, money, spent
 from balancer.state.concurrency import Limit, LimitedBy
 from balancer.state.health import Health
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
 from jobs.records import BACKGROUND, Job, Ledger, Tokens
-from jobs.states import JobStatus, PauseReason
+from jobs.records.states import JobStatus, PauseReason
 
 JOB = Job(
     id="batch_00000000",

@@ -15,7 +15,6 @@ from balancer.routing import BalancingStrategy
 from balancer.routing.model_routes import ModelRoutes
 from balancer.state.redis_connection import AsyncRedis
 from balancer.state.shared_state import state_on
-from jobs import keys
 from jobs.cost.cap import require_prices
 from jobs.dispatch.dispatcher import announce_serving
 from jobs.dispatch.lease_table import Order
@@ -23,8 +22,9 @@ from jobs.dispatch.planning import Planned
 from jobs.errors import InvalidRequest, NotFound
 from jobs.intake.files import Upload
 from jobs.records import FileRecord, Job, Shard
+from jobs.records.states import JobStatus, PauseReason
 from jobs.service import JobRequest, JobService
-from jobs.states import JobStatus, PauseReason
+from jobs.storage import keys
 from jobs.storage.job_store import JobStore, job_scripts
 from jobs.storage.object_store import ObjectStore
 from tests.job_bench import PATH, Bench, finished, in_chunks, input_line, new_job

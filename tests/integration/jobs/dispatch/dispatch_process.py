@@ -13,7 +13,7 @@ from balancer.routing import BalancingStrategy
 from balancer.state.shared_state import state_on
 from jobs.dispatch.dispatcher import Dispatcher, announce_serving
 from jobs.errors import QueueUnavailable
-from jobs.fleet_changes import FleetChanges
+from jobs.fleet.changes import FleetChanges
 from jobs.records import Shard
 from jobs.results.endings import Endings
 from jobs.upkeep.janitor import Janitor

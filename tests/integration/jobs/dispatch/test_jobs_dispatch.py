@@ -8,9 +8,9 @@ from dispatch_process import DispatchProcess, endpoints
 
 from balancer.endpoint import Endpoint
 from balancer.routing import BalancingStrategy
-from jobs import keys
 from jobs.dispatch import dispatcher as dispatch
 from jobs.records import FileRecord, Shard
+from jobs.storage import keys
 from tests.job_bench import Bench, new_job
 
 

@@ -8,12 +8,12 @@ from dispatch_process import DispatchProcess, endpoints
 
 from balancer.routing import BalancingStrategy
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE
 from jobs.dispatch.queueing import queue_name
 from jobs.intake.files import Upload
 from jobs.records import Job, Shard
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
+from jobs.storage import keys
 from tests.job_bench import Bench, in_chunks, input_line, new_job
 
 # ---- taking back ----

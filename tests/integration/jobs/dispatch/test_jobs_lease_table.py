@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from jobs import keys
 from jobs.dispatch.lease_table import LEASE, QUEUE_LEASE, Order
 from jobs.dispatch.planning import Planned
-from jobs.dispatch.waiting import Waiting
 from jobs.errors import ShardIncomplete
+from jobs.records.waiting import Waiting
 from jobs.results.history import NO_HISTORY, LineHistory
+from jobs.storage import keys
 from tests.job_bench import Bench, finished, result_line
 
 WHY = Waiting("lines failed", 1e9)

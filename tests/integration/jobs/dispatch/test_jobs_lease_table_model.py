@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from jobs import keys
 from jobs.dispatch.lease_table import Order
 from jobs.dispatch.planning import Planned
-from jobs.dispatch.waiting import Waiting
 from jobs.errors import InvalidRequest, ShardIncomplete
 from jobs.records import Job, Shard
+from jobs.records.waiting import Waiting
 from jobs.results.history import LineHistory
+from jobs.storage import keys
 from tests.job_bench import USAGE, Bench, finished
 
 WHY = Waiting("lines failed", 1e9)

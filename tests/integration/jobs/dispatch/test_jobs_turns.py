@@ -6,9 +6,9 @@ import pytest
 from redis.exceptions import ResponseError
 
 from balancer.outcome import Usage
-from jobs import keys
 from jobs.records import FileRecord
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
+from jobs.storage import keys
 from tests.job_bench import Bench, finished, new_job
 
 

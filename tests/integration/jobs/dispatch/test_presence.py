@@ -9,9 +9,9 @@ import pytest
 from api_roadbalancer.processes.ports import free_port
 from balancer.state import keys as balancer_keys
 from balancer.state.redis_connection import open_connection
-from jobs import keys
 from jobs.dispatch.lease_table import ShardTable
 from jobs.dispatch.presence import SLOW_PING, Presence, Roll
+from jobs.storage import keys
 from jobs.storage.job_store import job_scripts
 from tests.job_bench import Bench
 from tests.waiting import until

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from jobs import keys
 from jobs.errors import LedgerBroken
 from jobs.intake.files import Upload
 from jobs.records import Job
+from jobs.records.states import JobStatus
 from jobs.results.assembly import Assembly, output_file_id
 from jobs.results.records import Result, Source
-from jobs.states import JobStatus
-from jobs.storage import object_store
+from jobs.storage import keys, object_store
 from jobs.storage.object_store import ObjectStore
 from jobs.upkeep.sweep import Sweep
 from tests.job_bench import Bench, finished, in_chunks, input_line, new_job

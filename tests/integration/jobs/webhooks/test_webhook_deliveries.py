@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 import orjson
 import pytest
 
-from jobs import keys
 from jobs.records import Job
-from jobs.states import PauseReason
+from jobs.records.states import PauseReason
+from jobs.storage import keys
 from jobs.webhooks import EVENTS, Webhook, delivery
 from jobs.webhooks.delivery import Deliveries, Delivery, deliveries_of
 from tests.job_bench import Bench

@@ -13,12 +13,12 @@ from live_server import PATIENCE_S, Hands, StartServer, batch_lines, create_batc
 from balancer.state import keys as balancer_keys
 from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.tally import Row, Tally
-from jobs import keys
 from jobs.access import KeyStore, Limits
 from jobs.access.store import KeyOrder
 from jobs.intake.files import Upload
 from jobs.node import Node
 from jobs.service import JobRequest
+from jobs.storage import keys
 from tests.key_spending import spend
 
 CHAT = "/v1/chat/completions"

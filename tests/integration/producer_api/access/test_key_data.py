@@ -10,11 +10,10 @@ from live_server import PATIENCE_S, LiveServer, StartServer, batch_lines, create
 
 from balancer.outcome import Outcome
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.access import Caller, KeyRecord, KeyStore, Limits
 from jobs.access.store import KeyOrder
 from jobs.node import Node
-from jobs.storage import object_store
+from jobs.storage import keys, object_store
 from jobs.upkeep.erasure import Erased, Erasure
 from producer_api.http.errors import ApiError
 from producer_api.responses.stored import StoredResponses

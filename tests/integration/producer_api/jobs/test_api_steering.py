@@ -6,8 +6,8 @@ import httpx
 import pytest
 from live_server import batch_lines, create_batch, error_of, open_for_work, upload
 
-from jobs import keys
 from jobs.node import Node
+from jobs.storage import keys
 
 
 def make(http: httpx.Client, lines: int = 8, **fields: object) -> str:

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from live_server import error_of
 
-from jobs import keys
 from jobs.node import Node
+from jobs.storage import keys
 from tests.waiting import until
 
 

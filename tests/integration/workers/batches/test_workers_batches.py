@@ -15,9 +15,9 @@ from balancer.outcome import Failure, FailureKind
 from balancer.providers.batches import BatchCallFailed, BatchResult, BatchState
 from balancer.state.redis_connection import AsyncRedis
 from balancer.usage.tally import Tally
-from jobs import keys
 from jobs.records import Job, Shard, as_batch
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
+from jobs.storage import keys
 from tests.fake_providers import FAKE_PROVIDERS, ReceivedRequest, Reply, Script, Text
 from tests.fake_providers.batch_dialects import DIALECTS
 from tests.fake_providers.batch_server import BatchServer

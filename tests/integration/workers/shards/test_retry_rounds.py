@@ -13,9 +13,9 @@ from balancer.endpoint import Price
 from jobs.errors import InvalidRequest
 from jobs.intake.files import Upload
 from jobs.records import Job
+from jobs.records.states import JobStatus
 from jobs.rounds.first import begin_first_round
 from jobs.rounds.retry import Retry, RetrySelection
-from jobs.states import JobStatus
 from jobs.storage import object_store
 from tests.job_bench import input_line, new_job
 from workers.shards.run_context import Ending

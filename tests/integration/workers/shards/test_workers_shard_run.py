@@ -16,7 +16,7 @@ from balancer.outcome import Failure, FailureKind, Outcome
 from balancer.state.health import HealthPolicy
 from balancer.state.slots.fair_queue import Flow
 from jobs.intake.files import Upload
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 from tests.fake_providers import FAKE_PROVIDERS, ProviderServer
 from tests.job_bench import new_job
 from tests.waiting import until

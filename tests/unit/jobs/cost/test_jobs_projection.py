@@ -6,7 +6,7 @@ import pytest
 
 from jobs.cost.projection import Projection, enough_finished, project, sufficient_cap
 from jobs.records import Job, Ledger, Tokens
-from jobs.states import JobStatus
+from jobs.records.states import JobStatus
 
 JOB = Job(
     id="batch_00000000",

@@ -9,11 +9,11 @@ import pytest
 
 from jobs.intake.repeats import FirstLines
 from jobs.records import Job, Ledger
+from jobs.records.states import JobStatus
 from jobs.results import input_order
 from jobs.results.formats import error_line, line_number
 from jobs.results.input_order import in_input_order
 from jobs.results.records import Result, Source
-from jobs.states import JobStatus
 
 JOB_ID = "batch_0123456789abcdef"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 
-from jobs.addresses import PrivateAddress, is_private, public_address
+from jobs.access.addresses import PrivateAddress, is_private, public_address
 from jobs.errors import InvalidRequest
 from jobs.webhooks import EVENTS, Webhook, parse_webhook
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.records import BadLine, Job, Ledger, Tokens
-from jobs.states import JobStatus, PauseReason
+from jobs.records.states import JobStatus, PauseReason
 from producer_api.files.wire import BatchObject
 from producer_api.jobs.wire import JobList, JobObject
 

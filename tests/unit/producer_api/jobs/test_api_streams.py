@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from jobs.errors import LedgerBroken, NotFound
 from jobs.records import Job, Ledger
+from jobs.records.states import JobStatus
 from jobs.results.formats import line_number, request_id
 from jobs.results.lines import Ranges
-from jobs.states import JobStatus
 from producer_api.jobs.cancelling import Cancellations
 from producer_api.jobs.progress_events import progress_events
 

@@ -1,7 +1,7 @@
 -- Sends a shard to wait for its next attempt, perhaps at another endpoint, under a new token.
 -- KEYS: 1 shard record, 2 leases, 3 job, 4 what was tried for its lines
 -- ARGV: 1 token, 2 member of leases, 3 new token, 4 new endpoint, 5 attempt, 6 lease (ms), countdown included,
---       7 why it waits (JSON, see jobs/dispatch/waiting.py), 8.. line numbers, each with what was tried for it (JSON)
+--       7 why it waits (JSON, see jobs/records/waiting.py), 8.. line numbers, each with what was tried for it (JSON)
 -- Returns 1, or 0 if another worker has the shard now. Run again with the same new token it changes nothing.
 local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint')
 if known[1] == ARGV[3] then

@@ -47,7 +47,7 @@ for i = 0, count - 1 do
   redis.call('SADD', KEYS[k + 1], first)
   redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), member)
   if redis.call('HLEN', KEYS[k + 4]) == 0 then
-    redis.call('HSET', KEYS[1], 'since|' .. endpoint, now) -- as in jobs/keys.py
+    redis.call('HSET', KEYS[1], 'since|' .. endpoint, now) -- as in jobs/storage/keys.py
   end
   redis.call('HSET', KEYS[k + 4], member, lines)
   redis.call('ZINCRBY', KEYS[3], tonumber(ending) - tonumber(first), job_id)

@@ -7,11 +7,11 @@ import pytest
 
 from balancer.state.concurrency import Limit
 from balancer.state.health import Circuit, Health
-from jobs.dispatch.waiting import Waiting
-from jobs.overview import EndpointState
+from jobs.monitoring.overview import EndpointState
+from jobs.monitoring.why import Facts, why
 from jobs.records import Job, Ledger
-from jobs.states import JobStatus, PauseReason
-from jobs.why import Facts, why
+from jobs.records.states import JobStatus, PauseReason
+from jobs.records.waiting import Waiting
 
 JOB = Job("j", JobStatus.IN_PROGRESS, "f", "/v1/chat/completions", "24h", 0, 90_000, Ledger(100, 40, 0), models=("m",))
 WELL = EndpointState("a", Health(), in_flight=3, limit=Limit(32), open_lines=3, queued=0)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from balancer.configuration.changes import EndpointChange
-from jobs.discovery.discoverer import changes_for
+from jobs.fleet.discoverer import changes_for
 
 A = {"url": "http://10.0.0.1:8000/v1", "name": "a"}
 OURS = EndpointChange(A, source="dns:gpus", found=A)

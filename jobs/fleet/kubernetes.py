@@ -18,7 +18,7 @@ from balancer.configuration.environment import environment
 from balancer.configuration.values import Discovery
 from balancer.http.closing_transport import ClosingTransport
 from balancer.runtime.loop import end_tasks
-from jobs.discovery.sources import TIMEOUT, Found, at_address, failing_as_source
+from jobs.fleet.sources import TIMEOUT, Found, at_address, failing_as_source
 
 __all__ = ["ServiceWatch"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.checks import checks_of, parse_checks
+from jobs.checks.answer_checks import checks_of, parse_checks
 from jobs.errors import InvalidRequest
 
 SCHEMA = {"type": "object", "properties": {"stars": {"type": "integer", "maximum": 5}}, "required": ["stars"]}

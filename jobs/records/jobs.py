@@ -1,4 +1,4 @@
-"""Records of files and jobs as frozen dataclasses; Redis stores them as hashes."""
+"""Records of jobs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,93 +6,12 @@ from typing import Any
 import orjson
 
 from balancer.state.slots.fair_queue import BACKGROUND
-from jobs.dispatch.waiting import Waiting
-from jobs.states import FINAL, JobStatus, PauseReason
+from jobs.records.fields import NANO, Fields, number_or_none
+from jobs.records.files import BadLine
+from jobs.records.states import FINAL, JobStatus, PauseReason
+from jobs.records.waiting import Waiting
 
-__all__ = ["NANO", "BadLine", "FileRecord", "FirstRound", "Job", "Ledger", "Shard", "as_batch", "plain_endpoint", "to_nano"]
-
-Fields = dict[str, str]
-NANO = 1_000_000_000
-"""Amounts of money are kept in billionths of a dollar, which are whole numbers and add up exactly."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """Why an input can't be used. `line` counts from 1; None where the whole file is meant."""
-
-    code: str
-    message: str
-    line: int | None = None
-    param: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the shape that OpenAI's batch object lists under `errors.data`."""
-        return {"code": self.code, "message": self.message, "param": self.param, "line": self.line}
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """An uploaded or produced file. Times are seconds since the epoch. `lines` counts requests, None if it is no input.
-
-    `models` has each model that the input names with the first line that names it ("" for lines without a model); likewise
-    `paths` has each API path, and `media` each kind of link to a medium (see jobs.intake.media_urls.Source). `errors` has what
-    the check found. `owner` is the id of an API key, "" where there was none. With `ordered` there is an order of its lines in
-    which those that begin alike are neighbours. `repeats` counts the lines whose request is the same as that of an earlier one
-    and has the same answer (see jobs.intake.repeats).
-    """
-
-    id: str
-    filename: str
-    purpose: str
-    size: int
-    created_at: int
-    expires_at: int | None = None
-    lines: int | None = None
-    models: dict[str, int] = field(default_factory=dict)
-    paths: dict[str, int] = field(default_factory=dict)
-    errors: tuple[BadLine, ...] = ()
-    owner: str = ""
-    ordered: bool = False
-    repeats: int = 0
-    media: dict[str, int] = field(default_factory=dict)
-
-    def to_fields(self) -> Fields:
-        """Return the record as a Redis hash."""
-        return {
-            "filename": self.filename,
-            "purpose": self.purpose,
-            "size": str(self.size),
-            "created_at": str(self.created_at),
-            "expires_at": _text(self.expires_at),
-            "lines": _text(self.lines),
-            "models": orjson.dumps(self.models).decode(),
-            "paths": orjson.dumps(self.paths).decode(),
-            "media": orjson.dumps(self.media).decode(),
-            "errors": orjson.dumps([e.as_dict() for e in self.errors]).decode(),
-            "owner": self.owner,
-            "ordered": str(int(self.ordered)),
-            "repeats": str(self.repeats),
-        }
-
-    @classmethod
-    def from_fields(cls, file_id: str, fields: Fields) -> "FileRecord":
-        """Make the record from a Redis hash."""
-        return cls(
-            id=file_id,
-            filename=fields["filename"],
-            purpose=fields["purpose"],
-            size=int(fields["size"]),
-            created_at=int(fields["created_at"]),
-            expires_at=_number(fields.get("expires_at")),
-            lines=_number(fields.get("lines")),
-            models=orjson.loads(fields.get("models") or "{}"),
-            paths=orjson.loads(fields.get("paths") or "{}"),
-            media=orjson.loads(fields.get("media") or "{}"),
-            errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),
-            owner=fields.get("owner", ""),
-            ordered=fields.get("ordered") == "1",
-            repeats=int(fields.get("repeats") or 0),
-        )
+__all__ = ["FirstRound", "Job", "Ledger", "Tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +205,7 @@ class Job:
             errors=tuple(BadLine(**entry) for entry in orjson.loads(fields.get("errors") or "[]")),
             output_file_id=fields.get("output_file") or None,
             error_file_id=fields.get("error_file") or None,
-            output_ttl=_number(fields.get("output_ttl")),
+            output_ttl=number_or_none(fields.get("output_ttl")),
             ordered=fields.get("ordered") == "1" or bool(fields.get("round")),
             groups_prefixes=fields.get("ordered") == "1",
             owner=fields.get("owner", ""),
@@ -311,67 +230,6 @@ TIMES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Lines `first` up to (not including) `end` of a job, given to one endpoint. The token fences: a worker that has an older one
-    can change nothing. `lost` counts the workers that were lost with it; `blamed` is the line that ran alone when the last one
-    was."""
-
-    job_id: str
-    first: int
-    end: int
-    endpoint: str
-    token: str
-    attempt: int = 0
-    lost: int = 0
-    blamed: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.job_id} lines {self.first + 1}-{self.end} at {self.endpoint}"
-
-    @property
-    def lines(self) -> int:
-        """How many lines it has."""
-        return self.end - self.first
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether its lines are handed in as a provider's batches."""
-        return self.endpoint.endswith(AS_BATCH)
-
-
-AS_BATCH = "|batch"
-"""Follows an endpoint's name where work is meant that is given to it as the provider's batches. No endpoint's name has a bar."""
-
-
-def as_batch(endpoint: str) -> str:
-    """Return the name for what an endpoint is given as batches."""
-    return endpoint + AS_BATCH
-
-
-def plain_endpoint(name: str) -> str:
-    """Return the endpoint's own name, of what it is given as batches as well."""
-    return name.removesuffix(AS_BATCH)
-
-
 def _late_at(outlook: str) -> int | None:
     kind, _, at = outlook.partition(" ")
     return int(at) if kind == "late" else None
-
-
-def decode_fields(fields: dict[bytes, bytes]) -> Fields:
-    """Decode a Redis hash of text."""
-    return {name.decode(): value.decode() for name, value in fields.items()}
-
-
-def to_nano(usd: float) -> int:
-    """Return an amount as it is kept in Redis."""
-    return round(usd * NANO)
-
-
-def _text(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text else None

@@ -16,8 +16,8 @@ from balancer.runtime.events import audit
 from balancer.runtime.periodic import Periodic
 from balancer.runtime.rereading import Rereading
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
 from jobs.errors import NotFound
+from jobs.storage import keys
 
 __all__ = ["FleetChanges", "FleetFollower", "check_secrets"]
 

@@ -16,9 +16,9 @@ import pytest
 from balancer.configuration.changes import EndpointChange
 from balancer.configuration.values import Discovery
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
-from jobs.discovery import Discoverer
-from jobs.discovery.sources import SourceFailed, endpoints_of
+from jobs.fleet import Discoverer
+from jobs.fleet.sources import SourceFailed, endpoints_of
+from jobs.storage import keys
 
 GPUS = Discovery("dns", "gpus.test", port=8000, endpoint={"models": ["m"]})
 

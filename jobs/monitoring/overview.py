@@ -8,9 +8,9 @@ from balancer.state import keys as balancer_keys
 from balancer.state.concurrency import Limit
 from balancer.state.health import Health
 from balancer.state.slots.shared import in_flight
-from jobs import keys
 from jobs.dispatch.queueing import queue_name
 from jobs.node import Node
+from jobs.storage import keys
 
 __all__ = ["EndpointState", "endpoint_states", "jobs_by_status", "serving_workers"]
 

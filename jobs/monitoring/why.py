@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from balancer.state.health import Circuit
 from jobs.cost.affordable import FEWEST_LINES
+from jobs.monitoring.overview import EndpointState, endpoint_states, serving_workers
 from jobs.node import Node
-from jobs.overview import EndpointState, endpoint_states, serving_workers
 from jobs.records import Job
-from jobs.states import JobStatus, PauseReason
+from jobs.records.states import JobStatus, PauseReason
 
 __all__ = ["Facts", "facts_about", "why", "why_now"]
 

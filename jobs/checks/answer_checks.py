@@ -8,8 +8,8 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
+from jobs.checks.python_checks import check_name, problem_with
 from jobs.errors import InvalidRequest
-from jobs.python_checks import check_name, problem_with
 
 __all__ = ["Checks", "Fault", "checks_of", "parse_checks"]
 

@@ -12,10 +12,10 @@ from balancer.errors import ConfigurationError
 from balancer.runtime.events import audit
 from balancer.runtime.periodic import Periodic
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
-from jobs.discovery.kubernetes import ServiceWatch
-from jobs.discovery.sources import Found, SourceFailed, endpoints_of
-from jobs.fleet_changes import check_secrets
+from jobs.fleet.changes import check_secrets
+from jobs.fleet.kubernetes import ServiceWatch
+from jobs.fleet.sources import Found, SourceFailed, endpoints_of
+from jobs.storage import keys
 from jobs.storage.job_store import job_scripts
 from jobs.storage.lock import Lock
 

@@ -14,10 +14,10 @@ import pytest
 from balancer.configuration.changes import EndpointChange
 from balancer.configuration.values import Discovery
 from balancer.state.redis_connection import AsyncRedis
-from jobs import keys
-from jobs.discovery import Discoverer, discoverer, kubernetes
-from jobs.discovery.kubernetes import ServiceWatch
-from jobs.discovery.sources import SourceFailed
+from jobs.fleet import Discoverer, discoverer, kubernetes
+from jobs.fleet.kubernetes import ServiceWatch
+from jobs.fleet.sources import SourceFailed
+from jobs.storage import keys
 from tests.certificates import write_certificate
 from tests.raw_server import serve_raw
 from tests.waiting import until

@@ -3,11 +3,11 @@
 import pytest
 
 from jobs.errors import InvalidRequest
-from jobs.ids import is_file_id, is_job_id, new_file_id, new_job_id, new_token
 from jobs.records import BadLine, FileRecord, Job, Ledger, Shard
+from jobs.records.ids import is_file_id, is_job_id, new_file_id, new_job_id, new_token
+from jobs.records.states import FINAL, JobStatus
 from jobs.results.formats import error_line, line_number, request_id
 from jobs.service import parse_window
-from jobs.states import FINAL, JobStatus
 
 
 def test_a_file_record_survives_redis() -> None:

@@ -2,7 +2,7 @@
 -- its worker is gone. It is never cut again as long as they are there.
 -- KEYS: 1 shard record, 2 leases, 3 job
 -- ARGV: 1 token it has to have ('' for any), 2 member of leases, 3 new token, 4 lease (ms), 5 why it waits (JSON, see
---       jobs/dispatch/waiting.py) or '', 6 'expired' to act only if the lease is over, 'gone' to act only if the worker ARGV[7] has
+--       jobs/records/waiting.py) or '', 6 'expired' to act only if the lease is over, 'gone' to act only if the worker ARGV[7] has
 --       it, 'waiting' to act only if it has to wait for much longer than the lease, else ''
 -- Returns the endpoint and the end line, or nothing if there is nothing to do. Run again with the same new token it changes nothing.
 local known = redis.call('HMGET', KEYS[1], 'token', 'endpoint', 'end', 'batch', 'claim', 'state')

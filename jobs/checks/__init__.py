@@ -1,0 +1,1 @@
+"""What the answers of a job have to pass (`checks`)."""

@@ -1,0 +1,1 @@
+"""What is shown of a running fleet: endpoints, workers and jobs, and what a job waits for."""
