@@ -2,7 +2,8 @@
 
 import logging
 import signal
-import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from api_roadbalancer.processes.session import Session
 from api_roadbalancer.processes.supervisor import Supervisor
@@ -23,16 +24,28 @@ class Children(Supervisor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ending = threading.Event()
+        self._is_ending = False
+        # A handler must not wait for a lock, which the code that it interrupts might hold: of the standard library's queues and
+        # events, only this one is made for that.
+        self._signals: SimpleQueue[None] = SimpleQueue()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.kill() if self._ending.is_set() else self._ending.set())
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, *_: object) -> None:
+        if self._is_ending:
+            self.kill()
+        self._is_ending = True
+        self._signals.put(None)
 
     def wait(self, session: Session, source: str, watch: bool) -> None:
         """Wait for the end, and let the children read their settings again after SIGHUP, or with `watch` when `source` changes
         ("": they come from no file). Raises ChildFailed if one does not come up."""
         note_hangups()
         rereading = Rereading(source, watch)
-        while not self._ending.wait(LOOK_EVERY):
+        while not self._is_ending:
+            with suppress(Empty):
+                self._signals.get(timeout=LOOK_EVERY)
+                return
             self.check()
             if rereading.is_due():
                 self._reread(session)

@@ -85,6 +85,7 @@ class Supervisor:
     def __init__(self) -> None:
         self.children: list[Child] = []
         self._stopping = threading.Event()
+        self._is_killed = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -130,8 +131,11 @@ class Supervisor:
             raise
 
     def kill(self) -> None:
-        """Kill all children at once, also while `stop` waits for them (from a signal handler)."""
-        self._stopping.set()
+        """Kill all children at once, also while `stop` waits for them.
+
+        Signal handlers may call it: it takes no lock, which the code that they interrupt might hold.
+        """
+        self._is_killed = True
         for child in list(self.children):
             if child.process:
                 child.process.kill()
@@ -151,7 +155,7 @@ class Supervisor:
                     self._look_after(child)
 
     def _look_after(self, child: Child) -> None:
-        if child.process is None:
+        if child.process is None or self._is_killed:
             return
         now = time.monotonic()
         if (code := child.process.poll()) is None:
