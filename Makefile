@@ -45,14 +45,14 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-# What reads the code; then tests side by side, six on two cores, since most wait for processes; then those that measure, with one
-# other beside each: they wait as well, and take a third of a core. Byte code is kept whatever the environment says: the tests start
-# hundreds of processes.
+# What reads the code; then tests side by side, six on two cores, since most wait for processes; then those that measure, three at
+# once, each dealt when the one before has ended: they wait as well, and take half of two cores. Byte code is kept whatever the
+# environment says: the tests start hundreds of processes.
 test: export PYTHONDONTWRITEBYTECODE =
 test:
 	$(MAKE) --no-print-directory -j 4 lint types imports collected
 	$(BIN)/python -m pytest -q -n 6 --dist worksteal -m "not exclusive" --durations=10
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m exclusive --durations=10 $(EXCLUSIVE)
+	$(BIN)/python -m pytest -q -n 3 --dist load --maxschedchunk 1 -m exclusive --durations=10 $(EXCLUSIVE)
 
 # Byte code of the tests, with pytest's assertions, and of what they import: written once here, and not by each of the processes that
 # run them. Those that take minutes are not run, but have to find their fixtures.
