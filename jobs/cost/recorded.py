@@ -35,7 +35,8 @@ class Sums:
         return cls(sums.input_tokens, sums.output_tokens, sums.cost or 0.0)
 
     def __add__(self, other: "Sums") -> "Sums":
-        return Sums(self.prompt + other.prompt, self.completion + other.completion, self.cost + other.cost)
+        cost = round((self.cost + other.cost) * NANO) / NANO
+        return Sums(self.prompt + other.prompt, self.completion + other.completion, cost)
 
 
 @dataclass(frozen=True, slots=True)

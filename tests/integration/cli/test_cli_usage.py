@@ -98,6 +98,14 @@ def test_what_differs_is_listed_by_day_and_key(run: Run, redis_url: str) -> None
     assert days[0]["results"] == {"prompt": 123_456, "completion": 7890, "cost": 1.25}
 
 
+def test_costs_of_hedges_are_added_to_the_nanodollar(run: Run, redis_url: str) -> None:
+    used(redis_url, TODAY, Row("openai", "gpt", "one", "", "jobs"), Outcome("one", 0.25, 200, usage=Usage(1, 1), cost=0.1))
+    used(redis_url, TODAY, Row("openai", "gpt", "two", "", "hedges"), Outcome("two", 0.25, 200, usage=Usage(1, 1), cost=0.2))
+    recorded(redis_url, "", 2, 2, 0.3)
+    assert 0.1 + 0.2 != 0.3
+    assert run("--reconcile").exit_code == 0
+
+
 def test_a_span_without_usage_has_nothing_to_reconcile(run: Run) -> None:
     found = run("--reconcile", "--from", "2026-01-01", "--to", "2026-01-02")
     assert (found.exit_code, found.stdout) == (0, "")
