@@ -352,6 +352,9 @@ def _try(state: LimitState, most: int) -> LimitState:
     factor = min(state.factor, FACTOR_BESIDE_CHATS) if state.beside_chats else state.factor
     if state.up and good >= most:
         state = replace(state, up=False, above=0.0, limited_by=LimitedBy.BOUND)
+    if not state.up and state.queued is False and not state.beside_chats:
+        # Fewer would shorten no queue, and leave the engine idle for as long as they are tried.
+        state = replace(state, up=True, below=0.0)
     if not state.up:
         lower = min(good - 1, round(good / factor))
         return _at(state, lower) if lower >= 1 else _at(replace(state, up=True, rest=2), good)

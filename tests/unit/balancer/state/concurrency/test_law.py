@@ -161,6 +161,20 @@ def test_where_few_wait_inside_the_endpoint_a_higher_limit_is_tried_first(waitin
     assert state.limit == tried
 
 
+@pytest.mark.parametrize(("waiting", "chats", "lowest"), [(None, 0, 20), (30.0, 0, 20), (8.0, 0, 40), (8.0, 1, 36)])
+def test_no_lower_limit_is_tried_where_few_wait_inside_the_endpoint(waiting: float | None, chats: int, lowest: int) -> None:
+    state = LimitState(40, good=40, rate=100.0, best=100.0, settled=True)
+    limits = []
+    for _ in range(200):
+        rate = 100.0 * min(state.limit, 40) / 40
+        answers = {"finished": 400, "work": 400.0, "busy": 400.0 * state.limit / rate}
+        inside = None if waiting is None else waiting * state.limit / 40
+        state = next_limit(state, Sample(0.5, in_flight=float(state.limit), waiting=inside, chats=chats, **answers), most=1024)
+        limits.append(state.limit)
+    assert min(limits) == lowest
+    assert (max(limits) > 40) is (waiting != 30.0), "higher ones are tried, unless many wait"
+
+
 def test_an_engine_that_preempts_is_given_fewer() -> None:
     state = next_limit(LimitState(32), Sample(0.5, in_flight=32.0, waiting=0.0, preempted=3), most=1024)
     assert state.limit == 27
