@@ -48,7 +48,7 @@ async def test_a_connection_to_a_server_that_has_a_successor_is_not_kept(trio: S
         assert answers == [b"new"] * 8
 
 
-async def test_each_sentinel_is_asked_after_many_connections_were_opened_while_the_first_was_away(trio: SentinelTrio) -> None:
+async def test_each_sentinel_is_asked_after_many_connections_without_the_first(trio: SentinelTrio) -> None:
     first, *others = trio.sentinels.values()
     client = open_redis(trio.url)
     async with client:

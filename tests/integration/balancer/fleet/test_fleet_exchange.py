@@ -96,7 +96,7 @@ async def test_a_good_answer_has_its_tokens(start: Start, fleet: MakeFleet) -> N
     assert b"\n" not in outcome.body
 
 
-async def test_an_answer_that_uses_a_limit_up_rests_the_endpoint_unless_the_key_was_the_callers(fleet: MakeFleet) -> None:
+async def test_an_answer_that_uses_a_limit_up_rests_the_endpoint(fleet: MakeFleet) -> None:
     limit = b"x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1.5s\r\n"
     async with serve_raw(answers(b'{"choices": [%b]}' % HI, limit)) as url:
         asked = await fleet(Endpoint(url, name="e", models={"m": "m"}))

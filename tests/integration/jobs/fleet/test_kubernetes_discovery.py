@@ -141,7 +141,7 @@ async def test_what_changes_is_known_from_the_watch(server: ApiServer, watch: Se
     assert len(server.lists) == 1
 
 
-async def test_a_connection_is_closed_when_its_request_is_cancelled_before_it_is_encrypted(
+async def test_a_connection_whose_request_is_cancelled_before_it_is_encrypted_closes(
     server: ApiServer, watch: ServiceWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     greeted, closed = asyncio.Event(), asyncio.Event()

@@ -31,7 +31,7 @@ async def test_what_a_check_means_for_the_circuit(status: int, key: str | None, 
 
 
 @pytest.mark.parametrize("status", [200, 503])
-async def test_what_an_endpoint_answers_that_has_been_removed_or_replaced_counts_for_nothing(status: int) -> None:
+async def test_answers_of_an_endpoint_that_was_removed_or_replaced_count_for_nothing(status: int) -> None:
     asked, answers = asyncio.Event(), asyncio.Event()
 
     async def answer(request: httpx.Request) -> httpx.Response:

@@ -34,7 +34,7 @@ def test_each_line_has_the_first_one_with_its_request(asked: list[int], in_memor
     assert found == (firsts if count else [])
 
 
-def test_the_order_of_fields_and_the_white_space_make_no_difference_but_every_value_does() -> None:
+def test_fields_in_any_order_and_white_space_are_the_same_but_no_other_value() -> None:
     bodies = [{"a": 1, "b": [1, 2]}, {"b": [1, 2], "a": 1}, {"a": 1, "b": [2, 1]}, {"a": "1", "b": [1, 2]}]
     assert array_of(bodies)[0] == [0, 0, 2, 3]
 

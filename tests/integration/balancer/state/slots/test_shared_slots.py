@@ -293,7 +293,7 @@ async def test_waiters_are_served_when_redis_is_back(redis: AsyncRedis, start: S
         assert await process.acquire(NAME)
 
 
-async def test_what_is_announced_for_an_endpoint_that_was_removed_or_replaced_does_no_harm(start: StartProcess) -> None:
+async def test_messages_about_an_endpoint_that_was_removed_or_replaced_do_no_harm(start: StartProcess) -> None:
     process = start(4)
     process.announce(NAME, 3)
     process.remove(NAME)

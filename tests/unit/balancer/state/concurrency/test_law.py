@@ -96,7 +96,7 @@ def test_an_endpoint_that_has_become_slower_has_its_best_within_15_seconds(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_endpoint_that_becomes_slower_under_a_lower_limit_has_its_best_within_15_seconds(seed: int) -> None:
+def test_an_endpoint_that_becomes_slower_has_its_best_limit_within_15_seconds(seed: int) -> None:
     plant = Plant(64, service=0.35, decay=0.3, spread=0.15, seed=seed)
     clients = Closed(plant).run(WARM + seed / 10)
     moved, plant.knee = plant.now, 16
@@ -142,7 +142,7 @@ def test_nothing_is_learned_while_slots_are_free() -> None:
 
 
 @pytest.mark.parametrize("engine", [{"waiting": 28.0}, {"waiting": 0.0, "memory": 0.97}])
-def test_no_higher_limit_is_tried_while_most_requests_wait_inside_the_engine_or_its_memory_is_full(
+def test_no_higher_limit_is_tried_while_the_engine_has_a_queue_or_no_memory(
     engine: dict[str, float],
 ) -> None:
     queued = Sample(0.5, in_flight=32.0, finished=32, work=32.0, busy=32.0, **engine)  # type: ignore[arg-type]
